@@ -1,0 +1,108 @@
+"""From presets and `key=value` overrides to one checked `Config`, and back to YAML."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rzero_mega.config.schema import Config
+from rzero_mega.config.validate import validate
+from rzero_mega.errors import UserError
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that are shipped with the package."""
+    folder = resources.files("rzero_mega.config") / "presets"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> Config:
+    """Merge presets (a shipped name or the path of a YAML file), then overrides, over the defaults of the schema.
+
+    Raises UserError naming the key for an unknown key, a value of the wrong type or an impossible value.
+    """
+    merged = cast(DictConfig, OmegaConf.structured(Config))
+    for preset in presets:
+        merged = _merge(merged, _read_preset(preset), f"preset {preset}")
+    for override in overrides:
+        merged = _merge(merged, _read_override(override), f"{override!r}")
+    try:
+        config = cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'config'}: {_first_line(error)}") from None
+    validate(config)
+    return config
+
+
+def config_from_yaml(path: Path) -> Config:
+    """Read a configuration that `to_yaml` wrote."""
+    return load_config(presets=[str(path)])
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML; `config_from_yaml` reads it back to an equal `Config`."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _read_preset(preset: str) -> Any:
+    path = Path(preset)
+    if preset in preset_names():
+        text = (resources.files("rzero_mega.config") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    elif path.suffix in (".yaml", ".yml") and path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise UserError(f"{preset}: neither a preset ({', '.join(preset_names())}) nor a YAML file")
+    try:
+        # OmegaConf reads YAML with a safe loader: no Python object can come out of it.
+        return OmegaConf.create(text)
+    except Exception as error:
+        raise UserError(f"{preset}: not readable as YAML: {_first_line(error)}") from None
+
+
+def _read_override(override: str) -> Any:
+    if "=" not in override:
+        raise UserError(f"{override}: an override is written key=value")
+    try:
+        return OmegaConf.from_dotlist([override])
+    except Exception as error:
+        raise UserError(f"{override}: not readable as key=value: {_first_line(error)}") from None
+
+
+def _merge(base: DictConfig, update: Any, source: str) -> DictConfig:
+    if not isinstance(update, DictConfig):
+        raise UserError(f"{source}: has to be a mapping of keys")
+    unknown = _unknown_key(base, update, "")
+    if unknown is not None:
+        raise UserError(f"{unknown[0]}: no such key (in {source}){_suggestion(*unknown)}")
+    try:
+        return cast(DictConfig, OmegaConf.merge(base, update))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or source}: {_first_line(error)} (in {source})") from None
+
+
+def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> tuple[str, list[str]] | None:
+    for key in update:
+        name = str(key)
+        if name not in base:
+            return prefix + name, [str(k) for k in base]
+        below, above = update._get_node(name), base._get_node(name)
+        if isinstance(below, DictConfig) and isinstance(above, DictConfig):
+            found = _unknown_key(above, below, f"{prefix}{name}.")
+            if found is not None:
+                return found
+    return None
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,307 @@
+"""The whole configuration, as dataclasses over OmegaConf.
+
+Defaults are those of the paper (arXiv 2508.05004v4), and of the official code where the paper is silent. A field's
+`metadata` holds what `validate.py` checks: `choices`, `minimum`, `maximum`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ABLATIONS = ("none", "untrained_challenger", "no_filter", "no_repetition")
+
+
+def choice(default: str, *others: str) -> Any:
+    """A string field that takes its default or one of `others`."""
+    return field(default=default, metadata={"choices": (default, *others)})
+
+
+def number(default: float | int | None, minimum: float | None = None, maximum: float | None = None) -> Any:
+    """A numeric field with inclusive bounds."""
+    return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
+
+
+@dataclass
+class SamplingConfig:
+    """How tokens are drawn. `top_k` 0 and `top_p` 1 switch the filters off; temperature 0 is greedy decoding."""
+
+    temperature: float = number(1.0, 0.0)
+    top_p: float = number(1.0, 0.0, 1.0)
+    top_k: int = number(0, 0)
+    max_new_tokens: int = number(4096, 1)
+
+
+@dataclass
+class ModelConfig:
+    """The base model that both roles grow from.
+
+    `path` is a folder in Hugging Face format, a hub name, `asset:NAME` for a model shipped with the package, or
+    `gguf:PACKAGE` for a GGUF file inside an installed Python package.
+    """
+
+    path: str = "Qwen/Qwen3-8B-Base"
+    revision: str | None = None
+
+
+@dataclass
+class PromptsConfig:
+    """Prompt files, one per role: the name of a shipped one (config/prompts) or the path of a YAML file."""
+
+    challenger: str = "math_challenger"
+    solver: str = "math_solver"
+
+
+@dataclass
+class AdvantageConfig:
+    """Group-relative advantages, (r - mean) / (std + epsilon), over the rollouts of one prompt instance."""
+
+    ddof: int = number(1, 0, 1)
+    epsilon: float = number(1e-6, 0.0)
+    drop_zero_variance: bool = False
+
+
+@dataclass
+class GrpoConfig:
+    """The policy-gradient loss. `sequences_per_update` splits a step's rollouts into optimizer updates, in order."""
+
+    sequences_per_update: int = number(128, 1)
+    clip_low: float = number(0.2, 0.0)
+    clip_high: float = number(0.3, 0.0)
+    dual_clip: float | None = number(3.0, 1.0)
+    kl_coefficient: float = number(1e-2, 0.0)
+    kl_clamp: float = number(10.0, 0.0)
+    loss_aggregation: str = choice("token_mean", "sequence_mean", "micro_batch_token_mean", "constant")
+    sequences_per_micro_batch: int = number(4, 1)
+    importance_cap: float | None = number(2.0, 0.0)
+    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW with a constant learning rate; fresh at the start of every phase."""
+
+    learning_rate: float = number(1e-6, 0.0)
+    weight_decay: float = number(1e-2, 0.0)
+    beta1: float = number(0.9, 0.0, 1.0)
+    beta2: float = number(0.999, 0.0, 1.0)
+    epsilon: float = number(1e-8, 0.0)
+    clip_gradient_norm: float = number(1.0, 0.0)
+
+
+@dataclass
+class TrainingConfig:
+    """One role's GRPO phase. `use_step` is the step whose weights the phase hands on; null takes the last."""
+
+    steps: int = number(5, 0)
+    use_step: int | None = number(None, 1)
+    prompts_per_step: int = number(512, 1)
+    rollouts_per_prompt: int = number(4, 2)
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_p=0.99))
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass
+class RepetitionConfig:
+    """The repetition penalty: weight * |cluster| / |batch| over clusters of similar questions of one step.
+
+    `symmetric` makes BLEU the mean of both directions; the official code takes the one with the earlier question as
+    hypothesis and mirrors it.
+    """
+
+    weight: float = number(1.0, 0.0)
+    distance_threshold: float = number(0.5, 0.0, 1.0)
+    symmetric: bool = True
+
+
+@dataclass
+class ChallengerRewardConfig:
+    """`tent` is 1 - 2|p - 1/2| (paper), `min` is min(p, 1 - p) (official code)."""
+
+    uncertainty: str = choice("tent", "min")
+    clamp_at_zero: bool = True
+    malformed: float = 0.0
+    malformed_pays_repetition: bool = False
+    repetition: RepetitionConfig = field(default_factory=RepetitionConfig)
+
+
+@dataclass
+class VotesConfig:
+    """How often the frozen Solver answers a question, and what a sample without an answer counts as.
+
+    `unanswered: denominator` counts it in the denominator and never as a vote; `answer` lets the string "None" win
+    votes, as the official code does.
+    """
+
+    samples: int = number(10, 1)
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_k=40))
+    unanswered: str = choice("denominator", "answer")
+
+
+@dataclass
+class ChallengerConfig:
+    """Phase 1: the Challenger learns against the frozen Solver."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    votes: VotesConfig = field(default_factory=VotesConfig)
+    reward: ChallengerRewardConfig = field(default_factory=ChallengerRewardConfig)
+
+
+@dataclass
+class QuestionsConfig:
+    """Phase 2: the Challenger writes the questions of this iteration."""
+
+    count: int = number(8000, 1)
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_p=0.95))
+    require_boxed: bool = True
+    per_part: int = number(1000, 1)
+
+
+@dataclass
+class CurationConfig:
+    """What is kept of the labelled questions. The band of p is inclusive at both ends."""
+
+    low: float = number(0.25, 0.0, 1.0)
+    high: float = number(0.75, 0.0, 1.0)
+    drop_duplicates: bool = True
+    drop_held_out: bool = True
+    drop_questions_containing: list[str] = field(default_factory=list)
+    drop_answers: list[str] = field(default_factory=list)
+    drop_answers_containing: list[str] = field(default_factory=list)
+    minimum_kept: int = number(1, 0)
+
+
+@dataclass
+class LabelsConfig:
+    """Phase 3: the frozen Solver's majority becomes the label."""
+
+    votes: VotesConfig = field(default_factory=VotesConfig)
+    curation: CurationConfig = field(default_factory=CurationConfig)
+    questions_per_part: int = number(1000, 1)
+
+
+@dataclass
+class SolverRewardConfig:
+    """accuracy_weight * [answer equals label] + format_weight * [response matches format_pattern]."""
+
+    accuracy_weight: float = 1.0
+    format_weight: float = 0.0
+    format_pattern: str = r"<think>.*</think>.*\\boxed\{.*\}"
+
+
+@dataclass
+class SolverConfig:
+    """Phase 4: the Solver learns from the curated questions."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=15, rollouts_per_prompt=5))
+    reward: SolverRewardConfig = field(default_factory=SolverRewardConfig)
+
+
+@dataclass
+class LayoutConfig:
+    """Parallel layout of the learner; data parallelism is what the number of processes leaves."""
+
+    tp: int = number(1, 1)
+    pp: int = number(1, 1)
+    vpp: int | None = number(None, 1)
+    cp: int = number(1, 1)
+    ep: int = number(1, 1)
+    etp: int | None = number(None, 1)
+    sequence_parallel: bool = False
+
+
+@dataclass
+class Fp8Config:
+    """Transformer Engine's FP8 settings, passed through to Megatron-core; `format: none` trains in `learner.dtype`."""
+
+    format: str = choice("none", "e4m3", "hybrid")
+    recipe: str = choice("delayed", "tensorwise", "blockwise", "mxfp8")
+    parameters: bool = False
+    margin: int = number(0, 0)
+    amax_history_length: int = number(1, 1)
+    amax_algorithm: str = choice("most_recent", "max")
+    weight_gradient: bool = True
+    first_last_layers_bf16: bool = False
+
+
+@dataclass
+class LearnerConfig:
+    """The Megatron-core learner. `tokens_per_micro_batch` bounds the packed tokens of one forward pass."""
+
+    processes: int = number(1, 1)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    dtype: str = choice("bfloat16", "float32")
+    tokens_per_micro_batch: int = number(16384, 1)
+    recompute: str = choice("none", "selective", "full")
+    fp8: Fp8Config = field(default_factory=Fp8Config)
+    checkpoint_every: int = number(1, 1)
+
+
+@dataclass
+class RolloutConfig:
+    """The engine that speaks for the policies. `batch_sequences` bounds the sequences decoded together per process."""
+
+    engine: str = choice("embedded")
+    dtype: str = choice("bfloat16", "float32")
+    batch_sequences: int = number(256, 1)
+
+
+@dataclass
+class GradingConfig:
+    """The pool of processes that decide symbolic equality. `workers` 0 takes one per processor."""
+
+    workers: int = number(0, 0)
+    time_limit_s: float = number(2.0, 0.01)
+    memory_limit_mb: int = number(1024, 64)
+
+
+@dataclass
+class EvaluationConfig:
+    """Evaluation after every iteration: `samples` per problem at `sampling` for mean pass@1, and greedy pass@1."""
+
+    benchmarks: list[str] = field(default_factory=list)
+    samples: int = number(1, 1)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    base_model: bool = True
+
+
+@dataclass
+class TrackingConfig:
+    """`auto` is online where a W&B key is set and offline elsewhere."""
+
+    wandb: str = choice("auto", "online", "offline", "disabled")
+    project: str = "rzero_mega"
+    entity: str | None = None
+    sample_questions: int = number(40, 0)
+
+
+@dataclass
+class RunConfig:
+    """Where the run directory lies. `name` null takes the recipe's name and the seed."""
+
+    root: str = "runs"
+    name: str | None = None
+    minimum_free_mb: int = number(64, 0)
+
+
+@dataclass
+class Config:
+    """Everything that decides a run."""
+
+    recipe: str = "custom"
+    seed: int = number(0, 0)
+    iterations: int = number(3, 1)
+    ablation: str = choice("none", *ABLATIONS[1:])
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    challenger: ChallengerConfig = field(default_factory=ChallengerConfig)
+    questions: QuestionsConfig = field(default_factory=QuestionsConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    grading: GradingConfig = field(default_factory=GradingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    run: RunConfig = field(default_factory=RunConfig)

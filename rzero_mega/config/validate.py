@@ -1,0 +1,63 @@
+"""Checks on a resolved configuration: per field from its metadata, then between fields. Every error names the key."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.errors import UserError
+
+
+def validate(config: Config) -> None:
+    """Raise UserError for the first impossible value, naming its key."""
+    _check_fields(config, "")
+    _check_between(config)
+
+
+def _check_fields(node: Any, prefix: str) -> None:
+    for spec in fields(node):
+        key, value = prefix + spec.name, getattr(node, spec.name)
+        if is_dataclass(value):
+            _check_fields(value, key + ".")
+            continue
+        choices = spec.metadata.get("choices")
+        if choices and value not in choices:
+            raise UserError(f"{key}: {value!r} is not one of {', '.join(choices)}")
+        low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
+        if value is None:
+            continue
+        if low is not None and value < low:
+            raise UserError(f"{key}: {value} is below the smallest possible value {low}")
+        if high is not None and value > high:
+            raise UserError(f"{key}: {value} is above the largest possible value {high}")
+
+
+def _check_training(key: str, training: TrainingConfig) -> None:
+    if training.use_step is not None and training.use_step > training.steps:
+        raise UserError(f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)")
+    sequences = training.prompts_per_step * training.rollouts_per_prompt
+    if sequences % training.grpo.sequences_per_update:
+        raise UserError(
+            f"{key}.grpo.sequences_per_update: {training.grpo.sequences_per_update} does not divide the "
+            f"{sequences} rollouts of a step ({key}.prompts_per_step x {key}.rollouts_per_prompt)"
+        )
+
+
+def _check_between(config: Config) -> None:
+    _check_training("challenger.training", config.challenger.training)
+    _check_training("solver.training", config.solver.training)
+    curation = config.labels.curation
+    if curation.low > curation.high:
+        raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")
+    learner, layout = config.learner, config.learner.layout
+    model_size = layout.tp * layout.pp * layout.cp
+    if learner.processes % model_size:
+        raise UserError(
+            f"learner.processes: {learner.processes} processes cannot hold copies of a model spread over "
+            f"tp {layout.tp} x pp {layout.pp} x cp {layout.cp} = {model_size}; set a multiple of {model_size}"
+        )
+    if layout.sequence_parallel and layout.tp == 1:
+        raise UserError("learner.layout.sequence_parallel: needs learner.layout.tp above 1; set it to false")
+    if learner.fp8.parameters and learner.fp8.format == "none":
+        raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")

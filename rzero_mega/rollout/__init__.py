@@ -1,0 +1,1 @@
+"""Prompts in, samples with log-probabilities and the version of the weights out."""

@@ -1,0 +1,84 @@
+"""What every rollout engine speaks: requests in, samples out, weights by name and version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from rzero_mega.config.schema import SamplingConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    NamedTensors = Iterable[tuple[str, torch.Tensor]]
+
+
+class FinishReason(Enum):
+    """Why a sample ended. Only STOP is a finished answer."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True)
+class Request:
+    """`n` samples of one prompt.
+
+    `key` names the random stream: sample i of the request draws from a stream derived from (key, i) alone, so that a
+    resumed run draws the same numbers as an uninterrupted one.
+    """
+
+    key: str
+    prompt_tokens: tuple[int, ...]
+    n: int
+    sampling: SamplingConfig
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One response: its tokens (the end-of-sequence token included when the model wrote it) and, per token, the
+
+    log-probability under the model at temperature 1 before any filter.
+    """
+
+    key: str
+    index: int
+    prompt_tokens: tuple[int, ...]
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: FinishReason
+    weight_version: int
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    """Whether an engine serves, and with which weights."""
+
+    ready: bool
+    weight_version: int
+
+
+class RolloutEngine(Protocol):
+    """One policy, served."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Sample]:
+        """All samples of all requests, request-major, then by index. A failed request raises; none is dropped."""
+        ...
+
+    def update_weights(self, tensors: NamedTensors, version: int) -> None:
+        """Replace every weight by full tensors under their Hugging Face names; `version` marks samples from then on.
+
+        Raises UserError naming the tensor if one is missing, unknown or of another shape; the old weights then stay.
+        """
+        ...
+
+    def health(self) -> EngineHealth:
+        """State of the engine now."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        ...
