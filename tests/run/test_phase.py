@@ -1,0 +1,213 @@
+"""One phase's folder: manifests, steps, parts, checkpoints; and the events and status of a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rzero_mega.config import load_config
+from rzero_mega.errors import UserError
+from rzero_mega.run import PhaseDirectory, RunDirectory, read_events, run_status
+
+A, B = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
+    config = load_config(overrides=["iterations=2", "evaluation.benchmarks=[nano]"])
+    with RunDirectory.create_or_open(tmp_path / "run", config, writer=True) as run:
+        yield run
+
+
+def _finish(phase: PhaseDirectory, inputs: dict[str, str], **summary: object) -> None:
+    phase.begin(inputs)
+    output = phase.path / "out.txt"
+    output.write_text("content")
+    phase.finish({"out": output}, summary)
+
+
+def test_a_finished_phase_reads_back(run: RunDirectory) -> None:
+    phase = run.phase(1, "labels")
+    assert not phase.is_finished({"questions": A})
+    _finish(phase, {"questions": A}, kept=3)
+    manifest = phase.manifest()
+    assert manifest is not None and phase.is_finished({"questions": A})
+    assert manifest.outputs["out"].bytes == 7 and manifest.summary == {"kept": 3} and manifest.attempts == 1
+    assert phase.output("out").read_text() == "content"
+    assert not phase.work.exists()
+
+
+def test_changed_inputs_are_named(run: RunDirectory) -> None:
+    phase = run.phase(1, "labels")
+    _finish(phase, {"questions": A, "solver": A})
+    with pytest.raises(UserError, match=r"other inputs \(solver changed\)"):
+        phase.is_finished({"questions": A, "solver": B})
+
+
+def test_partial_work_for_other_inputs_is_not_continued(run: RunDirectory) -> None:
+    run.phase(1, "labels").begin({"questions": A})
+    with pytest.raises(UserError, match=r"other inputs \(questions changed\)"):
+        run.phase(1, "labels").begin({"questions": B})
+
+
+def test_a_changed_or_missing_output_is_named(run: RunDirectory) -> None:
+    phase = run.phase(1, "labels")
+    _finish(phase, {})
+    phase.output("out").write_text("other content")
+    with pytest.raises(UserError, match=r"out\.txt: output out has changed"):
+        phase.is_finished({})
+    phase.output("out").unlink()
+    with pytest.raises(UserError, match=r"out\.txt: output out is missing"):
+        phase.is_finished({})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": "long"},
+        {"outputs": []},
+        {"attempts": True},
+        {"inputs": {"x": "abc"}},
+        {"outputs": {"out": {"path": "../../config.yaml", "sha256": A, "bytes": 1}}},
+        {"outputs": {"out": {"path": "/etc/passwd", "sha256": A, "bytes": 1}}},
+        {"outputs": {"out": {"path": "out.txt", "bytes": 1}}},
+    ],
+)
+def test_a_malformed_manifest_is_named(run: RunDirectory, change: dict[str, object]) -> None:
+    phase = run.phase(1, "labels")
+    _finish(phase, {})
+    path = phase.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=r"manifest\.json: malformed"):
+        phase.manifest()
+
+
+def test_a_manifest_that_is_no_json_is_named(run: RunDirectory) -> None:
+    phase = run.phase(1, "labels")
+    _finish(phase, {})
+    (phase.path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match=r"manifest\.json: not readable"):
+        phase.is_finished({})
+
+
+def test_rows_after_the_checkpoint_are_dropped_on_resume(run: RunDirectory) -> None:
+    phase = run.phase(1, "solver")
+    phase.begin({})
+    for step in (1, 2, 3):
+        phase.log_step(step, {"loss": step / 2})
+    with phase.metrics_path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    resumed = run.phase(1, "solver")
+    resumed.begin({})
+    with pytest.raises(ValueError, match="truncate_metrics first"):
+        resumed.log_step(2, {"loss": 1.0})
+    resumed.truncate_metrics(1)
+    resumed.log_step(2, {"loss": 1.0})
+    assert resumed.metrics() == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}]
+
+
+def test_only_the_latest_checkpoint_is_kept(run: RunDirectory) -> None:
+    phase = run.phase(1, "solver")
+    phase.begin({})
+    assert phase.latest_checkpoint() is None
+    for step in (1, 2):
+        (phase.checkpoint_staging(step) / "weights").write_text(str(step))
+        phase.commit_checkpoint(step)
+    phase.checkpoint_staging(3)
+    assert phase.latest_checkpoint() == (2, phase.checkpoint_path(2))
+    assert [path.name for path in phase.work.glob("step_*")] == ["step_00002"]
+
+
+def test_parts_read_back_in_order(run: RunDirectory) -> None:
+    phase = run.phase(1, "questions")
+    phase.begin({})
+    for part in (10, 2):
+        phase.write_part(part, [{"part": part, "row": row} for row in range(2)])
+    assert phase.finished_parts() == [2, 10]
+    assert [(row["part"], row["row"]) for row in phase.read_parts()] == [(2, 0), (2, 1), (10, 0), (10, 1)]
+
+
+def test_attempts_and_their_seconds_add_up(run: RunDirectory) -> None:
+    run.phase(1, "questions").begin({})
+    state = run.phase(1, "questions").work / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "seconds": 1000.0}))
+    _finish(run.phase(1, "questions"), {})
+    manifest = run.phase(1, "questions").manifest()
+    assert manifest is not None and manifest.attempts == 2 and manifest.seconds >= 1000
+
+
+def test_writing_outside_begin_and_finish_is_a_bug(run: RunDirectory) -> None:
+    phase = run.phase(1, "solver")
+    with pytest.raises(RuntimeError, match="between begin and finish"):
+        phase.log_step(1, {})
+    _finish(phase, {})
+    with pytest.raises(RuntimeError, match="is finished"):
+        phase.begin({})
+
+
+def test_a_full_disk_tears_no_metrics_row(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        with RunDirectory.create_or_open(disk, load_config(overrides=["run.minimum_free_mb=0"]), writer=True) as run:
+            phase = run.phase(1, "solver")
+            phase.begin({})
+            with pytest.raises(UserError, match=r"metrics\.jsonl: no space left"):
+                for step in range(1, 1000):
+                    phase.log_step(step, {"loss": 0.5, "note": "x" * 1000})
+            rows = phase.metrics()
+            assert rows and phase.metrics_path.read_bytes().endswith(b"\n")
+            assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+            with pytest.raises(UserError, match="no space left"):
+                phase.write_part(0, [{"text": "x" * 200_000}])
+            assert phase.finished_parts() == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_torn_event_swallows_no_later_one(run: RunDirectory) -> None:
+    with run.events_path.open("a") as file:
+        file.write('{"time": "2026')
+    run.event("phase finished", phase="solver")
+    events = read_events(run.events_path)
+    assert [event.event for event in events] == ["created", "phase finished"]
+    assert events[1].fields == {"phase": "solver"}
+
+
+def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirectory) -> None:
+    _finish(run.phase(0, "evaluate"), {}, pass1_mean=0.25, pass1_greedy=0.5)
+    _finish(run.phase(1, "questions"), {})
+    _finish(run.phase(1, "labels"), {}, label_accuracy=None, kept=120)
+    solver = run.phase(1, "solver")
+    solver.begin({})
+    solver.log_step(1, {"loss": 0.1})
+    status = run_status(run)
+    base, first, second = status.iterations
+    assert (status.state, base.pass1_mean, base.pass1_greedy) == ("running", 0.25, 0.5)
+    assert (first.kept_questions, first.label_accuracy, first.pass1_mean) == (120, None, None)
+    assert {name: phase.state for name, phase in first.phases.items()} == {
+        "challenger": "skipped",
+        "questions": "finished",
+        "labels": "finished",
+        "solver": "running",
+        "evaluate": "pending",
+    }
+    assert (first.phases["solver"].step, first.phases["solver"].steps) == (1, 15)
+    assert {phase.state for phase in second.phases.values()} == {"pending"}
+    assert json.loads(json.dumps(status.as_json()))["iterations"][1]["kept_questions"] == 120
+    run.close()
+    assert run_status(RunDirectory.open_existing(run.path)).iterations[1].phases["solver"].state == "stopped"
+
+
+def test_run_imports_neither_torch_nor_wandb() -> None:
+    import sys
+
+    code = "import sys, rzero_mega.run; sys.exit(bool({'torch', 'wandb', 'megatron'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
