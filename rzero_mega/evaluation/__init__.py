@@ -1,0 +1,1 @@
+"""Benchmarks, evaluation protocols, and the arithmetic world whose truth is computable."""
