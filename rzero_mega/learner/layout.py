@@ -1,0 +1,105 @@
+"""The parallel layout of the learner: one object builds the process groups and the model's configuration."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from rzero_mega.config.schema import LayoutConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner import compat
+
+COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class ParallelLayout:
+    """How one model is spread over processes. `dp` is what `world_size` leaves after tp and pp."""
+
+    tp: int
+    pp: int
+    dp: int
+    sequence_parallel: bool
+
+    @classmethod
+    def from_config(cls, config: LayoutConfig, world_size: int) -> ParallelLayout:
+        """Layout for `world_size` processes; UserError names the key that does not divide or is not available."""
+        for key in ("cp", "ep"):
+            if getattr(config, key) != 1:
+                raise UserError(f"learner.layout.{key}: only 1 is available in this version; set it to 1")
+        for key in ("vpp", "etp"):
+            if getattr(config, key) is not None:
+                raise UserError(f"learner.layout.{key}: only null is available in this version; set it to null")
+        model_size = config.tp * config.pp
+        if world_size % model_size:
+            raise UserError(
+                f"learner.layout: {world_size} processes do not divide into models of tp {config.tp} x pp {config.pp}; "
+                f"start a multiple of {model_size} (learner.processes)"
+            )
+        return cls(config.tp, config.pp, world_size // model_size, config.sequence_parallel)
+
+    def transformer_settings(self) -> dict[str, Any]:
+        """The fields of Megatron's TransformerConfig that this layout decides."""
+        return {
+            "tensor_model_parallel_size": self.tp,
+            "pipeline_model_parallel_size": self.pp,
+            "sequence_parallel": self.sequence_parallel,
+        }
+
+    def initialize(self, seed: int) -> None:
+        """Start torch.distributed (from torchrun's environment, or alone) and Megatron's groups, or check existing ones.
+
+        Raises RuntimeError if groups of another layout are already there: the sizes of groups and of the model's
+        configuration must agree, or gradients are silently summed over the wrong ranks.
+        """
+        compat.install()
+        from megatron.core import parallel_state, tensor_parallel
+
+        _start_distributed(self.tp * self.pp * self.dp)
+        if not parallel_state.model_parallel_is_initialized():
+            with compat.cuda_literals_mean_cpu():
+                parallel_state.initialize_model_parallel(
+                    tensor_model_parallel_size=self.tp,
+                    pipeline_model_parallel_size=self.pp,
+                    create_gloo_process_groups=False,
+                )
+                tensor_parallel.model_parallel_cuda_manual_seed(seed)
+        found = (
+            parallel_state.get_tensor_model_parallel_world_size(),
+            parallel_state.get_pipeline_model_parallel_world_size(),
+            parallel_state.get_data_parallel_world_size(),
+        )
+        if found != (self.tp, self.pp, self.dp):
+            raise RuntimeError(f"process groups are (tp, pp, dp) {found}, the layout asks for {self}")
+
+
+def device() -> torch.device:
+    """The device that this process trains on."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def _start_distributed(world_size: int) -> None:
+    if dist.is_initialized():
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    else:
+        store = dist.TCPStore("127.0.0.1", _free_port(), world_size=1, is_master=True)
+        dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
+    if dist.get_world_size() != world_size:
+        raise RuntimeError(f"{dist.get_world_size()} processes run, the layout needs {world_size}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

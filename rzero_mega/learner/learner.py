@@ -1,0 +1,181 @@
+"""One policy that learns: GRPO steps on Megatron-core, its weights under Hugging Face names, its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch import Tensor
+
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner import checkpoint
+from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
+from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.forward import accumulate_gradients, score
+from rzero_mega.learner.layout import ParallelLayout, device
+from rzero_mega.learner.losses.aggregation import token_weights
+from rzero_mega.learner.losses.grpo import SUMS
+from rzero_mega.learner.model import build_model, load_weights
+from rzero_mega.learner.optimizer import build_optimizer
+from rzero_mega.weights.gather import ModelGroups, gather_hf
+from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.shape import read_shape
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """Means over the response tokens of a step; `loss` and `grad_norm` are means over its optimizer updates."""
+
+    loss: float
+    grad_norm: float
+    kl: float
+    entropy: float
+    clip_fraction: float
+    logprob_difference: float
+    importance: float
+    ratio: float
+    tokens: int
+    updates: int
+    first_loss: float
+
+
+class Learner:
+    """A policy under training. Every rank of the layout makes the same calls with the same arguments."""
+
+    def __init__(
+        self,
+        model_folder: Path,
+        layout: ParallelLayout,
+        learner: LearnerConfig,
+        grpo: GrpoConfig,
+        optimizer: OptimizerConfig,
+        longest_response: int,
+    ) -> None:
+        """Load the model of `model_folder`; it is also the reference of the KL term. The optimizer is fresh."""
+        self._layout, self._config, self._grpo = layout, learner, grpo
+        self._longest_response = longest_response
+        self._model = build_model(read_shape(model_folder), layout, learner)
+        load_weights(self._model, model_folder)
+        # The reference is this rank's shards in host memory, swapped in for scoring: a second model would double the
+        # memory of the weights on the device.
+        self._reference = {name: w.to("cpu", copy=True) for name, w in self._model.local_weights().items()}
+        self._optimizer = build_optimizer(self._model, optimizer)
+
+    def train_step(self, sequences: Sequence[TrainingSequence]) -> StepMetrics:
+        """One R-Zero step: the rollouts in `sequences_per_update` slices, one optimizer update each, in order."""
+        size = self._grpo.sequences_per_update
+        updates = [self._packs(sequences[i : i + size]) for i in range(0, len(sequences), size)]
+        every_pack = [pack for packs in updates for pack in packs]
+        old = score(self._model, every_pack) if len(updates) > 1 else None
+        reference = None
+        if self._grpo.kl_coefficient > 0:
+            with self._reference_weights():
+                reference = score(self._model, every_pack)
+        totals, norms, losses, start = torch.zeros(len(SUMS)), [], [], 0
+        for packs in updates:
+            here = slice(start, start + len(packs))
+            sums = accumulate_gradients(
+                self._model, packs, old and old[here], reference and reference[here], self._grpo
+            ).cpu()
+            norms.append(self._update(float(sums[0])))
+            losses.append(float(sums[0]))
+            totals += sums
+            start = here.stop
+        return _metrics(totals, norms, losses)
+
+    def score(self, sequences: Sequence[TrainingSequence]) -> list[list[float]]:
+        """Log-probability of every response token under the present weights, in order, on every rank."""
+        packs = self._packs(sequences)
+        scores = score(self._model, packs)
+        mine: dict[int, list[float]] = {}
+        for pack, logprobs in zip(packs, scores or [], strict=False):
+            bounds = pack.sequence_parameters.cu_seqlens_q.tolist()
+            for index, begin, end in zip(pack.indices, bounds, bounds[1:], strict=False):
+                mine[index] = logprobs[begin:end][pack.response[begin:end]].tolist()
+        everyone: list[dict[int, list[float]]] = [{} for _ in range(dist.get_world_size())]
+        dist.all_gather_object(everyone, mine)
+        merged = {index: values for part in everyone for index, values in part.items()}
+        return [merged[i] for i in range(len(sequences))]
+
+    def export(self) -> Iterator[tuple[str, Tensor]]:
+        """The present weights under their Hugging Face names, full tensors on every rank."""
+        shape = self._model.shape
+        groups = ModelGroups(
+            parallel_state.get_tensor_model_parallel_group(), parallel_state.get_pipeline_model_parallel_group()
+        )
+        return gather_hf(entries(shape), self._model.local_weights(), shape, groups)
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write weights, moments and the state of the random generators into an existing, empty folder."""
+        checkpoint.save(folder, self._model, self._optimizer, step)
+
+    def load(self, folder: Path) -> int:
+        """Restore what `save` wrote, under this or another layout; returns the step."""
+        return checkpoint.load(folder, self._model, self._optimizer)
+
+    def check_length(self, tokens: int) -> None:
+        """UserError if a sequence of so many tokens cannot be trained on."""
+        limit = min(self._config.tokens_per_micro_batch, self._model.shape.max_positions)
+        if tokens > limit:
+            raise UserError(
+                f"learner.tokens_per_micro_batch: prompt and response may reach {tokens} tokens, more than the "
+                f"{limit} that the budget and the model's context allow"
+            )
+
+    def _packs(self, sequences: Sequence[TrainingSequence]) -> list[Pack]:
+        """This data-parallel rank's micro-batches of one update."""
+        plan = plan_packs([s.length for s in sequences], self._config.tokens_per_micro_batch, self._layout.dp)
+        weights = token_weights(
+            self._grpo.loss_aggregation,
+            [len(s.response) for s in sequences],
+            self._grpo.sequences_per_micro_batch,
+            self._longest_response,
+        )
+        multiple = self._layout.tp if self._layout.sequence_parallel else 1
+        mine = plan[parallel_state.get_data_parallel_rank()]
+        return [build_pack(sequences, weights, indices, multiple, device()) for indices in mine]
+
+    @calls_megatron
+    def _update(self, loss: float) -> float:
+        ok, norm, _ = self._optimizer.step()
+        if not ok or not torch.isfinite(torch.tensor([loss, norm])).all():
+            raise UserError(f"training diverged: loss {loss}, gradient norm {norm}; lower optimizer.learning_rate")
+        return float(norm)
+
+    @contextmanager
+    def _reference_weights(self) -> Iterator[None]:
+        present = {name: w.clone() for name, w in self._model.local_weights().items()}
+        self._copy_in(self._reference)
+        try:
+            yield
+        finally:
+            self._copy_in(present)
+
+    @torch.no_grad()
+    def _copy_in(self, weights: dict[str, Tensor]) -> None:
+        for name, target in self._model.local_weights().items():
+            target.copy_(weights[name])
+
+
+def _metrics(totals: Tensor, norms: list[float], losses: list[float]) -> StepMetrics:
+    named = dict(zip(SUMS, totals.tolist(), strict=True))
+    tokens = max(1.0, named["tokens"])
+    return StepMetrics(
+        loss=sum(losses) / len(losses),
+        grad_norm=sum(norms) / len(norms),
+        kl=named["kl"] / tokens,
+        entropy=named["entropy"] / tokens,
+        clip_fraction=named["clipped"] / tokens,
+        logprob_difference=named["logprob_difference"] / tokens,
+        importance=named["importance"] / tokens,
+        ratio=named["ratio"] / tokens,
+        tokens=int(named["tokens"]),
+        updates=len(losses),
+        first_loss=losses[0],
+    )

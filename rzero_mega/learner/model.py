@@ -1,0 +1,157 @@
+"""A GPTModel from the Hugging Face configuration of a base model, wrapped for data parallelism."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+from megatron.core.models.gpt import GPTModel
+from megatron.core.transformer.module import Float16Module
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
+
+from rzero_mega.config.schema import Fp8Config, LearnerConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.spec import layer_spec
+from rzero_mega.weights.hf_folder import HfWeights, dtype_named
+from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.mapping.names import global_parameters
+from rzero_mega.weights.scatter import scatter_hf
+from rzero_mega.weights.shape import ModelShape
+
+RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective"},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One rank's part of the model: the wrapped module, its configuration, and its parameters by global name."""
+
+    shape: ModelShape
+    config: TransformerConfig
+    module: DistributedDataParallel
+    parameters: dict[str, torch.nn.Parameter]
+
+    def local_weights(self) -> dict[str, Tensor]:
+        """This rank's shards by Megatron name, as they train."""
+        return {name: parameter.data for name, parameter in self.parameters.items()}
+
+
+def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
+    """UserError names the key of the layout that does not divide this model."""
+    if shape.layers % layout.pp:
+        raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
+    for what, size in (("attention heads", shape.heads), ("key-value heads", shape.kv_heads), ("ffn", shape.ffn)):
+        if size % layout.tp:
+            raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")
+
+
+@calls_megatron
+def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> Model:
+    """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`."""
+    check_layout(shape, layout)
+    config = transformer_config(shape, layout, learner)
+    gpt: torch.nn.Module = GPTModel(
+        config=config,
+        transformer_layer_spec=layer_spec(config),
+        vocab_size=shape.vocab + -shape.vocab % layout.tp,
+        max_sequence_length=shape.max_positions,
+        position_embedding_type="rope",
+        rotary_base=int(shape.rope_base),
+        rope_scaling=shape.rope_factor is not None,
+        rope_scaling_factor=shape.rope_factor or 1.0,
+        share_embeddings_and_output_weights=shape.tied,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+        parallel_output=True,
+    )
+    if torch.cuda.is_available():
+        gpt.cuda(torch.cuda.current_device())
+    if config.params_dtype != torch.float32:
+        gpt = Float16Module(config, gpt)
+    ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True)
+    module = DistributedDataParallel(config, ddp, gpt)
+    return Model(shape, config, module, dict(global_parameters(module)))
+
+
+def load_weights(model: Model, folder: Path) -> None:
+    """Fill the model from a folder in Hugging Face format."""
+    with HfWeights(folder) as weights:
+        scatter_hf(
+            entries(model.shape),
+            weights.tensor,
+            model.local_weights(),
+            model.shape,
+            parallel_state.get_tensor_model_parallel_world_size(),
+            parallel_state.get_tensor_model_parallel_rank(),
+        )
+
+
+def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> TransformerConfig:
+    """Megatron's configuration of the model. Fusions need CUDA kernels and are off elsewhere."""
+    dtype = dtype_named(learner.dtype)
+    on_cuda = torch.cuda.is_available()
+    return TransformerConfig(
+        num_layers=shape.layers,
+        hidden_size=shape.hidden,
+        ffn_hidden_size=shape.ffn,
+        num_attention_heads=shape.heads,
+        num_query_groups=shape.kv_heads,
+        kv_channels=shape.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=shape.norm_epsilon,
+        add_bias_linear=False,
+        add_qkv_bias=shape.qkv_bias,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        qk_layernorm=shape.qk_norm,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        attention_softmax_in_fp32=True,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype == torch.bfloat16,
+        use_cpu_initialization=not on_cuda,
+        # Initialisation also marks which parameters are cut over tensor parallelism; unmarked ones count once per rank
+        # group in the gradient norm.
+        perform_initialization=True,
+        bias_activation_fusion=on_cuda,
+        masked_softmax_fusion=on_cuda,
+        persist_layer_norm=on_cuda,
+        gradient_accumulation_fusion=False,
+        variable_seq_lengths=True,
+        batch_p2p_comm=False,
+        moe_token_dispatcher_type="alltoall",  # the only one that variable_seq_lengths goes with
+        # Every token's weight already holds the normalisation, so DDP must sum gradients and not average them.
+        calculate_per_token_loss=True,
+        **layout.transformer_settings(),
+        **RECOMPUTE[learner.recompute],
+        **fp8_settings(learner.fp8),
+    )
+
+
+def fp8_settings(fp8: Fp8Config) -> dict[str, Any]:
+    """Transformer Engine's FP8 settings as TransformerConfig names them; nothing for `format: none`."""
+    if fp8.format == "none":
+        return {}
+    if not torch.cuda.is_available():
+        raise UserError(f"learner.fp8.format: {fp8.format} needs an FP8-capable GPU and Transformer Engine; set it to none")
+    return {
+        "fp8": fp8.format,
+        "fp8_recipe": fp8.recipe,
+        "fp8_param": fp8.parameters,
+        "fp8_margin": fp8.margin,
+        "fp8_amax_history_len": fp8.amax_history_length,
+        "fp8_amax_compute_algo": fp8.amax_algorithm,
+        "fp8_wgrad": fp8.weight_gradient,
+        "first_last_layers_bf16": fp8.first_last_layers_bf16,
+    }

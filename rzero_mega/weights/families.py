@@ -1,0 +1,5 @@
+"""The model families that the learner and the rollout engines know."""
+
+from __future__ import annotations
+
+SUPPORTED_MODEL_TYPES = ("qwen3", "qwen2", "llama")

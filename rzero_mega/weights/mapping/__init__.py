@@ -1,0 +1,17 @@
+"""Between Hugging Face names and Megatron names: one table per model family, both directions."""
+
+from __future__ import annotations
+
+from rzero_mega.weights.mapping import llama, qwen2, qwen3
+from rzero_mega.weights.mapping.table import Entry, expand
+from rzero_mega.weights.shape import ModelShape
+
+_TABLES = {"qwen3": qwen3.rules, "qwen2": qwen2.rules, "llama": llama.rules}
+
+
+def entries(shape: ModelShape) -> list[Entry]:
+    """Every tensor of a model of this shape, with its names on both sides."""
+    return expand(_TABLES[shape.family](shape), shape)
+
+
+__all__ = ["Entry", "entries"]

@@ -1,0 +1,44 @@
+"""Rules that the dense families share."""
+
+from __future__ import annotations
+
+from rzero_mega.weights.mapping.kinds import REPLICATED, ROW, FusedQkv, GatedColumn, Vocabulary
+from rzero_mega.weights.mapping.table import Rule
+from rzero_mega.weights.shape import ModelShape
+
+MEGATRON = "decoder.layers.{layer}."
+HF = "model.layers.{layer}."
+QKV = ("q_proj", "k_proj", "v_proj")
+
+TRUNK = (
+    Rule("embedding.word_embeddings.weight", ("model.embed_tokens.weight",), Vocabulary()),
+    Rule("decoder.final_layernorm.weight", ("model.norm.weight",), REPLICATED),
+    Rule(MEGATRON + "input_layernorm.weight", (HF + "input_layernorm.weight",), REPLICATED),
+    Rule(
+        MEGATRON + "self_attention.linear_qkv.weight",
+        tuple(f"{HF}self_attn.{name}.weight" for name in QKV),
+        FusedQkv(),
+    ),
+    Rule(MEGATRON + "self_attention.linear_proj.weight", (HF + "self_attn.o_proj.weight",), ROW),
+    Rule(MEGATRON + "pre_mlp_layernorm.weight", (HF + "post_attention_layernorm.weight",), REPLICATED),
+    Rule(
+        MEGATRON + "mlp.linear_fc1.weight",
+        (HF + "mlp.gate_proj.weight", HF + "mlp.up_proj.weight"),
+        GatedColumn(),
+    ),
+    Rule(MEGATRON + "mlp.linear_fc2.weight", (HF + "mlp.down_proj.weight",), ROW),
+)
+HEAD = Rule("output_layer.weight", ("lm_head.weight",), Vocabulary())
+QK_NORM = (
+    Rule(MEGATRON + "self_attention.q_layernorm.weight", (HF + "self_attn.q_norm.weight",), REPLICATED),
+    Rule(MEGATRON + "self_attention.k_layernorm.weight", (HF + "self_attn.k_norm.weight",), REPLICATED),
+)
+QKV_BIAS = Rule(
+    MEGATRON + "self_attention.linear_qkv.bias", tuple(f"{HF}self_attn.{name}.bias" for name in QKV), FusedQkv()
+)
+
+def head_rules(shape: ModelShape) -> tuple[Rule, ...]:
+    """The output projection, unless it is the embedding."""
+    return () if shape.tied else (HEAD,)
+
+__all__ = ["COLUMN", "QKV_BIAS", "QK_NORM", "TRUNK", "head_rules"]

@@ -1,0 +1,12 @@
+"""Qwen2 and Qwen2.5: biases on queries, keys and values."""
+
+from __future__ import annotations
+
+from rzero_mega.weights.mapping.dense import QKV_BIAS, TRUNK, head_rules
+from rzero_mega.weights.mapping.table import Rule
+from rzero_mega.weights.shape import ModelShape
+
+
+def rules(shape: ModelShape) -> tuple[Rule, ...]:
+    """The table of the family."""
+    return (*TRUNK, QKV_BIAS, *head_rules(shape))

@@ -1,0 +1,98 @@
+"""What a model's Hugging Face configuration says about the shapes of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rzero_mega.errors import UserError
+from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
+
+# Llama 3's frequency scaling has these constants everywhere; Megatron-core has them built in.
+LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A dense decoder: sizes, and the features in which the families differ. `rope_factor` is Llama 3's, or None."""
+
+    family: str
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    max_positions: int
+    norm_epsilon: float
+    rope_base: float
+    rope_factor: float | None
+    tied: bool
+    qk_norm: bool
+    qkv_bias: bool
+
+
+def read_shape(folder: Path) -> ModelShape:
+    """Shape of the model in `folder`; UserError names the configuration key that is not supported."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder / 'config.json'}: not readable as a model configuration: {_line(error)}") from None
+    return shape_of(config)
+
+
+def shape_of(config: Any) -> ModelShape:
+    """Shape of a transformers configuration object."""
+    family = str(config.model_type)
+    if family not in SUPPORTED_MODEL_TYPES:
+        raise UserError(f"model_type {family}: not supported; supported are {', '.join(SUPPORTED_MODEL_TYPES)}")
+    _refuse(config, family)
+    rope = dict(config.rope_parameters)
+    return ModelShape(
+        family=family,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        ffn=config.intermediate_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads or config.num_attention_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        vocab=config.vocab_size,
+        max_positions=config.max_position_embeddings,
+        norm_epsilon=config.rms_norm_eps,
+        rope_base=float(rope["rope_theta"]),
+        rope_factor=_rope_factor(rope),
+        tied=bool(config.tie_word_embeddings),
+        qk_norm=family == "qwen3",
+        qkv_bias=family == "qwen2",
+    )
+
+
+def _refuse(config: Any, family: str) -> None:
+    if config.hidden_act != "silu":
+        raise UserError(f"config.json hidden_act {config.hidden_act!r}: not supported; only silu is")
+    if family != "qwen2" and getattr(config, "attention_bias", False):
+        raise UserError(f"config.json attention_bias: not supported for {family}; only false is")
+    if getattr(config, "mlp_bias", False):
+        raise UserError("config.json mlp_bias: not supported; only false is")
+    if getattr(config, "use_sliding_window", False):
+        raise UserError("config.json use_sliding_window: not supported; only false is")
+
+
+def _rope_factor(rope: dict[str, Any]) -> float | None:
+    kind = rope.get("rope_type", "default")
+    if kind == "default":
+        return None
+    if kind != "llama3":
+        raise UserError(f"config.json rope_type {kind!r}: not supported; default and llama3 are")
+    for key, expected in LLAMA3_ROPE.items():
+        if rope.get(key) != expected:
+            raise UserError(f"config.json rope {key} {rope.get(key)!r}: not supported; only {expected} is")
+    return float(rope["factor"])
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
