@@ -171,9 +171,11 @@ class RunDirectory:
             self._lock = None
 
     def __enter__(self) -> RunDirectory:
+        """Use the run in a `with` statement, which closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Release the lock."""
         self.close()
 
 

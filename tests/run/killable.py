@@ -15,12 +15,13 @@ from rzero_mega.config import load_config
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.atomic import atomic_folder, sha256, write_jsonl
 
+CONFIG = load_config()
 TIMES = {"seconds", "attempts", "finished"}
 
 
 def work(path: Path, parts: int, steps: int) -> None:
     """Run a phase of parts, then a phase of steps that starts from its output."""
-    with RunDirectory.create_or_open(path, load_config(), writer=True) as run:
+    with RunDirectory.create_or_open(path, CONFIG, writer=True) as run:
         questions = run.phase(1, "questions")
         if not questions.is_finished({}):
             _write_questions(questions, parts)

@@ -1,0 +1,7 @@
+"""Weights & Biases, console progress, and the report with its plots. Nothing here imports torch, Megatron or SGLang."""
+
+from rzero_mega.tracking.progress import PhaseProgress, Progress, iterations_table
+from rzero_mega.tracking.report import write_report
+from rzero_mega.tracking.wandb_run import WandbRun
+
+__all__ = ["PhaseProgress", "Progress", "WandbRun", "iterations_table", "write_report"]

@@ -1,0 +1,243 @@
+"""The report's figures, out of its data. A figure without a single number is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from rzero_mega.run import PHASES, PhaseName
+from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
+from rzero_mega.tracking.report_data import IterationRecord, ReportData
+from rzero_mega.tracking.summaries import duration, histogram, scalar
+
+PHASE_COLOURS: dict[PhaseName, str] = {
+    "challenger": "orange",
+    "questions": "yellow",
+    "labels": "purple",
+    "solver": "blue",
+    "evaluate": "green",
+}
+
+
+@dataclass(frozen=True)
+class Legend:
+    """One entry of a figure's legend."""
+
+    name: str
+    colour: str
+    dashed: bool = False
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading, a line on what is drawn, and its legend."""
+
+    title: str
+    note: str
+    svg: Markup
+    legend: tuple[Legend, ...] = ()
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One number per iteration."""
+
+    name: str
+    colour: str
+    value: Callable[[IterationRecord], float | None]
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number per step: where it is logged and how it is drawn. `spread` names the key of a half-width."""
+
+    name: str
+    colour: str
+    phase: PhaseName
+    key: str
+    spread: str | None = None
+
+
+def iteration_figures(data: ReportData) -> list[Figure]:
+    """Curves over the iterations."""
+    accuracy = [
+        Curve("mean", "blue", lambda r: r.value("evaluate", "pass1_mean")),
+        Curve("greedy", "green", lambda r: r.value("evaluate", "pass1_greedy")),
+        Curve("vote", "purple", lambda r: r.value("evaluate", "vote_accuracy"), dashed=True),
+    ]
+    labels = [
+        Curve("kept questions", "blue", lambda r: r.value("labels", "label_accuracy")),
+        Curve("all questions", "grey", lambda r: r.value("labels", "label_accuracy_all"), dashed=True),
+    ]
+    questions = [
+        Curve("asked", "grey", lambda r: r.value("questions", "asked"), dashed=True),
+        Curve("labelled", "purple", lambda r: r.value("labels", "labelled")),
+        Curve("kept", "blue", lambda r: r.value("labels", "kept")),
+    ]
+    difficulty = [
+        Curve("while training", "orange", lambda r: r.value("challenger", "difficulty")),
+        Curve("written questions", "purple", _written_difficulty),
+    ]
+    diversity = [
+        Curve("unique, written", "purple", lambda r: r.value("questions", "unique_share")),
+        Curve("unique, training", "orange", lambda r: r.step_mean("challenger", "unique_share")),
+        Curve("clusters / batch", "grey", lambda r: r.step_mean("challenger", "clusters_share"), dashed=True),
+    ]
+    rewards = [
+        Curve("Challenger", "orange", lambda r: r.step_mean("challenger", "reward_mean")),
+        Curve("Solver", "blue", lambda r: r.step_mean("solver", "reward_mean")),
+    ]
+    figures = [
+        _per_iteration(data, "Accuracy on held-out problems", "pass@1, base = before training", accuracy, True),
+        _per_iteration(data, "Label accuracy", "share of labels that are true; never trained on", labels, True),
+        _per_iteration(data, "Questions", "per iteration", questions, False),
+        _per_iteration(data, "Difficulty", "1 \N{MINUS SIGN} mean p̂ of the questions", difficulty, True),
+        _per_iteration(data, "Diversity", "share of the questions", diversity, True),
+        _per_iteration(data, "Reward", "mean over the steps of the phase", rewards, False),
+    ]
+    return [figure for figure in figures if figure is not None]
+
+
+def step_figures(data: ReportData) -> list[Figure]:
+    """Curves over the training steps of both roles."""
+    both: list[tuple[str, str, str, bool, bool]] = [
+        ("KL", "to the model at the start of the phase, nats per token", "kl", False, True),
+        ("Entropy", "nats per token", "entropy", False, False),
+        ("Response length", "tokens, mean", "response_length", False, True),
+        ("Truncated responses", "share cut off at the token limit", "truncated_rate", True, True),
+        ("Gradient norm", "before clipping", "grad_norm", False, True),
+        ("Clipped tokens", "share at a bound of the ratio", "clip_fraction", True, True),
+        ("Log-prob difference", "learner against rollout, mean |Δ| per token", "logprob_difference", False, True),
+        ("Throughput", "tokens per second", "tokens_per_second", False, True),
+    ]
+    challenger = [Metric("reward", "orange", "challenger", "reward_mean", "reward_std")]
+    votes = [
+        Metric("p̂, mean", "purple", "challenger", "p_hat_mean"),
+        Metric("uncertainty reward", "orange", "challenger", "uncertainty_mean"),
+    ]
+    form = [
+        Metric("repetition penalty", "orange", "challenger", "repetition_mean"),
+        Metric("unique", "purple", "challenger", "unique_share"),
+        Metric("well-formed", "green", "challenger", "well_formed_rate"),
+    ]
+    solver = [Metric("reward", "blue", "solver", "reward_mean", "reward_std")]
+    figures = [
+        _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
+        _per_step(data, "Challenger: votes", "means over a step's questions", votes, zero=True),
+        _per_step(data, "Challenger: questions", "shares of a step's questions", form, zero=True),
+        _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
+    ]
+    for title, note, key, shares, zero in both:
+        roles = [Metric("Challenger", "orange", "challenger", key), Metric("Solver", "blue", "solver", key)]
+        figures.append(_per_step(data, title, note, roles, shares, zero))
+    return [figure for figure in figures if figure is not None]
+
+
+def histogram_figures(data: ReportData) -> list[Figure]:
+    """The distribution of p̂ over the labelled questions, one figure per iteration."""
+    curation = data.config.labels.curation
+    figures = []
+    for record in data.trained:
+        labels = record.manifests.get("labels")
+        bins = histogram(labels.summary if labels else None, "p_hat_histogram")
+        if bins is not None:
+            svg = histogram_chart(*bins, band=(curation.low, curation.high), x_label="p̂")
+            note = f"number of questions; band {curation.low:g} to {curation.high:g} shaded"
+            figures.append(Figure(f"Iteration {record.name}", note, svg))
+    return figures
+
+
+def level_figure(data: ReportData) -> Figure | None:
+    """Mean accuracy by level, the base beside every iteration."""
+    records = [record for record in data.iterations if record.levels()]
+    groups = list(dict.fromkeys(level for record in records for level in record.levels()))
+    if not groups:
+        return None
+    bars = []
+    for record in records:
+        levels = record.levels()
+        values = tuple(scalar(levels.get(level), "mean") for level in groups)
+        trained = record.iteration > 0
+        opacity = 0.35 + 0.65 * record.iteration / data.iterations[-1].iteration if trained else 1.0
+        bars.append(Bars(_iteration_name(record), "blue" if trained else "grey", values, opacity))
+    legend = tuple(Legend(bar.name, bar.colour, opacity=bar.opacity) for bar in bars)
+    return Figure("Mean accuracy by level", "pass@1, mean over samples", grouped_bars(groups, bars), legend)
+
+
+def time_figure(data: ReportData) -> Figure | None:
+    """Wall time of the finished phases, a row per iteration."""
+    records = [record for record in data.iterations if record.manifests]
+    if not records:
+        return None
+    bars, shown = [], []
+    for name in PHASES:
+        seconds = [record.manifests[name].seconds if name in record.manifests else None for record in records]
+        if any(seconds):
+            bars.append(Bars(name, PHASE_COLOURS[name], tuple(seconds)))
+            shown.append([duration(value) if value else "" for value in seconds])
+    totals = [duration(record.seconds) for record in records]
+    svg = stacked_rows([_iteration_name(record) for record in records], bars, totals, shown)
+    legend = tuple(Legend(bar.name, bar.colour) for bar in bars)
+    return Figure("Wall time per phase", "finished phases, attempts summed", svg, legend, wide=True)
+
+
+def _per_iteration(data: ReportData, title: str, note: str, curves: Sequence[Curve], shares: bool) -> Figure | None:
+    series = []
+    for curve in curves:
+        values = [(record.iteration, curve.value(record)) for record in data.iterations]
+        points = tuple((float(iteration), value) for iteration, value in values if value is not None)
+        if points:
+            series.append(Series(curve.name, curve.colour, (points,), dashed=curve.dashed))
+    if not series:
+        return None
+    numbers = {int(x) for line in series for x, _ in line.points} | set(range(1, data.config.iterations + 1))
+    ticks = [(float(number), "base" if number == 0 else str(number)) for number in sorted(numbers)]
+    svg = line_chart(series, ticks, "iteration", shares=shares, end_labels=True)
+    return Figure(title, note, svg, _legend(series))
+
+
+def _per_step(
+    data: ReportData, title: str, note: str, metrics: Sequence[Metric], shares: bool = False, zero: bool = False
+) -> Figure | None:
+    series = [line for line in (_steps(data, metric) for metric in metrics) if line is not None]
+    if not series:
+        return None
+    iterations = range(1, 1 + max(record.iteration for record in data.trained))
+    ticks = [(iteration - 0.5, str(iteration)) for iteration in iterations]
+    separators = [0.0, *(float(iteration) for iteration in iterations)]
+    svg = line_chart(series, ticks, "steps within iteration", shares, zero, separators)
+    return Figure(title, note, svg, _legend(series))
+
+
+def _steps(data: ReportData, metric: Metric) -> Series | None:
+    """Steps of iteration i lie between i - 1 and i, so that both roles and unequal numbers of steps share an axis."""
+    segments, spreads = [], []
+    planned = {"challenger": data.config.challenger.training.steps, "solver": data.config.solver.training.steps}
+    for record in data.trained:
+        rows = [row for row in record.rows.get(metric.phase, ()) if scalar(row, metric.key) is not None]
+        steps = max([planned.get(metric.phase, 1), *(row["step"] for row in rows)])
+        points = [(record.iteration - 1 + (row["step"] - 0.5) / steps, scalar(row, metric.key)) for row in rows]
+        if points:
+            segments.append(tuple((x, y) for x, y in points if y is not None))
+            spreads.append(tuple((scalar(row, metric.spread) or 0.0) if metric.spread else 0.0 for row in rows))
+    if not segments:
+        return None
+    return Series(metric.name, metric.colour, tuple(segments), tuple(spreads) if metric.spread else ())
+
+
+def _legend(series: Sequence[Series]) -> tuple[Legend, ...]:
+    return tuple(Legend(line.name, line.colour, line.dashed) for line in series) if len(series) > 1 else ()
+
+
+def _written_difficulty(record: IterationRecord) -> float | None:
+    p_hat = record.value("labels", "p_hat_mean")
+    return None if p_hat is None else 1.0 - p_hat
+
+
+def _iteration_name(record: IterationRecord) -> str:
+    return "base" if record.iteration == 0 else f"iteration {record.iteration}"

@@ -1,0 +1,138 @@
+"""Progress on the console: bars on a terminal, plain lines elsewhere, nothing on ranks other than the writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from rzero_mega.run import RunStatus
+from rzero_mega.tracking.summaries import NOTHING, duration, percent
+
+# Longer phases print every n-th step where there is no terminal.
+_MAXIMUM_LINES = 25
+
+
+class Progress:
+    """Progress of one run; use it as a context manager.
+
+    On a terminal there are three bars with the time left: run, phase, and work inside a step. Elsewhere (a file, Slurm)
+    there is a line per step, at most 25 a phase. With writer=False nothing is printed at all.
+    """
+
+    def __init__(self, title: str, phases: int, writer: bool = True, console: Console | None = None) -> None:
+        """`phases` is the number of phases of the whole run, finished ones included."""
+        self._console = Console(quiet=True) if not writer else console or Console()
+        self._live = writer and self._console.is_terminal
+        self._bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}", style="dim"),
+            console=self._console,
+            expand=True,
+            # A step may take many minutes; the default window of 30 s would forget the speed between two steps.
+            speed_estimate_period=24 * 3600,
+            disable=not self._live,
+        )
+        self._title, self._phases = title, phases
+        self._run: TaskID | None = None
+
+    def __enter__(self) -> Progress:
+        """Draw the bars."""
+        self._bars.start()
+        self._run = self._bars.add_task(f"[bold]{self._title}", total=self._phases, values="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def skip(self, iteration: int, phase: str) -> None:
+        """Count a phase that an earlier attempt finished."""
+        self._advance_run()
+        self.say(f"iteration {iteration} · {phase} · finished before")
+
+    @contextmanager
+    def phase(self, iteration: int, phase: str, steps: int | None, done: int = 0) -> Iterator[PhaseProgress]:
+        """Show a phase of `steps` steps or parts (None: unknown), `done` of which an earlier attempt did."""
+        name = f"iteration {iteration} · {phase}"
+        task = self._bars.add_task(name, total=steps, completed=done, values="")
+        shown = PhaseProgress(self._bars, task, name, steps, None if self._live else self.say)
+        began = time.monotonic()
+        try:
+            yield shown
+        finally:
+            self._bars.remove_task(task)
+        self._advance_run()
+        self.say(f"{name} · finished in {duration(time.monotonic() - began)}")
+
+    def table(self, status: RunStatus) -> None:
+        """Print the table of iterations."""
+        self._console.print(iterations_table(status))
+
+    def _advance_run(self) -> None:
+        if self._run is not None:
+            self._bars.advance(self._run)
+
+
+class PhaseProgress:
+    """Progress of one phase; made by `Progress.phase`."""
+
+    def __init__(
+        self, bars: RichProgress, task: TaskID, name: str, steps: int | None, say: Callable[[str], None] | None
+    ) -> None:
+        """`say` prints a line, where there is no terminal for bars."""
+        self._bars, self._task, self._name, self._steps, self._say = bars, task, name, steps, say
+        self._every = 1 if steps is None else max(1, -(-steps // _MAXIMUM_LINES))
+
+    def advance(self, step: int, **values: float | None) -> None:
+        """Show that `step` steps are done, with a few numbers of the last one."""
+        words = " · ".join(f"{key} {value:.3g}" for key, value in values.items() if value is not None)
+        self._bars.update(self._task, completed=step, values=words, refresh=True)
+        if self._say is not None and (step % self._every == 0 or step == self._steps):
+            count = f"{step}/{self._steps}" if self._steps is not None else f"{step}"
+            self._say(" · ".join(part for part in (self._name, count, words) if part))
+
+    @contextmanager
+    def work(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show work inside a step (sequences, gradings) on terminals; yields a function that counts items done."""
+        task = self._bars.add_task(f"[dim]{description}", total=total, values="")
+        self._bars.refresh()
+        try:
+            yield lambda items: self._bars.advance(task, items)
+        finally:
+            self._bars.remove_task(task)
+
+
+def iterations_table(status: RunStatus) -> Table:
+    """What each iteration brought, the base in the first row."""
+    table = Table(title=f"{status.name} · {status.state}", title_justify="left")
+    for heading in ("iteration", "mean", "greedy", "label accuracy", "kept", "time"):
+        table.add_column(heading, justify="right")
+    for row in status.iterations:
+        seconds = sum(row.seconds.values())
+        table.add_row(
+            "base" if row.iteration == 0 else str(row.iteration),
+            percent(row.pass1_mean),
+            percent(row.pass1_greedy),
+            percent(row.label_accuracy),
+            NOTHING if row.kept_questions is None else str(row.kept_questions),
+            duration(seconds) if seconds else NOTHING,
+        )
+    return table

@@ -1,0 +1,204 @@
+"""report.html: one self-contained page on a run. No scripts, no requests, light and dark."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rzero_mega.config import to_yaml
+from rzero_mega.run import RunDirectory
+from rzero_mega.run.atomic import write_text
+from rzero_mega.tracking import figures
+from rzero_mega.tracking.charts import compact
+from rzero_mega.tracking.report_data import IterationRecord, ReportData, gather
+from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
+
+_LONGEST_TEXT = 1200
+# Control characters, and those that turn the direction of the text after them.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEP_SECONDS = (("generate", "generate_seconds"), ("reward", "reward_seconds"), ("train", "train_seconds"))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number at the top of the page."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of cells; the first column is a row's name."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def write_report(run: RunDirectory, path: Path) -> None:
+    """Write the report of a run, finished or not, whole or not at all. Raises UserError for storage that refuses."""
+    write_text(path, render(gather(run)))
+
+
+def render(data: ReportData) -> str:
+    """The page. All text is escaped by the template engine; model text also loses characters that print nothing."""
+    environment = Environment(
+        loader=PackageLoader("rzero_mega.tracking"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "model_text": model_text}
+    return environment.get_template("report.html").render(
+        data=data,
+        verdict=verdict(data),
+        tiles=tiles(data),
+        iteration_figures=figures.iteration_figures(data),
+        step_figures=figures.step_figures(data),
+        histograms=figures.histogram_figures(data),
+        level_figure=figures.level_figure(data),
+        time_figure=figures.time_figure(data),
+        iterations=iterations_table(data),
+        levels=levels_table(data),
+        dropped=dropped_table(data),
+        steps=step_seconds_table(data),
+        config=to_yaml(data.config),
+    )
+
+
+def model_text(text: str | None) -> str:
+    """Text that a model wrote, at a length for reading, with unprintable characters made visible."""
+    if text is None:
+        return NOTHING
+    shown = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " […]"
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", shown)
+
+
+def verdict(data: ReportData) -> str:
+    """The run in one sentence."""
+    state, time = data.status.state, duration(data.status.seconds)
+    last = data.last_evaluated()
+    gain = data.gain(last) if last else None
+    if last is None or gain is None or data.base is None:
+        done = sum("solver" in record.manifests for record in data.trained)
+        return f"{done} of {data.config.iterations} iterations in {time}; no accuracy to compare with the base yet."
+    before, after = data.base.value("evaluate", "pass1_mean"), last.value("evaluate", "pass1_mean")
+    count = f"{last.iteration} iteration{'s' if last.iteration != 1 else ''}"
+    so_far = "" if state == "finished" else " so far"
+    return (
+        f"{points(gain)} points over the base after {count}{so_far}: {percent(before)} → {percent(after)}, in {time}."
+    )
+
+
+def tiles(data: ReportData) -> list[Tile]:
+    """The numbers at the top; those not known are left out."""
+    found: list[Tile] = []
+    last = data.last_evaluated()
+    if last is not None:
+        for key, name in (("pass1_mean", "Mean pass@1"), ("pass1_greedy", "Greedy pass@1"), ("vote_accuracy", "Vote")):
+            value, gain = last.value("evaluate", key), data.gain(last, key)
+            note = f"{points(gain)} points over base" if gain is not None else f"iteration {last.iteration}"
+            if value is not None:
+                found.append(Tile(name, percent(value), note))
+    accuracies = [record.value("labels", "label_accuracy") for record in data.trained]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    if known:
+        first = f"{percent(known[0])} at first" if len(known) > 1 else "in the first iteration"
+        found.append(Tile("Label accuracy", percent(known[-1]), first))
+    kept = [value for value in (record.value("labels", "kept") for record in data.trained) if value is not None]
+    if kept:
+        found.append(Tile("Kept questions", compact(sum(kept)), f"over {len(kept)} iteration{'s' * (len(kept) > 1)}"))
+    note = f"resumed {data.resumed} time{'s' * (data.resumed > 1)}" if data.resumed else "without interruption"
+    found.append(Tile("Wall time", duration(data.status.seconds), note))
+    return found
+
+
+def iterations_table(data: ReportData) -> Table:
+    """What every iteration brought."""
+    headings = ("iteration", "mean", "gain", "greedy", "vote", "label accuracy", "all labels", "asked", "well-formed")
+    rows = tuple(_iteration_row(data, record) for record in data.iterations)
+    return Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time"), rows)
+
+
+def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]:
+    asked, well_formed = record.value("questions", "asked"), record.value("questions", "well_formed")
+    gain = data.gain(record) if record.iteration else None
+    return (
+        record.name,
+        percent(record.value("evaluate", "pass1_mean")),
+        NOTHING if gain is None else points(gain),
+        percent(record.value("evaluate", "pass1_greedy")),
+        percent(record.value("evaluate", "vote_accuracy")),
+        percent(record.value("labels", "label_accuracy")),
+        percent(record.value("labels", "label_accuracy_all")),
+        _count(asked),
+        _count(well_formed) if well_formed is None or well_formed > 1 else percent(well_formed),
+        _count(record.value("labels", "kept")),
+        _decimal(record.value("labels", "p_hat_mean")),
+        _decimal(record.value("challenger", "difficulty")),
+        percent(record.value("questions", "unique_share")),
+        duration(record.seconds) if record.manifests else NOTHING,
+    )
+
+
+def levels_table(data: ReportData) -> Table | None:
+    """Mean and greedy accuracy by level: the base, the last iteration, and the gain."""
+    last = data.last_evaluated() or data.base
+    if last is None or not last.levels():
+        return None
+    base = data.base.levels() if data.base else {}
+    rows = []
+    for level, values in last.levels().items():
+        cells = [level]
+        for key in ("mean", "greedy"):
+            before, after = scalar(base.get(level), key), scalar(values, key)
+            gain = NOTHING if before is None or after is None else points(after - before)
+            cells += [f"{percent(before)} → {percent(after)}", gain]
+        rows.append(tuple(cells))
+    name = "base" if last.iteration == 0 else f"iteration {last.iteration}"
+    return Table(("level", f"mean: base → {name}", "gain", "greedy", "gain"), tuple(rows))
+
+
+def dropped_table(data: ReportData) -> Table | None:
+    """Why questions were dropped."""
+    counts: dict[str, dict[str, Any]] = {}
+    for record in data.trained:
+        labels = record.manifests.get("labels")
+        dropped = labels.summary.get("dropped") if labels else None
+        if isinstance(dropped, dict):
+            counts[record.name] = dropped
+    reasons = sorted({str(reason) for dropped in counts.values() for reason in dropped})
+    if not reasons:
+        return None
+    rows = tuple(
+        (reason, *(_count(scalar(dropped, reason) or 0.0) for dropped in counts.values())) for reason in reasons
+    )
+    return Table(("dropped because", *(f"iteration {name}" for name in counts)), rows)
+
+
+def step_seconds_table(data: ReportData) -> Table | None:
+    """Where the time of a training step goes, as means over the steps."""
+    rows = []
+    for record in data.trained:
+        for role in ("challenger", "solver"):
+            steps = record.rows.get(role, ())
+            seconds = [mean(scalar(row, key) for row in steps) for _, key in _STEP_SECONDS]
+            if any(value is not None for value in seconds):
+                shown = tuple(NOTHING if value is None else duration(value) for value in seconds)
+                rows.append((f"iteration {record.name}, {role}", *shown, str(len(steps))))
+    headings = ("mean of a step", *(name for name, _ in _STEP_SECONDS), "steps")
+    return Table(headings, tuple(rows)) if rows else None
+
+
+def _count(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _decimal(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"

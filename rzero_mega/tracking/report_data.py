@@ -1,0 +1,173 @@
+"""What the report shows, read from a run directory that may be unfinished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rzero_mega.run import PHASES, Manifest, PhaseName, RunDirectory, RunInfo, RunStatus, run_status
+from rzero_mega.run.atomic import read_jsonl
+from rzero_mega.tracking.summaries import is_number, mean, scalar
+
+Row = Mapping[str, Any]
+_KEPT_SHARE_OF_SAMPLES = 0.6
+
+
+@dataclass(frozen=True)
+class Vote:
+    """How many of the Solver's samples gave an answer; `answer` None counts samples without one."""
+
+    answer: str | None
+    count: int
+    is_label: bool
+
+
+@dataclass(frozen=True)
+class SampleQuestion:
+    """A question of the Challenger with the Solver's votes."""
+
+    question: str
+    label: str | None
+    share: float | None
+    votes: tuple[Vote, ...]
+    kept: bool
+    dropped: str | None
+    truth: str | None
+    correct: bool | None
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    """What one iteration left behind: manifests of its finished phases and the metrics rows of all."""
+
+    iteration: int
+    manifests: Mapping[PhaseName, Manifest]
+    rows: Mapping[PhaseName, Sequence[Row]]
+    samples: tuple[SampleQuestion, ...]
+
+    @property
+    def name(self) -> str:
+        """How tables and axes call it."""
+        return "base" if self.iteration == 0 else str(self.iteration)
+
+    def value(self, phase: PhaseName, key: str) -> float | None:
+        """A number of a phase's summary; None while the phase is unfinished."""
+        manifest = self.manifests.get(phase)
+        return scalar(manifest.summary, key) if manifest else None
+
+    def step_mean(self, phase: PhaseName, key: str) -> float | None:
+        """The mean of a metric over a phase's steps."""
+        return mean(scalar(row, key) for row in self.rows.get(phase, ()))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the finished phases."""
+        return sum(manifest.seconds for manifest in self.manifests.values())
+
+    def levels(self) -> dict[str, Mapping[str, Any]]:
+        """Accuracy by level (or benchmark): {level: {mean, greedy}}."""
+        manifest = self.manifests.get("evaluate")
+        levels = manifest.summary.get("by_level") if manifest else None
+        found = levels if isinstance(levels, Mapping) else {}
+        return {str(level): values for level, values in found.items() if isinstance(values, Mapping)}
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A run as the report sees it.
+
+    `iterations` holds those in which anything happened, the base as number 0; `resumed` counts the attempts after the
+    first, over all finished phases.
+    """
+
+    info: RunInfo
+    config: Any
+    status: RunStatus
+    iterations: tuple[IterationRecord, ...]
+    resumed: int
+
+    @property
+    def trained(self) -> tuple[IterationRecord, ...]:
+        """All iterations but the base."""
+        return tuple(record for record in self.iterations if record.iteration > 0)
+
+    @property
+    def base(self) -> IterationRecord | None:
+        """The base model's evaluation."""
+        return next((record for record in self.iterations if record.iteration == 0), None)
+
+    def last_evaluated(self) -> IterationRecord | None:
+        """The last trained iteration with an accuracy."""
+        done = [record for record in self.trained if record.value("evaluate", "pass1_mean") is not None]
+        return done[-1] if done else None
+
+    def gain(self, record: IterationRecord, key: str = "pass1_mean") -> float | None:
+        """Accuracy over that of the base, as a difference of shares."""
+        before = self.base.value("evaluate", key) if self.base else None
+        after = record.value("evaluate", key)
+        return None if before is None or after is None else after - before
+
+
+def gather(run: RunDirectory) -> ReportData:
+    """Read everything the report needs."""
+    numbers = run.iterations()
+    trained = sum(number > 0 for number in numbers)
+    per_iteration = -(-run.config.tracking.sample_questions // trained) if trained else 0
+    records = tuple(_record(run, number, per_iteration) for number in numbers)
+    resumed = sum(manifest.attempts - 1 for record in records for manifest in record.manifests.values())
+    return ReportData(run.info, run.config, run_status(run), records, resumed)
+
+
+def _record(run: RunDirectory, iteration: int, samples: int) -> IterationRecord:
+    manifests: dict[PhaseName, Manifest] = {}
+    rows: dict[PhaseName, Sequence[Row]] = {}
+    for name in PHASES:
+        phase = run.phase(iteration, name)
+        manifest = phase.manifest()
+        if manifest is not None:
+            manifests[name] = manifest
+        rows[name] = phase.metrics()
+    path = run.phase(iteration, "labels").path / "labelled.jsonl"
+    labelled = (
+        list(read_jsonl(path, skip_malformed=True)) if samples and "labels" in manifests and path.is_file() else []
+    )
+    return IterationRecord(iteration, manifests, rows, tuple(choose_samples(labelled, samples)))
+
+
+def choose_samples(rows: Sequence[Row], count: int) -> list[SampleQuestion]:
+    """Rows spread evenly over the kept questions, and over the dropped ones ordered by reason; always the same ones."""
+    kept = [row for row in rows if row.get("kept")]
+    dropped = sorted((row for row in rows if not row.get("kept")), key=lambda row: str(row.get("dropped")))
+    wanted = min(len(kept), max(round(count * _KEPT_SHARE_OF_SAMPLES), count - len(dropped)))
+    return [sample_question(row) for row in _spread(kept, wanted) + _spread(dropped, count - wanted)]
+
+
+def sample_question(row: Row) -> SampleQuestion:
+    """One row of labelled.jsonl; values of unexpected types are shown as text or left out."""
+    answers = row.get("answers")
+    counts = Counter(_text(answer) for answer in answers) if isinstance(answers, list) else Counter[str | None]()
+    label, share, correct = _text(row.get("answer")), row.get("share"), row.get("correct")
+    votes = [Vote(answer, count, answer is not None and answer == label) for answer, count in counts.most_common()]
+    return SampleQuestion(
+        question=_text(row.get("question")) or "",
+        label=label,
+        share=float(share) if share is not None and is_number(share) else None,
+        votes=tuple(sorted(votes, key=lambda vote: (vote.answer is None, -vote.count))),
+        kept=bool(row.get("kept")),
+        dropped=_text(row.get("dropped")),
+        truth=_text(row.get("truth")),
+        correct=correct if isinstance(correct, bool) else None,
+    )
+
+
+def _spread(rows: Sequence[Row], count: int) -> list[Row]:
+    if count <= 0 or not rows:
+        return []
+    count = min(count, len(rows))
+    return [rows[index * len(rows) // count] for index in range(count)]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

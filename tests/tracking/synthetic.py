@@ -1,0 +1,174 @@
+"""A run directory as a real run would leave it, with made-up numbers, written through the run's own interface."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from rzero_mega.config import Config, load_config
+from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.run.atomic import read_json, write_json, write_jsonl
+
+ITERATIONS, CHALLENGER_STEPS, SOLVER_STEPS, VOTES = 3, 6, 15, 10
+HOSTILE = "</p><script>alert('owned')</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31m {{ 7*7 }} \ud800"
+
+
+def synthetic_config(*overrides: str) -> Config:
+    """The configuration of the made-up run."""
+    settings = (
+        "recipe=nano",
+        f"iterations={ITERATIONS}",
+        f"challenger.training.steps={CHALLENGER_STEPS}",
+        f"solver.training.steps={SOLVER_STEPS}",
+        "evaluation.benchmarks=[arithmetic]",
+        "labels.curation.low=0.3",
+        "labels.curation.high=0.8",
+        "tracking.wandb=offline",
+        "questions.count=1500",
+        "questions.per_part=500",
+    )
+    return load_config(overrides=[*settings, *overrides])
+
+
+def write_synthetic_run(path: Path, phases: int = 1 + 5 * ITERATIONS, half_next: bool = False) -> RunDirectory:
+    """The first `phases` phases of a run, and on request half of the steps of the one after; open for writing."""
+    run = RunDirectory.create_or_open(path, synthetic_config(), writer=True)
+    plan = [(0, "evaluate")]
+    plan += [(i, name) for i in range(1, ITERATIONS + 1) for name in ("challenger", "questions", "labels", "solver")]
+    plan = sorted([*plan, *((i, "evaluate") for i in range(1, ITERATIONS + 1))], key=lambda item: _order(*item))
+    for number, (iteration, name) in enumerate(plan[: phases + half_next]):
+        phase = run.phase(iteration, name)  # type: ignore[arg-type]
+        if not phase.is_finished({}):
+            _write_phase(phase, random.Random(f"{iteration} {name}"), finish=number < phases)
+    return run
+
+
+def _order(iteration: int, name: str) -> tuple[int, int]:
+    return iteration, ("challenger", "questions", "labels", "solver", "evaluate").index(name)
+
+
+def _write_phase(phase: PhaseDirectory, rng: random.Random, finish: bool) -> None:
+    phase.begin({})
+    outputs: dict[str, Path] = {}
+    if phase.phase in ("challenger", "solver"):
+        steps = CHALLENGER_STEPS if phase.phase == "challenger" else SOLVER_STEPS
+        rows = [_step(phase, step / steps, rng) for step in range(1, steps + 1)]
+        for step, row in enumerate(rows if finish else rows[: steps // 2], start=1):
+            phase.log_step(step, row)
+        summary: dict[str, Any] = {key: sum(row[key] for row in rows) / steps for key in rows[0]}
+    elif phase.phase == "questions":
+        summary = {
+            "asked": 1500,
+            "well_formed": 1410 + 20 * phase.iteration,
+            "unique_share": 0.97 - 0.07 * phase.iteration,
+        }
+    elif phase.phase == "labels":
+        rows, summary = _labels(phase.iteration, rng)
+        outputs["labelled"] = phase.path / "labelled.jsonl"
+        write_jsonl(outputs["labelled"], rows)
+    else:
+        summary = _evaluation(phase.iteration)
+    if finish:
+        phase.finish(outputs, summary)
+        _pretend_time(phase, rng)
+
+
+def _step(phase: PhaseDirectory, done: float, rng: random.Random) -> dict[str, float]:
+    noise = rng.gauss(0, 0.015)
+    row = {
+        "reward_mean": 0.42 + 0.2 * done + noise,
+        "reward_std": 0.3 - 0.05 * done,
+        "loss": -0.01 + noise / 10,
+        "kl": 0.02 * done**2 * (1 + rng.random() / 3),
+        "entropy": 0.62 - 0.15 * done - 0.05 * phase.iteration + noise,
+        "clip_fraction": 0.004 + 0.003 * rng.random(),
+        "grad_norm": 0.8 + 0.4 * rng.random(),
+        "response_length": 31 + 6 * done + 3 * phase.iteration + 30 * noise,
+        "truncated_rate": 0.012 * rng.random(),
+        "tokens_per_second": 14_000 + 900 * rng.random(),
+        "generate_seconds": 2.1 + rng.random() / 3,
+        "reward_seconds": 0.4 + rng.random() / 9,
+        "train_seconds": 1.3 + rng.random() / 5,
+        "logprob_difference": 2e-6 * (1 + rng.random()),
+    }
+    if phase.phase == "challenger":
+        p_hat = 0.78 - 0.1 * done - 0.05 * phase.iteration + noise
+        row |= {
+            "p_hat_mean": p_hat,
+            "difficulty": 1 - p_hat,
+            "uncertainty_mean": 0.5 + 0.2 * done + noise,
+            "repetition_mean": 0.06 + 0.05 * done,
+            "well_formed_rate": 0.9 + 0.08 * done,
+            "unique_share": 0.95 - 0.1 * done,
+            "clusters_share": 0.3 - 0.1 * done,
+        }
+    return row
+
+
+def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    rows = [_labelled(iteration, index, rng) for index in range(1500)]
+    rows[0] |= {
+        "question": HOSTILE,
+        "answer": HOSTILE,
+        "answers": [HOSTILE, None, "<b>7</b>"],
+        "kept": True,
+        "dropped": None,
+    }
+    kept = [row for row in rows if row["kept"]]
+    counts = [sum(round(row["share"] * VOTES) == votes for row in rows) for votes in range(VOTES + 1)]
+    reasons = [row["dropped"] for row in rows if row["dropped"]]
+    return rows, {
+        "labelled": len(rows),
+        "kept": len(kept),
+        "dropped": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        "p_hat_mean": sum(row["share"] for row in rows) / len(rows),
+        "p_hat_histogram": {"edges": [(2 * votes - 1) / 20 for votes in range(VOTES + 2)], "counts": counts},
+        "label_accuracy": sum(row["correct"] for row in kept) / len(kept),
+        "label_accuracy_all": sum(row["correct"] for row in rows) / len(rows),
+        "audited": len(rows),
+        "timeouts": 0,
+    }
+
+
+def _labelled(iteration: int, index: int, rng: random.Random) -> dict[str, Any]:
+    a, b, c = rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 12)
+    truth = a - b * c
+    votes = min(VOTES, max(1, round(rng.gauss(7.4 - 0.9 * iteration, 2.2))))
+    correct = rng.random() < 1 / (1 + math.exp(-(votes - 2 - iteration) / 1.2))
+    label = truth if correct else truth + rng.choice((-20, -10, 10, 1, 100))
+    others = [rng.choice([str(truth + rng.randint(-30, 30)), None]) for _ in range(VOTES - votes)]
+    answers: list[str | None] = [*([str(label)] * votes), *others]
+    share = votes / VOTES
+    dropped = "below the band" if share < 0.3 else "above the band" if share > 0.8 else None
+    if dropped is None and index % 9 == 0:
+        dropped = "duplicate"
+    return {
+        "question": f"Compute {a} - {b} * {c}.",
+        "answer": str(label),
+        "share": share,
+        "answers": rng.sample(answers, len(answers)),
+        "kept": dropped is None,
+        "dropped": dropped,
+        "truth": str(truth),
+        "correct": correct,
+    }
+
+
+def _evaluation(iteration: int) -> dict[str, Any]:
+    mean = (0.351, 0.442, 0.487, 0.479)[iteration]
+    greedy = (0.468, 0.502, 0.517, 0.489)[iteration]
+    by_level = {
+        str(level): {"mean": max(0.02, mean + 0.27 - 0.13 * level), "greedy": max(0.03, greedy + 0.27 - 0.13 * level)}
+        for level in range(1, 6)
+    }
+    accuracy = {"pass1_mean": mean, "pass1_greedy": greedy, "vote_accuracy": greedy + 0.05}
+    return {**accuracy, "by_level": by_level, "problems": 500}
+
+
+def _pretend_time(phase: PhaseDirectory, rng: random.Random) -> None:
+    """Give the finished phase a plausible duration: the manifest is otherwise as `finish` wrote it."""
+    seconds = {"challenger": 26, "questions": 7, "labels": 11, "solver": 58, "evaluate": 9}[phase.phase]
+    path = phase.path / "manifest.json"
+    write_json(path, {**read_json(path), "seconds": round(seconds * (0.9 + 0.2 * rng.random()), 1)})
