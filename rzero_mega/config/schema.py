@@ -107,20 +107,27 @@ class RepetitionConfig:
     """The repetition penalty: weight * |cluster| / |batch| over clusters of similar questions of one step.
 
     `symmetric` makes BLEU the mean of both directions; the official code takes the one with the earlier question as
-    hypothesis and mirrors it.
+    hypothesis and mirrors it. `tokenizer: character` is for questions of one or two words, which BLEU-4 over words
+    does not find alike even when they are identical.
     """
 
     weight: float = number(1.0, 0.0)
     distance_threshold: float = number(0.5, 0.0, 1.0)
     symmetric: bool = True
+    tokenizer: str = choice("whitespace", "character")
 
 
 @dataclass
 class ChallengerRewardConfig:
-    """`tent` is 1 - 2|p - 1/2| (paper), `min` is min(p, 1 - p) (official code)."""
+    """`tent` is 1 - 2|p - 1/2| (paper), `min` is min(p, 1 - p) (official code).
+
+    Well-formed means a question block; with `require_boxed` an own answer in a box too. Phase 2 has its own
+    `questions.require_boxed`.
+    """
 
     uncertainty: str = choice("tent", "min")
     clamp_at_zero: bool = True
+    require_boxed: bool = False
     malformed: float = 0.0
     malformed_pays_repetition: bool = False
     repetition: RepetitionConfig = field(default_factory=RepetitionConfig)

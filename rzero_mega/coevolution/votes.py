@@ -1,0 +1,63 @@
+"""Majority votes: the Solver's most frequent answer is the pseudo-label (R-Zero, arXiv 2508.05004, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+UNANSWERED_TEXT = "None"
+"""What a sample without an answer says under ``unanswered="answer"``."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """Result of a vote: `count` of `samples` samples gave `answer`; `answered` of them gave any answer."""
+
+    answer: str | None
+    count: int
+    samples: int
+    answered: int
+
+    @property
+    def share(self) -> float:
+        """The empirical accuracy p of the paper: the share of all samples that agree with the majority."""
+        return self.count / self.samples
+
+
+def majority_vote(
+    classes: Sequence[int | None], answers: Sequence[str | None], unanswered: str = "denominator"
+) -> Vote:
+    """Count the samples of one question, given in the order of their sample index.
+
+    `classes[i]` is the equivalence class of sample i's answer, None for a sample that has none: unboxed, cut off,
+    aborted or timed out. With `unanswered="denominator"` such a sample is never a vote and counts in the denominator;
+    with "answer" all of them vote for the string "None", as in the official code, where a question half of whose
+    samples are cut off thereby earns the greatest reward.
+
+    A tie goes to the class seen first, and a class is represented by its first answer. The samples are exchangeable, so
+    either of two tied classes is as likely to come first: the rule is fair as well as deterministic, where a rule that
+    looks at the answers (the shortest, the smallest) would pull all labels one way. It is fair only in the order of the
+    sample index; the order of completion would favour short responses.
+    """
+    if len(classes) != len(answers):
+        raise ValueError(f"{len(classes)} classes for {len(answers)} answers")
+    if not classes:
+        raise ValueError("a vote needs at least one sample")
+    if unanswered not in ("denominator", "answer"):
+        raise ValueError(f"unanswered: {unanswered!r} is neither 'denominator' nor 'answer'")
+    counts: dict[int | None, int] = {}
+    first: dict[int | None, str] = {}
+    for label, answer in zip(classes, answers, strict=True):
+        if label is not None and answer is None:
+            raise ValueError(f"a sample of class {label} has no answer")
+        if unanswered == "answer" and (label is None or answer == UNANSWERED_TEXT):
+            label, answer = None, UNANSWERED_TEXT
+        elif label is None or answer is None:
+            continue
+        counts[label] = counts.get(label, 0) + 1
+        first.setdefault(label, answer)
+    answered = sum(label is not None for label in classes)
+    if not counts:
+        return Vote(None, 0, len(classes), answered)
+    winner = max(counts, key=lambda label: counts[label])  # the first of several, and a dict keeps the order of sight
+    return Vote(first[winner], counts[winner], len(classes), answered)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rzero_mega.coevolution.plan import (
+    BASE,
+    PhaseName,
+    apply_ablation,
+    iteration_plan,
+    solver_batch,
+    updates_per_step,
+)
+from rzero_mega.config import Config, load_config
+from rzero_mega.run.phase import PHASES
+
+
+def config(*overrides: str) -> Config:
+    return load_config(["paper"], overrides)
+
+
+def lines(plan_config: Config) -> list[str]:
+    return [
+        f"{phase.iteration} {phase.name}: {', '.join(map(str, phase.inputs))} -> {', '.join(phase.outputs)}"
+        for phase in iteration_plan(plan_config)
+    ]
+
+
+def test_two_iterations_use_the_models_that_the_paper_says() -> None:
+    assert lines(config("iterations=2", "evaluation.benchmarks=[arithmetic]")) == [
+        "0 evaluate: base -> scores",
+        "1 challenger: base, base -> model",
+        "1 questions: 1/challenger/model -> questions",
+        "1 labels: base, 1/questions/questions -> dataset",
+        "1 solver: base, 1/labels/dataset -> model",
+        "1 evaluate: 1/solver/model -> scores",
+        "2 challenger: 1/challenger/model, 1/solver/model -> model",
+        "2 questions: 2/challenger/model -> questions",
+        "2 labels: 1/solver/model, 2/questions/questions -> dataset",
+        "2 solver: 1/solver/model, 2/labels/dataset -> model",
+        "2 evaluate: 2/solver/model -> scores",
+    ]
+
+
+def test_the_roles_of_the_challenger_phase_are_not_mixed_up() -> None:
+    phase = next(p for p in iteration_plan(config()) if p.iteration == 2 and p.name is PhaseName.CHALLENGER)
+    assert str(phase.challenger) == "1/challenger/model"
+    assert str(phase.solver) == "1/solver/model"
+
+
+def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:
+    names = [(phase.iteration, phase.name) for phase in iteration_plan(config("iterations=1"))]
+    assert [name for _, name in names] == ["challenger", "questions", "labels", "solver"]
+    without_base = config("iterations=1", "evaluation.benchmarks=[gsm8k]", "evaluation.base_model=false")
+    assert [p.iteration for p in iteration_plan(without_base) if p.name is PhaseName.EVALUATE] == [1]
+
+
+def test_an_untrained_challenger_is_the_base_in_every_iteration() -> None:
+    plan = iteration_plan(config("ablation=untrained_challenger"))
+    assert all(phase.name is not PhaseName.CHALLENGER for phase in plan)
+    writers = [phase.challenger for phase in plan if phase.name is PhaseName.QUESTIONS]
+    assert writers == [BASE] * 3
+    assert str(plan[-1].solver) == "2/solver/model"
+
+
+@pytest.mark.parametrize("ablation", ["none", "untrained_challenger", "no_filter", "no_repetition"])
+def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
+    written = {"base"}
+    for phase in iteration_plan(config(f"ablation={ablation}", "evaluation.benchmarks=[arithmetic]")):
+        assert {str(source) for source in phase.inputs} <= written
+        written |= {f"{phase.iteration}/{phase.name}/{output}" for output in phase.outputs}
+    assert "3/solver/model" in written
+
+
+def test_the_phases_are_those_of_the_run_directory() -> None:
+    assert tuple(PhaseName) == PHASES
+
+
+def test_each_ablation_changes_what_it_is_named_for_and_nothing_else() -> None:
+    base = config()
+    for ablation in ("none", "untrained_challenger"):
+        given_config = config(f"ablation={ablation}")
+        assert apply_ablation(given_config) == given_config
+    expected = copy.deepcopy(base)
+    expected.ablation, expected.challenger.reward.repetition.weight = "no_repetition", 0.0
+    assert apply_ablation(config("ablation=no_repetition")) == expected
+    expected = copy.deepcopy(base)
+    expected.ablation, expected.labels.curation.low, expected.labels.curation.high = "no_filter", 0.0, 1.0
+    assert apply_ablation(config("ablation=no_filter")) == expected
+
+
+def test_an_ablation_leaves_its_argument_alone() -> None:
+    given_config = config("ablation=no_filter")
+    before = copy.deepcopy(given_config)
+    apply_ablation(given_config)
+    assert given_config == before
+
+
+@pytest.mark.parametrize(
+    ("preset", "challenger", "solver"), [("paper", 16, 20), ("official_code", 32, 4), ("nano", 1, 1)]
+)
+def test_updates_of_a_step(preset: str, challenger: int, solver: int) -> None:
+    loaded = load_config([preset] if preset != "nano" else ["paper", "nano"])
+    assert updates_per_step(loaded.challenger.training) == challenger
+    assert updates_per_step(loaded.solver.training) == solver
+
+
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(1, 40), st.integers(0, 2**63))
+def test_batches_walk_through_whole_epochs(n_kept: int, steps: int, size: int, seed: int) -> None:
+    row = [index for step in range(1, steps + 1) for index in solver_batch(n_kept, step, size, seed)]
+    assert len(row) == steps * size
+    for start in range(0, len(row), n_kept):
+        epoch = row[start : start + n_kept]
+        assert len(set(epoch)) == len(epoch)
+        assert set(epoch) <= set(range(n_kept))
+    counts = Counter(row)
+    assert max(counts.values()) - min(counts.get(index, 0) for index in range(n_kept)) <= 1
+
+
+def test_batches_are_shuffled_anew_by_epoch_and_seed() -> None:
+    first, second = solver_batch(64, 1, 64, seed=0), solver_batch(64, 2, 64, seed=0)
+    assert first != list(range(64)) and first != second
+    assert solver_batch(64, 1, 64, seed=1) != first
+    assert solver_batch(64, 1, 64, seed=0) == first
+
+
+def test_trap_4_fewer_questions_than_a_batch_wrap_around() -> None:
+    assert Counter(solver_batch(3, 1, 8, seed=0)).most_common()[0][1] == 3
+    assert solver_batch(1, 5, 4, seed=0) == [0, 0, 0, 0]
+
+
+def test_batches_need_a_question_and_a_step() -> None:
+    for n_kept, step in ((0, 1), (5, 0)):
+        with pytest.raises(ValueError):
+            solver_batch(n_kept, step, 4, seed=0)

@@ -1,0 +1,107 @@
+"""Every row of the table of hyper-parameters, paper against official code."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import pytest
+
+from rzero_mega.coevolution.plan import updates_per_step
+from rzero_mega.config import load_config
+
+PRESETS = {name: load_config([name]) for name in ("paper", "official_code")}
+
+# key, value of the paper, value of the official code
+TABLE: list[tuple[str, Any, Any]] = [
+    ("challenger.reward.uncertainty", "tent", "min"),
+    ("challenger.reward.clamp_at_zero", True, False),
+    ("challenger.reward.repetition.weight", 1.0, 1.0),
+    ("challenger.reward.require_boxed", False, False),
+    ("challenger.reward.malformed", 0.0, -1.0),
+    ("challenger.reward.malformed_pays_repetition", False, True),
+    ("challenger.votes.unanswered", "denominator", "denominator"),
+    ("labels.votes.unanswered", "denominator", "denominator"),
+    ("challenger.reward.repetition.symmetric", True, False),
+    ("challenger.reward.repetition.tokenizer", "whitespace", "whitespace"),
+    ("challenger.reward.repetition.distance_threshold", 0.5, 0.5),
+    ("challenger.votes.samples", 10, 10),
+    ("challenger.votes.sampling.temperature", 1.0, 1.0),
+    ("challenger.votes.sampling.top_p", 1.0, 1.0),
+    ("challenger.votes.sampling.top_k", 40, 40),
+    ("challenger.votes.sampling.max_new_tokens", 4096, 4096),
+    ("labels.votes.samples", 10, 9),
+    ("labels.votes.sampling.temperature", 1.0, 1.0),
+    ("labels.votes.sampling.top_p", 1.0, 1.0),
+    ("labels.votes.sampling.top_k", 40, 40),
+    ("labels.votes.sampling.max_new_tokens", 4096, 4096),
+    ("labels.curation.low", 0.25, 0.3),
+    ("labels.curation.high", 0.75, 0.8),
+    ("labels.curation.drop_answers", [], ["", "None"]),
+    ("labels.curation.drop_questions_containing", [], ["证明", "box"]),
+    ("labels.curation.drop_answers_containing", [], ["text"]),
+    ("questions.count", 8000, 8000),
+    ("questions.sampling.temperature", 1.0, 1.0),
+    ("questions.sampling.top_p", 0.95, 0.95),
+    ("questions.require_boxed", True, True),
+    ("solver.reward.accuracy_weight", 1.0, 0.9),
+    ("solver.reward.format_weight", 0.0, 0.1),
+    ("challenger.training.steps", 5, 6),
+    ("challenger.training.use_step", None, 5),
+    ("solver.training.steps", 15, 20),
+    ("solver.training.use_step", None, 15),
+    ("iterations", 3, 5),
+    ("challenger.training.rollouts_per_prompt", 4, 4),
+    ("solver.training.rollouts_per_prompt", 5, 5),
+    ("challenger.training.prompts_per_step", 512, 512),
+    ("solver.training.prompts_per_step", 512, 512),
+    ("challenger.training.grpo.sequences_per_update", 128, 64),
+    ("solver.training.grpo.sequences_per_update", 128, 640),
+]
+
+# the same in the training of both roles
+TRAINING: list[tuple[str, Any, Any]] = [
+    ("optimizer.learning_rate", 1e-6, 1e-6),
+    ("optimizer.weight_decay", 1e-2, 1e-2),
+    ("optimizer.beta1", 0.9, 0.9),
+    ("optimizer.beta2", 0.999, 0.999),
+    ("optimizer.clip_gradient_norm", 1.0, 1.0),
+    ("grpo.kl_coefficient", 1e-2, 1e-2),
+    ("grpo.kl_clamp", 10.0, 10.0),
+    ("grpo.clip_low", 0.2, 0.2),
+    ("grpo.clip_high", 0.3, 0.3),
+    ("grpo.dual_clip", 3.0, 3.0),
+    ("grpo.advantage.ddof", 1, 1),
+    ("grpo.advantage.epsilon", 1e-6, 1e-6),
+    ("grpo.advantage.drop_zero_variance", False, False),
+    ("grpo.loss_aggregation", "token_mean", "micro_batch_token_mean"),
+    ("sampling.temperature", 1.0, 1.0),
+    ("sampling.top_p", 0.99, 0.99),
+    ("sampling.max_new_tokens", 4096, 4096),
+]
+
+ROWS = TABLE + [
+    (f"{role}.training.{key}", paper, code) for role in ("challenger", "solver") for key, paper, code in TRAINING
+]
+
+
+@pytest.mark.parametrize(("key", "paper", "code"), ROWS, ids=[row[0] for row in ROWS])
+def test_both_presets_have_the_values_of_the_table(key: str, paper: Any, code: Any) -> None:
+    for preset, expected in (("paper", paper), ("official_code", code)):
+        assert reduce(getattr, key.split("."), PRESETS[preset]) == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "challenger", "solver"), [("paper", (2048, 16), (2560, 20)), ("official_code", (2048, 32), (2560, 4))]
+)
+def test_responses_and_updates_of_a_step(preset: str, challenger: tuple[int, int], solver: tuple[int, int]) -> None:
+    for training, (responses, updates) in (
+        (PRESETS[preset].challenger.training, challenger),
+        (PRESETS[preset].solver.training, solver),
+    ):
+        assert training.prompts_per_step * training.rollouts_per_prompt == responses
+        assert updates_per_step(training) == updates
+
+
+def test_the_paper_is_the_default() -> None:
+    assert PRESETS["paper"] == load_config()

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from rzero_mega.config import Config, config_from_yaml, load_config, preset_names, to_yaml
+from rzero_mega.errors import UserError
+
+
+def error_of(*overrides: str, presets: tuple[str, ...] = ()) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(presets, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_presets_of_the_specification_are_shipped() -> None:
+    assert {"paper", "official_code", "nano"} <= set(preset_names())
+    assert preset_names() == sorted(preset_names())
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_loads_and_survives_a_round_trip_through_yaml(preset: str, tmp_path: Path) -> None:
+    config = load_config([preset], ["seed=7", "evaluation.benchmarks=[gsm8k,amc23]", "challenger.training.use_step=1"])
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config), encoding="utf-8")
+    again = config_from_yaml(path)
+    assert again == config
+    assert to_yaml(again) == to_yaml(config)
+
+
+def test_without_arguments_the_defaults_are_loaded() -> None:
+    assert load_config() == Config()
+
+
+def test_later_presets_win_over_earlier_ones_and_overrides_over_all() -> None:
+    config = load_config(["official_code", "nano"], ["challenger.votes.samples=12"])
+    assert config.challenger.reward.uncertainty == "min"
+    assert config.model.path == "asset:nano_base"
+    assert config.challenger.votes.samples == 12
+    assert config.labels.votes.samples == 10
+
+
+def test_a_preset_can_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("solver:\n  training:\n    steps: 3\n", encoding="utf-8")
+    assert load_config(["paper", str(path)]).solver.training.steps == 3
+
+
+def test_loaded_configurations_share_nothing() -> None:
+    one, other = load_config(["paper"]), load_config(["paper"])
+    one.challenger.votes.sampling.top_k = 1
+    one.labels.curation.drop_answers.append("x")
+    assert other.challenger.votes.sampling.top_k == 40
+    assert one.labels.votes.sampling.top_k == 40
+    assert other == Config()
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "hint"),
+    [
+        ("iteration=3", "iteration", "iterations"),
+        ("challenger.training.step=3", "challenger.training.step", "steps"),
+        ("labels.curation.lo=0.3", "labels.curation.lo", "low"),
+        ("solver.reward.foo=1", "solver.reward.foo", "there are"),
+        ("challenger.votes.sampling.topk=3", "challenger.votes.sampling.topk", "top_k"),
+    ],
+)
+def test_an_unknown_key_is_named_with_a_suggestion(override: str, key: str, hint: str) -> None:
+    message = error_of(override)
+    assert message.startswith(f"{key}: no such key") and hint in message
+
+
+def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("solver: {trainig: {steps: 3}}\n", encoding="utf-8")
+    message = error_of(presets=(str(path),))
+    assert message.startswith("solver.trainig: no such key") and "mine.yaml" in message and "training" in message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "iterations=many",
+        "iterations=2.5",
+        "challenger.training=3",
+        "labels.curation.low=low",
+        "labels.curation.drop_duplicates=perhaps",
+        "solver.training.optimizer.learning_rate=[1]",
+        "labels.curation.drop_answers=text",
+    ],
+)
+def test_a_value_of_the_wrong_type_is_an_error_that_names_its_key(override: str) -> None:
+    assert override.split("=")[0] in error_of(override)
+
+
+def test_null_is_no_value_unless_the_field_allows_it() -> None:
+    assert error_of("iterations=null").startswith("iterations")
+    assert load_config([], ["solver.training.grpo.dual_clip=null"]).solver.training.grpo.dual_clip is None
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("iterations=0", "iterations"),
+        ("seed=-1", "seed"),
+        ("ablation=no_votes", "ablation"),
+        ("challenger.reward.uncertainty=entropy", "challenger.reward.uncertainty"),
+        ("challenger.reward.repetition.tokenizer=words", "challenger.reward.repetition.tokenizer"),
+        ("challenger.reward.repetition.distance_threshold=1.5", "challenger.reward.repetition.distance_threshold"),
+        ("challenger.votes.samples=0", "challenger.votes.samples"),
+        ("labels.votes.unanswered=drop", "labels.votes.unanswered"),
+        ("labels.curation.high=1.1", "labels.curation.high"),
+        ("solver.training.rollouts_per_prompt=1", "solver.training.rollouts_per_prompt"),
+        ("solver.training.sampling.top_p=1.01", "solver.training.sampling.top_p"),
+        ("solver.training.grpo.advantage.ddof=2", "solver.training.grpo.advantage.ddof"),
+        ("questions.sampling.temperature=-0.1", "questions.sampling.temperature"),
+        ("learner.dtype=float16", "learner.dtype"),
+    ],
+)
+def test_an_impossible_value_is_an_error_that_names_its_key(override: str, key: str) -> None:
+    assert error_of(override).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    "bound", ["labels.curation.low=0", "labels.curation.high=1", "solver.training.sampling.top_p=1"]
+)
+def test_bounds_are_inclusive(bound: str) -> None:
+    load_config([], [bound])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["labels.curation.low=0.8", "labels.curation.high=0.2"], "labels.curation.low"),
+        (["challenger.training.use_step=6"], "challenger.training.use_step"),
+        (["solver.training.grpo.sequences_per_update=100"], "solver.training.grpo.sequences_per_update"),
+        (["learner.layout.tp=2"], "learner.processes"),
+        (["learner.layout.sequence_parallel=true"], "learner.layout.sequence_parallel"),
+        (["learner.fp8.parameters=true"], "learner.fp8.parameters"),
+    ],
+)
+def test_values_that_contradict_each_other_are_an_error_that_names_a_key(overrides: list[str], key: str) -> None:
+    assert error_of(*overrides).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(
+    ("presets", "complaint"),
+    [
+        (("pape",), "neither a preset"),
+        (("missing.yaml",), "neither a preset"),
+    ],
+)
+def test_a_missing_preset_lists_those_that_exist(presets: tuple[str, ...], complaint: str) -> None:
+    message = error_of(presets=presets)
+    assert complaint in message and "official_code" in message
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "just text\n", "seed: !!python/object/apply:os.getcwd []\n"])
+def test_a_malformed_file_is_the_users_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert "bad.yaml" in error_of(presets=(str(path),))
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "seed=[", ""])
+def test_a_malformed_override_is_the_users_error(override: str) -> None:
+    error_of(override)
+
+
+def test_no_field_of_the_schema_is_left_out_of_the_yaml(tmp_path: Path) -> None:
+    text = to_yaml(Config())
+
+    def keys(node: dict[str, object]) -> set[str]:
+        return {
+            name
+            for key, value in node.items()
+            for name in ({key} | (keys(value) if isinstance(value, dict) else set()))
+        }
+
+    assert all(f"{key}:" in text for key in keys(asdict(Config())))
