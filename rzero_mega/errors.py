@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that names the key, file or tensor and what to do.
+    """Something the user can mend: one line that names the key, file or tensor, and what to do.
 
-    The command line prints the message alone and exits with status 2. Any other exception is a bug and keeps its traceback.
+    The command line prints the message alone and exits with status 2. Any other exception is a bug: it keeps its
+    traceback.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,8 @@ import torch.distributed as dist
 from rzero_mega.config.schema import LayoutConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner import compat
+from rzero_mega.run.launch import STORE
+from rzero_mega.weights.shape import ModelShape
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
@@ -53,7 +54,7 @@ class ParallelLayout:
         }
 
     def initialize(self, seed: int) -> None:
-        """Start torch.distributed (from torchrun's environment, or alone) and Megatron's groups, or check existing ones.
+        """Start torch.distributed (as torchrun says, or alone) and Megatron's groups, or check existing ones.
 
         Raises RuntimeError if groups of another layout are already there: the sizes of groups and of the model's
         configuration must agree, or gradients are silently summed over the wrong ranks.
@@ -90,16 +91,29 @@ def _start_distributed(world_size: int) -> None:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    if "RANK" in os.environ:
+    store = _local_store()
+    if store is None:
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
     else:
-        store = dist.TCPStore("127.0.0.1", _free_port(), world_size=1, is_master=True)
-        dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=COLLECTIVE_TIMEOUT)
+        number, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=COLLECTIVE_TIMEOUT)
     if dist.get_world_size() != world_size:
         raise RuntimeError(f"{dist.get_world_size()} processes run, the layout needs {world_size}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _local_store() -> Any:
+    """Where ranks meet: in memory if there is one, in a file if `run.launch` started them; None: as torchrun says."""
+    if "RANK" not in os.environ:
+        return dist.HashStore()  # type: ignore[attr-defined]
+    if STORE in os.environ:
+        return dist.FileStore(os.environ[STORE], int(os.environ["WORLD_SIZE"]))  # type: ignore[attr-defined]
+    return None
+
+
+def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
+    """UserError names the key of the layout that does not divide this model."""
+    if shape.layers % layout.pp:
+        raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
+    for what, size in (("attention heads", shape.heads), ("key-value heads", shape.kv_heads), ("ffn", shape.ffn)):
+        if size % layout.tp:
+            raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")

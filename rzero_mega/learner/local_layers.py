@@ -1,4 +1,4 @@
-"""Modules of the local layer spec, for machines without Transformer Engine: RMSNorm and core attention on torch SDPA."""
+"""Modules of the local layer spec, for machines without Transformer Engine: RMSNorm, and attention on torch SDPA."""
 
 from __future__ import annotations
 

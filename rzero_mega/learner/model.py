@@ -17,7 +17,7 @@ from torch import Tensor
 from rzero_mega.config.schema import Fp8Config, LearnerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.compat import calls_megatron
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.layout import ParallelLayout, check_layout
 from rzero_mega.learner.spec import layer_spec
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
@@ -44,15 +44,6 @@ class Model:
     def local_weights(self) -> dict[str, Tensor]:
         """This rank's shards by Megatron name, as they train."""
         return {name: parameter.data for name, parameter in self.parameters.items()}
-
-
-def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
-    """UserError names the key of the layout that does not divide this model."""
-    if shape.layers % layout.pp:
-        raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
-    for what, size in (("attention heads", shape.heads), ("key-value heads", shape.kv_heads), ("ffn", shape.ffn)):
-        if size % layout.tp:
-            raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")
 
 
 @calls_megatron
@@ -144,7 +135,9 @@ def fp8_settings(fp8: Fp8Config) -> dict[str, Any]:
     if fp8.format == "none":
         return {}
     if not torch.cuda.is_available():
-        raise UserError(f"learner.fp8.format: {fp8.format} needs an FP8-capable GPU and Transformer Engine; set it to none")
+        raise UserError(
+            f"learner.fp8.format: {fp8.format} needs an FP8-capable GPU and Transformer Engine; set it to none"
+        )
     return {
         "fp8": fp8.format,
         "fp8_recipe": fp8.recipe,

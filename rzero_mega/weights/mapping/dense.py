@@ -40,5 +40,3 @@ QKV_BIAS = Rule(
 def head_rules(shape: ModelShape) -> tuple[Rule, ...]:
     """The output projection, unless it is the embedding."""
     return () if shape.tied else (HEAD,)
-
-__all__ = ["COLUMN", "QKV_BIAS", "QK_NORM", "TRUNK", "head_rules"]

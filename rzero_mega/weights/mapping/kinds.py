@@ -1,8 +1,9 @@
 """How one Megatron tensor is made of Hugging Face tensors, and how it is cut over tensor-parallel ranks.
 
-Every kind is a pair of bijections. `merge` and `split` go between the Hugging Face tensors and the full Megatron tensor,
-`shard` and `unshard` between the full tensor and the tensor-parallel shards. They move elements and never compute, so
-that a round trip is exact to the bit. They hold for anything shaped like the weight, gradients and moments included.
+Every kind is a pair of bijections. `merge` and `split` go between the Hugging Face tensors and the full Megatron
+tensor, `shard` and `unshard` between the full tensor and the tensor-parallel shards. They move elements and never
+compute, so that a round trip is exact to the bit. They hold for anything shaped like the weight, gradients and moments
+included.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.*)")
 
 
 def global_parameters(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """(name, parameter) of a GPTModel, wrapped or not: layers counted over the whole pipeline, one name for both specs."""
+    """(name, parameter) of a GPTModel, wrapped or not; layers are counted over the pipeline, both specs share names."""
     while hasattr(model, "module"):
         model = model.module  # type: ignore[assignment]
     first_layer = _first_layer(model)

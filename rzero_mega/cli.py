@@ -1,0 +1,189 @@
+"""The command `rzero-mega`: reads arguments, calls the room that does the work, prints errors in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rzero_mega import __version__
+from rzero_mega.config import Config, to_yaml
+from rzero_mega.errors import UserError
+from rzero_mega.recipes import load_recipe, recipe_names
+from rzero_mega.run import RunDirectory, run_path, run_status
+from rzero_mega.run.launch import die_with_parent, is_rank, launch
+
+app = typer.Typer(
+    help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Recipe = Annotated[str, typer.Argument(help=f"A recipe ({', '.join(recipe_names())}) or a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for instance seed=1 learner.layout.tp=2")]
+Run = Annotated[Path | None, typer.Argument(help="A run directory; the latest under ./runs if left out.")]
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    ablation: Annotated[str | None, typer.Option(help="untrained_challenger, no_filter or no_repetition")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print configuration and plan; start nothing.")] = False,
+) -> None:
+    """Run all iterations; the same command goes on with a run that was interrupted."""
+    config = _config(recipe, overrides, [f"ablation={ablation}"] if ablation else [])
+    if dry_run:
+        _print_plan(config)
+        return
+    _start(config, lambda: _run_all(config))
+
+
+@app.command()
+def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None) -> None:
+    """Run one phase (challenger, questions, labels, solver, evaluate) of one iteration."""
+    config = _config(recipe, overrides)
+    _start(config, lambda: _run_phase(config, iteration, name))
+
+
+@app.command()
+def status(
+    run: Run = None, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
+) -> None:
+    """What each iteration brought, and how long its phases took."""
+    from rich.console import Console
+
+    from rzero_mega.tracking import iterations_table
+
+    found = run_status(_open(run))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        Console().print(iterations_table(found))
+
+
+@app.command()
+def report(
+    run: Run = None, output: Annotated[Path | None, typer.Option(help="Default: report.html in the run.")] = None
+) -> None:
+    """Write the report, one self-contained HTML page."""
+    from rzero_mega.tracking import write_report
+
+    opened = _open(run)
+    path = output or opened.path / "report.html"
+    write_report(opened, path)
+    typer.echo(str(path))
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="As model.path: a folder, a hub name, asset:NAME, gguf:PACKAGE.")],
+    recipe: Annotated[str, typer.Option(help="Recipe whose prompts, sampling and benchmarks are used.")] = "nano",
+    overrides: Overrides = None,
+) -> None:
+    """Score one model on the benchmarks of a recipe, without training."""
+    config = _config(recipe, overrides, [f"model.path={model}", "learner.processes=1"])
+
+    def score() -> None:
+        from rzero_mega.phases.runner import evaluate_model
+
+        typer.echo(json.dumps(evaluate_model(config), indent=2))
+
+    _start(config, score)
+
+
+@app.command("config")
+def show_config(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Print the resolved configuration."""
+    typer.echo(to_yaml(_config(recipe, overrides)), nl=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point: a UserError is one line and exit code 2, an interruption 130."""
+    if is_rank():
+        die_with_parent()
+    _quiet_libraries()
+    try:
+        app()
+    except UserError as error:
+        if type(error) is UserError:
+            print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
+        _leave(2)
+    except KeyboardInterrupt:
+        if not is_rank():
+            print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
+        _leave(130)
+
+
+def _leave(code: int) -> None:
+    # Peers may wait in a collective: a destructor that waits for them in turn would never return.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _quiet_libraries() -> None:
+    """Megatron-core, transformers and others warn at import of what is missing or deprecated in them."""
+    warnings.filterwarnings("ignore", module=r"(megatron|transformers|torch)\b.*")
+    logging.getLogger("megatron").setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = None) -> Config:
+    config: Config = load_recipe(recipe, [*(overrides or []), *(more or [])])
+    return config
+
+
+def _start(config: Config, work: Callable[[], None]) -> None:
+    """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
+    if not is_rank():
+        from rzero_mega.phases.preflight import preflight
+
+        preflight(config)
+        if config.learner.processes > 1:
+            code = launch(sys.argv[1:], config.learner.processes)
+            if code:
+                _leave(code)
+            return
+    work()
+
+
+def _run_all(config: Config) -> None:
+    from rzero_mega.phases.runner import run_all
+
+    run_all(config)
+
+
+def _run_phase(config: Config, iteration: int, name: str) -> None:
+    from rzero_mega.phases.runner import run_phase
+
+    run_phase(config, iteration, name)
+
+
+def _open(run: Path | None) -> RunDirectory:
+    return RunDirectory.open_existing(run) if run is not None else RunDirectory.latest(Path("runs"))
+
+
+def _print_plan(config: Config) -> None:
+    from rzero_mega.coevolution.plan import iteration_plan
+
+    typer.echo(to_yaml(config), nl=False)
+    typer.echo(f"\n# run directory: {run_path(config)}")
+    for plan in iteration_plan(config):
+        inputs = ", ".join(str(source) for source in plan.inputs)
+        typer.echo(f"# {plan.iteration}/{plan.name}: {inputs} -> {', '.join(plan.outputs)}")

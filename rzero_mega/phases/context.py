@@ -1,0 +1,144 @@
+"""What every phase needs: the configuration, the run directory, the models of earlier phases, engines, the grader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from rzero_mega.coevolution.plan import PhaseName, PhasePlan, Source
+from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
+from rzero_mega.config.schema import Config
+from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
+from rzero_mega.grading import GradingPool
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.phases import spmd
+from rzero_mega.rollout.embedded import EmbeddedEngine
+from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
+from rzero_mega.rollout.sharded import ShardedEngine
+from rzero_mega.rollout.tokenization import PromptEncoder
+from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.run.atomic import sha256
+from rzero_mega.tracking.progress import Progress
+from rzero_mega.tracking.wandb_run import WandbRun
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by what they were spent on, since the last `take`."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """Add the time spent inside the block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - began
+
+    def take(self) -> dict[str, float]:
+        """Seconds by name; starts anew."""
+        taken, self.seconds = self.seconds, {}
+        return taken
+
+
+@dataclass
+class Workbench:
+    """What it takes to let models speak and to grade them. Rank 0 alone has a grading pool."""
+
+    config: Config
+    encoder: PromptEncoder
+    pool: GradingPool | None
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
+
+    @cached_property
+    def challenger_prompt(self) -> PromptTemplate:
+        """The Challenger's prompt."""
+        return load_prompt(self.config.prompts.challenger)
+
+    @cached_property
+    def solver_prompt(self) -> PromptTemplate:
+        """The Solver's prompt."""
+        return load_prompt(self.config.prompts.solver)
+
+    @cached_property
+    def benchmarks(self) -> list[Benchmark]:
+        """What is evaluated, and kept out of the training questions."""
+        return [load_benchmark(name) for name in self.config.evaluation.benchmarks]
+
+    def engine(self, model: Path) -> RolloutEngine:
+        """An engine that speaks for the model of the folder; every rank serves its share of the requests."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        rollout = self.config.rollout
+        return ShardedEngine(EmbeddedEngine(model, rollout.dtype, rollout.batch_sequences, device))
+
+    def texts(self, samples: Sequence[Sample]) -> list[str]:
+        """What the samples say, without special tokens."""
+        return self.encoder.decode([sample.tokens for sample in samples])
+
+
+@dataclass
+class RunContext(Workbench):
+    """One run as its phases see it. Rank 0 alone has W&B."""
+
+    run: RunDirectory
+    layout: ParallelLayout
+    base: Path
+    progress: Progress
+    wandb: WandbRun | None
+
+    @cached_property
+    def base_sha256(self) -> str:
+        """Hash of the base model's folder."""
+        return spmd.on_rank_0(lambda: sha256(self.base))
+
+    def phase(self, plan: PhasePlan) -> PhaseDirectory:
+        """The folder of a phase."""
+        return self.run.phase(plan.iteration, plan.name.value)
+
+    def path(self, source: Source) -> Path:
+        """Where the output of an earlier phase lies."""
+        if source.phase is None:
+            return self.base
+        return self.run.phase(source.iteration, source.phase.value).output(source.output)
+
+    def inputs(self, plan: PhasePlan) -> Mapping[str, str]:
+        """SHA-256 of everything that the phase starts from, by name."""
+        return {str(source): self._sha256(source) for source in plan.inputs}
+
+    def _sha256(self, source: Source) -> str:
+        if source.phase is None:
+            return self.base_sha256
+        manifest = self.run.phase(source.iteration, source.phase.value).manifest()
+        self.path(source)
+        assert manifest is not None
+        return manifest.outputs[source.output].sha256
+
+    def seed_key(self, plan: PhasePlan, *parts: str | int) -> str:
+        """Name of a random stream of this phase."""
+        return "/".join(str(part) for part in (self.config.seed, plan.iteration, plan.name, *parts))
+
+
+def finished(sample: Sample) -> bool:
+    """Whether the model ended the sample itself; a sample that was cut off is never an answer."""
+    return sample.finish is FinishReason.STOP
+
+
+def steps_of(config: Config, plan: PhasePlan) -> int:
+    """How many steps or parts the phase has, for its progress bar."""
+    if plan.name is PhaseName.CHALLENGER:
+        return config.challenger.training.steps
+    if plan.name is PhaseName.SOLVER:
+        return config.solver.training.steps
+    if plan.name is PhaseName.QUESTIONS:
+        return -(-config.questions.count // config.questions.per_part)
+    if plan.name is PhaseName.LABELS:
+        return -(-config.questions.count // config.labels.questions_per_part)
+    return len(config.evaluation.benchmarks)

@@ -1,0 +1,97 @@
+"""Phase 3: the frozen Solver's majority becomes the label; questions outside the band are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from rzero_mega.coevolution.curation import Curation, LabelledQuestion, curate
+from rzero_mega.coevolution.plan import PhasePlan
+from rzero_mega.coevolution.votes import Vote
+from rzero_mega.evaluation.audit import true_answer
+from rzero_mega.grading import GradingPool
+from rzero_mega.phases import spmd
+from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.voting import poll
+from rzero_mega.run.atomic import read_jsonl, write_jsonl
+from rzero_mega.tracking.progress import PhaseProgress
+
+BINS = 10
+
+
+def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
+    """Label the questions of Q_i by S_{i-1}, part by part, then keep those in the band."""
+    config, phase = ctx.config.labels, ctx.phase(plan)
+    assert plan.solver is not None and plan.data is not None
+    rows = list(read_jsonl(ctx.path(plan.data)))
+    solver = ctx.engine(ctx.path(plan.solver))
+    finished_parts = spmd.on_rank_0(phase.finished_parts)
+    for part, start in enumerate(range(0, len(rows), config.questions_per_part)):
+        if part not in finished_parts:
+            texts = [row["question"] for row in rows[start : start + config.questions_per_part]]
+            polls = poll(ctx, solver, texts, config.votes, ctx.seed_key(plan, part))
+            labelled = [
+                {
+                    "question": text,
+                    "answer": result.vote.answer,
+                    "share": result.vote.share,
+                    "count": result.vote.count,
+                    "samples": result.vote.samples,
+                    "answered": result.vote.answered,
+                    "answers": list(result.answers),
+                }
+                for text, result in zip(texts, polls, strict=True)
+            ]
+            spmd.on_rank_0(lambda: phase.write_part(part, labelled))  # noqa: B023
+        bar.advance(part + 1)
+    solver.close()
+    spmd.on_rank_0(lambda: _finish(ctx, plan))
+
+
+def _finish(ctx: RunContext, plan: PhasePlan) -> None:
+    phase = ctx.phase(plan)
+    rows = phase.read_parts()
+    labelled = [
+        LabelledQuestion(row["question"], Vote(row["answer"], row["count"], row["samples"], row["answered"]))
+        for row in rows
+    ]
+    held_out = {" ".join(problem.question.split()) for bench in ctx.benchmarks for problem in bench.problems}
+    curation = curate(labelled, ctx.config.labels.curation, lambda text: " ".join(text.split()) in held_out)
+    assert ctx.pool is not None
+    # The truth is only looked at here, for the figures of the report; nothing that is trained on depends on it.
+    audited = [_audited(row, reason, ctx.pool) for row, reason in zip(rows, curation.reasons, strict=True)]
+    dataset = [{"question": item.question, "answer": item.vote.answer} for item in curation.kept]
+    write_jsonl(phase.path / "labelled.jsonl", audited)
+    write_jsonl(phase.path / "dataset.jsonl", dataset)
+    outputs = {"dataset": phase.path / "dataset.jsonl", "labelled": phase.path / "labelled.jsonl"}
+    phase.finish(outputs, _summary(audited, curation, ctx.pool.stats.timeouts))
+
+
+def _audited(row: dict[str, Any], reason: str | None, pool: GradingPool) -> dict[str, Any]:
+    truth = true_answer(row["question"])
+    correct = None
+    if truth is not None and row["answer"] is not None:
+        correct = pool.equivalent_pairs([(row["answer"], truth)])[0].equal
+    return {**row, "kept": reason is None, "dropped": reason, "truth": truth, "correct": correct}
+
+
+def _summary(rows: Sequence[dict[str, Any]], curation: Curation, timeouts: int) -> dict[str, Any]:
+    shares = [row["share"] for row in rows]
+    counts = [0] * BINS
+    for share in shares:
+        counts[min(BINS - 1, int(share * BINS))] += 1
+    kept = [row["correct"] for row in rows if row["kept"] and row["correct"] is not None]
+    every = [row["correct"] for row in rows if row["correct"] is not None]
+    return {
+        "labelled": len(rows),
+        "kept": len(curation.kept),
+        "dropped": dict(curation.dropped),
+        "p_hat_mean": fmean(shares),
+        "difficulty": 1.0 - fmean(shares),
+        "p_hat_histogram": {"edges": [i / BINS for i in range(BINS + 1)], "counts": counts},
+        "label_accuracy": fmean(kept) if kept else None,
+        "label_accuracy_all": fmean(every) if every else None,
+        "audited": len(kept),
+        "timeouts": timeouts,
+    }

@@ -1,0 +1,24 @@
+"""What can be known to go wrong before anything is started: checked once, in the process at the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.config.schema import Config
+from rzero_mega.evaluation.benchmarks import load_benchmark
+from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.weights.base_model import resolve_base_model
+from rzero_mega.weights.shape import ModelShape, read_shape
+
+
+def preflight(config: Config) -> ModelShape:
+    """Resolve the base model; check it, the layout, the prompts and the benchmarks; UserError for the first fault."""
+    load_prompt(config.prompts.challenger)
+    load_prompt(config.prompts.solver)
+    for name in config.evaluation.benchmarks:
+        load_benchmark(name)
+    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+    shape = read_shape(resolve_base_model(config.model, Path(config.run.root) / ".models"))
+    check_layout(shape, layout)
+    return shape

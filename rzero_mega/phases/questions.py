@@ -1,0 +1,50 @@
+"""Phase 2: the trained Challenger writes the questions of this iteration."""
+
+from __future__ import annotations
+
+from rzero_mega.coevolution.diversity import distinct_ngrams, unique_share
+from rzero_mega.coevolution.plan import PhasePlan
+from rzero_mega.phases import spmd
+from rzero_mega.phases.challenger import read_questions
+from rzero_mega.phases.context import RunContext
+from rzero_mega.rollout.protocol import Request
+from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.atomic import write_jsonl
+from rzero_mega.tracking.progress import PhaseProgress
+
+
+def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
+    """Ask Q_i for N questions, part by part."""
+    config, phase = ctx.config.questions, ctx.phase(plan)
+    assert plan.challenger is not None
+    prompt = ctx.encoder.encode_prompt(ctx.challenger_prompt)
+    challenger = ctx.engine(ctx.path(plan.challenger))
+    finished_parts = spmd.on_rank_0(phase.finished_parts)
+    for part, start in enumerate(range(0, config.count, config.per_part)):
+        if part not in finished_parts:
+            count = min(config.per_part, config.count - start)
+            samples = challenger.generate([Request(ctx.seed_key(plan, part), prompt, count, config.sampling)])
+            questions = spmd.on_rank_0(lambda: read_questions(ctx, samples, config.require_boxed))  # noqa: B023
+            rows = [
+                {"question": question.text, "own_answer": question.own_answer}
+                for question in questions
+                if question is not None
+            ]
+            spmd.on_rank_0(lambda: phase.write_part(part, rows))  # noqa: B023
+        bar.advance(part + 1)
+    challenger.close()
+    spmd.on_rank_0(lambda: _finish(phase, config.count))
+
+
+def _finish(phase: PhaseDirectory, asked: int) -> None:
+    rows = phase.read_parts()
+    texts = [row["question"] for row in rows]
+    output = phase.path / "questions.jsonl"
+    write_jsonl(output, rows)
+    summary = {
+        "asked": asked,
+        "well_formed": len(rows),
+        "unique_share": unique_share(texts),
+        "distinct_2": distinct_ngrams(texts, 2),
+    }
+    phase.finish({"questions": output}, summary)

@@ -1,0 +1,143 @@
+"""A whole run, or one phase of it: opens what the phases need, goes through the plan, skips what is finished."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from rzero_mega.coevolution.plan import PhaseName, PhasePlan, apply_ablation, iteration_plan
+from rzero_mega.config.schema import Config
+from rzero_mega.errors import UserError
+from rzero_mega.grading import GradingPool
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.phases import challenger, evaluate, labels, questions, solver, spmd
+from rzero_mega.phases.context import RunContext, Workbench, steps_of
+from rzero_mega.rollout.tokenization import PromptEncoder
+from rzero_mega.run import RunDirectory, run_path, run_status
+from rzero_mega.run.launch import processors
+from rzero_mega.tracking.progress import PhaseProgress, Progress
+from rzero_mega.tracking.report import write_report
+from rzero_mega.tracking.wandb_run import WandbRun
+from rzero_mega.weights.base_model import resolve_base_model
+
+PHASES: dict[PhaseName, Callable[[RunContext, PhasePlan, PhaseProgress], None]] = {
+    PhaseName.CHALLENGER: challenger.run,
+    PhaseName.QUESTIONS: questions.run,
+    PhaseName.LABELS: labels.run,
+    PhaseName.SOLVER: solver.run,
+    PhaseName.EVALUATE: evaluate.run,
+}
+
+
+def run_all(config: Config) -> None:
+    """Every phase of the plan in order, then the report. The same call goes on with a run that was interrupted."""
+    with _context(config) as ctx:
+        for plan in iteration_plan(config):
+            _run_phase(ctx, plan)
+        _report(ctx)
+        if spmd.rank() == 0:
+            ctx.progress.table(run_status(ctx.run))
+            ctx.progress.say(f"report: {ctx.run.path / 'report.html'}")
+
+
+def run_phase(config: Config, iteration: int, name: str) -> None:
+    """One phase; UserError if an earlier one that it needs is not finished."""
+    plans = [plan for plan in iteration_plan(config) if (plan.iteration, plan.name) == (iteration, name)]
+    if not plans:
+        raise UserError(f"phase {name} of iteration {iteration}: not in the plan of this configuration")
+    with _context(config) as ctx:
+        _run_phase(ctx, plans[0])
+        _report(ctx)
+
+
+def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
+    phase, inputs = ctx.phase(plan), ctx.inputs(plan)
+    if spmd.on_rank_0(lambda: phase.is_finished(inputs)):
+        ctx.progress.skip(plan.iteration, plan.name)
+        return
+    spmd.on_rank_0(lambda: phase.begin(inputs))
+    if spmd.rank() == 0:
+        ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
+    with ctx.progress.phase(plan.iteration, plan.name, steps_of(ctx.config, plan)) as bar:
+        PHASES[plan.name](ctx, plan, bar)
+    if spmd.rank() == 0:
+        ctx.run.event("phase_finished", iteration=plan.iteration, phase=plan.name.value)
+    if ctx.wandb is not None:
+        ctx.wandb.sync()
+    ctx.stopwatch.take()
+
+
+@contextmanager
+def _context(config: Config) -> Iterator[RunContext]:
+    torch.set_num_threads(1)
+    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+    layout.initialize(config.seed)
+    writer, path = spmd.rank() == 0, run_path(config)
+    with ExitStack() as stack:
+        _end_on_signals(stack)
+        opened = spmd.on_rank_0(lambda: _Opened(RunDirectory.create_or_open(path, config, writer=True)))
+        run = stack.enter_context(opened.run or RunDirectory.create_or_open(path, config, writer=False))
+        base = spmd.on_rank_0(lambda: resolve_base_model(config.model, Path(config.run.root) / ".models"))
+        title = f"{config.recipe} · seed {config.seed}"
+        progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=writer))
+        workers = config.grading.workers or processors()
+        pool = None
+        if writer:
+            pool = stack.enter_context(
+                GradingPool(workers, config.grading.time_limit_s, config.grading.memory_limit_mb)
+            )
+        wandb = WandbRun(run) if writer else None
+        if wandb is not None:
+            stack.callback(wandb.finish)
+        yield RunContext(
+            config=apply_ablation(config),
+            run=run,
+            layout=layout,
+            base=base,
+            encoder=PromptEncoder.from_folder(base),
+            progress=progress,
+            wandb=wandb,
+            pool=pool,
+        )
+
+
+class _Opened:
+    """A run directory that stays on the rank that locked it: other ranks get an empty box."""
+
+    def __init__(self, run: RunDirectory | None) -> None:
+        self.run = run
+
+    def __reduce__(self) -> tuple[type[_Opened], tuple[None]]:
+        return _Opened, (None,)
+
+
+def _report(ctx: RunContext) -> None:
+    if spmd.rank() == 0:
+        write_report(ctx.run, ctx.run.path / "report.html")
+
+
+def _end_on_signals(stack: ExitStack) -> None:
+    """SIGTERM ends the process like Ctrl-C, so that locks, workers and W&B are closed on the way out."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    stack.callback(signal.signal, signal.SIGTERM, before)
+
+
+def evaluate_model(config: Config) -> dict[str, object]:
+    """Scores of `model.path` on the configured benchmarks, without a run directory."""
+    torch.set_num_threads(1)
+    base = resolve_base_model(config.model, Path(config.run.root) / ".models")
+    limits = config.grading
+    with GradingPool(limits.workers or processors(), limits.time_limit_s, limits.memory_limit_mb) as pool:
+        bench = Workbench(config, PromptEncoder.from_folder(base), pool)
+        benchmarks = len(config.evaluation.benchmarks)
+        with Progress(f"eval {config.model.path}", 1) as shown, shown.phase(0, "evaluate", benchmarks) as bar:
+            return evaluate.summary(evaluate.score_model(bench, base, bar))

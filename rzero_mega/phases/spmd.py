@@ -1,0 +1,67 @@
+"""Every rank runs the same phase: what rank 0 decides for all, and how the ranks wait for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from rzero_mega.errors import UserError
+
+T = TypeVar("T")
+
+
+class PeerFailed(UserError):
+    """Rank 0 met the error and prints it; the other ranks end quietly."""
+
+
+def rank() -> int:
+    """This process's number; 0 speaks with the outside."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.barrier()
+
+
+def on_rank_0(function: Callable[[], T]) -> T:
+    """Run `function` on rank 0 alone and give its result to all ranks.
+
+    A UserError of rank 0 ends all ranks. The result must not depend on timing on the other ranks: they get a copy.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return function()
+    box: list[tuple[bool, T | str]] = [(False, "")]
+    error: UserError | None = None
+    if dist.get_rank() == 0:
+        try:
+            box = [(True, function())]
+        except UserError as caught:
+            error, box = caught, [(False, str(caught))]
+    dist.broadcast_object_list(box, src=0)
+    good, value = box[0]
+    if error is not None:
+        raise error
+    if not good:
+        raise PeerFailed(str(value))
+    return value  # type: ignore[return-value]
+
+
+def on_all_ranks(function: Callable[[], None]) -> None:
+    """Run `function` on every rank; if it fails on any with a UserError, all end and rank 0 tells why."""
+    message = None
+    try:
+        function()
+    except UserError as error:
+        message = str(error)
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        messages: list[str | None] = [message]
+    else:
+        messages = [None] * dist.get_world_size()
+        dist.all_gather_object(messages, message)
+    first = next((text for text in messages if text is not None), None)
+    if first is not None:
+        raise UserError(first) if rank() == 0 else PeerFailed(first)

@@ -1,0 +1,145 @@
+"""The GRPO loop that the Challenger's and the Solver's phases share: roll out, reward, learn, update the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from rzero_mega.coevolution.advantages import group_advantages
+from rzero_mega.coevolution.plan import PhasePlan, Source
+from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.learner.batch import TrainingSequence
+from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.phases import spmd
+from rzero_mega.phases.context import RunContext, finished
+from rzero_mega.rollout.protocol import RolloutEngine, Sample
+from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.atomic import atomic_folder, storage_errors
+from rzero_mega.tracking.progress import PhaseProgress
+from rzero_mega.weights.hf_folder import write_hf_folder
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """One step's responses, the rollouts of one prompt next to each other, with their rewards."""
+
+    samples: Sequence[Sample]
+    rewards: Sequence[float]
+    metrics: Mapping[str, float]
+
+
+RollOut = Callable[[int, RolloutEngine], Rollouts]
+
+
+def train_policy(
+    ctx: RunContext, plan: PhasePlan, start: Source, training: TrainingConfig, roll_out: RollOut, bar: PhaseProgress
+) -> None:
+    """Train the model of `start` for the phase's steps and leave it as output `model`.
+
+    Goes on from the last checkpoint; the steps after it are done again and come out the same.
+    """
+    phase = ctx.phase(plan)
+    learner = Learner(
+        ctx.path(start),
+        ctx.layout,
+        ctx.config.learner,
+        training.grpo,
+        training.optimizer,
+        training.sampling.max_new_tokens,
+    )
+    engine = ctx.engine(ctx.path(start))
+    done = _resume(phase, learner, engine)
+    bar.advance(done)
+    for step in range(done + 1, training.steps + 1):
+        rollouts = roll_out(step, engine)
+        with ctx.stopwatch.measure("train_seconds"):
+            metrics = learner.train_step(_sequences(rollouts, training))
+        with ctx.stopwatch.measure("update_seconds"):
+            engine.update_weights(learner.export(), version=step)
+        if step == (training.use_step or training.steps):
+            _write_model(phase, learner, ctx.base)
+        row = _row(rollouts, metrics, ctx.stopwatch.take())
+        _keep(ctx, phase, learner, step, row, last=training.steps)
+        bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
+    if training.steps == 0:
+        _write_model(phase, learner, ctx.base)
+    engine.close()
+    spmd.on_rank_0(lambda: phase.finish({"model": phase.path / "model"}, _means(phase)))
+
+
+def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine) -> int:
+    checkpoint = spmd.on_rank_0(phase.latest_checkpoint)
+    done = 0
+    if checkpoint is not None:
+        done = learner.load(checkpoint[1])
+        engine.update_weights(learner.export(), version=done)
+    spmd.on_rank_0(lambda: phase.truncate_metrics(done))
+    return done
+
+
+def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSequence]:
+    advantages = group_advantages(rollouts.rewards, training.rollouts_per_prompt, training.grpo.advantage)
+    return [
+        TrainingSequence(sample.prompt_tokens, sample.tokens, sample.logprobs, advantage, keep)
+        for sample, advantage, keep in zip(rollouts.samples, advantages.values, advantages.keep, strict=True)
+    ]
+
+
+def _keep(
+    ctx: RunContext, phase: PhaseDirectory, learner: Learner, step: int, row: Mapping[str, float], last: int
+) -> None:
+    """Log the step, and write a checkpoint where one is due."""
+    spmd.on_rank_0(lambda: phase.log_step(step, row))
+    if ctx.wandb is not None:
+        ctx.wandb.sync()
+    if step % ctx.config.learner.checkpoint_every and step != last:
+        return
+    staging = spmd.on_rank_0(lambda: phase.checkpoint_staging(step))
+
+    def save() -> None:
+        with storage_errors(staging):
+            learner.save(staging, step)
+
+    spmd.on_all_ranks(save)
+    spmd.on_rank_0(lambda: phase.commit_checkpoint(step))
+
+
+def _write_model(phase: PhaseDirectory, learner: Learner, template: Path) -> None:
+    """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
+    tensors = learner.export()
+
+    def write() -> None:
+        try:
+            if spmd.rank() == 0:
+                with atomic_folder(phase.path / "model") as folder:
+                    write_hf_folder(folder, tensors, template)
+        finally:
+            for _ in tensors:  # other ranks, and rank 0 after a failed write, take part in gathering to the end
+                pass
+
+    spmd.on_all_ranks(write)
+
+
+def _row(rollouts: Rollouts, metrics: StepMetrics, seconds: Mapping[str, float]) -> dict[str, float]:
+    lengths = [len(sample.tokens) for sample in rollouts.samples]
+    learned = asdict(metrics)
+    return {
+        "reward_mean": fmean(rollouts.rewards),
+        "reward_std": pstdev(rollouts.rewards),
+        "response_length": fmean(lengths),
+        "truncated_rate": fmean(not finished(sample) for sample in rollouts.samples),
+        **rollouts.metrics,
+        **{name: learned[name] for name in learned if name not in ("tokens", "updates", "first_loss")},
+        "updates": float(metrics.updates),
+        "tokens_per_second": metrics.tokens / max(1e-9, sum(seconds.values())),
+        **{what: round(value, 4) for what, value in seconds.items()},
+    }
+
+
+def _means(phase: PhaseDirectory) -> dict[str, float]:
+    """Mean over the steps of everything that was logged."""
+    rows = phase.metrics()
+    names = [name for name in (rows[-1] if rows else {}) if name != "step"]
+    return {name: fmean(row[name] for row in rows if name in row) for name in names}

@@ -1,0 +1,53 @@
+"""The frozen Solver answers questions; the majority of its answers is the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rzero_mega.coevolution.votes import Vote, majority_vote
+from rzero_mega.config.schema import VotesConfig
+from rzero_mega.grading import extract_answer
+from rzero_mega.phases import spmd
+from rzero_mega.phases.context import Workbench, finished
+from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+
+
+@dataclass(frozen=True)
+class Poll:
+    """A vote with the answers behind it, by sample index; None where a sample gave none."""
+
+    vote: Vote
+    answers: tuple[str | None, ...]
+
+
+def poll(
+    bench: Workbench, solver: RolloutEngine, questions: Sequence[str], votes: VotesConfig, key: str
+) -> list[Poll]:
+    """m answers to every question, and the vote on them."""
+    requests = [
+        Request(f"{key}/{i}", prompt, votes.samples, votes.sampling)
+        for i, prompt in enumerate(
+            bench.encoder.encode_prompt(bench.solver_prompt, question=text) for text in questions
+        )
+    ]
+    with bench.stopwatch.measure("generate_seconds"):
+        samples = solver.generate(requests)
+    with bench.stopwatch.measure("reward_seconds"):
+        return spmd.on_rank_0(lambda: _count(bench, samples, votes))
+
+
+def boxed_answers(bench: Workbench, samples: Sequence[Sample]) -> list[str | None]:
+    """The boxed answer of every sample that ended by itself."""
+    texts = bench.texts(samples)
+    return [extract_answer(text) if finished(s) else None for text, s in zip(texts, samples, strict=True)]
+
+
+def _count(bench: Workbench, samples: Sequence[Sample], votes: VotesConfig) -> list[Poll]:
+    assert bench.pool is not None
+    answers, m = boxed_answers(bench, samples), votes.samples
+    groups = [answers[start : start + m] for start in range(0, len(answers), m)]
+    return [
+        Poll(majority_vote(classes, group, votes.unanswered), tuple(group))
+        for classes, group in zip(bench.pool.equivalence_classes(groups), groups, strict=True)
+    ]
