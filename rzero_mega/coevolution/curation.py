@@ -33,7 +33,10 @@ class LabelledQuestion:
 
 @dataclass(frozen=True)
 class Curation:
-    """What is kept, in the order given, how many were dropped for each of `REASONS`, and why each question was (None: kept)."""
+    """What is kept, in the order given, and how many were dropped for each of `REASONS`.
+
+    `reasons` has one entry per question given: why it was dropped, None if it is kept.
+    """
 
     kept: tuple[LabelledQuestion, ...]
     dropped: dict[str, int]

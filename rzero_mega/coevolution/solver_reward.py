@@ -42,8 +42,8 @@ def format_pieces(pattern: str) -> tuple[str, ...]:
     r"""Split a regular expression into its literal texts between ``.*``.
 
     Only literals, backslash-escaped punctuation and ``.*`` are allowed, because then a match takes time linear in the
-    response. A backtracking engine takes cubic time for R-Zero's own pattern on a response that repeats ``</think>`` and
-    ``\boxed{``. Raises UserError for anything else.
+    response. A backtracking engine takes cubic time for R-Zero's own pattern on a response that repeats ``</think>``
+    and ``\boxed{``. Raises UserError for anything else.
     """
     pieces, literal, at = [], "", 0
     while at < len(pattern):

@@ -102,7 +102,7 @@ def test_questions_of_the_evaluation_are_held_out() -> None:
 
 
 def test_trap_4_few_questions_are_kept_and_too_few_are_an_error_that_names_the_key() -> None:
-    assert curate([SURE], PAPER) == Curation((SURE,), dict.fromkeys(REASONS, 0))
+    assert curate([SURE], PAPER) == Curation((SURE,), dict.fromkeys(REASONS, 0), (None,))
     config = CurationConfig(minimum_kept=2)
     with pytest.raises(UserError, match=r"labels\.curation\.minimum_kept: 1 of 2 .* above_band 1"):
         curate([SURE, labelled(10)], config)
@@ -117,3 +117,5 @@ def test_every_question_is_either_kept_in_order_or_counted_once(cases: list[tupl
     assert len(result.kept) + sum(result.dropped.values()) == len(items)
     positions = [next(index for index, item in enumerate(items) if item is kept) for kept in result.kept]
     assert positions == sorted(positions)
+    assert [item for item, reason in zip(items, result.reasons, strict=True) if reason is None] == list(result.kept)
+    assert all(result.reasons.count(reason) == count for reason, count in result.dropped.items())
