@@ -93,6 +93,7 @@ class RunContext(Workbench):
     base: Path
     progress: Progress
     wandb: WandbRun | None
+    open_phases: dict[PhasePlan, PhaseDirectory] = field(default_factory=dict, kw_only=True)
 
     @cached_property
     def base_sha256(self) -> str:
@@ -100,8 +101,10 @@ class RunContext(Workbench):
         return spmd.on_rank_0(lambda: sha256(self.base))
 
     def phase(self, plan: PhasePlan) -> PhaseDirectory:
-        """The folder of a phase."""
-        return self.run.phase(plan.iteration, plan.name.value)
+        """The folder of a phase; one object for the whole run, since it knows whether it was begun."""
+        if plan not in self.open_phases:
+            self.open_phases[plan] = self.run.phase(plan.iteration, plan.name.value)
+        return self.open_phases[plan]
 
     def path(self, source: Source) -> Path:
         """Where the output of an earlier phase lies."""

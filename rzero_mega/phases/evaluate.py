@@ -27,7 +27,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
 
     def finish() -> None:
         write_jsonl(phase.path / "scores.jsonl", rows)
-        phase.finish({"scores": phase.path / "scores.jsonl"}, summary(rows))
+        phase.finish({"scores": Path("scores.jsonl")}, summary(rows))
 
     spmd.on_rank_0(finish)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -64,7 +65,7 @@ def _finish(ctx: RunContext, plan: PhasePlan) -> None:
     dataset = [{"question": item.question, "answer": item.vote.answer} for item in curation.kept]
     write_jsonl(phase.path / "labelled.jsonl", audited)
     write_jsonl(phase.path / "dataset.jsonl", dataset)
-    outputs = {"dataset": phase.path / "dataset.jsonl", "labelled": phase.path / "labelled.jsonl"}
+    outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
     phase.finish(outputs, _summary(audited, curation, ctx.pool.stats.timeouts))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rzero_mega.coevolution.diversity import distinct_ngrams, unique_share
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.phases import spmd
@@ -39,12 +41,11 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
 def _finish(phase: PhaseDirectory, asked: int) -> None:
     rows = phase.read_parts()
     texts = [row["question"] for row in rows]
-    output = phase.path / "questions.jsonl"
-    write_jsonl(output, rows)
+    write_jsonl(phase.path / "questions.jsonl", rows)
     summary = {
         "asked": asked,
         "well_formed": len(rows),
         "unique_share": unique_share(texts),
         "distinct_2": distinct_ngrams(texts, 2),
     }
-    phase.finish({"questions": output}, summary)
+    phase.finish({"questions": Path("questions.jsonl")}, summary)

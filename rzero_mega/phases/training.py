@@ -66,7 +66,7 @@ def train_policy(
     if training.steps == 0:
         _write_model(phase, learner, ctx.base)
     engine.close()
-    spmd.on_rank_0(lambda: phase.finish({"model": phase.path / "model"}, _means(phase)))
+    spmd.on_rank_0(lambda: phase.finish({"model": Path("model")}, _means(phase)))
 
 
 def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine) -> int:
