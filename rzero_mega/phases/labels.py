@@ -10,6 +10,7 @@ from typing import Any
 from rzero_mega.coevolution.curation import Curation, LabelledQuestion, curate
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.votes import Vote
+from rzero_mega.config.schema import VotesConfig
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases import spmd
@@ -17,8 +18,6 @@ from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.voting import poll
 from rzero_mega.run.atomic import read_jsonl, write_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
-
-BINS = 10
 
 
 def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
@@ -66,7 +65,7 @@ def _finish(ctx: RunContext, plan: PhasePlan) -> None:
     write_jsonl(phase.path / "labelled.jsonl", audited)
     write_jsonl(phase.path / "dataset.jsonl", dataset)
     outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
-    phase.finish(outputs, _summary(audited, curation, ctx.pool.stats.timeouts))
+    phase.finish(outputs, _summary(audited, curation, ctx.config.labels.votes, ctx.pool.stats.timeouts))
 
 
 def _audited(row: dict[str, Any], reason: str | None, pool: GradingPool) -> dict[str, Any]:
@@ -77,11 +76,14 @@ def _audited(row: dict[str, Any], reason: str | None, pool: GradingPool) -> dict
     return {**row, "kept": reason is None, "dropped": reason, "truth": truth, "correct": correct}
 
 
-def _summary(rows: Sequence[dict[str, Any]], curation: Curation, timeouts: int) -> dict[str, Any]:
+def _summary(
+    rows: Sequence[dict[str, Any]], curation: Curation, votes: VotesConfig, timeouts: int
+) -> dict[str, Any]:
     shares = [row["share"] for row in rows]
-    counts = [0] * BINS
-    for share in shares:
-        counts[min(BINS - 1, int(share * BINS))] += 1
+    m = votes.samples
+    counts = [0] * (m + 1)
+    for row in rows:
+        counts[row["count"]] += 1
     kept = [row["correct"] for row in rows if row["kept"] and row["correct"] is not None]
     every = [row["correct"] for row in rows if row["correct"] is not None]
     return {
@@ -90,7 +92,8 @@ def _summary(rows: Sequence[dict[str, Any]], curation: Curation, timeouts: int) 
         "dropped": dict(curation.dropped),
         "p_hat_mean": fmean(shares),
         "difficulty": 1.0 - fmean(shares),
-        "p_hat_histogram": {"edges": [i / BINS for i in range(BINS + 1)], "counts": counts},
+        # One bar for every value that a share of m votes can take, centred on it.
+        "p_hat_histogram": {"edges": [(k - 0.5) / m for k in range(m + 2)], "counts": counts},
         "label_accuracy": fmean(kept) if kept else None,
         "label_accuracy_all": fmean(every) if every else None,
         "audited": len(kept),

@@ -60,7 +60,7 @@ class WandbRun:
         """Send the rest and end this process' part; the W&B run can be resumed."""
         self.sync()
         if self._run is not None:
-            self._guarded(lambda: self._run.finish(quiet=True))
+            self._guarded(lambda: self._run.finish())
             self._run = None
 
     def _start(self) -> None:
