@@ -1,4 +1,4 @@
-"""The whole configuration as dataclasses over OmegaConf; unknown keys and impossible values are errors that name the key."""
+"""The whole configuration as dataclasses over OmegaConf; unknown keys and impossible values are errors."""
 
 from rzero_mega.config.load import config_from_yaml, load_config, preset_names, to_yaml
 from rzero_mega.config.schema import Config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ def _check_fields(node: Any, prefix: str) -> None:
         low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
         if value is None:
             continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key}: {value} is not a finite number")
         if low is not None and value < low:
             raise UserError(f"{key}: {value} is below the smallest possible value {low}")
         if high is not None and value > high:
@@ -35,7 +38,9 @@ def _check_fields(node: Any, prefix: str) -> None:
 
 def _check_training(key: str, training: TrainingConfig) -> None:
     if training.use_step is not None and training.use_step > training.steps:
-        raise UserError(f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)")
+        raise UserError(
+            f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)"
+        )
     sequences = training.prompts_per_step * training.rollouts_per_prompt
     if sequences % training.grpo.sequences_per_update:
         raise UserError(

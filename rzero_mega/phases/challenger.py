@@ -33,7 +33,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
         ]
         with ctx.stopwatch.measure("generate_seconds"):
             samples = challenger.generate(requests)
-        questions = spmd.on_rank_0(lambda: read_questions(ctx, samples, require_boxed=False))
+        questions = spmd.on_rank_0(lambda: read_questions(ctx, samples, config.reward.require_boxed))
         asked = [question.text for question in questions if question is not None]
         polls = iter(poll(ctx, solver, asked, config.votes, ctx.seed_key(plan, step, "votes")))
         answered = [next(polls) if question is not None else None for question in questions]

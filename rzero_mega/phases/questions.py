@@ -35,10 +35,11 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
             spmd.on_rank_0(lambda: phase.write_part(part, rows))  # noqa: B023
         bar.advance(part + 1)
     challenger.close()
-    spmd.on_rank_0(lambda: _finish(phase, config.count))
+    tokenizer = ctx.config.challenger.reward.repetition.tokenizer
+    spmd.on_rank_0(lambda: _finish(phase, config.count, tokenizer))
 
 
-def _finish(phase: PhaseDirectory, asked: int) -> None:
+def _finish(phase: PhaseDirectory, asked: int, tokenizer: str) -> None:
     rows = phase.read_parts()
     texts = [row["question"] for row in rows]
     write_jsonl(phase.path / "questions.jsonl", rows)
@@ -46,6 +47,6 @@ def _finish(phase: PhaseDirectory, asked: int) -> None:
         "asked": asked,
         "well_formed": len(rows),
         "unique_share": unique_share(texts),
-        "distinct_2": distinct_ngrams(texts, 2),
+        "distinct_2": distinct_ngrams(texts, 2, tokenizer),
     }
     phase.finish({"questions": Path("questions.jsonl")}, summary)

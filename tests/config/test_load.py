@@ -182,3 +182,9 @@ def test_no_field_of_the_schema_is_left_out_of_the_yaml(tmp_path: Path) -> None:
         }
 
     assert all(f"{key}:" in text for key in keys(asdict(Config())))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_number_that_is_not_finite_is_refused(value: str) -> None:
+    with pytest.raises(UserError, match=r"^labels\.curation\.low: "):
+        load_config(["paper"], [f"labels.curation.low={value}"])

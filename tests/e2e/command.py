@@ -1,0 +1,60 @@
+"""Starting the command as a user would, at a size that takes seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = [
+    "iterations=1",
+    "challenger.training.steps=2",
+    "challenger.training.prompts_per_step=4",
+    "challenger.training.grpo.sequences_per_update=16",
+    "challenger.votes.samples=4",
+    "questions.count=60",
+    "questions.per_part=30",
+    "labels.questions_per_part=30",
+    "labels.votes.samples=6",
+    "solver.training.steps=3",
+    "solver.training.prompts_per_step=4",
+    "solver.training.grpo.sequences_per_update=16",
+    "learner.checkpoint_every=1",
+    "evaluation.benchmarks=[arithmetic:2]",
+    "tracking.wandb=disabled",
+    "run.minimum_free_mb=0",
+]
+
+
+def start(folder: Path, *arguments: str, **settings: object) -> subprocess.Popen[str]:
+    """`rzero-mega ARGUMENTS` in `folder`, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rzero_mega", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **settings,  # type: ignore[call-overload]
+    )
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def tiny(run_name: str, *overrides: str, processes: int = 1) -> list[str]:
+    """Arguments of a tiny nano run."""
+    return ["run", "nano", *TINY, f"run.name={run_name}", f"learner.processes={processes}", *overrides]
+
+
+def final_weights(folder: Path, run_name: str) -> dict[str, bytes]:
+    """The bytes of the models that the run left."""
+    iteration = folder / "runs" / run_name / "iterations" / "1"
+    phases = ("challenger", "solver")
+    return {phase: (iteration / phase / "model" / "model.safetensors").read_bytes() for phase in phases}

@@ -1,0 +1,75 @@
+"""The whole loop at a tiny size: what a run leaves, and what the commands say of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import run, tiny
+
+pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("loop")
+    result = run(folder, *tiny("loop", processes=2))
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_status_tells_accuracy_and_seconds_of_every_iteration(folder: Path) -> None:
+    result = run(folder, "status", "--json")
+    status = json.loads(result.stdout)
+    base, first = status["iterations"]
+    assert status["state"] == "finished"
+    assert 0 < base["pass1_mean"] < 1 and 0 < first["pass1_mean"] < 1
+    assert 0 <= first["label_accuracy"] <= 1
+    assert 0 < first["kept_questions"] <= 60
+    assert set(first["seconds"]) == {"challenger", "questions", "labels", "solver", "evaluate"}
+
+
+def test_the_report_is_one_page_without_outside_requests(folder: Path) -> None:
+    page = (folder / "runs" / "loop" / "report.html").read_text()
+    assert "<svg" in page
+    assert "src=" not in page and "@import" not in page and "<script" not in page
+
+
+def test_finished_phases_are_skipped(folder: Path) -> None:
+    manifest = folder / "runs" / "loop" / "iterations" / "1" / "solver" / "manifest.json"
+    before = manifest.read_bytes()
+    result = run(folder, *tiny("loop", processes=2))
+    assert result.returncode == 0 and "finished before" in result.stdout
+    assert manifest.read_bytes() == before
+
+
+def test_the_models_load_in_transformers(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = folder / "runs" / "loop" / "iterations" / "1" / "solver" / "model"
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    prompt = tokenizer("Q:3+4\nA:", return_tensors="pt")
+    out = AutoModelForCausalLM.from_pretrained(model).generate(**prompt, max_new_tokens=4)
+    assert out.shape[1] > 4
+
+
+def test_no_label_reaches_training_from_the_truth(folder: Path) -> None:
+    labels = folder / "runs" / "loop" / "iterations" / "1" / "labels"
+    kept = [json.loads(line) for line in (labels / "dataset.jsonl").read_text().splitlines()]
+    audited = [json.loads(line) for line in (labels / "labelled.jsonl").read_text().splitlines()]
+    votes = {row["question"]: row["answer"] for row in audited}
+    assert kept and all(set(row) == {"question", "answer"} and votes[row["question"]] == row["answer"] for row in kept)
+
+
+@pytest.mark.parametrize("ablation", ["untrained_challenger", "no_filter", "no_repetition"])
+def test_every_ablation_runs_and_changes_what_it_says(folder: Path, ablation: str) -> None:
+    result = run(folder, *tiny(ablation), "--ablation", ablation)
+    assert result.returncode == 0, result.stderr
+    iteration = folder / "runs" / ablation / "iterations" / "1"
+    labels = json.loads((iteration / "labels" / "manifest.json").read_text())["summary"]
+    assert (iteration / "challenger").exists() == (ablation != "untrained_challenger")
+    if ablation == "no_filter":
+        assert labels["dropped"]["below_band"] == labels["dropped"]["above_band"] == 0
+    if ablation == "no_repetition":
+        assert json.loads((iteration / "challenger" / "manifest.json").read_text())["summary"]["repetition_mean"] == 0
