@@ -1,0 +1,10 @@
+"""Is this answer that answer: extraction, normalisation, equality, and a pool of killable processes."""
+
+from __future__ import annotations
+
+from rzero_mega.grading.comparison import How, equivalent
+from rzero_mega.grading.extraction import extract_answer
+from rzero_mega.grading.normalisation import normalise
+from rzero_mega.grading.pool import GradingPool, GradingStats, Verdict
+
+__all__ = ["GradingPool", "GradingStats", "How", "Verdict", "equivalent", "extract_answer", "normalise"]

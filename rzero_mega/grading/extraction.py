@@ -1,0 +1,40 @@
+"""The final answer of a written solution: the content of its last balanced ``\\boxed{...}``."""
+
+from __future__ import annotations
+
+import re
+
+MAX_TEXT_CHARS = 1_000_000
+"""Of a longer text only the last this many characters are read: a final answer stands at the end."""
+
+MAX_ANSWER_CHARS = 4_096
+"""A longer content is not an answer but a runaway sample, and counts as none."""
+
+# One alternative per token that matters to brace counting. `\\.` swallows escaped braces and the second half of `\\`,
+# so that `\{` is never counted and `\\{` counts its brace.
+_TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_BLANK = re.compile(r"(?:\s|\\[,;:! ]|\\q?quad(?![a-zA-Z])|[$~])*")
+
+
+def extract_answer(text: str) -> str | None:
+    r"""Return the content of the last balanced ``\boxed{...}`` of `text`, stripped, or None.
+
+    None means no answer: no balanced box, a blank one, or one of more than `MAX_ANSWER_CHARS` characters. Of nested
+    boxes the innermost counts. Runs in time linear in ``min(len(text), MAX_TEXT_CHARS)``. Whether the text was cut off
+    by a token limit is for the caller to know: a cut-off text that has a balanced box has an answer here.
+    """
+    text = text[-MAX_TEXT_CHARS:]
+    open_braces: list[tuple[int, bool]] = []  # (where the content starts, whether \boxed opened it)
+    best: tuple[int, int] | None = None
+    for token in _TOKEN.finditer(text):
+        mark = token.group()
+        if mark == "{" or mark.startswith("\\boxed"):
+            open_braces.append((token.end(), mark != "{"))
+        elif mark == "}" and open_braces:
+            start, boxed = open_braces.pop()
+            if boxed and (best is None or start > best[0]):
+                best = (start, token.start())
+    if best is None or best[1] - best[0] > MAX_ANSWER_CHARS:
+        return None
+    answer = text[best[0] : best[1]].strip()
+    return None if _BLANK.fullmatch(answer) else answer

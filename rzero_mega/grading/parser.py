@@ -1,0 +1,456 @@
+r"""A Pratt parser from normalised answer text to `rzero_mega.grading.tree`.
+
+Why our own: the libraries that read LaTeX either evaluate what they read (sympy's string parsers, and with them
+math_verify's plain-expression path, go through Python source) or compute while they build and know no limits
+(latex2sympy2_extended turns ``9^{9^{9}}`` into a sympy power on the spot). Here text becomes inert nodes, limits are
+checked on those, and only then may anything be computed. The grammar of final answers is small enough for one screen
+per rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY, UNARY
+from rzero_mega.grading.lexer import END, Token, tokenise
+from rzero_mega.grading.relations import chain, expand_signs, gather
+from rzero_mega.grading.tree import (
+    MAX_DEPTH,
+    MINUS_ONE,
+    Call,
+    Constant,
+    Group,
+    Matrix,
+    Name,
+    Node,
+    Number,
+    Power,
+    Product,
+    Sum,
+    Unreadable,
+    check_limits,
+)
+
+HALF = Number(Fraction(1, 2))
+DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))
+INFINITY = Constant("infinity")
+
+# Binding powers, weakest first.
+_LIST, _RELATION, _UNION, _RATIO, _SUM, _PRODUCT, _PREFIX, _POWER = range(8)
+_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in"}
+_SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+_CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
+_MATRICES = ("matrix", "pmatrix", "bmatrix")
+_IGNORED = frozenset(("angle", "triangle"))
+
+
+def parse(text: str) -> Node:
+    """Return the tree of a normalised answer. Raises `Unreadable` where it isn't an expression or exceeds a limit."""
+    parser = _Parser(tokenise(text))
+    written = parser.expression(_LIST)
+    if parser.peek() is not END:
+        raise Unreadable("text left over")
+    tree = expand_signs(written)
+    check_limits(tree)
+    return tree
+
+
+class _Parser:
+    def __init__(self, tokens: list[Token]) -> None:
+        self._tokens = [token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)]
+        self._position = 0
+        self._depth = 0
+        self._bars = 0  # how many |...| are open: there a bar closes instead of opening
+
+    def peek(self) -> Token:
+        return self._tokens[self._position] if self._position < len(self._tokens) else END
+
+    def _next(self) -> Token:
+        token = self.peek()
+        self._position += 1
+        return token
+
+    def _at(self, *texts: str) -> bool:
+        token = self.peek()
+        return token.kind in ("symbol", "command", "connector") and token.text in texts
+
+    def _expect(self, text: str) -> None:
+        if not self._at(text):
+            raise Unreadable(f"{text} expected")
+        self._position += 1
+
+    def expression(self, level: int) -> Node:
+        """Parse an expression whose operators bind at least as tightly as `level`."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Unreadable("nested too deeply")
+        try:
+            if level == _LIST:
+                return self._list()
+            if level == _RELATION:
+                return self._relation()
+            if level in (_UNION, _RATIO):
+                return self._grouped(level)
+            return self._sum() if level == _SUM else self._product()
+        finally:
+            self._depth -= 1
+
+    def _list(self) -> Node:
+        items = [self.expression(_RELATION)]
+        connectors = set()
+        while self._at(",", ";", "or"):
+            connectors.add(self._next().text)
+            while self._at(",", "or"):  # "a, b, or c"
+                connectors.add(self._next().text)
+            items.append(self.expression(_RELATION))
+        return gather(items, alternatives=connectors <= {"or", ","} and "or" in connectors)
+
+    def _relation(self) -> Node:
+        sides, operators = [self.expression(_UNION)], []
+        while self._at(*_RELATIONS):
+            operators.append(_RELATIONS[self._next().text])
+            sides.append(self.expression(_UNION))
+        return chain(sides, operators)
+
+    def _grouped(self, level: int) -> Node:
+        """Parse unions, intersections and differences of sets, or ratios ``a : b : c``."""
+        inner = _RATIO if level == _UNION else _SUM
+        node = self.expression(inner)
+        operators = tuple(_SET_OPERATIONS) if level == _UNION else (":",)
+        while self._at(*operators):
+            kind = _SET_OPERATIONS.get(self._next().text, "ratio")
+            right = self.expression(inner)
+            flat = node.items if isinstance(node, Group) and node.kind == kind != "difference" else (node,)
+            node = Group(kind, (*flat, right))
+        return node
+
+    def _sum(self) -> Node:
+        terms = [self._signed()]
+        while self._at("+", "-", "pm", "mp"):
+            terms.append(self._signed())
+        return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+    def _signed(self) -> Node:
+        """Parse a product with the sign in front of it, if there is one."""
+        if not self._at("+", "-", "pm", "mp"):
+            return self.expression(_PRODUCT)
+        sign = self._next().text
+        operand = self._deeper(self._signed)
+        if sign in ("pm", "mp"):
+            return Call("plus_minus" if sign == "pm" else "minus_plus", (operand,))
+        return negative(operand) if sign == "-" else operand
+
+    def _deeper(self, rule: Callable[[], Node]) -> Node:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Unreadable("nested too deeply")
+        node = rule()
+        self._depth -= 1
+        return node
+
+    def _product(self) -> Node:
+        factors = [self._factor()]
+        while True:
+            if self._at("*"):
+                self._next()
+                factors.append(self._signed_factor())
+            elif self._at("/"):
+                self._next()
+                factors.append(inverse(self._signed_factor()))
+            elif self._starts_factor():
+                if self.peek().kind == "number":
+                    raise Unreadable("two numbers side by side")
+                factors.append(self._factor())
+            else:
+                return product(factors)
+
+    def _signed_factor(self) -> Node:
+        if self._at("-"):
+            self._next()
+            return negative(self._deeper(self._signed_factor))
+        return self._factor()
+
+    def _starts_factor(self) -> bool:
+        token = self.peek()
+        if token.kind in ("number", "name", "function", "constant"):
+            return True
+        if token.kind == "symbol":
+            return token.text in "({[" or (token.text == "|" and not self._bars)
+        return token.kind == "command" and (
+            token.text in ("frac", "sqrt", "binom", "lfloor", "lceil") or token.text in GREEK
+        )
+
+    def _factor(self) -> Node:
+        """Parse a primary with its factorials, degree signs and power."""
+        node = self._primary()
+        while True:
+            if self._at("!"):
+                self._next()
+                node = Call("factorial", (node,))
+            elif self._at("degree"):
+                self._next()
+                node = Product((node, DEGREE))
+            elif self._at("^"):
+                self._next()
+                node = Power(node, self._deeper(self._exponent))
+            else:
+                return node
+
+    def _exponent(self) -> Node:
+        if self._at("{"):
+            exponent = self._braced()
+            return Power(exponent, self._deeper(self._exponent)) if self._tower() else exponent
+        if self._at("-"):
+            self._next()
+            return negative(self._deeper(self._exponent))
+        if self.peek().kind not in ("number", "name", "constant") and not self._at("("):
+            raise Unreadable("exponent expected")
+        exponent = self._primary()
+        return Power(exponent, self._deeper(self._exponent)) if self._tower() else exponent
+
+    def _tower(self) -> bool:
+        if not self._at("^"):
+            return False
+        self._next()
+        return True
+
+    def _braced(self) -> Node:
+        self._expect("{")
+        node = self.expression(_LIST)
+        self._expect("}")
+        return node
+
+    def _argument(self) -> Node:
+        """Parse one argument of a command: a braced group, or one token, of a number its first digit."""
+        if self._at("{"):
+            return self._braced()
+        token = self.peek()
+        if token.kind == "number":
+            if not token.text.isdigit():
+                raise Unreadable("argument expected")
+            if len(token.text) > 1:
+                self._tokens[self._position] = Token("number", token.text[1:], Fraction(token.text[1:]))
+            else:
+                self._position += 1
+            return Number(Fraction(token.text[0]))
+        return self._deeper(self._primary)
+
+    def _primary(self) -> Node:
+        token = self._next()
+        match token.kind:
+            case "number":
+                assert token.value is not None
+                return self._mixed(token.value)
+            case "name":
+                return self._name(token.text)
+            case "constant":
+                return Constant(token.text)
+            case "function":
+                return self._function(token.text)
+            case "field":
+                return (
+                    Group("()", (negative(INFINITY), INFINITY)) if token.text == "R" else Name(f"mathbb {token.text}")
+                )
+            case "environment":
+                return self._matrix(token.text)
+            case "command":
+                return self._command(token.text)
+            case "symbol":
+                return self._bracket(token.text)
+        raise Unreadable("expression expected")
+
+    def _mixed(self, whole: Fraction) -> Node:
+        r"""Read ``2\frac{1}{2}`` and ``2 1/2`` as two and a half; any other number is itself."""
+        start = self._position
+        if whole.denominator == 1 and self._at("frac"):
+            self._next()
+            top, bottom = self._argument(), self._argument()
+            if isinstance(top, Number) and isinstance(bottom, Number) and 0 < top.value < bottom.value:
+                return Number(whole + top.value / bottom.value)
+            self._position = start
+            return Number(whole)
+        ahead = self._tokens[start : start + 3]
+        if whole.denominator == 1 and len(ahead) == 3 and ahead[0].after_space and ahead[1].text == "/":
+            top_value, bottom_value = ahead[0].value, ahead[2].value
+            if top_value is not None and bottom_value is not None and 0 < top_value < bottom_value:
+                self._position += 3
+                return Number(whole + top_value / bottom_value)
+        return Number(whole)
+
+    def _name(self, name: str) -> Node:
+        if name in ("e", "i") and not self._at("_"):
+            return Constant(name)
+        if self._at("_"):
+            self._next()
+            name += "_" + self._subscript()
+        return Name(name)
+
+    def _subscript(self) -> str:
+        braced = self._at("{")
+        if braced:
+            self._next()
+        token = self._next()
+        if token.kind not in ("number", "name"):
+            raise Unreadable("subscript expected")
+        if braced:
+            self._expect("}")
+        return token.text
+
+    def _function(self, name: str) -> Node:
+        if name in N_ARY:
+            self._expect("(")
+            inner = self.expression(_LIST)
+            self._expect(")")
+            return Call(N_ARY[name], inner.items if isinstance(inner, Group) and inner.kind == "list" else (inner,))
+        base = None
+        if name == "log" and self._at("_"):
+            self._next()
+            base = self._number_or_argument()
+        power = None
+        if self._at("^"):
+            self._next()
+            power = self._deeper(self._exponent)
+        argument = self._function_argument()
+        if power == MINUS_ONE and name in INVERSES:
+            return Call(INVERSES[name], (argument,))
+        node = apply(name, argument, base)
+        return node if power is None else Power(node, power)
+
+    def _number_or_argument(self) -> Node:
+        token = self.peek()
+        if token.kind == "number" and token.value is not None:
+            self._position += 1
+            return Number(token.value)
+        return self._argument()
+
+    def _function_argument(self) -> Node:
+        """Parse the argument of a function: a bracketed one, or the product that follows up to the next function."""
+        if self._at("(", "{", "["):
+            return self._deeper(self._primary)
+        if self._at("-"):
+            self._next()
+            return negative(self._deeper(self._function_argument))
+        factors = [self._deeper(self._factor)]
+        while self._starts_factor() and self.peek().kind not in ("function", "number") and not self._at("(", "["):
+            factors.append(self._deeper(self._factor))
+        return product(factors)
+
+    def _command(self, name: str) -> Node:
+        if name in GREEK:
+            return self._name("\\" + name)
+        match name:
+            case "frac":
+                top = self._argument()
+                return product([top, inverse(self._argument())])
+            case "binom":
+                top = self._argument()
+                return Call("binomial", (top, self._argument()))
+            case "sqrt":
+                return self._root()
+            case "{":
+                return self._set()
+            case "emptyset":
+                return Group("set", ())
+            case "lfloor" | "lceil":
+                inner = self.expression(_SUM)
+                self._expect("r" + name[1:])
+                return Call("floor" if name == "lfloor" else "ceiling", (inner,))
+            case "langle":
+                inner = self.expression(_LIST)
+                self._expect("rangle")
+                return Group("()", _items(inner))
+        raise Unreadable(f"unknown command {name}")
+
+    def _root(self) -> Node:
+        degree: Node = Number(Fraction(2))
+        if self._at("["):
+            self._next()
+            degree = self.expression(_SUM)
+            self._expect("]")
+        radicand = self._number_or_argument()
+        if isinstance(degree, Number) and degree.value.denominator == 1 and degree.value % 2 == 1 and degree.value > 1:
+            return Call("root", (radicand, degree))
+        return Power(radicand, HALF if degree == Number(Fraction(2)) else inverse(degree))
+
+    def _set(self) -> Node:
+        if self._at("}"):
+            self._next()
+            return Group("set", ())
+        inner = self.expression(_LIST)
+        self._expect("}")
+        return Group("set", _items(inner))
+
+    def _bracket(self, opener: str) -> Node:
+        if opener == "{":
+            self._position -= 1
+            return self._braced()
+        if opener == "|":
+            self._bars += 1
+            inner = self.expression(_SUM)
+            self._bars -= 1
+            self._expect("|")
+            return Call("abs", (inner,))
+        if opener not in _CLOSERS:
+            raise Unreadable("expression expected")
+        bars, self._bars = self._bars, 0
+        inner = self.expression(_LIST)
+        self._bars = bars
+        if not self._at(*_CLOSERS[opener]):
+            raise Unreadable("closing bracket expected")
+        kind = opener + self._next().text
+        if isinstance(inner, Group) and inner.kind == "list":
+            return Group(kind, inner.items)
+        if kind not in ("()", "[]"):
+            raise Unreadable("half an interval")
+        return inner
+
+    def _matrix(self, opener: str) -> Node:
+        kind = opener[opener.index("{") + 1 : -1]
+        if not opener.startswith("\\begin") or kind not in _MATRICES:
+            raise Unreadable(f"unknown environment {kind}")
+        rows: list[list[Node]] = [[self.expression(_SUM)]]
+        while True:
+            token = self._next()
+            if token.text == "&":
+                rows[-1].append(self.expression(_SUM))
+            elif token.text == "\\" and not self.peek().text.startswith("\\end"):
+                rows.append([self.expression(_SUM)])
+            elif token.text == f"\\end{{{kind}}}":
+                break
+            elif token.text != "\\":
+                raise Unreadable("matrix does not end")
+        if len({len(row) for row in rows}) != 1:
+            raise Unreadable("rows of unequal length")
+        return Matrix(tuple(map(tuple, rows)))
+
+
+def _items(node: Node) -> tuple[Node, ...]:
+    return node.items if isinstance(node, Group) and node.kind == "list" else (node,)
+
+
+def product(factors: list[Node]) -> Node:
+    """Return the product of `factors`, of one factor that factor."""
+    return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def negative(node: Node) -> Node:
+    """Return minus `node`."""
+    return Number(-node.value) if isinstance(node, Number) else Product((MINUS_ONE, node))
+
+
+def inverse(node: Node) -> Node:
+    """Return one over `node`."""
+    return Number(1 / node.value) if isinstance(node, Number) and node.value else Power(node, MINUS_ONE)
+
+
+def apply(name: str, argument: Node, base: Node | None = None) -> Node:
+    """Return the function spelt `name` of `argument`, a logarithm to `base` where one is given."""
+    function = UNARY[name]
+    if base is not None:
+        return Call("log", (argument, base))
+    if function == "exp":
+        return Power(Constant("e"), argument)
+    if function == "lg":
+        return Call("log", (argument, Number(Fraction(10))))
+    return Call(function, (argument,))

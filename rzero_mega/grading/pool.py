@@ -1,0 +1,216 @@
+"""Grading in bulk: cheap evidence in this process, the rest in killable workers, every verdict remembered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from types import TracebackType
+from typing import TypeAlias
+
+from rzero_mega.grading.answer import Answer, read_answer
+from rzero_mega.grading.comparison import How, compare_cheaply
+from rzero_mega.grading.processes import DECIDE, Outcome, Task, WorkerProcesses
+
+Pair: TypeAlias = tuple[str, str]
+_Key: TypeAlias = tuple[tuple[str, str], tuple[str, str]]
+
+_HOW = {
+    Outcome.EQUAL: How.COMPUTED,
+    Outcome.DIFFERENT: How.COMPUTED,
+    Outcome.TIMED_OUT: How.TIMED_OUT,
+    Outcome.OUT_OF_MEMORY: How.OUT_OF_MEMORY,
+    Outcome.CRASHED: How.CRASHED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a pair is equal, and what that rests on. A pair that broke a limit is not equal."""
+
+    equal: bool
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class GradingStats:
+    """Totals since the pool was made.
+
+    graded: pairs compared. cheap: of these, decided in this process (or remembered). symbolic: pairs sent to a worker.
+    timeouts, memory_kills: workers killed, or ended, for breaking a limit. crashes: workers that died otherwise, and
+    errors.
+    """
+
+    graded: int = 0
+    cheap: int = 0
+    symbolic: int = 0
+    timeouts: int = 0
+    memory_kills: int = 0
+    crashes: int = 0
+
+
+class GradingPool:
+    """Compares answers, with worker processes for what can't be decided at once. A context manager.
+
+    workers: most processes at a time; they start when first needed. time_limit_s: wall-clock seconds per pair, after
+    which its worker is killed and replaced. memory_limit_mb: address space in MiB on top of what a worker needs once
+    started. remembered: most verdicts kept. task: what workers do with a pair (`processes.Task`), by default
+    `task.decide`.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        time_limit_s: float,
+        memory_limit_mb: int,
+        *,
+        remembered: int = 16_384,
+        task: Task = DECIDE,
+    ) -> None:
+        if workers < 1 or time_limit_s <= 0 or memory_limit_mb < 1 or remembered < 0:
+            raise ValueError("workers, time_limit_s and memory_limit_mb must be positive")
+        self._task = task
+        self._limits = (workers, time_limit_s, memory_limit_mb)
+        self._processes: WorkerProcesses | None = None
+        self._remembered = remembered
+        self._verdicts: dict[_Key, Verdict] = {}
+        self._stats = GradingStats()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> GradingPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all worker processes. The pool can't be used after that."""
+        with self._lock:
+            self._closed = True
+            if self._processes is not None:
+                self._processes.close()
+
+    @property
+    def stats(self) -> GradingStats:
+        """Totals so far."""
+        if self._processes is None:
+            return self._stats
+        counts = self._processes.counts
+        return replace(self._stats, timeouts=counts.timeouts, memory_kills=counts.memory_kills, crashes=counts.crashes)
+
+    def equivalent_pairs(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """Return one verdict per pair, in order. Raises ValueError on a closed pool."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("the grading pool is closed")
+            verdicts = [self._at_once(a, b) for a, b in pairs]
+            open_pairs = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is None]
+            computed = iter(self._computed(open_pairs))
+            self._stats = replace(
+                self._stats,
+                graded=self._stats.graded + len(pairs),
+                cheap=self._stats.cheap + len(pairs) - len(open_pairs),
+            )
+            return [next(computed) if verdict is None else verdict for verdict in verdicts]
+
+    def equivalence_classes(self, answers_per_question: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
+        """Return a class number per answer of each question; None, an answer that isn't there, has none.
+
+        Answers share a class if a chain of equal pairs joins them, so the grouping doesn't depend on their order.
+        Classes are numbered from 0 in order of first appearance.
+        """
+        groupings = [_Grouping(answers) for answers in answers_per_question]
+        doubtful: list[tuple[_Grouping, Pair]] = []
+        for grouping in groupings:
+            for pair in grouping.pairs():
+                verdict = compare_cheaply(read_answer(pair[0]), read_answer(pair[1]))
+                if verdict is None:
+                    doubtful.append((grouping, pair))
+                elif verdict[0]:
+                    grouping.join(*pair)
+        doubtful = [(grouping, pair) for grouping, pair in doubtful if not grouping.joined(*pair)]
+        verdicts = self.equivalent_pairs([pair for _, pair in doubtful])
+        for (grouping, pair), computed in zip(doubtful, verdicts, strict=True):
+            if computed.equal:
+                grouping.join(*pair)
+        return [grouping.classes() for grouping in groupings]
+
+    def _at_once(self, a: str, b: str) -> Verdict | None:
+        first, second = read_answer(a), read_answer(b)
+        cheap = compare_cheaply(first, second)
+        return self._verdicts.get(_key(first, second)) if cheap is None else Verdict(*cheap)
+
+    def _computed(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """Return the workers' verdicts; pairs that come down to the same one are computed once."""
+        if not pairs:
+            return []
+        keys = [_key(read_answer(a), read_answer(b)) for a, b in pairs]
+        distinct = dict(zip(keys, pairs, strict=True))
+        outcomes = self._workers().run(list(distinct.values()))
+        fresh = {
+            key: Verdict(outcome is Outcome.EQUAL, _HOW[outcome])
+            for key, outcome in zip(distinct, outcomes, strict=True)
+        }
+        self._stats = replace(self._stats, symbolic=self._stats.symbolic + len(distinct))
+        self._verdicts.update(fresh)
+        while len(self._verdicts) > self._remembered:
+            del self._verdicts[next(iter(self._verdicts))]  # the oldest
+        return [fresh[key] for key in keys]
+
+    def _workers(self) -> WorkerProcesses:
+        if self._processes is None:
+            self._processes = WorkerProcesses(self._task, *self._limits)
+        return self._processes
+
+
+def _key(a: Answer, b: Answer) -> _Key:
+    first, second = sorted(((a.key, a.unit), (b.key, b.unit)))
+    return first, second
+
+
+class _Grouping:
+    """The answers to one question, joined into classes (union-find over one representative per spelling)."""
+
+    def __init__(self, answers: Sequence[str | None]) -> None:
+        self._answers = answers
+        spellings: dict[tuple[str, str], str] = {}
+        for text in sorted({answer for answer in answers if answer is not None}):
+            answer = read_answer(text)
+            spellings.setdefault((answer.key, answer.unit), text)
+        self._spellings = spellings
+        self._parent = {text: text for text in spellings.values()}
+
+    def pairs(self) -> Iterator[Pair]:
+        """Yield all pairs of representatives."""
+        return combinations(self._parent, 2)
+
+    def _root(self, text: str) -> str:
+        while self._parent[text] != text:
+            text = self._parent[text]
+        return text
+
+    def join(self, a: str, b: str) -> None:
+        """Put the classes of two representatives together."""
+        first, second = sorted((self._root(a), self._root(b)))
+        self._parent[second] = first
+
+    def joined(self, a: str, b: str) -> bool:
+        """Whether two representatives are in one class."""
+        return self._root(a) == self._root(b)
+
+    def classes(self) -> list[int | None]:
+        """Return the class number of each answer."""
+        numbers: dict[str, int] = {}
+        classes: list[int | None] = []
+        for text in self._answers:
+            if text is None:
+                classes.append(None)
+                continue
+            answer = read_answer(text)
+            root = self._root(self._spellings[answer.key, answer.unit])
+            classes.append(numbers.setdefault(root, len(numbers)))
+        return classes

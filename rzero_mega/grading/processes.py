@@ -1,0 +1,254 @@
+"""Killable worker processes: a batch of pairs in, one outcome per pair out, in order, whatever the pairs do.
+
+Why our own and not a library: workers are started as plain programs, because multiprocessing's spawn and forkserver
+import the parent's ``__main__`` again in every worker (and torch with it), and fork copies a parent that holds threads
+and sockets. Each worker has a socket of its own, because a pool with one shared queue behind a lock can't lose a worker
+at any instant: pebble's ProcessPool stalls for good when one is killed while it holds the lock (noxdafox/pebble issue
+163). concurrent.futures and loky give up the whole pool when one worker dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from multiprocessing.connection import Connection, wait
+from typing import TypeAlias
+
+Task: TypeAlias = str
+"""What workers do with a pair: ``"module:function"``, a function ``(str, str) -> bool``.
+
+They import it by name, so that the parent need not import what only they use.
+"""
+
+DECIDE: Task = "rzero_mega.grading.task:decide"
+
+
+class Reply(Enum):
+    """What a worker sends: READY once, when its imports are done and its limits set, then one reply per pair."""
+
+    READY = b"ready"
+    EQUAL = b"equal"
+    DIFFERENT = b"different"
+    OUT_OF_MEMORY = b"out of memory"
+    ERROR = b"error"
+
+
+_START_LIMIT_S = 120.0
+_MAX_FAILED_STARTS = 3
+_MAX_ATTEMPTS = 2
+"""A pair whose worker died is tried once more before it is blamed: something else may have killed the worker."""
+
+
+class Outcome(Enum):
+    """What became of one pair."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    CRASHED = "crashed"
+
+
+_OUTCOMES = {
+    Reply.EQUAL: Outcome.EQUAL,
+    Reply.DIFFERENT: Outcome.DIFFERENT,
+    Reply.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
+    Reply.ERROR: Outcome.CRASHED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessCounts:
+    """How often workers overran, ran out of memory, died or failed otherwise, and were started."""
+
+    timeouts: int = 0
+    memory_kills: int = 0
+    crashes: int = 0
+    started: int = 0
+
+
+@dataclass(slots=True)
+class _Job:
+    index: int
+    pair: tuple[str, str]
+    attempts: int = 0
+
+
+class _Worker:
+    """One worker process and this end of its socket."""
+
+    def __init__(self, task: Task, memory_bytes: int) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "rzero_mega.grading.worker"),
+                    *(str(theirs.fileno()), str(memory_bytes), str(os.getpid()), task),
+                ],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.connection = Connection(ours.detach())
+        self.ready = False
+        self.job: _Job | None = None
+        self.deadline = time.monotonic() + _START_LIMIT_S
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and self.job is None
+
+    def give(self, job: _Job, time_limit_s: float) -> None:
+        self.job = job
+        self.deadline = time.monotonic() + time_limit_s
+        self.connection.send_bytes(json.dumps(job.pair).encode())
+
+    def kill(self) -> int:
+        """End the process, whatever it does, and return its exit status (minus the signal's number if it got one)."""
+        self.connection.close()
+        self._process.kill()
+        return self._process.wait()
+
+    def collect(self) -> int:
+        """Return the exit status of a process whose socket has closed, killing it if it lingers."""
+        try:
+            status = self._process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+        self.connection.close()
+        return status
+
+
+class WorkerProcesses:
+    """Runs batches of pairs through a task in worker processes with hard limits. Workers start when there is work.
+
+    workers: most processes at a time. time_limit_s: wall-clock seconds per pair. memory_limit_mb: address space in MiB
+    on top of what a worker needs once started. Raises RuntimeError if workers can't be started at all. On Linux a
+    worker also ends with the thread that started it, so call `run` from a thread that lives on.
+    """
+
+    def __init__(self, task: Task, workers: int, time_limit_s: float, memory_limit_mb: int) -> None:
+        self._task = task
+        self._size = workers
+        self._time_limit_s = time_limit_s
+        self._memory_bytes = memory_limit_mb * 2**20
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+        self.counts = ProcessCounts()
+
+    def run(self, pairs: Sequence[tuple[str, str]]) -> list[Outcome]:
+        """Return the outcome of each pair, in order."""
+        queue = deque(_Job(index, pair) for index, pair in enumerate(pairs))
+        outcomes: dict[int, Outcome] = {}
+        try:
+            while len(outcomes) < len(pairs):
+                self._start_missing(len(pairs) - len(outcomes))
+                self._hand_out(queue)
+                self._listen(queue, outcomes)
+                self._stop_overdue(outcomes)
+        finally:
+            for worker in [worker for worker in self._workers if worker.job is not None]:
+                self._workers.remove(worker)  # only on an exception: its reply would be taken for the next batch's
+                worker.kill()
+        return [outcomes[index] for index in range(len(pairs))]
+
+    def close(self) -> None:
+        """End all workers. They hold no state, so they are killed."""
+        while self._workers:
+            self._workers.pop().kill()
+
+    def _count(self, **more: int) -> None:
+        self.counts = replace(self.counts, **{name: getattr(self.counts, name) + by for name, by in more.items()})
+
+    def _start_missing(self, open_jobs: int) -> None:
+        while len(self._workers) < min(self._size, open_jobs):
+            self._workers.append(_Worker(self._task, self._memory_bytes))
+            self._count(started=1)
+
+    def _hand_out(self, queue: deque[_Job]) -> None:
+        for worker in [worker for worker in self._workers if worker.idle]:
+            if not queue:
+                return
+            job = queue.popleft()
+            try:
+                worker.give(job, self._time_limit_s)
+            except OSError:  # it died while idle; the job never reached it
+                worker.job = None
+                queue.appendleft(job)
+                self._bury(worker, queue, {})
+
+    def _listen(self, queue: deque[_Job], outcomes: dict[int, Outcome]) -> None:
+        """Wait for the next message, death or deadline, and take in what has come."""
+        due = min((worker.deadline for worker in self._workers if not worker.idle), default=time.monotonic())
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(by_connection), timeout=max(0.0, due - time.monotonic())):
+            worker = by_connection[connection]  # type: ignore[index]  # `wait` returns what it was given
+            try:
+                message = worker.connection.recv_bytes(maxlength=4096)
+            except (EOFError, OSError):
+                self._bury(worker, queue, outcomes)
+            else:
+                self._take(worker, message, outcomes)
+
+    def _take(self, worker: _Worker, message: bytes, outcomes: dict[int, Outcome]) -> None:
+        reply = Reply(message)
+        if reply is Reply.READY:
+            worker.ready, self._failed_starts = True, 0
+            return
+        assert worker.job is not None
+        outcomes[worker.job.index] = _OUTCOMES[reply]
+        worker.job = None
+        if reply is Reply.OUT_OF_MEMORY:
+            self._count(memory_kills=1)
+            self._workers.remove(worker)
+            worker.kill()
+        elif reply is Reply.ERROR:
+            self._count(crashes=1)
+
+    def _bury(self, worker: _Worker, queue: deque[_Job], outcomes: dict[int, Outcome]) -> None:
+        """Account for a worker that died. A SIGKILL that we didn't send is the out-of-memory killer's."""
+        self._workers.remove(worker)
+        status = worker.collect()
+        killed = status == -signal.SIGKILL
+        if not worker.ready:
+            self._note_failed_start(f"exit status {status}")
+            return
+        self._count(memory_kills=int(killed), crashes=int(not killed))
+        job = worker.job
+        if job is None:
+            return
+        job.attempts += 1
+        if job.attempts < _MAX_ATTEMPTS:
+            queue.appendleft(job)
+        else:
+            outcomes[job.index] = Outcome.OUT_OF_MEMORY if killed else Outcome.CRASHED
+
+    def _note_failed_start(self, reason: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= _MAX_FAILED_STARTS:
+            raise RuntimeError(f"grading workers do not start ({reason}); see their messages on standard error")
+
+    def _stop_overdue(self, outcomes: dict[int, Outcome]) -> None:
+        now = time.monotonic()
+        for worker in [worker for worker in self._workers if not worker.idle and worker.deadline <= now]:
+            self._workers.remove(worker)
+            worker.kill()
+            if worker.job is None:
+                self._note_failed_start("no sign of life")
+            else:
+                outcomes[worker.job.index] = Outcome.TIMED_OUT
+                self._count(timeouts=1)

@@ -1,0 +1,56 @@
+"""The last resort: sympy, fed by explicit constructors from a tree whose limits were checked, never by text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rzero_mega.grading.tree import Call, Constant, Name, Node, Number, Power, Product, Sum
+
+if TYPE_CHECKING:
+    import sympy
+
+
+def to_sympy(node: Node) -> sympy.Expr:
+    """Return the sympy expression for a scalar tree (`tree.is_scalar`). May compute: call it in a killable process."""
+    import sympy
+
+    match node:
+        case Number(value):
+            return sympy.Rational(value.numerator, value.denominator)
+        case Name(name):
+            return sympy.Symbol(name, integer=True) if name in ("n", "m", "k") else sympy.Symbol(name, real=True)
+        case Constant(name):
+            constants: dict[str, Any] = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "infinity": sympy.oo}
+            return constants[name]
+        case Sum(terms):
+            return sympy.Add(*map(to_sympy, terms))
+        case Product(factors):
+            return sympy.Mul(*map(to_sympy, factors))
+        case Power(base, exponent):
+            return sympy.Pow(to_sympy(base), to_sympy(exponent))
+        case Call(function, arguments):
+            return function_table()[function](*map(to_sympy, arguments))
+    raise ValueError(f"{type(node).__name__} is not a scalar")
+
+
+def function_table() -> dict[str, Any]:
+    """Return the sympy constructor of every function of the tree."""
+    import sympy
+
+    plain = ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh")
+    return {
+        **{name: getattr(sympy, name) for name in (*plain, "log", "floor", "ceiling", "factorial", "binomial")},
+        "ln": sympy.log,
+        "abs": sympy.Abs,
+        "root": lambda radicand, degree: sympy.real_root(radicand, degree),
+        "max": sympy.Max,
+        "min": sympy.Min,
+    }
+
+
+def same_expression(left: Node, right: Node) -> bool:
+    """Whether sympy can show that two scalar trees are equal. No time limit of its own."""
+    import sympy
+
+    difference = to_sympy(left) - to_sympy(right)
+    return bool(sympy.simplify(difference) == 0)

@@ -1,0 +1,86 @@
+"""The program of one worker process.
+
+Usage: ``python -m rzero_mega.grading.worker FD MEMORY_BYTES PARENT_PID MODULE:FUNCTION``.
+
+Reads pairs as JSON from the socket FD and answers each with a `Reply`. The process bounds its own memory after its
+imports, is the kernel's first choice when memory runs out, and ends with its parent (by signal on Linux, else at end of
+file).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from rzero_mega.grading.processes import Reply
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    """Serve pairs until the parent closes the socket."""
+    file_descriptor, memory_bytes, parent_pid = map(int, arguments[:3])
+    module, _, function = arguments[3].partition(":")
+    _die_with_parent(parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _volunteer_for_out_of_memory_killer()
+    task = getattr(importlib.import_module(module), function)
+    _limit_memory(memory_bytes)
+    connection = Connection(file_descriptor)
+    connection.send_bytes(Reply.READY.value)
+    _serve(connection, task)
+
+
+def _serve(connection: Connection, task: Callable[[str, str], bool]) -> None:
+    while True:
+        try:
+            a, b = json.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        try:
+            reply = Reply.EQUAL if task(a, b) else Reply.DIFFERENT
+        except MemoryError:
+            connection.send_bytes(Reply.OUT_OF_MEMORY.value)
+            return  # what is left of this heap is not to be trusted
+        except Exception:  # one bad pair must not end the batch; the parent counts it
+            reply = Reply.ERROR
+        connection.send_bytes(reply.value)
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:  # it died before the line above
+        sys.exit(1)
+
+
+def _volunteer_for_out_of_memory_killer() -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        return  # not Linux, or not permitted: a preference only
+
+
+def _limit_memory(extra_bytes: int) -> None:
+    """Allow `extra_bytes` of address space on top of what the imports have taken."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return  # no /proc, no measure of what is needed: the time limit alone must do
+    limit = pages * resource.getpagesize() + extra_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

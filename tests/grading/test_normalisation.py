@@ -1,0 +1,154 @@
+"""normalise: one spelling per answer, and stable under repetition."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rzero_mega.grading import normalise
+
+PIECES = [
+    *(
+        "\\frac",
+        "\\dfrac",
+        "{",
+        "}",
+        "1",
+        "2",
+        "1,000",
+        ",",
+        " ",
+        "\\,",
+        "\\!",
+        "\\;",
+        "\\left(",
+        "\\right)",
+        "(",
+        ")",
+        "$",
+    ),
+    *(
+        "\\text{",
+        "\\mathrm{cm}",
+        "\\%",
+        "%",
+        "^\\circ",
+        "^{\\circ}",
+        "x",
+        "=",
+        "\\boxed{",
+        "½",
+        "²",
+        "−",
+        "A",
+        ".",
+        "\\\\",
+    ),
+    *(
+        "\\$",
+        "\\displaystyle",
+        "the answer is ",
+        "\\{",
+        "\\}",
+        "|",
+        "\\le",
+        "\\leq",
+        "<=",
+        "\x00",
+        "\u202e",
+        "[",
+        "]",
+        "\\",
+    ),
+    *(
+        "\\left",
+        "\\quad",
+        "~",
+        "{,}",
+        "\\degree",
+        "\\text{ degrees}",
+        "ﷺ",
+        "Ａ",
+        "percent",
+        "000",
+        "\\(",
+        "\\)",
+        "**",
+        "sin",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "normalised"),
+    [
+        (r"\dfrac{1}{2}", r"\frac{1}{2}"),
+        (r"\left( 1, 2 \right)", "( 1, 2 )"),
+        (r"$ 5 $", "5"),
+        (r"\(5\)", "5"),
+        (r"\$5", "5"),
+        (r"5\,000", "5000"),
+        ("1,234,567", "1234567"),
+        ("1{,}234", "1234"),
+        ("(1,234)", "(1,234)"),
+        ("12 345", "12345"),
+        (r"50\%", "50"),
+        (r"90^\circ", "90"),
+        (r"90^{\circ}", "90"),
+        (r"\sin 30^\circ", r"\sin 30\degree"),
+        (r"\text{(A)}", "A"),
+        ("(B)", "B"),
+        ("C.", "C"),
+        (r"\textbf{(D)}", "D"),
+        (r"\boxed{7}", "7"),
+        ("The answer is: 7.", "7"),
+        ("{{7}}", "7"),
+        ("{1}+{2}", "{1}+{2}"),
+        ("½", r"\frac{1}{2}"),
+        ("5−3", "5-3"),
+        ("x ≤ 3", r"x \le 3"),
+        (r"x \leq 3", r"x \le 3"),
+        (r"x \times y", r"x * y"),
+        ("1\x00 2\u202e", "1 2"),
+    ],
+)
+def test_known_spellings(text: str, normalised: str) -> None:
+    assert normalise(text) == normalised
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@example("$" * 50)
+@example("{" * 30 + "1" + "}" * 30)
+@example(r"\boxed{" * 30 + "1" + "}" * 30)
+def test_normalising_twice_changes_nothing_for_latex(text: str) -> None:
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(max_size=60))
+def test_normalising_twice_changes_nothing_for_any_text(text: str) -> None:
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    "nuisance", [". ", ".", "\\%", ",", "{,}", "1,000", "\\text{percent}", "\\degree ", "½", "\\hspace{"]
+)
+def test_cost_grows_with_length_and_not_with_its_square(nuisance: str) -> None:
+    """A search from every position would cost 64 times as much for 8 times the text."""
+
+    def cost(length: int) -> float:
+        text = (nuisance * length)[:length] + "x"
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            normalise(text)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    assert cost(4000) < 32 * cost(500)
