@@ -1,0 +1,174 @@
+"""Learners in several processes over gloo, for tests: `python ranks.py JOBS.json`.
+
+A job is a layout and what to do under it; jobs run one after another. Every rank is forked from this process, which has
+imported everything once and started nothing. Rank 0 leaves what it found as JSON and safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rzero_mega.learner import compat
+
+compat.install()
+
+import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
+from rzero_mega.errors import UserError  # noqa: E402
+from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
+from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.learner import Learner  # noqa: E402
+from rzero_mega.run.launch import STORE, die_with_parent  # noqa: E402
+
+HANG_S = 240.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
+
+    `grpo` and `optimizer` hold values that differ from the defaults.
+    """
+
+    name: str
+    model: str
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    sequence_parallel: bool = False
+    first: int = 1
+    last: int = 3
+    load: str | None = None
+    save: str | None = None
+    grpo: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job left: metrics by step, the log-probabilities of step 1's rollouts before and after, the weights."""
+
+    metrics: list[dict[str, float]]
+    scores_before: list[list[float]]
+    scores_after: list[list[float]]
+    weights: dict[str, Tensor]
+    error: str | None
+
+
+def rollouts(step: int, vocabulary: int) -> list[TrainingSequence]:
+    """Nine sequences of 3 to 48 tokens, some of which don't train; the same in every process."""
+    draw = random.Random(step)
+    found = []
+    for index in range(9):
+        prompt, response = draw.randint(2, 18), draw.randint(1, 30)
+        tokens = [draw.randrange(vocabulary) for _ in range(prompt + response)]
+        logprobs = tuple(-4.0 + draw.uniform(-1.5, 1.5) for _ in range(response))
+        advantage = draw.uniform(-2.0, 2.0)
+        found.append(
+            TrainingSequence(tuple(tokens[:prompt]), tuple(tokens[prompt:]), logprobs, advantage, train=index != 4)
+        )
+    return found
+
+
+def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, Outcome]:
+    """Run the jobs in processes of their own; AssertionError with their output if one breaks."""
+    request = folder / "jobs.json"
+    request.write_text(json.dumps([asdict(job) for job in jobs]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, __file__, str(request)]
+    # A deadlock between ranks must not hang the tests.
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANG_S
+    )
+    assert done.returncode == 0, done.stdout
+    return {job.name: _outcome(folder, job.name) for job in jobs}
+
+
+def _outcome(folder: Path, name: str) -> Outcome:
+    found = json.loads((folder / f"{name}.json").read_text())
+    weights = folder / f"{name}.safetensors"
+    return Outcome(**found, weights=load_file(weights) if weights.is_file() else {})
+
+
+def _run(job: Job, folder: Path) -> None:
+    layout = ParallelLayout(job.tp, job.pp, job.dp, job.sequence_parallel)
+    layout.initialize(0)
+    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
+    optimizer = OptimizerConfig(**job.optimizer)
+    learner = Learner(Path(job.model), layout, settings, GrpoConfig(**job.grpo), optimizer, longest_response=30)
+    vocabulary = learner._model.shape.vocab
+    found: dict[str, Any] = {"metrics": [], "scores_before": [], "scores_after": [], "error": None}
+    try:
+        if job.load is not None:
+            assert learner.load(Path(job.load)) == job.first - 1
+    except UserError as error:
+        found["error"] = str(error)
+    else:
+        found["scores_before"] = learner.score(rollouts(1, vocabulary))
+        for step in range(job.first, job.last + 1):
+            found["metrics"].append(asdict(learner.train_step(rollouts(step, vocabulary))))
+        found["scores_after"] = learner.score(rollouts(1, vocabulary))
+        if job.save is not None:
+            learner.save(Path(job.save), job.last)
+    weights = dict(learner.export())
+    if torch.distributed.get_rank() == 0:
+        (folder / f"{job.name}.json").write_text(json.dumps(found))
+        save_file(weights, folder / f"{job.name}.safetensors")
+    torch.distributed.barrier()
+
+
+def _fork(job: Job, rank: int, count: int, store: Path, folder: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        die_with_parent()
+        os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)})
+        _run(job, folder)
+        code = 0
+    except BaseException:
+        print(f"--- job {job.name}, rank {rank}", file=sys.stderr)
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _run_ranks(job: Job, folder: Path) -> bool:
+    count = job.tp * job.pp * job.dp
+    with tempfile.TemporaryDirectory() as meeting:
+        running = {_fork(job, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
+        while running:
+            child, status = os.wait()
+            running.discard(child)
+            if status:
+                for other in running:  # they would wait for the one that broke
+                    os.kill(other, signal.SIGTERM)
+                return False
+    return True
+
+
+def main() -> int:
+    request = Path(sys.argv[1])
+    jobs = [Job(**values) for values in json.loads(request.read_text())]
+    return 0 if all(_run_ranks(job, request.parent) for job in jobs) else 1
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Every parallel layout trains the model that a single process trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from ranks import Job, Outcome, rollouts, run_jobs
+
+pytestmark = pytest.mark.gloo
+
+TOLERANCE = 1e-5
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "tp2": {"tp": 2},
+    "pp2": {"pp": 2},
+    "dp2": {"dp": 2},
+    "tp2-sequence-parallel": {"tp": 2, "sequence_parallel": True},
+    "tp2-pp2": {"tp": 2, "pp": 2},
+    "tied-tp2-pp2": {"tp": 2, "pp": 2, "sequence_parallel": True},
+}
+# Three updates a step, so that ratios leave 1. The large epsilon makes AdamW a smooth function of the gradient:
+# elsewise a gradient of 1e-9 that is rounding error decides the sign of a whole learning rate.
+GRPO = {"sequences_per_update": 3, "kl_coefficient": 0.05, "clip_low": 0.02, "clip_high": 0.03}
+OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
+VOCABULARY = 61
+
+
+@pytest.fixture(scope="module")
+def outcomes(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    folder = tmp_path_factory.mktemp("layouts")
+    for tied in (False, True):
+        model = tiny_model("qwen3", num_hidden_layers=4, tie_word_embeddings=tied, vocab_size=VOCABULARY)
+        model.save_pretrained(folder / f"tied-{tied}")
+    settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
+    jobs = [
+        Job("single", str(folder / "tied-False"), **settings),
+        Job("tied-single", str(folder / "tied-True"), **settings),
+    ]
+    for name, layout in LAYOUTS.items():
+        jobs.append(Job(name, str(folder / f"tied-{name.startswith('tied')}"), **layout, **settings))
+    return run_jobs(jobs, folder)
+
+
+def single(outcomes: dict[str, Outcome], layout: str) -> Outcome:
+    return outcomes["tied-single" if layout.startswith("tied") else "single"]
+
+
+def test_the_rollouts_exercise_what_the_layouts_must_agree_on(outcomes: dict[str, Outcome]) -> None:
+    assert VOCABULARY % 2
+    assert len({sequence.length for sequence in rollouts(1, VOCABULARY)}) > 4
+    first, *_, last = outcomes["single"].metrics
+    assert first["updates"] == 3
+    assert first["clip_fraction"] > 0.01
+    assert first["ratio"] != pytest.approx(1.0, abs=1e-4)
+    assert last["kl"] > 1e-3
+    assert first["grad_norm"] > 0.1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_metrics_of_three_steps_equal_those_of_one_process(layout: str, outcomes: dict[str, Outcome]) -> None:
+    expected, found = single(outcomes, layout).metrics, outcomes[layout].metrics
+    assert len(found) == 3
+    for step, (ours, theirs) in enumerate(zip(found, expected, strict=True), start=1):
+        for name, value in theirs.items():
+            assert ours[name] == pytest.approx(value, abs=TOLERANCE, rel=TOLERANCE), f"step {step}: {name}"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scores_before_and_after_equal_those_of_one_process(layout: str, outcomes: dict[str, Outcome]) -> None:
+    expected = single(outcomes, layout)
+    for ours, theirs in (
+        (outcomes[layout].scores_before, expected.scores_before),
+        (outcomes[layout].scores_after, expected.scores_after),
+    ):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine == pytest.approx(other, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_exported_weights_equal_those_of_one_process(layout: str, outcomes: dict[str, Outcome]) -> None:
+    expected, found = single(outcomes, layout).weights, outcomes[layout].weights
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=TOLERANCE, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("layout", ["tp2", "tp2-sequence-parallel", "tp2-pp2"])
+def test_a_weight_that_tensor_parallel_ranks_share_counts_once_in_the_gradient_norm(
+    layout: str, outcomes: dict[str, Outcome]
+) -> None:
+    """The norms' weights are on both ranks; counted twice, the first norm alone would be off by percents."""
+    first = outcomes[layout].metrics[0]["grad_norm"]
+    assert first == pytest.approx(outcomes["single"].metrics[0]["grad_norm"], rel=TOLERANCE)
