@@ -12,6 +12,6 @@ RUN pip freeze | grep -iE '^(torch|transformer[-_]engine)' > /tmp/image.txt \
     && pip install --no-cache-dir --constraint /tmp/image.txt ".[gguf,sglang]" \
     && rm /tmp/image.txt
 # An unprivileged user; run directories are mounted by the site.
-RUN useradd --create-home rzero
-USER rzero
+RUN useradd --create-home --uid 1001 rzero
+USER 1001
 ENTRYPOINT ["rzero-mega"]

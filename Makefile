@@ -22,6 +22,7 @@ test: lint
 lint: $(VENV)/.dev
 	$(BIN)/ruff check rzero_mega recipes tools tests
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 # torch is installed first and exactly: a range lets pip choose the newest build, CUDA libraries included.
 $(VENV)/.core: pyproject.toml tools/constraints.txt

@@ -14,6 +14,7 @@ import torch
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.schema import Config
+from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
 from rzero_mega.learner.layout import ParallelLayout
@@ -127,6 +128,16 @@ class RunContext(Workbench):
     def seed_key(self, plan: PhasePlan, *parts: str | int) -> str:
         """Name of a random stream of this phase."""
         return "/".join(str(part) for part in (self.config.seed, plan.iteration, plan.name, *parts))
+
+
+def load_encoder(model: Path) -> PromptEncoder:
+    """The tokenizer of a model folder; UserError if it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return PromptEncoder(AutoTokenizer.from_pretrained(model, trust_remote_code=False, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model}: no readable tokenizer: {str(error).splitlines()[0]}") from None
 
 
 def finished(sample: Sample) -> bool:

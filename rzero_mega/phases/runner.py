@@ -16,8 +16,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.grading import GradingPool
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver, spmd
-from rzero_mega.phases.context import RunContext, Workbench, steps_of
-from rzero_mega.rollout.tokenization import PromptEncoder
+from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.launch import processors
 from rzero_mega.tracking.progress import PhaseProgress, Progress
@@ -99,7 +98,7 @@ def _context(config: Config) -> Iterator[RunContext]:
             run=run,
             layout=layout,
             base=base,
-            encoder=PromptEncoder.from_folder(base),
+            encoder=load_encoder(base),
             progress=progress,
             wandb=wandb,
             pool=pool,
@@ -137,7 +136,7 @@ def evaluate_model(config: Config) -> dict[str, object]:
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     limits = config.grading
     with GradingPool(limits.workers or processors(), limits.time_limit_s, limits.memory_limit_mb) as pool:
-        bench = Workbench(config, PromptEncoder.from_folder(base), pool)
+        bench = Workbench(config, load_encoder(base), pool)
         benchmarks = len(config.evaluation.benchmarks)
         with Progress(f"eval {config.model.path}", 1) as shown, shown.phase(0, "evaluate", benchmarks) as bar:
             return evaluate.summary(evaluate.score_model(bench, base, bar))
