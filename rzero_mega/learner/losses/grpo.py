@@ -33,28 +33,31 @@ SUMS = ("loss", "tokens", "kl", "entropy", "clipped", "logprob_difference", "imp
 
 
 def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: GrpoConfig) -> tuple[Tensor, Tensor]:
-    """(loss, sums [len(SUMS)]) of one micro-batch; the loss is sum_t weight_t (importance_t policy_t + beta kl_t)."""
-    old = logprobs.detach() if inputs.old_logprobs is None else inputs.old_logprobs
+    """(loss, sums [len(SUMS)]) of one micro-batch; the loss is sum_t weight_t (importance_t policy_t + beta kl_t).
+
+    Only response tokens are looked at: a weight of zero would not keep infinities elsewhere out of the gradient.
+    """
+    chosen = inputs.response
+    logprobs, weight, rollout = logprobs[chosen], inputs.weight[chosen], inputs.rollout_logprobs[chosen]
+    old = logprobs.detach() if inputs.old_logprobs is None else inputs.old_logprobs[chosen]
     policy = clipped_policy_loss(
-        logprobs, old, inputs.advantage, config.clip_low, config.clip_high, config.dual_clip
+        logprobs, old, inputs.advantage[chosen], config.clip_low, config.clip_high, config.dual_clip
     )
-    importance = truncated_importance(old, inputs.rollout_logprobs, config.importance_cap)
+    importance = truncated_importance(old, rollout, config.importance_cap)
     per_token = importance * policy.loss
     kl = torch.zeros_like(logprobs)
     if inputs.reference_logprobs is not None:
-        kl = k3_divergence(logprobs, inputs.reference_logprobs, config.kl_clamp)
+        kl = k3_divergence(logprobs, inputs.reference_logprobs[chosen], config.kl_clamp)
         per_token = per_token + config.kl_coefficient * kl
-    # Positions outside responses carry no weight, yet 0 x inf would be nan.
-    loss = torch.where(inputs.weight > 0, per_token * inputs.weight, 0.0).sum()
+    loss = (per_token * weight).sum()
     with torch.no_grad():
-        mask = inputs.response
         columns = [
             kl,
-            entropy,
+            entropy[chosen],
             policy.clipped.float(),
-            (old - inputs.rollout_logprobs).abs(),
+            (old - rollout).abs(),
             importance,
             (logprobs - old).exp(),
         ]
-        sums = torch.stack([loss.detach(), mask.sum().float(), *(c[mask].sum() for c in columns)])
+        sums = torch.stack([loss.detach(), chosen.sum().float(), *(column.sum() for column in columns)])
     return loss, sums
