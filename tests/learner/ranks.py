@@ -34,7 +34,7 @@ from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.run.launch import STORE, die_with_parent  # noqa: E402
 
-HANG_S = 240.0
+HANG_S = 600.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rzero_mega.errors import UserError
+from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
+
+CPU = torch.device("cpu")
+BUDGET = 64
+LENGTHS = st.lists(st.integers(2, BUDGET), max_size=40)
+
+
+@given(LENGTHS, st.integers(1, 5))
+def test_every_sequence_is_in_one_micro_batch_and_no_micro_batch_exceeds_the_budget(lengths: list[int], dp: int) -> None:
+    plan = plan_packs(lengths, BUDGET, dp)
+    packs = list(chain.from_iterable(plan))
+    assert sorted(chain.from_iterable(packs)) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in pack) <= BUDGET for pack in packs)
+
+
+@given(LENGTHS, st.integers(1, 5))
+def test_every_rank_has_as_many_micro_batches_as_the_others_and_at_least_one(lengths: list[int], dp: int) -> None:
+    plan = plan_packs(lengths, BUDGET, dp)
+    assert len(plan) == dp
+    assert len({len(packs) for packs in plan}) == 1
+    assert len(plan[0]) >= 1
+
+
+@given(LENGTHS, st.integers(1, 5))
+def test_the_plan_depends_on_its_arguments_alone(lengths: list[int], dp: int) -> None:
+    assert plan_packs(lengths, BUDGET, dp) == plan_packs(tuple(lengths), BUDGET, dp)
+
+
+@given(LENGTHS)
+def test_no_more_than_twice_the_smallest_possible_number_of_micro_batches(lengths: list[int]) -> None:
+    (packs,) = plan_packs(lengths, BUDGET, 1)
+    assert len(packs) <= max(1, 2 * -(-sum(lengths) // BUDGET))
+
+
+def test_micro_batches_are_nearly_equal_in_tokens() -> None:
+    lengths = [7, 19, 30, 30, 12, 25, 9, 31, 22, 15]
+    plan = plan_packs(lengths, BUDGET, 2)
+    loads = [sum(lengths[i] for i in pack) for pack in chain.from_iterable(plan)]
+    assert max(loads) - min(loads) <= 10
+
+
+def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
+    assert plan_packs([5], BUDGET, 3) == [[[0]], [[]], [[]]]
+    assert plan_packs([], BUDGET, 2) == [[[]], [[]]]
+
+
+def test_a_sequence_longer_than_the_budget_is_named_with_the_key_to_change() -> None:
+    with pytest.raises(UserError, match=r"learner\.tokens_per_micro_batch: a sequence of 65 tokens .* 64"):
+        plan_packs([3, BUDGET + 1], BUDGET, 1)
+    assert plan_packs([BUDGET], BUDGET, 1) == [[[0]]]
+
+
+SEQUENCES = [
+    TrainingSequence((11, 12, 13), (14, 15), (-0.1, -0.2), advantage=2.0),
+    TrainingSequence((21,), (22, 23, 24), (-0.3, -0.4, -0.5), advantage=-1.0),
+    TrainingSequence((31, 32), (33,), (-0.6,), advantage=3.0, train=False),
+]
+
+
+def test_a_pack_laid_out_by_hand() -> None:
+    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [0, 1, 2], 1, CPU)
+    nan = 0  # the target behind a sequence's end carries no weight; what it is does not matter
+    assert pack.indices == (0, 1, 2)
+    assert pack.tokens.tolist() == [[11, 12, 13, 14, 15, 21, 22, 23, 24, 31, 32, 33]]
+    assert pack.position_ids.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2]]
+    ends = [4, 8, 11]
+    targets = [12, 13, 14, 15, nan, 22, 23, 24, nan, 32, 33, nan]
+    assert [t for i, t in enumerate(pack.targets.tolist()) if i not in ends] == [
+        t for i, t in enumerate(targets) if i not in ends
+    ]
+    t, f = True, False
+    assert pack.response.tolist() == [f, f, t, t, f, t, t, t, f, f, t, f]
+    assert pack.weight.tolist() == [0, 0, 0.25, 0.25, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0]  # the third does not train
+    assert pack.advantage.tolist() == [0, 0, 2, 2, 0, -1, -1, -1, 0, 0, 3, 0]
+    expected = [0, 0, -0.1, -0.2, 0, -0.3, -0.4, -0.5, 0, 0, -0.6, 0]
+    assert pack.rollout_logprobs.tolist() == pytest.approx(expected)
+    assert pack.sequence_parameters.qkv_format == "thd"
+    assert pack.sequence_parameters.cu_seqlens_q.tolist() == [0, 5, 9, 12]
+    assert pack.sequence_parameters.cu_seqlens_kv.tolist() == [0, 5, 9, 12]
+    assert pack.sequence_parameters.max_seqlen_q == 5
+    assert pack.targets.max() <= 33 and pack.targets.min() >= 0
+
+
+def test_indices_choose_sequences_and_their_weights() -> None:
+    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [1], 1, CPU)
+    assert pack.tokens.tolist() == [[21, 22, 23, 24]]
+    assert pack.weight.tolist() == [0.5, 0.5, 0.5, 0]
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[TrainingSequence]:
+    tokens = st.integers(0, 99)
+    found = []
+    for _ in range(draw(st.integers(0, 6))):
+        prompt = draw(st.lists(tokens, min_size=1, max_size=9))
+        response = draw(st.lists(tokens, min_size=1, max_size=9))
+        logprobs = tuple(-0.5 - i for i in range(len(response)))
+        advantage = draw(st.sampled_from([-1.0, 0.5, 2.0]))
+        found.append(TrainingSequence(tuple(prompt), tuple(response), logprobs, advantage, draw(st.booleans())))
+    return found
+
+
+@given(batches(), st.integers(1, 8))
+def test_response_positions_predict_the_response_tokens_in_order(batch: list[TrainingSequence], multiple: int) -> None:
+    weights = [0.5 + i for i in range(len(batch))]
+    pack = build_pack(batch, weights, list(range(len(batch))), multiple, CPU)
+    chosen = pack.response
+    assert pack.targets[chosen].tolist() == list(chain.from_iterable(s.response for s in batch))
+    assert pack.rollout_logprobs[chosen].tolist() == list(chain.from_iterable(s.rollout_logprobs for s in batch))
+    per_token = [(w if s.train else 0.0, s.advantage) for s, w in zip(batch, weights, strict=True) for _ in s.response]
+    assert list(zip(pack.weight[chosen].tolist(), pack.advantage[chosen].tolist(), strict=True)) == per_token
+    assert not pack.weight[~chosen].any()
+
+
+@given(batches(), st.integers(1, 8))
+def test_the_length_is_filled_up_with_a_sequence_that_carries_nothing(
+    batch: list[TrainingSequence], multiple: int
+) -> None:
+    pack = build_pack(batch, [1.0] * len(batch), list(range(len(batch))), multiple, CPU)
+    real = sum(s.length for s in batch)
+    length = pack.tokens.size(1)
+    assert length % multiple == 0
+    assert length - real < multiple or not batch
+    assert length > 0
+    assert not pack.response[real:].any()
+    assert not pack.weight[real:].any()
+    bounds = pack.sequence_parameters.cu_seqlens_q.tolist()
+    assert bounds[-1] == length
+    assert bounds[: len(batch) + 1] == [sum(s.length for s in batch[:i]) for i in range(len(batch) + 1)]
+    columns = (pack.targets, pack.response, pack.weight, pack.advantage, pack.rollout_logprobs, pack.position_ids[0])
+    assert {len(column) for column in columns} == {length}
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 4])
+def test_a_micro_batch_without_sequences_is_padding_alone(multiple: int) -> None:
+    pack: Pack = build_pack(SEQUENCES, [1.0] * 3, [], multiple, CPU)
+    assert pack.indices == ()
+    assert pack.tokens.size(1) % multiple == 0
+    assert not pack.response.any() and not pack.weight.any()
