@@ -1,19 +1,14 @@
-"""Checkpoints of weights, optimizer moments and random generators in Megatron's distributed format.
-
-Two files of that format are pickles. They are read only after every global name in them was found on a list of plain
-data classes, so that a checkpoint cannot run code.
-"""
+"""Checkpoints of weights, optimizer moments and random generators in Megatron's distributed format."""
 
 from __future__ import annotations
 
-import io
-import pickle
-import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
+from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.strategies.torch import (
     MCoreSavePlanner,
     TorchDistSaveShardedStrategy,
@@ -23,27 +18,19 @@ from megatron.core.dist_checkpointing.strategies.torch import (
 from megatron.core.dist_checkpointing.validation import StrictHandling
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint import state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from rzero_mega.errors import UserError
+from rzero_mega.learner.checkpoint_files import check_files
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.model import Model
 
 # Moments in the layout of the model's parameters: reloadable under another number of data-parallel ranks.
 MOMENTS = "fully_reshardable"
-PLAIN_MODULES = ("torch.distributed.checkpoint.metadata",)
-PLAIN_NAMES = {
-    ("builtins", "dict"),
-    ("builtins", "list"),
-    ("builtins", "set"),
-    ("builtins", "tuple"),
-    ("collections", "OrderedDict"),
-    ("pathlib", "PosixPath"),
-    ("torch", "Size"),
-    ("torch.serialization", "_get_layout"),
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-    ("megatron.core.dist_checkpointing.strategies.torch", "MCoreMetadata"),
-}
+# Transformer Engine keeps its FP8 scaling history in a pickle under this name, and unpickles whatever it finds there.
+# It stays out of checkpoints: a resumed FP8 run gathers its history anew. Without FP8 it is empty.
+EXTRA_STATE = "_extra_state"
 
 
 class _InProcessSave(TorchDistSaveShardedStrategy):
@@ -66,7 +53,7 @@ class _InProcessSave(TorchDistSaveShardedStrategy):
 def save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) -> None:
     """Write a checkpoint into the empty `folder`; every rank takes part."""
     state = _sharded_state(model, optimizer, loading=False)
-    state["step"] = step
+    state["step"], state["shape"] = step, asdict(model.shape)
     dist_checkpointing.save(
         state, str(folder), sharded_strategy=_InProcessSave("torch_dist", 1), validate_access_integrity=False
     )
@@ -76,13 +63,16 @@ def save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) ->
 def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     """Restore a checkpoint into a model and a fresh optimizer; returns its step.
 
-    UserError names a file that is missing or holds anything but plain data.
+    UserError names a file that is missing, damaged or holds anything but plain data, and in what the models differ if
+    the checkpoint is of another one.
     """
-    refuse_code(folder)
+    _check_shape(folder, check_files(folder), model)
     state = _sharded_state(model, optimizer, loading=True)
-    state["step"] = None
-    loaded = dist_checkpointing.load(state, str(folder), strict=StrictHandling.RAISE_ALL)
-    _bare(model).load_state_dict(loaded["model"])
+    try:
+        loaded = dist_checkpointing.load(state, str(folder), strict=StrictHandling.RAISE_ALL)
+    except (CheckpointException, CheckpointingException) as error:
+        raise UserError(f"{folder}: {_reason(error)}") from error
+    _load_weights(model, loaded["model"])
     with torch.no_grad():
         optimizer.load_state_dict(loaded["optimizer"])
     torch.set_rng_state(loaded["torch_rng"])
@@ -91,35 +81,29 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     return int(loaded["step"])
 
 
-def refuse_code(folder: Path) -> None:
-    """UserError if a pickle of the checkpoint mentions anything that is not plain data."""
-    metadata = folder / ".metadata"
-    if not metadata.is_file():
-        raise UserError(f"{metadata}: missing; {folder} is not a complete checkpoint")
-    _scan(metadata.read_bytes(), metadata)
-    common = folder / "common.pt"
-    if common.is_file() and not zipfile.is_zipfile(common):
-        raise UserError(f"{common}: not in torch's archive format")
+def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
+    # Megatron cuts or fills up a vocabulary of another size without a word.
+    saved = common.get("shape")
+    if not isinstance(saved, dict):
+        raise UserError(f"{folder / 'common.pt'}: does not say which model it is of")
+    for key, here in asdict(model.shape).items():
+        if saved.get(key) != here:
+            raise UserError(f"{folder}: checkpoint of another model: {key} is {saved.get(key)!r} there, {here!r} here")
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads a pickle only as far as every class in it is plain data (Python's documented way to restrict globals)."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in PLAIN_NAMES or module in PLAIN_MODULES or _is_dtype(module, name):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"mentions {module}.{name}, which is not plain data; refused")
-
-
-def _scan(data: bytes, path: Path) -> None:
-    try:
-        _PlainUnpickler(io.BytesIO(data)).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise UserError(f"{path}: {error}") from None
+def _reason(error: BaseException) -> str:
+    """One line of what Megatron says, or of the first rank's failure that torch gathered."""
+    if isinstance(error, CheckpointException):
+        rank, (error, _) = next(iter(error.failures.items()))
+        return f"rank {rank}: {_reason(error)}"
+    return " ".join(str(error).split())[:400]
 
 
-def _is_dtype(module: str, name: str) -> bool:
-    return module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+def _load_weights(model: Model, weights: dict[str, Any]) -> None:
+    result = _bare(model).load_state_dict(weights, strict=False)
+    wrong = [key for key in (*result.missing_keys, *result.unexpected_keys) if not key.endswith(EXTRA_STATE)]
+    if wrong:
+        raise RuntimeError(f"weights missing from or unknown to the model: {wrong}")
 
 
 def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) -> dict[str, Any]:
@@ -127,7 +111,8 @@ def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) ->
         "distrib_optim_sharding_type": MOMENTS,
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
-    state: dict[str, Any] = {"model": _bare(model).sharded_state_dict(metadata=metadata)}
+    weights = _bare(model).sharded_state_dict(metadata=metadata)
+    state: dict[str, Any] = {"model": {key: w for key, w in weights.items() if not key.endswith(EXTRA_STATE)}}
     state["optimizer"] = optimizer.sharded_state_dict(state, is_loading=loading, metadata=metadata)
     state["torch_rng"] = None if loading else torch.get_rng_state()
     if torch.cuda.is_available():
