@@ -16,7 +16,7 @@ LENGTHS = st.lists(st.integers(2, BUDGET), max_size=40)
 
 
 @given(LENGTHS, st.integers(1, 5))
-def test_every_sequence_is_in_one_micro_batch_and_no_micro_batch_exceeds_the_budget(lengths: list[int], dp: int) -> None:
+def test_every_sequence_is_in_one_micro_batch_and_none_exceeds_the_budget(lengths: list[int], dp: int) -> None:
     plan = plan_packs(lengths, BUDGET, dp)
     packs = list(chain.from_iterable(plan))
     assert sorted(chain.from_iterable(packs)) == list(range(len(lengths)))

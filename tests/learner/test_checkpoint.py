@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import Job, Outcome, rollouts, run_jobs
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex, TensorStorageMetadata
+
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.learner import Learner, StepMetrics
+
+GRPO = {"sequences_per_update": 3}
+OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}
+VOCABULARY = 61
+
+
+class Touch:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("base")
+    tiny_model("qwen3", vocab_size=VOCABULARY).save_pretrained(folder)
+    return folder
+
+
+def learner(folder: Path, layout: ParallelLayout) -> Learner:
+    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
+    return Learner(folder, layout, settings, GrpoConfig(**GRPO), OptimizerConfig(**OPTIMIZER), longest_response=30)
+
+
+def train(policy: Learner, first: int, last: int) -> list[StepMetrics]:
+    return [policy.train_step(rollouts(step, VOCABULARY)) for step in range(first, last + 1)]
+
+
+def weights(policy: Learner) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in policy.export()}
+
+
+@pytest.fixture(scope="module")
+def saved(base: Path, alone: ParallelLayout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint after two steps; tests that change it take a copy."""
+    folder: Path = tmp_path_factory.mktemp("checkpoint")
+    policy = learner(base, alone)
+    train(policy, 1, 2)
+    policy.save(folder, 2)
+    return folder
+
+
+@pytest.fixture
+def copy_of_saved(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def test_a_resumed_learner_equals_an_uninterrupted_one_bit_for_bit(
+    base: Path, alone: ParallelLayout, saved: Path
+) -> None:
+    uninterrupted, resumed = learner(base, alone), learner(base, alone)
+    train(uninterrupted, 1, 2)
+    assert resumed.load(saved) == 2
+    assert all(torch.equal(w, weights(resumed)[name]) for name, w in weights(uninterrupted).items())
+    assert train(resumed, 3, 4) == train(uninterrupted, 3, 4)
+    assert all(torch.equal(w, weights(resumed)[name]) for name, w in weights(uninterrupted).items())
+
+
+def test_the_reference_of_a_resumed_learner_is_still_the_base_model(
+    base: Path, alone: ParallelLayout, saved: Path
+) -> None:
+    resumed = learner(base, alone)
+    resumed.load(saved)
+    assert train(resumed, 3, 3)[0].kl > 1e-4
+
+
+def test_the_random_generator_goes_on_where_it_was(base: Path, alone: ParallelLayout, tmp_path: Path) -> None:
+    policy = learner(base, alone)
+    train(policy, 1, 1)
+    torch.manual_seed(11)
+    policy.save(tmp_path, 0)
+    expected = torch.rand(3)
+    torch.manual_seed(12)
+    policy.load(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def refused(base: Path, layout: ParallelLayout, folder: Path) -> str:
+    """The one line with which a checkpoint is refused."""
+    with pytest.raises(UserError) as caught:
+        learner(base, layout).load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_code_in_the_metadata_is_refused_and_does_not_run(
+    base: Path, alone: ParallelLayout, copy_of_saved: Path, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    (copy_of_saved / ".metadata").write_bytes(pickle.dumps(Touch(canary)))
+    message = refused(base, alone, copy_of_saved)
+    assert ".metadata" in message
+    assert "pathlib.Path" in message
+    assert not canary.exists()
+
+
+def call_by_name(module: str, name: str, argument: str) -> bytes:
+    """A pickle of protocol 4 that calls module.name(argument); `name` may be a dotted path."""
+
+    def text(value: str) -> bytes:
+        return b"\x8c" + struct.pack("<B", len(value)) + value.encode()
+
+    return b"\x80\x04" + text(module) + text(name) + b"\x93" + text(argument) + b"\x85R."
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("torch.distributed.checkpoint.metadata", "os.system"),
+        ("torch.distributed.checkpoint.metadata", "torch.os.system"),
+        ("torch.distributed.checkpoint.filesystem", "os.system"),
+        ("torch.serialization", "os.system"),
+        ("torch", "float32.__class__"),
+        ("posix", "system"),
+    ],
+)
+def test_functions_reached_through_an_innocent_module_are_refused_and_do_not_run(
+    module: str, name: str, base: Path, alone: ParallelLayout, copy_of_saved: Path, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    (copy_of_saved / ".metadata").write_bytes(call_by_name(module, name, f"touch {canary}"))
+    message = refused(base, alone, copy_of_saved)
+    assert ".metadata" in message
+    assert f"{module}.{name}" in message
+    assert not canary.exists()
+
+
+def test_code_in_the_common_state_is_refused_and_does_not_run(
+    base: Path, alone: ParallelLayout, copy_of_saved: Path, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    torch.save({"step": 2, "surprise": Touch(canary)}, copy_of_saved / "common.pt")
+    assert "common.pt" in refused(base, alone, copy_of_saved)
+    assert not canary.exists()
+
+
+def test_a_common_state_in_the_format_of_old_pickles_is_refused(
+    base: Path, alone: ParallelLayout, copy_of_saved: Path, tmp_path: Path
+) -> None:
+    canary = tmp_path / "canary"
+    (copy_of_saved / "common.pt").write_bytes(pickle.dumps(Touch(canary)))
+    assert "common.pt" in refused(base, alone, copy_of_saved)
+    assert not canary.exists()
+
+
+def test_code_among_the_tensors_is_refused_and_does_not_run(
+    base: Path, alone: ParallelLayout, copy_of_saved: Path, tmp_path: Path
+) -> None:
+    """Torch's planner unpickles without restriction what the metadata does not call a tensor."""
+    canary = tmp_path / "canary"
+    metadata = pickle.loads((copy_of_saved / ".metadata").read_bytes())
+    where = next(index for index in metadata.storage_data if index.fqn == "decoder.final_layernorm.weight")
+    hostile = io.BytesIO()
+    torch.save(Touch(canary), hostile)
+    info = metadata.storage_data.pop(where)
+    data = copy_of_saved / info.relative_path
+    info.offset, info.length = data.stat().st_size, len(hostile.getvalue())
+    with data.open("ab") as file:
+        file.write(hostile.getvalue())
+    metadata.storage_data[MetadataIndex(where.fqn)] = info
+    metadata.state_dict_metadata[where.fqn] = BytesStorageMetadata()
+    (copy_of_saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    assert where.fqn in refused(base, alone, copy_of_saved)
+    assert not canary.exists()
+
+
+def test_a_checkpoint_holds_tensors_and_no_pickles_of_modules(saved: Path) -> None:
+    metadata = pickle.loads((saved / ".metadata").read_bytes())
+    assert all(isinstance(entry, TensorStorageMetadata) for entry in metadata.state_dict_metadata.values())
+
+
+def test_a_data_file_outside_the_folder_is_refused(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    metadata = pickle.loads((copy_of_saved / ".metadata").read_bytes())
+    info = next(iter(metadata.storage_data.values()))
+    (copy_of_saved / info.relative_path).rename(copy_of_saved.parent / "elsewhere")
+    for info in metadata.storage_data.values():
+        info.relative_path = "../elsewhere"
+    (copy_of_saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    assert "../elsewhere" in refused(base, alone, copy_of_saved)
+
+
+@pytest.mark.parametrize("file", [".metadata", "common.pt", "metadata.json", "__0_0.distcp"])
+def test_a_missing_file_is_named(file: str, base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    (copy_of_saved / file).unlink()
+    assert file in refused(base, alone, copy_of_saved)
+
+
+@pytest.mark.parametrize("file", [".metadata", "common.pt", "metadata.json", "__0_0.distcp"])
+def test_a_file_cut_short_is_named(file: str, base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    path = copy_of_saved / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert file in refused(base, alone, copy_of_saved)
+
+
+def test_a_folder_that_is_not_there_is_named(base: Path, alone: ParallelLayout, tmp_path: Path) -> None:
+    assert "nothing-here" in refused(base, alone, tmp_path / "nothing-here")
+
+
+def test_another_storage_format_is_refused(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    path = copy_of_saved / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sharded_backend": "zarr"}))
+    assert "metadata.json" in refused(base, alone, copy_of_saved)
+
+
+@pytest.mark.parametrize(
+    ("keys", "difference"),
+    [
+        ({"hidden_size": 32}, "hidden is 48 there, 32 here"),
+        ({"vocab_size": 40}, "vocab is 61 there, 40 here"),
+        ({"num_hidden_layers": 3}, "layers is 2 there, 3 here"),
+        ({"intermediate_size": 64}, "ffn is 80 there, 64 here"),
+        ({"tie_word_embeddings": True}, "tied is False there, True here"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_and_the_difference_named(
+    keys: dict[str, Any],
+    difference: str,
+    alone: ParallelLayout,
+    saved: Path,
+    tiny_model: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    tiny_model("qwen3", **{"vocab_size": VOCABULARY, **keys}).save_pretrained(tmp_path)
+    assert difference in refused(tmp_path, alone, saved)
+
+
+def test_a_tensor_whose_stored_shape_differs_is_named(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    metadata = pickle.loads((copy_of_saved / ".metadata").read_bytes())
+    metadata.state_dict_metadata["decoder.final_layernorm.weight"].size = torch.Size([47])
+    (copy_of_saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    assert "decoder.final_layernorm.weight" in refused(base, alone, copy_of_saved)
+
+
+def test_a_tensor_that_is_missing_is_named(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    metadata = pickle.loads((copy_of_saved / ".metadata").read_bytes())
+    del metadata.state_dict_metadata["decoder.final_layernorm.weight"]
+    (copy_of_saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    assert "decoder.final_layernorm.weight" in refused(base, alone, copy_of_saved)
+
+
+def test_damaged_data_is_refused(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    path = copy_of_saved / "__0_0.distcp"
+    path.write_bytes(bytes(path.stat().st_size))
+    assert str(copy_of_saved) in refused(base, alone, copy_of_saved)
+
+
+@pytest.fixture(scope="module")
+def resharded(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Two steps under TP2, then one more under other layouts; and three in a row."""
+    folder = tmp_path_factory.mktemp("resharded")
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
+    again: dict[str, Any] = {"load": str(checkpoint), "first": 3, **settings}
+    return run_jobs(
+        [
+            Job("saving", str(base), tp=2, last=2, save=str(checkpoint), **settings),
+            Job("uninterrupted", str(base), **settings),
+            Job("single", str(base), **again),
+            Job("pp2", str(base), pp=2, **again),
+            Job("dp2", str(base), dp=2, **again),
+            Job("hostile", str(base), pp=2, **{**again, "load": str(hostile_twin(folder))}),
+        ],
+        folder,
+    )
+
+
+def hostile_twin(folder: Path) -> Path:
+    twin = folder / "hostile"
+    twin.mkdir()
+    (twin / ".metadata").write_bytes(pickle.dumps(Touch(folder / "canary")))
+    (twin / "metadata.json").write_text(json.dumps({"sharded_backend": "torch_dist"}))
+    torch.save({}, twin / "common.pt")
+    return twin
+
+
+@pytest.mark.gloo
+@pytest.mark.parametrize("layout", ["single", "pp2", "dp2"])
+def test_a_checkpoint_of_two_tensor_parallel_ranks_goes_on_under_another_layout(
+    layout: str, resharded: dict[str, Outcome]
+) -> None:
+    found, saved, expected = resharded[layout], resharded["saving"], resharded["uninterrupted"]
+    for ours, theirs in zip(found.scores_before, saved.scores_after, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    (step,) = found.metrics
+    for name, value in expected.metrics[2].items():
+        assert step[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
+    for name, weight in expected.weights.items():
+        torch.testing.assert_close(found.weights[name], weight, atol=1e-5, rtol=0, msg=name)
+
+
+@pytest.mark.gloo
+def test_all_ranks_refuse_a_hostile_checkpoint(resharded: dict[str, Outcome]) -> None:
+    assert ".metadata" in (resharded["hostile"].error or "")
