@@ -28,13 +28,15 @@ class Request:
     """`n` samples of one prompt.
 
     `key` names the random stream: sample i of the request draws from a stream derived from (key, i) alone, so that a
-    resumed run draws the same numbers as an uninterrupted one.
+    resumed run draws the same numbers as an uninterrupted one. The samples are first_index .. first_index + n - 1, so
+    that several engines can share one request.
     """
 
     key: str
     prompt_tokens: tuple[int, ...]
     n: int
     sampling: SamplingConfig
+    first_index: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,235 @@
+"""Batched decoding with a transformers model: shared prompts are read once, finished rows make room for new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache
+
+from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.rollout.kv_cache import SlotCache
+from rzero_mega.rollout.protocol import FinishReason
+from rzero_mega.rollout.sampling import sample_tokens, uniform_stream
+
+# Padded prompt tokens read in one forward pass; bounds the activations.
+PREFILL_TOKENS = 8192
+# New rows come in when so many quarters of the slots are free: best or within noise for a model of 0.8 M and of 135 M.
+REFILL_QUARTERS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sample to draw: its prompt, and the name of its random stream."""
+
+    prompt: tuple[int, ...]
+    key: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the model wrote."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: FinishReason
+
+
+@dataclass(frozen=True)
+class PrefillChunk:
+    """One forward pass: distinct prompts, and which of them each of the next rows has."""
+
+    prompts: list[tuple[int, ...]]
+    prompt_of_row: list[int]
+
+    def takes(self, prompt: tuple[int, ...]) -> bool:
+        """Whether a row with `prompt` still fits. The first prompt is the longest."""
+        return prompt == self.prompts[-1] or (len(self.prompts) + 1) * len(self.prompts[0]) <= PREFILL_TOKENS
+
+
+class Rows:
+    """The state of the rows in flight, row i in slot i of the cache; all tensors are on the model's device.
+
+    `job` [slots] is the row's job, `length` [slots] how many positions its cache holds, `count` [slots] how many tokens
+    it has, `limit` [slots] how many it may have; `tokens`, `logprobs` and `uniforms` are [slots, limit].
+    """
+
+    def __init__(self, slots: int, most_tokens: int, device: torch.device) -> None:
+        self.active = 0
+        self.job, self.length, self.count, self.limit = torch.zeros(4, slots, dtype=torch.long, device=device)
+        self.tokens = torch.zeros(slots, most_tokens, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(slots, most_tokens, device=device)
+        self.uniforms = torch.zeros(slots, most_tokens, device=device)
+        self._numbers = torch.arange(slots, device=device)
+
+    @property
+    def numbers(self) -> Tensor:
+        """0 .. active - 1."""
+        return self._numbers[: self.active]
+
+    def append(self, jobs: Tensor, lengths: Tensor, limits: Tensor, uniforms: Tensor) -> None:
+        """Put new rows after the active ones."""
+        rows = slice(self.active, self.active + len(jobs))
+        self.job[rows], self.length[rows], self.limit[rows], self.count[rows] = jobs, lengths, limits, 0
+        self.uniforms[rows] = uniforms
+        self.active = rows.stop
+
+    def write(self, tokens: Tensor, logprobs: Tensor) -> None:
+        """Add one token to every active row."""
+        count = self.count[: self.active]
+        self.tokens[self.numbers, count] = tokens
+        self.logprobs[self.numbers, count] = logprobs
+        count += 1
+
+    def move(self, sources: Tensor, destinations: Tensor) -> None:
+        """Copy rows."""
+        for tensor in (self.job, self.length, self.count, self.limit, self.tokens, self.logprobs, self.uniforms):
+            tensor[destinations] = tensor[sources]
+
+
+class Decoder:
+    """Decodes jobs of one sampling configuration, at most `slots` at a time.
+
+    The schedule depends on the jobs alone, so the same jobs give the same bits again.
+    """
+
+    def __init__(self, model: PreTrainedModel, stop_tokens: frozenset[int], context: int, slots: int) -> None:
+        self._trunk = model.get_decoder()
+        self._head = model.get_output_embeddings()
+        self._device = model.device
+        self._context = context
+        self._slots = slots
+        self._cache = SlotCache(slots)
+        self._is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=self._device)
+        self._is_stop[[token for token in stop_tokens if token < len(self._is_stop)]] = True
+
+    @torch.inference_mode()
+    def decode(self, jobs: Sequence[Job], sampling: SamplingConfig) -> list[Continuation]:
+        """One continuation per job, in the order of the jobs."""
+        # Longest prompts first, equal prompts together: neighbours share their prefill and have similar lengths.
+        waiting = sorted(range(len(jobs)), key=lambda i: (-len(jobs[i].prompt), jobs[i].prompt, i))
+        slots = min(self._slots, len(jobs))
+        most_tokens = max((self._limit(job, sampling) for job in jobs), default=0)
+        rows, cache = Rows(slots, most_tokens, self._device), self._cache
+        written: dict[int, Continuation] = {}
+        logits = torch.empty(0, len(self._is_stop), device=self._device)
+        while waiting or rows.active:
+            # Rows that differ in length waste attention on padding, so new rows wait until few old ones are left.
+            free = slots - rows.active
+            if waiting and free >= max(1, slots * REFILL_QUARTERS // 4):
+                admitted, waiting = waiting[:free], waiting[free:]
+                new_logits = self._admit(admitted, jobs, sampling, rows, cache)
+                logits = torch.cat([logits.to(new_logits.dtype), new_logits])
+            uniforms = rows.uniforms[rows.numbers, rows.count[: rows.active]]
+            tokens, logprobs = sample_tokens(logits, uniforms, sampling)
+            rows.write(tokens, logprobs)
+            stopped = self._is_stop[tokens]
+            finished = stopped | (rows.count[: rows.active] >= rows.limit[: rows.active])
+            if finished.any():
+                written.update(_harvest(rows, finished, stopped))
+                _close_gaps(rows, cache, finished)
+            logits = self._step(rows, cache)
+        return [written[i] for i in range(len(jobs))]
+
+    def release(self) -> None:
+        """Drop the cache, which otherwise keeps its size between calls."""
+        self._cache = SlotCache(self._slots)
+
+    def _limit(self, job: Job, sampling: SamplingConfig) -> int:
+        return min(sampling.max_new_tokens, self._context - len(job.prompt))
+
+    def _admit(
+        self, admitted: list[int], jobs: Sequence[Job], sampling: SamplingConfig, rows: Rows, cache: SlotCache
+    ) -> Tensor:
+        """Read the prompts of the admitted jobs, each distinct one once, and give every job a row. Returns [b, v]."""
+        first = rows.active
+        limits = [self._limit(jobs[i], sampling) for i in admitted]
+        uniforms = torch.zeros(len(admitted), rows.uniforms.shape[1])
+        if sampling.temperature > 0.0:
+            for row, (i, limit) in enumerate(zip(admitted, limits, strict=True)):
+                uniforms[row, :limit] = torch.from_numpy(uniform_stream(jobs[i].key, jobs[i].index, limit))
+        lengths = torch.tensor([len(jobs[i].prompt) for i in admitted], device=self._device)
+        rows.append(
+            torch.tensor(admitted, device=self._device),
+            lengths,
+            torch.tensor(limits, device=self._device),
+            uniforms.to(self._device),
+        )
+        logits = []
+        for chunk in _prefill_chunks([jobs[i].prompt for i in admitted]):
+            prompt_of_row = torch.tensor(chunk.prompt_of_row, device=self._device)
+            chunk_logits, prefilled = self._prefill(chunk.prompts)
+            cache.insert(first, prefilled, prompt_of_row)
+            logits.append(chunk_logits[prompt_of_row])
+            first += len(prompt_of_row)
+        return torch.cat(logits)
+
+    def _prefill(self, prompts: list[tuple[int, ...]]) -> tuple[Tensor, DynamicCache]:
+        """Logits after the last token of each prompt, [p, v], and the cache of all.
+
+        Prompts are padded on the right, where a causal model doesn't see the padding: no mask is needed.
+        """
+        longest = max(map(len, prompts))
+        padded = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=self._device)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self._device)
+        cache = DynamicCache()
+        hidden = self._trunk(input_ids=padded, past_key_values=cache, use_cache=True).last_hidden_state
+        return self._head(hidden[torch.arange(len(prompts), device=self._device), last]), cache
+
+    def _step(self, rows: Rows, cache: SlotCache) -> Tensor:
+        """Read the newest token of every active row; logits [b, v] for the next."""
+        if rows.active == 0:
+            return torch.empty(0, len(self._is_stop), device=self._device)
+        length, count = rows.length[: rows.active], rows.count[: rows.active]
+        mask = cache.begin_step(length)
+        hidden = self._trunk(
+            input_ids=rows.tokens[rows.numbers, count - 1][:, None],
+            position_ids=length[:, None],
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        length += 1
+        logits: Tensor = self._head(hidden[:, -1])
+        return logits
+
+
+def _prefill_chunks(prompts: list[tuple[int, ...]]) -> list[PrefillChunk]:
+    """Cut the prompts of consecutive rows, longest first and equal ones together, into forward passes."""
+    chunks: list[PrefillChunk] = []
+    for prompt in prompts:
+        if not chunks or not chunks[-1].takes(prompt):
+            chunks.append(PrefillChunk([], []))
+        chunk = chunks[-1]
+        if not chunk.prompts or prompt != chunk.prompts[-1]:
+            chunk.prompts.append(prompt)
+        chunk.prompt_of_row.append(len(chunk.prompts) - 1)
+    return chunks
+
+
+def _harvest(rows: Rows, finished: Tensor, stopped: Tensor) -> dict[int, Continuation]:
+    """The continuations of the finished rows, by job."""
+    which = finished.nonzero()[:, 0]
+    counts = rows.count[which].tolist()
+    reasons = [FinishReason.STOP if stop else FinishReason.LENGTH for stop in stopped[which].tolist()]
+    tokens = rows.tokens[which, : max(counts)].tolist()
+    logprobs = rows.logprobs[which, : max(counts)].tolist()
+    return {
+        job: Continuation(tuple(tokens[i][: counts[i]]), tuple(logprobs[i][: counts[i]]), reasons[i])
+        for i, job in enumerate(rows.job[which].tolist())
+    }
+
+
+def _close_gaps(rows: Rows, cache: SlotCache, finished: Tensor) -> None:
+    """Move the last unfinished rows into the places of finished ones, so that the active rows stay a prefix."""
+    remaining = rows.active - int(finished.sum())
+    destinations = finished[:remaining].nonzero()[:, 0]
+    sources = (~finished[remaining:]).nonzero()[:, 0] + remaining
+    if len(sources):
+        rows.move(sources, destinations)
+        cache.move(sources, destinations)
+    rows.active = remaining

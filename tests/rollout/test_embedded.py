@@ -1,0 +1,190 @@
+"""The embedded engine: the contract for every family and batch size, and what it alone promises."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contract import (
+    STOP_TOKENS,
+    EngineFor,
+    ModelFolder,
+    ReproducibleContract,
+    largest_logprob_error,
+    mixed_requests,
+    prompt,
+    weights_of,
+)
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.errors import UserError
+from rzero_mega.rollout import decoding
+from rzero_mega.rollout.embedded import EmbeddedEngine
+from rzero_mega.rollout.protocol import FinishReason, Request
+
+SAMPLING = SamplingConfig(max_new_tokens=10)
+
+
+class TestQwen3(ReproducibleContract):
+    model = "qwen3"
+
+    @pytest.fixture
+    def engine_for(self) -> EngineFor:
+        return lambda folder: EmbeddedEngine(folder, "float32", batch_sequences=64)
+
+
+class TestFewSlots(TestQwen3):
+    """So few slots that rows are moved and refilled while others go on."""
+
+    @pytest.fixture
+    def engine_for(self) -> EngineFor:
+        return lambda folder: EmbeddedEngine(folder, "float32", batch_sequences=5)
+
+
+class TestOneSlot(TestQwen3):
+    @pytest.fixture
+    def engine_for(self) -> EngineFor:
+        return lambda folder: EmbeddedEngine(folder, "float32", batch_sequences=1)
+
+
+class TestQwen3Tied(TestFewSlots):
+    model = "qwen3-tied"
+
+
+class TestQwen2Tied(TestFewSlots):
+    model = "qwen2-tied"
+
+
+class TestLlama(TestFewSlots):
+    model = "llama"
+
+
+def test_the_batch_size_changes_no_token(model_folder: ModelFolder) -> None:
+    requests = mixed_requests(SAMPLING)
+    drawn = [
+        [sample.tokens for sample in EmbeddedEngine(model_folder("qwen3"), batch_sequences=size).generate(requests)]
+        for size in (1, 4, 100)
+    ]
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
+def test_a_cache_that_has_to_grow_keeps_what_it_holds(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rzero_mega.rollout.kv_cache.GROWTH", 3)
+    folder = model_folder("qwen3")
+    samples = EmbeddedEngine(folder, batch_sequences=4).generate(mixed_requests(SamplingConfig(max_new_tokens=25)))
+    assert largest_logprob_error(folder, samples) <= 1e-5
+
+
+def test_equal_prompts_are_read_once_and_passes_are_bounded(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[list[int]] = []
+    prefill = decoding.Decoder._prefill
+
+    def recorded(decoder: decoding.Decoder, prompts: list[tuple[int, ...]]) -> Any:
+        passes.append([len(p) for p in prompts])
+        return prefill(decoder, prompts)
+
+    monkeypatch.setattr(decoding, "PREFILL_TOKENS", 30)
+    monkeypatch.setattr(decoding.Decoder, "_prefill", recorded)
+    folder = model_folder("qwen3")
+    samples = EmbeddedEngine(folder).generate(mixed_requests(SAMPLING))
+    assert passes == [[20], [13, 7], [1]]
+    assert largest_logprob_error(folder, samples) <= 1e-5
+
+
+def test_bfloat16_is_close_to_float32(model_folder: ModelFolder) -> None:
+    folder = model_folder("qwen3")
+    samples = EmbeddedEngine(folder, "bfloat16", batch_sequences=5).generate(mixed_requests(SAMPLING))
+    assert largest_logprob_error(folder, samples) < 0.1
+
+
+def test_an_update_may_repeat_the_tied_embedding_but_not_contradict_it(model_folder: ModelFolder) -> None:
+    engine = EmbeddedEngine(model_folder("qwen3-tied"))
+    weights = weights_of(model_folder("qwen3-tied", seed=1))
+    assert "lm_head.weight" not in weights
+    embedding = weights["model.embed_tokens.weight"]
+    with pytest.raises(UserError, match=r"lm_head\.weight"):
+        engine.update_weights([*weights.items(), ("lm_head.weight", embedding + 1)], version=1)
+    engine.update_weights([("lm_head.weight", embedding), *weights.items()], version=2)
+    samples = engine.generate(mixed_requests(SAMPLING))
+    assert largest_logprob_error(model_folder("qwen3-tied", seed=1), samples) <= 1e-5
+
+
+def test_an_update_may_reuse_one_buffer_for_all_tensors(model_folder: ModelFolder) -> None:
+    weights = weights_of(model_folder("qwen3", seed=1))
+    buffer = torch.empty(max(tensor.numel() for tensor in weights.values()))
+
+    def stream() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, tensor in weights.items():
+            view = buffer[: tensor.numel()].view(tensor.shape)
+            yield name, view.copy_(tensor.detach())
+
+    engine = EmbeddedEngine(model_folder("qwen3"))
+    engine.update_weights(stream(), version=1)
+    assert largest_logprob_error(model_folder("qwen3", seed=1), engine.generate(mixed_requests(SAMPLING))) <= 1e-5
+
+
+def test_a_tensor_that_comes_twice_is_named(model_folder: ModelFolder) -> None:
+    engine = EmbeddedEngine(model_folder("qwen3"))
+    weights = list(weights_of(model_folder("qwen3")).items())
+    with pytest.raises(UserError, match=weights[3][0]):
+        engine.update_weights([*weights, weights[3]], version=1)
+
+
+def test_weights_that_are_not_finite_are_reported_and_leave_nothing_behind(model_folder: ModelFolder) -> None:
+    engine = EmbeddedEngine(model_folder("qwen3"))
+    good = weights_of(model_folder("qwen3"))
+    bad = good | {"model.layers.0.self_attn.v_proj.weight": good["model.layers.0.self_attn.v_proj.weight"] * torch.nan}
+    before = engine.generate(mixed_requests(SAMPLING))
+    engine.update_weights(bad.items(), version=3)
+    with pytest.raises(UserError, match="version 3"):
+        engine.generate(mixed_requests(SAMPLING))
+    engine.update_weights(good.items(), version=0)
+    assert engine.generate(mixed_requests(SAMPLING)) == before
+
+
+def test_the_tokenizers_end_of_sequence_stops_too(model_folder: ModelFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder("qwen3"), folder)
+    request = Request("a", prompt(5, 3), 1, SamplingConfig(temperature=0.0, max_new_tokens=8))
+    third = EmbeddedEngine(folder).generate([request])[0].tokens[2]
+    assert third not in STOP_TOKENS
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(61)}, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=f"w{third}").save_pretrained(folder)
+    sample = EmbeddedEngine(folder).generate([request])[0]
+    assert sample.tokens[-1] == third
+    assert sample.finish is FinishReason.STOP
+
+
+@pytest.mark.parametrize("fault", ["no folder", "pickled", "broken"])
+def test_a_folder_that_cannot_be_loaded_is_named(model_folder: ModelFolder, tmp_path: Path, fault: str) -> None:
+    folder = tmp_path / "model"
+    if fault != "no folder":
+        shutil.copytree(model_folder("qwen3"), folder)
+    if fault == "pickled":
+        (folder / "model.safetensors").unlink()
+        torch.save({}, folder / "pytorch_model.bin")
+    elif fault == "broken":
+        (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match=str(folder)):
+        EmbeddedEngine(folder)
+
+
+def test_a_sliding_window_is_refused_rather_than_ignored(model_folder: ModelFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder("qwen3"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": True, "sliding_window": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="sliding"):
+        EmbeddedEngine(folder)
