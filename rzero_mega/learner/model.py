@@ -57,7 +57,7 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
         vocab_size=shape.vocab + -shape.vocab % layout.tp,
         max_sequence_length=shape.max_positions,
         position_embedding_type="rope",
-        rotary_base=int(shape.rope_base),
+        rotary_base=shape.rope_base,
         rope_scaling=shape.rope_factor is not None,
         rope_scaling_factor=shape.rope_factor or 1.0,
         share_embeddings_and_output_weights=shape.tied,

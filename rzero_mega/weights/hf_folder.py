@@ -46,7 +46,10 @@ class HfWeights:
             raise UserError(f"{self._folder}: no tensor {name}; the checkpoint does not match its config.json")
         if file not in self._open:
             self._open[file] = _open_safetensors(self._folder / file)
-        tensor: Tensor = self._open[file].get_tensor(name)
+        try:
+            tensor: Tensor = self._open[file].get_tensor(name)
+        except SafetensorError as error:
+            raise UserError(f"{self._folder / file}: no tensor {name}, though {INDEX} says so ({error})") from None
         return tensor
 
 
@@ -63,9 +66,9 @@ def _file_of_tensors(folder: Path) -> dict[str, str]:
         try:
             weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
             files = {str(name): str(file) for name, file in weight_map.items()}
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{index}: not readable as an index of safetensors files") from None
-        outside = [file for file in files.values() if Path(file).name != file]
+        outside = [file for file in files.values() if file in ("", "..") or Path(file).name != file]
         if outside:
             raise UserError(f"{index}: {outside[0]!r} is not a file name inside the folder")
         return files

@@ -34,10 +34,15 @@ def scatter_hf(
         if entry is None:
             raise KeyError(f"{name}: the family's table has no rule for this parameter")
         parts = [read(hf_name) for hf_name in entry.hf]
-        shard = entry.kind.shard(entry.kind.merge(parts, shape), tp, tp_rank)
-        if shard.shape != target.shape:
-            raise UserError(
-                f"{', '.join(entry.hf)}: shapes {[tuple(p.shape) for p in parts]} do not make the "
-                f"{tuple(target.shape)} that config.json asks for"
-            )
-        target.copy_(shard)
+        _check_shapes(entry, parts, target, shape, tp)
+        target.copy_(entry.kind.shard(entry.kind.merge(parts, shape), tp, tp_rank))
+
+
+def _check_shapes(entry: Entry, parts: Sequence[Tensor], target: Tensor, shape: ModelShape, tp: int) -> None:
+    # What the shard's way back would give. Comparing shards alone would take tensors that only add up to the right
+    # size, and rows that end up in the padding of the vocabulary.
+    shard = torch.empty_like(target, device="meta")
+    expected = entry.kind.split(entry.kind.unshard([shard] * tp), shape)
+    for name, part, right in zip(entry.hf, parts, expected, strict=True):
+        if part.shape != right.shape:
+            raise UserError(f"{name}: shape {tuple(part.shape)} is not the {tuple(right.shape)} of config.json")

@@ -36,11 +36,12 @@ class ModelShape:
 
 def read_shape(folder: Path) -> ModelShape:
     """Shape of the model in `folder`; UserError names the configuration key that is not supported."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
         raise UserError(f"{folder / 'config.json'}: not readable as a model configuration: {_line(error)}") from None
     return shape_of(config)
 
@@ -52,14 +53,14 @@ def shape_of(config: Any) -> ModelShape:
         raise UserError(f"model_type {family}: not supported; supported are {', '.join(SUPPORTED_MODEL_TYPES)}")
     _refuse(config, family)
     rope = dict(config.rope_parameters)
-    return ModelShape(
+    shape = ModelShape(
         family=family,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         ffn=config.intermediate_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads or config.num_attention_heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // max(1, config.num_attention_heads),
         vocab=config.vocab_size,
         max_positions=config.max_position_embeddings,
         norm_epsilon=config.rms_norm_eps,
@@ -69,6 +70,16 @@ def shape_of(config: Any) -> ModelShape:
         qk_norm=family == "qwen3",
         qkv_bias=family == "qwen2",
     )
+    _check_sizes(shape)
+    return shape
+
+
+def _check_sizes(shape: ModelShape) -> None:
+    for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "max_positions"):
+        if getattr(shape, name) < 1:
+            raise UserError(f"config.json: a model cannot have {getattr(shape, name)} {name}")
+    if shape.heads % shape.kv_heads:
+        raise UserError(f"config.json num_key_value_heads: {shape.kv_heads} does not divide {shape.heads} heads")
 
 
 def _refuse(config: Any, family: str) -> None:
@@ -83,6 +94,8 @@ def _refuse(config: Any, family: str) -> None:
 
 
 def _rope_factor(rope: dict[str, Any]) -> float | None:
+    if rope.get("partial_rotary_factor", 1.0) != 1.0:
+        raise UserError("config.json rope partial_rotary_factor: not supported; only whole heads are rotated")
     kind = rope.get("rope_type", "default")
     if kind == "default":
         return None
@@ -95,4 +108,4 @@ def _rope_factor(rope: dict[str, Any]) -> float | None:
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return " ".join(str(error).split())[:300] or type(error).__name__
