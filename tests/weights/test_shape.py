@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rzero_mega.errors import UserError
+from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
+from rzero_mega.weights.shape import LLAMA3_ROPE, ModelShape, read_shape, shape_of
+
+SIZES = {
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-5,
+}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, **LLAMA3_ROPE}
+
+
+def shape(family: str, **keys: Any) -> ModelShape:
+    from transformers import AutoConfig
+
+    return shape_of(AutoConfig.for_model(family, **{**SIZES, **keys}))
+
+
+@pytest.mark.parametrize("family", SUPPORTED_MODEL_TYPES)
+def test_sizes_are_read_from_the_configuration(family: str) -> None:
+    found = shape(family, rope_parameters={"rope_type": "default", "rope_theta": 12345.0})
+    assert found == ModelShape(
+        family=family,
+        layers=3,
+        hidden=32,
+        ffn=48,
+        heads=4,
+        kv_heads=2,
+        head_dim=found.head_dim,
+        vocab=100,
+        max_positions=128,
+        norm_epsilon=1e-5,
+        rope_base=12345.0,
+        rope_factor=None,
+        tied=True,
+        qk_norm=family == "qwen3",
+        qkv_bias=family == "qwen2",
+    )
+
+
+def test_the_head_dimension_is_the_configured_one_or_hidden_over_heads() -> None:
+    assert shape("qwen3", head_dim=24).head_dim == 24
+    assert shape("qwen2").head_dim == 8
+    assert shape("llama").head_dim == 8
+
+
+def test_without_key_value_heads_every_head_has_its_own() -> None:
+    assert shape("llama", num_key_value_heads=None).kv_heads == 4
+
+
+def test_the_scaling_of_llama_3_is_read() -> None:
+    found = shape("llama", rope_parameters=LLAMA3, max_position_embeddings=131072)
+    assert (found.rope_base, found.rope_factor) == (5e5, 32.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "keys", "named"),
+    [
+        ("mistral", {}, "model_type mistral"),
+        ("llama", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        ("llama", {"attention_bias": True}, "attention_bias"),
+        ("qwen3", {"attention_bias": True}, "attention_bias"),
+        ("llama", {"mlp_bias": True}, "mlp_bias"),
+        ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
+        ("qwen3", {"use_sliding_window": True}, "use_sliding_window"),
+        ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}}, "rope_type 'yarn'"),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "rope_type 'linear'"),
+        ("llama", {"rope_parameters": {**LLAMA3, "low_freq_factor": 2.0}}, "low_freq_factor 2.0"),
+        ("llama", {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": 64}}, "embeddings 64"),
+    ],
+)
+def test_a_feature_that_is_not_supported_is_named(family: str, keys: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        shape(family, **keys)
+
+
+@pytest.mark.parametrize("family", SUPPORTED_MODEL_TYPES)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"hidden_size": "many"},
+        {"hidden_size": None},
+        {"num_attention_heads": 0},
+        {"num_hidden_layers": -1},
+        {"num_attention_heads": 3},
+        {"rope_parameters": [1]},
+        {"tie_word_embeddings": "no"},
+    ],
+)
+def test_impossible_values_end_in_one_line(family: str, keys: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family, **SIZES, **keys}))
+    with pytest.raises(UserError, match=r"config\.json") as caught:
+        read_shape(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_partly_rotated_head_is_refused() -> None:
+    partial = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    with pytest.raises(UserError, match="partial_rotary_factor"):
+        shape("llama", rope_parameters=partial)
+
+
+def test_a_folder_is_read_like_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3", **SIZES}))
+    assert read_shape(tmp_path) == shape("qwen3")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"model_type": "no_such_family"}', "{}"])
+def test_a_configuration_that_cannot_be_read_is_named(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json|model_type") as caught:
+        read_shape(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_that_a_model_brings_along_does_not_run(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    (tmp_path / "configuration_own.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}, **SIZES}
+    (tmp_path / "config.json").write_text(json.dumps(own))
+    with pytest.raises(UserError, match=r"config\.json"):
+        read_shape(tmp_path)
+    assert not canary.exists()
