@@ -1,0 +1,308 @@
+"""The rules of the rooms: who may import whom, what must work without what, how long things get, what never runs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rzero_mega"
+SOURCES = sorted(file for folder in ("rzero_mega", "recipes", "tools") for file in (ROOT / folder).rglob("*.py"))
+
+# The rooms that each room may import besides itself and errors.py. phases and cli put the rooms together.
+MAY_IMPORT: dict[str, set[str]] = {
+    "config": set(),
+    "coevolution": {"config", "grading"},
+    "grading": {"config"},
+    "learner": {"config", "run", "weights"},
+    "weights": {"config"},
+    "rollout": {"config", "weights"},
+    "run": {"config"},
+    "evaluation": {"config", "grading", "rollout"},
+    "tracking": {"config", "run"},
+    "assets": set(),
+    "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
+}
+HTTP = {"requests", "httpx", "aiohttp", "http", "urllib.request"}
+ENGINES = {"megatron", "sglang", "transformer_engine"}
+# Packages that a room must not know, wherever in a file the import stands.
+MUST_NOT_KNOW: dict[str, set[str]] = {
+    "config": {"torch", "transformers", *ENGINES, *HTTP},
+    "coevolution": {"torch", "transformers", *ENGINES, *HTTP},
+    "grading": {"torch", "transformers", *ENGINES, *HTTP},
+    "run": {"torch", "transformers", *ENGINES, *HTTP},
+    "tracking": {"torch", "transformers", *ENGINES},
+    "evaluation": ENGINES,
+    "rollout": {"megatron", "transformer_engine"},
+    "weights": {"megatron", "sglang", "transformer_engine"},
+    "learner": {"sglang", *HTTP},
+}
+# Not everyone has these: they are imported where they are used.
+OPTIONAL = {"sglang", "nemo_run", "wandb", "transformer_engine", "gguf", "accelerate", "matplotlib"}
+PURE = ("config", "coevolution", "grading", "run", "tracking", "evaluation")
+
+LONGEST_FILE, LONGEST_FUNCTION = 500, 80
+
+# Calls that can turn data into code. Every use that is not in PERMITTED fails.
+DANGEROUS = {
+    "eval", "exec", "compile", "__import__", "sympify", "parse_expr", "lambdify", "os.system", "os.popen",
+    "torch.load", "yaml.load", "numpy.load", "np.load", "runpy.run_path", "importlib.import_module",
+}  # fmt: skip
+DANGEROUS_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "runpy"}
+PERMITTED: dict[tuple[str, str], str] = {
+    ("rzero_mega/learner/checkpoint_files.py", "pickle"): "an Unpickler that finds plain data classes alone",
+    ("rzero_mega/learner/checkpoint_files.py", "torch.load"): "with weights_only=True",
+    ("rzero_mega/tracking/wandb_run.py", "importlib.import_module"): "a literal: wandb is optional",
+    ("rzero_mega/grading/worker.py", "importlib.import_module"): "named by the process that starts this one",
+    ("recipes/__init__.py", "importlib.import_module"): "a name out of the list of shipped recipes",
+}
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+def relative(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def imported(node: ast.AST, file: Path) -> Iterator[str]:
+    """Full names of the modules that an import statement may load."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            package = file.relative_to(ROOT).with_suffix("").parts[: -node.level]
+            base = ".".join((*package, base)).rstrip(".")
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imports(file: Path) -> set[str]:
+    return {name for node in ast.walk(tree(file)) for name in imported(node, file)}
+
+
+def imports_when_loaded(file: Path) -> set[str]:
+    """Those that run when the module is imported: outside functions, and not for type checkers alone."""
+
+    def visit(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        yield from imported(node, file)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child)
+
+    return set(visit(tree(file)))
+
+
+def under(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def files_of(room: str) -> list[Path]:
+    return sorted((PACKAGE / room).rglob("*.py"))
+
+
+def test_every_room_has_its_row_in_the_table() -> None:
+    rooms = {folder.name for folder in PACKAGE.iterdir() if folder.is_dir() and any(folder.glob("*.py"))}
+    assert rooms == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_the_rooms_of_its_row(room: str) -> None:
+    allowed = {room, "errors"} | MAY_IMPORT[room]
+    wrong = {
+        f"{relative(file)} imports {name}"
+        for file in files_of(room)
+        for name in imports(file)
+        if name.startswith("rzero_mega.") and name.split(".")[1] not in allowed | {"__version__"}
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", MUST_NOT_KNOW)
+def test_a_room_does_not_know_the_packages_of_others(room: str) -> None:
+    wrong = {
+        f"{relative(file)} imports {name}"
+        for file in files_of(room)
+        for name in imports(file)
+        if under(name, MUST_NOT_KNOW[room])
+    }
+    assert not wrong
+
+
+def test_nothing_imports_the_command_line() -> None:
+    wrong = [relative(f) for f in SOURCES if "rzero_mega.cli" in imports(f) and f.name != "__main__.py"]
+    assert not wrong
+
+
+def test_optional_packages_are_imported_where_they_are_used() -> None:
+    wrong = {
+        f"{relative(file)} imports {name}"
+        for file in SOURCES
+        if file.is_relative_to(PACKAGE)
+        for name in imports_when_loaded(file)
+        if under(name, OPTIONAL)
+    }
+    assert not wrong
+
+
+def test_megatron_is_imported_by_the_learner_alone() -> None:
+    assert {
+        relative(file)
+        for file in SOURCES
+        if any(under(name, {"megatron"}) for name in imports(file)) and not file.is_relative_to(PACKAGE / "learner")
+    } == set()
+
+
+IMPORT_WITHOUT = '''
+import importlib, sys
+
+BLOCKED = set(sys.argv[1].split(","))
+
+class Without:
+    """A finder that does not find the blocked packages: as if they were not installed."""
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in BLOCKED else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+for name in BLOCKED:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    raise SystemExit(f"{name} was not blocked")
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+'''
+
+
+def import_without(blocked: set[str], modules: list[str]) -> None:
+    command = [sys.executable, "-c", IMPORT_WITHOUT, ",".join(sorted(blocked)), *modules]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def modules_of(room: str) -> list[str]:
+    names = []
+    for file in files_of(room):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+def test_the_package_itself_needs_none_of_the_big_libraries() -> None:
+    big = {"torch", "megatron", "sglang", "nemo_run", "wandb", "transformers", "numpy"}
+    import_without(big, ["rzero_mega", "rzero_mega.errors"])
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_a_pure_room_works_without_torch_and_the_engines(room: str) -> None:
+    import_without({"torch", "megatron", "sglang", "nemo_run", "wandb"}, modules_of(room))
+
+
+@pytest.mark.parametrize("room", ["weights", "rollout"])
+def test_weights_and_rollouts_work_without_the_learner_s_libraries(room: str) -> None:
+    import_without({"megatron", "sglang", "nemo_run", "wandb"}, modules_of(room))
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {relative(file): len(file.read_text(encoding="utf-8").splitlines()) for file in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
+
+
+def test_no_function_is_too_long() -> None:
+    too_long = {}
+    for file in SOURCES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    too_long[f"{relative(file)}: {node.name}"] = length
+    assert too_long == {}
+
+
+def dangers(file: Path) -> set[str]:
+    """What in a file may turn data into code: calls, imports of pickling modules, and switches that allow it."""
+    found = set()
+    for node in ast.walk(tree(file)):
+        found |= {name.split(".")[0] for name in imported(node, file) if under(name, DANGEROUS_MODULES)}
+        if isinstance(node, ast.ImportFrom):
+            # `from torch import load` would hide the call's full name
+            found |= {name for name in imported(node, file) if name in DANGEROUS or name.split(".")[-1] in DANGEROUS}
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            # A method such as model.eval() is another thing than the builtin.
+            last = called.rsplit(".", 1)[-1] if called.startswith(("sympy.", "sp.")) else called
+            if called in DANGEROUS or last in DANGEROUS:
+                found.add(called)
+            for keyword in node.keywords:
+                switch = (keyword.arg, ast.unparse(keyword.value))
+                if switch in {("shell", "True"), ("trust_remote_code", "True"), ("allow_pickle", "True")}:
+                    found.add(f"{switch[0]}={switch[1]}")
+                if switch == ("weights_only", "False"):
+                    found.add("weights_only=False")
+    return found
+
+
+def test_nothing_evaluates_text_or_unpickles_what_others_wrote() -> None:
+    found = {(relative(file), what) for file in SOURCES for what in dangers(file)}
+    assert found - set(PERMITTED) == set()
+    assert set(PERMITTED) - found == set(), "permitted, and no longer used"
+
+
+def test_every_torch_load_says_weights_only() -> None:
+    for file in SOURCES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                switches = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert switches.get("weights_only") == "True", relative(file)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "eval(text)",
+        "exec(text)",
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(path)",
+        "from torch import load",
+        "sympy.sympify(text)",
+        "from sympy import sympify",
+        "from sympy.parsing.sympy_parser import parse_expr",
+        "yaml.load(text)",
+        "subprocess.run(text, shell=True)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_the_search_finds_every_kind_of_danger(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    file = tmp_path / "example.py"
+    file.write_text(code)
+    assert dangers(file)
+
+
+def test_the_search_leaves_innocent_calls_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    file = tmp_path / "example.py"
+    file.write_text("model.eval()\nre.compile(text)\njson.load(file)\nyaml.safe_load(text)\nsubprocess.run([a])\n")
+    assert dangers(file) == set()
