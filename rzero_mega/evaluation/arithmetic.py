@@ -66,6 +66,7 @@ class Chain:
     operators: tuple[str, ...]
 
     def __str__(self) -> str:
+        """Return the canonical form of the expression, without leading zeros."""
         rest = (operator + str(number) for operator, number in zip(self.operators, self.numbers[1:], strict=True))
         return str(self.numbers[0]) + "".join(rest)
 
@@ -147,7 +148,7 @@ def slip_weight(left: int, operator: str, right: int) -> float:
 
     A product is easy only if both sides have one significant digit (``300*6``).
     """
-    digits = sorted(len(str(abs(number)).rstrip("0")) for number in (left, right))
+    digits = sorted(_significant_digits(number) for number in (left, right))
     if operator == "*":
         return 0.3 if digits[1] <= 1 else 1.6
     return 0.3 if digits[0] <= 1 else 1.2
@@ -223,13 +224,17 @@ class _Pen:
 def _leading_part(number: int) -> int:
     """Return the number with all but its leading digit zero: 300 for 347."""
     digits = str(abs(number))
-    part = int(digits[0]) * 10 ** (len(digits) - 1)
+    part = int(digits[0] + "0" * (len(digits) - 1))
     return part if number >= 0 else -part
 
 
 def _random_number(digits: int, rng: Random) -> str:
     length = rng.randint(1, digits)
     return str(rng.randint(0 if length == 1 else 10 ** (length - 1), 10**length - 1))
+
+
+def _significant_digits(number: int) -> int:
+    return len(str(abs(number)).rstrip("0"))
 
 
 def _apply(left: int, operator: str, right: int) -> int:

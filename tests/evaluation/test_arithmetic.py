@@ -16,6 +16,7 @@ from rzero_mega.evaluation.arithmetic import (
     held_out_set,
     is_held_out,
     random_expression,
+    slip_weight,
     solution,
     solver_prompt,
     truth,
@@ -65,7 +66,7 @@ def test_truth_never_raises_on_arbitrary_text(text: str) -> None:
 
 def test_the_held_out_set_is_the_golden_one() -> None:
     problems = held_out_set()
-    assert GOLDEN == [problems[index] for index in (0, 100, 200, 300, 400, 499)]
+    assert [problems[index] for index in (0, 100, 200, 300, 400, 499)] == GOLDEN
 
 
 def test_the_held_out_set_has_500_distinct_held_out_problems_with_right_answers() -> None:
@@ -122,14 +123,36 @@ def test_solutions_without_slips_are_right_in_every_step(level: int, seed: int) 
     expression = random_expression(level, rng)
     written = solution(expression, rng, slip=0.0)
     assert boxed_integer(written) == str(truth(expression))
-    steps = written.split("\\boxed")[0].split(";")
-    assert len(steps) == LEVELS[level].operands - 1
-    assert all(truth(step.split("=")[0]) == int(step.split("=")[1]) for step in steps)
-    assert list(written_steps(written)) == [step.split("=")[0] for step in steps]
+    assert len(list(written_steps(written))) == LEVELS[level].operands - 1
+    assert_every_step_is_right(written)
+
+
+@given(levels, seeds, st.floats(0, 1))
+def test_taking_numbers_apart_keeps_a_solution_right(level: int, seed: int, split: float) -> None:
+    rng = Random(seed)
+    expression = random_expression(level, rng)
+    written = solution(expression, rng, slip=0.0, split=split)
+    assert boxed_integer(written) == str(truth(expression))
+    assert_every_step_is_right(written)
+
+
+@given(levels, seeds)
+def test_every_step_of_a_solution_with_slips_is_an_expression(level: int, seed: int) -> None:
+    rng = Random(seed)
+    written = solution(random_expression(level, rng), rng, slip=0.5, split=0.5)
+    assert all(truth(step) is not None for step in written_steps(written))
+
+
+def assert_every_step_is_right(written: str) -> None:
+    steps = [step.split("=") for step in written.split("\\boxed")[0].split(";")]
+    assert [left for left, _ in steps] == list(written_steps(written))
+    assert all(truth(left) == int(right) for left, right in steps)
 
 
 def test_a_solution_has_the_documented_form() -> None:
     assert solution("12*3+5", Random(0), slip=0.0) == "12*3=36;36+5=41\\boxed{41}"
+    assert solution("47+38", Random(0), slip=0.0, split=1.0) == "47+30=77;77+8=85\\boxed{85}"
+    assert solution("47*6", Random(0), slip=0.0, split=1.0) == "40*6=240;7*6=42;240+40=280;280+2=282\\boxed{282}"
     assert solver_prompt("12*3+5") == "Q:12*3+5\nA:"
 
 
@@ -141,7 +164,8 @@ def test_slips_happen_at_the_asked_rate_and_the_solution_goes_on_from_them() -> 
     rng = Random(1)
     written = [solution("12+34", rng, slip=0.25) for _ in range(4000)]
     wrong = [text for text in written if boxed_integer(text) != "46"]
-    assert 0.22 < len(wrong) / len(written) < 0.28
+    expected = 0.25 * slip_weight(12, "+", 34)
+    assert abs(len(wrong) / len(written) - expected) < 0.03
     for text in wrong:
         value = int(text.split("=")[1].split("\\")[0])
         assert boxed_integer(text) == str(value)
@@ -153,7 +177,7 @@ def test_harder_steps_slip_more_often() -> None:
         rng = Random(2)
         return sum(boxed_integer(solution(expression, rng, 0.3)) != str(truth(expression)) for _ in range(3000))
 
-    assert wrong("3+4") < wrong("23+4") < wrong("23+45") < wrong("234*5")
+    assert wrong("300*6") < wrong("23+45") < wrong("234*5")
 
 
 def test_a_malformed_expression_has_no_solution() -> None:

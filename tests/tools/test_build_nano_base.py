@@ -1,0 +1,193 @@
+"""The nano base: a character tokenizer, clean documents, a reproducible build, and the checkpoint that ships."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from rzero_mega.assets import nano_base_path
+from rzero_mega.errors import UserError
+from rzero_mega.evaluation.arithmetic import boxed_integer, held_out_set, is_held_out, truth, written_steps
+
+
+def load_tool() -> ModuleType:
+    path = Path(__file__).parents[2] / "tools" / "build_nano_base.py"
+    spec = importlib.util.spec_from_file_location("build_nano_base", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load_tool()
+TINY = tool.Settings(steps=3, batch_documents=8, threads=1)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> PreTrainedTokenizerFast:
+    tokenizer = AutoTokenizer.from_pretrained(nano_base_path())
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    return tokenizer
+
+
+@pytest.fixture(autouse=True)
+def restored_torch_state() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@given(st.text(alphabet=tool.ALPHABET, max_size=60))
+def test_the_tokenizer_gives_one_token_per_character_and_returns_the_text(text: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(nano_base_path())
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) == len(text)
+    assert tokenizer.decode(ids) == tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("text", ["<eos>", "</s>", "<|endoftext|>", tool.EOS, tool.PAD, "⟨reserved0⟩", "A:" + tool.EOS])
+def test_no_text_is_read_as_an_end_or_padding_token(text: str, shipped: PreTrainedTokenizerFast) -> None:
+    ids = shipped(text)["input_ids"]
+    assert len(ids) == len(text)
+    assert not {shipped.eos_token_id, shipped.pad_token_id} & set(ids)
+    assert shipped.convert_tokens_to_ids("⟨reserved0⟩") not in ids
+
+
+def test_special_tokens_cannot_be_spelled_in_the_alphabet() -> None:
+    assert all(set(name) - set(tool.ALPHABET) for name in (tool.EOS, tool.PAD, tool.UNKNOWN))
+
+
+def test_the_vocabulary_is_full_and_a_multiple_of_eight(shipped: PreTrainedTokenizerFast) -> None:
+    config = json.loads((nano_base_path() / "config.json").read_text())
+    assert len(shipped) == config["vocab_size"] == 104
+    assert shipped.chat_template is None
+    assert None not in shipped.convert_ids_to_tokens(list(range(104)))
+
+
+def test_no_document_contains_a_held_out_expression() -> None:
+    asked = solved = 0
+    for document in islice(tool.documents(tool.Settings()), 20_000):
+        if document.prompt == "C:":
+            asked += 1
+            expression = tool.well_formed_question(document.completion)
+        else:
+            solved += 1
+            expression = document.prompt.removeprefix("Q:").removesuffix("\nA:")
+            assert not any(is_held_out(step) for step in written_steps(document.completion))
+        assert truth(expression) is not None
+        assert not is_held_out(expression)
+        assert len(document.completion) < tool.MAX_NEW_TOKENS
+    assert 0.15 < asked / (asked + solved) < 0.25
+
+
+def test_targets_are_the_completion_and_the_end_of_text_token(shipped: PreTrainedTokenizerFast) -> None:
+    inputs, targets = next(tool.batches(TINY, shipped))
+    assert inputs.shape == targets.shape
+    for row, target in zip(inputs.tolist(), targets.tolist(), strict=True):
+        text = str(shipped.decode([token for token in row if token != shipped.pad_token_id]))
+        wanted = [token for token in target if token != -100]
+        prompt = "C:" if text.startswith("C:") else text.split("A:")[0] + "A:"
+        assert wanted[-1] == shipped.eos_token_id
+        assert prompt + str(shipped.decode(wanted[:-1])) == text
+        assert target[len(prompt) - 1] == wanted[0]
+
+
+def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
+    settings = tool.Settings(steps=1000, warmup_steps=100)
+    rates = [tool.learning_rate(step, settings) for step in range(1001)]
+    assert rates[0] == pytest.approx(2e-5, rel=0.01)
+    assert max(rates) <= 2e-3
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[1000] == pytest.approx(2e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("<question>12*3</question>\\boxed{36}", "12*3"),
+        ("<question>12*3</question>", None),
+        ("<question>12*</question>\\boxed{36}", None),
+        ("12*3</question>\\boxed{36}", None),
+        ("<question>12*3\\boxed{36}", None),
+    ],
+)
+def test_a_question_is_well_formed_only_in_the_form_of_the_documents(text: str, expression: str | None) -> None:
+    assert tool.well_formed_question(text) == expression
+
+
+def test_the_same_settings_build_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        tool.build(tmp_path / name, TINY, problems=held_out_set(1), votes=2, questions=4)
+    names = sorted(path.name for path in (tmp_path / "first").iterdir())
+    assert {"config.json", "model.safetensors", "nano_base.json", "tokenizer.json"} <= {*names}
+    assert names == sorted(path.name for path in (tmp_path / "second").iterdir())
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+def test_a_build_replaces_an_older_nano_base_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    out = tmp_path / "base"
+    out.mkdir()
+    (out / "nano_base.json").write_text("{}")
+    tool.build(out, TINY, problems=held_out_set(1), votes=2, questions=4)
+    assert json.loads((out / "nano_base.json").read_text())["settings"]["steps"] == 3
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_that_is_not_a_nano_base_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not a nano base"):
+        tool.build(tmp_path, TINY, problems=held_out_set(1))
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_the_shipped_checkpoint_was_built_with_the_default_settings() -> None:
+    facts = json.loads((nano_base_path() / "nano_base.json").read_text())
+    assert facts["settings"] == json.loads(json.dumps(tool.asdict(tool.Settings())))
+
+
+def test_the_shipped_figures_are_those_of_a_base_model() -> None:
+    measured = json.loads((nano_base_path() / "nano_base.json").read_text())["measured"]
+    overall = measured["overall"]
+    assert overall["problems"] == 500
+    assert 0.35 < overall["mean_sampled"] < overall["greedy"] - 0.1
+    assert overall["mean_sampled"] + 0.1 < overall["vote"] < 0.9
+    assert measured["questions_well_formed"] > 0.9
+    means = [measured["levels"][level]["mean_sampled"] for level in "12345"]
+    assert means == sorted(means, reverse=True)
+
+
+def test_the_shipped_checkpoint_answers_as_its_figures_say(shipped: PreTrainedTokenizerFast) -> None:
+    facts = json.loads((nano_base_path() / "nano_base.json").read_text())
+    model = AutoModelForCausalLM.from_pretrained(nano_base_path()).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == facts["parameters"]
+    problems = held_out_set()[::10]
+    torch.manual_seed(1)
+    triples = [
+        triple for level in tool.measure_accuracy(model, shipped, problems, votes=4).values() for triple in level
+    ]
+    mean, greedy, _ = (fmean(column) for column in zip(*triples, strict=True))
+    assert mean == pytest.approx(facts["measured"]["overall"]["mean_sampled"], abs=0.15)
+    assert greedy == pytest.approx(facts["measured"]["overall"]["greedy"], abs=0.2)
+
+
+def test_the_shipped_challenger_asks_well_formed_questions(shipped: PreTrainedTokenizerFast) -> None:
+    model = AutoModelForCausalLM.from_pretrained(nano_base_path()).eval()
+    torch.manual_seed(2)
+    asked = tool.complete(model, shipped, ["C:"] * 100, greedy=False)
+    assert sum(tool.well_formed_question(text) is not None for text in asked) > 80
+    assert all(boxed_integer(text) is not None for text in asked if tool.well_formed_question(text))
