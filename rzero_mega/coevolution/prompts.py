@@ -1,6 +1,8 @@
 """Prompts: one YAML file per role, so that other domains than mathematics need no code.
 
 A file has the keys `system` and `user` for chat models, and `raw` for models that complete a text of their own form.
+`examples`, a list of `user` and `assistant`, are turns that go before the user's, for models that imitate better than
+they follow.
 `{question}` stands for the question.
 """
 
@@ -22,12 +24,21 @@ _PLACEHOLDER = re.compile(r"(?<![\w\\}\]^])\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True)
+class Example:
+    """A turn of the user's and the answer to it, both as written in the file."""
+
+    user: str
+    assistant: str
+
+
+@dataclass(frozen=True)
 class PromptTemplate:
     """One role's prompt. `source` names it in errors; `plain_suffix` ends the text for models without chat template."""
 
     system: str | None = None
     user: str | None = None
     raw: str | None = None
+    examples: tuple[Example, ...] = ()
     plain_suffix: str = "\nassistant:"
     source: str = "prompt"
 
@@ -39,8 +50,10 @@ class PromptTemplate:
         if self.user is None:
             raise UserError(f"{self.source}: has no user turn for a chat model; add the key user")
         self._check_values((self.system or "") + self.user, values)
-        turns = [("system", self.system), ("user", self.user)]
-        return [{"role": role, "content": _fill(text, values)} for role, text in turns if text is not None]
+        turns = [] if self.system is None else [{"role": "system", "content": _fill(self.system, values)}]
+        for example in self.examples:
+            turns += [{"role": "user", "content": example.user}, {"role": "assistant", "content": example.assistant}]
+        return [*turns, {"role": "user", "content": _fill(self.user, values)}]
 
     def plain(self, **values: str) -> str:
         r"""One text with the placeholders filled: `raw` if there is one, else ``system: …\nuser: …`` and the suffix."""
@@ -72,12 +85,22 @@ def load_prompt(name_or_path: str) -> PromptTemplate:
     for key, value in data.items():
         if key not in known:
             raise UserError(f"{name_or_path}: unknown key {key!r}; there are {', '.join(known)}")
+        if key == "examples":
+            continue
         if not isinstance(value, str):
             raise UserError(f"{name_or_path}: the key {key} has to be a text")
         _check_placeholders(name_or_path, value)
     if "user" not in data and "raw" not in data:
         raise UserError(f"{name_or_path}: has neither user nor raw")
-    return PromptTemplate(**data, source=name_or_path)
+    examples = _read_examples(name_or_path, data.pop("examples", []))
+    return PromptTemplate(**data, examples=examples, source=name_or_path)
+
+
+def _read_examples(name_or_path: str, rows: object) -> tuple[Example, ...]:
+    turns = {"user", "assistant"}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == turns for row in rows):
+        raise UserError(f"{name_or_path}: examples has to be a list of mappings with the keys user and assistant")
+    return tuple(Example(str(row["user"]), str(row["assistant"])) for row in rows)
 
 
 def prompt_names() -> list[str]:

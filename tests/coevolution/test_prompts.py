@@ -126,3 +126,24 @@ def test_a_role_without_its_placeholder_is_an_error() -> None:
         load_prompt("math_challenger").messages(question="q")
     with pytest.raises(UserError, match=r"nano_solver: the placeholder \{question\} has no meaning"):
         load_prompt("nano_solver").plain()
+
+
+def test_examples_are_turns_before_the_users(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text('system: s\nexamples:\n- {user: "1+1?", assistant: "{question} is 2"}\nuser: "{question}"\n')
+    prompt = load_prompt(str(file))
+    assert [(turn["role"], turn["content"]) for turn in prompt.messages(question="3+3?")] == [
+        ("system", "s"),
+        ("user", "1+1?"),
+        ("assistant", "{question} is 2"),
+        ("user", "3+3?"),
+    ]
+    assert prompt.plain(question="3+3?").startswith("system: s\nuser: 1+1?\nassistant: ")
+
+
+@pytest.mark.parametrize("examples", ["x", "[x]", "[{user: a}]", "[{user: a, assistant: b, tool: c}]"])
+def test_examples_of_another_form_are_refused(tmp_path: Path, examples: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(f"user: a\nexamples: {examples}\n")
+    with pytest.raises(UserError, match="examples"):
+        load_prompt(str(file))

@@ -41,7 +41,7 @@ def test_later_presets_win_over_earlier_ones_and_overrides_over_all() -> None:
     assert config.challenger.reward.uncertainty == "min"
     assert config.model.path == "asset:nano_base"
     assert config.challenger.votes.samples == 12
-    assert config.labels.votes.samples == 10
+    assert config.labels.votes.samples == 15
 
 
 def test_a_preset_can_be_a_file(tmp_path: Path) -> None:
