@@ -98,7 +98,9 @@ def _start_distributed(world_size: int) -> None:
         number, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=COLLECTIVE_TIMEOUT)
     if dist.get_world_size() != world_size:
-        raise RuntimeError(f"{dist.get_world_size()} processes run, the layout needs {world_size}")
+        raise UserError(
+            f"learner.processes: {world_size}, but {dist.get_world_size()} processes were started; make the two equal"
+        )
 
 
 def _local_store() -> Any:

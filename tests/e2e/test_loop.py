@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +76,20 @@ def test_every_ablation_runs_and_changes_what_it_says(folder: Path, ablation: st
         assert labels["dropped"]["below_band"] == labels["dropped"]["above_band"] == 0
     if ablation == "no_repetition":
         assert json.loads((iteration / "challenger" / "manifest.json").read_text())["summary"]["repetition_mean"] == 0
+
+
+@pytest.mark.parametrize("layout", ["tp", "pp"])
+def test_the_loop_runs_under_torchrun_with_the_model_cut(tmp_path: Path, layout: str) -> None:
+    arguments = tiny(layout, f"learner.layout.{layout}=2", processes=2)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*command, "-m", "rzero_mega", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    manifest = json.loads((tmp_path / "runs" / layout / "iterations" / "1" / "solver" / "manifest.json").read_text())
+    assert manifest["summary"]["grad_norm"] > 0
