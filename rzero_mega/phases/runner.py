@@ -76,11 +76,10 @@ def _context(config: Config) -> Iterator[RunContext]:
     torch.set_num_threads(1)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     layout.initialize(config.seed)
-    writer, path = spmd.rank() == 0, run_path(config)
+    writer = spmd.rank() == 0
     with ExitStack() as stack:
         _end_on_signals(stack)
-        opened = spmd.on_rank_0(lambda: _Opened(RunDirectory.create_or_open(path, config, writer=True)))
-        run = stack.enter_context(opened.run or RunDirectory.create_or_open(path, config, writer=False))
+        run = stack.enter_context(_open_run(run_path(config), config))
         base = spmd.on_rank_0(lambda: resolve_base_model(config.model, Path(config.run.root) / ".models"))
         title = f"{config.recipe} · seed {config.seed}"
         progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=writer))
@@ -105,14 +104,11 @@ def _context(config: Config) -> Iterator[RunContext]:
         )
 
 
-class _Opened:
-    """A run directory that stays on the rank that locked it: other ranks get an empty box."""
-
-    def __init__(self, run: RunDirectory | None) -> None:
-        self.run = run
-
-    def __reduce__(self) -> tuple[type[_Opened], tuple[None]]:
-        return _Opened, (None,)
+def _open_run(path: Path, config: Config) -> RunDirectory:
+    """Rank 0 creates or opens the run and locks it; then the others open it for reading."""
+    opened: list[RunDirectory] = []
+    spmd.on_rank_0(lambda: opened.append(RunDirectory.create_or_open(path, config, writer=True)))
+    return opened[0] if opened else RunDirectory.create_or_open(path, config, writer=False)
 
 
 def _report(ctx: RunContext) -> None:
