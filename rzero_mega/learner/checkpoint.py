@@ -54,9 +54,12 @@ def save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) ->
     """Write a checkpoint into the empty `folder`; every rank takes part."""
     state = _sharded_state(model, optimizer, loading=False)
     state["step"], state["shape"] = step, asdict(model.shape)
-    dist_checkpointing.save(
-        state, str(folder), sharded_strategy=_InProcessSave("torch_dist", 1), validate_access_integrity=False
-    )
+    strategy = _InProcessSave("torch_dist", 1)
+    try:
+        dist_checkpointing.save(state, str(folder), sharded_strategy=strategy, validate_access_integrity=False)
+    except CheckpointException as error:
+        # torch gathers the ranks' failures in a BaseException, which no handler of ordinary errors would see.
+        raise RuntimeError(f"writing a checkpoint failed: {_reason(error)}") from error
 
 
 @calls_megatron
