@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -83,7 +84,11 @@ def test_a_second_process_on_a_run_directory_is_refused_and_harms_nothing(tmp_pa
     lock = tmp_path / "runs" / "x" / "run.json"
     while not lock.exists() and first.poll() is None:
         time.sleep(0.05)
-    refused(run(tmp_path, *tiny("x")), str(first.pid))
+    os.killpg(first.pid, signal.SIGSTOP)  # or it might have finished before the second one asks
+    try:
+        refused(run(tmp_path, *tiny("x")), str(first.pid))
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
     _, err = first.communicate(timeout=600)
     assert first.returncode == 0, err
 
