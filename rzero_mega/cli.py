@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -117,16 +119,35 @@ def main() -> None:
     if is_rank():
         die_with_parent()
     _quiet_libraries()
+    interruption = Interruption()
     try:
         app()
     except UserError as error:
         if type(error) is UserError:
             print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
         _leave(2)
-    except KeyboardInterrupt:
+    except BaseException:
+        if not interruption.came:
+            raise
         if not is_rank():
             print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
         _leave(130)
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, so that locks, workers and W&B are closed on the way out.
+
+    What arrives at the top may be another error that the interruption caused, in this rank or in a peer: `came` tells.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
 
 
 def _leave(code: int) -> None:

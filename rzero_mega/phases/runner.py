@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -78,7 +76,6 @@ def _context(config: Config) -> Iterator[RunContext]:
     layout.initialize(config.seed)
     writer = spmd.rank() == 0
     with ExitStack() as stack:
-        _end_on_signals(stack)
         run = stack.enter_context(_open_run(run_path(config), config))
         base = spmd.on_rank_0(lambda: resolve_base_model(config.model, Path(config.run.root) / ".models"))
         title = f"{config.recipe} · seed {config.seed}"
@@ -114,16 +111,6 @@ def _open_run(path: Path, config: Config) -> RunDirectory:
 def _report(ctx: RunContext) -> None:
     if spmd.rank() == 0:
         write_report(ctx.run, ctx.run.path / "report.html")
-
-
-def _end_on_signals(stack: ExitStack) -> None:
-    """SIGTERM ends the process like Ctrl-C, so that locks, workers and W&B are closed on the way out."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    stack.callback(signal.signal, signal.SIGTERM, before)
 
 
 def evaluate_model(config: Config) -> dict[str, object]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from command import run, tiny
+from command import run, start, tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
@@ -93,3 +95,16 @@ def test_the_loop_runs_under_torchrun_with_the_model_cut(tmp_path: Path, layout:
     assert result.returncode == 0, result.stderr
     manifest = json.loads((tmp_path / "runs" / layout / "iterations" / "1" / "solver" / "manifest.json").read_text())
     assert manifest["summary"]["grad_norm"] > 0
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_process(tmp_path: Path) -> None:
+    process = start(tmp_path, *tiny("x", "solver.training.steps=500", processes=2))
+    metrics = tmp_path / "runs" / "x" / "iterations" / "1" / "solver" / "metrics.jsonl"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == ["rzero-mega: interrupted; the same command goes on from here"]
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
