@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 
 PLACEHOLDERS = ("question",)
 
@@ -78,7 +78,7 @@ def load_prompt(name_or_path: str) -> PromptTemplate:
     try:
         data = yaml.safe_load(_read(name_or_path))
     except yaml.YAMLError as error:
-        raise UserError(f"{name_or_path}: not readable as YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{name_or_path}: not readable as YAML: {first_line(error)}") from None
     if not isinstance(data, dict):
         raise UserError(f"{name_or_path}: a prompt file is a mapping with the keys system and user, or raw")
     known = [spec.name for spec in fields(PromptTemplate) if spec.name != "source"]

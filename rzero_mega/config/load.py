@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rzero_mega.config.schema import Config
 from rzero_mega.config.validate import validate
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 
 
 def preset_names() -> list[str]:
@@ -35,7 +35,7 @@ def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> C
     try:
         config = cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'config'}: {_first_line(error)}") from None
+        raise UserError(f"{error.full_key or 'config'}: {first_line(error)}") from None
     validate(config)
     return config
 
@@ -62,7 +62,7 @@ def _read_preset(preset: str) -> Any:
         # OmegaConf reads YAML with a safe loader: no Python object can come out of it.
         return OmegaConf.create(text)
     except Exception as error:
-        raise UserError(f"{preset}: not readable as YAML: {_first_line(error)}") from None
+        raise UserError(f"{preset}: not readable as YAML: {first_line(error)}") from None
 
 
 def _read_override(override: str) -> Any:
@@ -71,7 +71,7 @@ def _read_override(override: str) -> Any:
     try:
         return OmegaConf.from_dotlist([override])
     except Exception as error:
-        raise UserError(f"{override}: not readable as key=value: {_first_line(error)}") from None
+        raise UserError(f"{override}: not readable as key=value: {first_line(error)}") from None
 
 
 def _merge(base: DictConfig, update: Any, source: str) -> DictConfig:
@@ -83,7 +83,7 @@ def _merge(base: DictConfig, update: Any, source: str) -> DictConfig:
     try:
         return cast(DictConfig, OmegaConf.merge(base, update))
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or source}: {_first_line(error)} (in {source})") from None
+        raise UserError(f"{error.full_key or source}: {first_line(error)} (in {source})") from None
 
 
 def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> tuple[str, list[str]] | None:
@@ -102,7 +102,3 @@ def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> tuple[str
 def _suggestion(key: str, known: list[str]) -> str:
     close = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 
 BACKENDS = {"sharded_backend": "torch_dist", "common_backend": "torch"}
 _METADATA = "torch.distributed.checkpoint.metadata"
@@ -115,7 +115,7 @@ def _read_common(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise UserError(f"{path}: mentions names that are not plain data; refused") from None
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not readable: {str(error).partition(chr(10))[0]}") from None
+        raise UserError(f"{path}: not readable: {first_line(error)}") from None
     if not isinstance(common, dict):
         raise UserError(f"{path}: not the common state of a checkpoint")
     return common

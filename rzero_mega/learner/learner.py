@@ -42,7 +42,6 @@ class StepMetrics:
     ratio: float
     tokens: int
     updates: int
-    first_loss: float
 
 
 class Learner:
@@ -119,15 +118,6 @@ class Learner:
         """Restore what `save` wrote, under this or another layout; returns the step."""
         return checkpoint.load(folder, self._model, self._optimizer)
 
-    def check_length(self, tokens: int) -> None:
-        """UserError if a sequence of so many tokens cannot be trained on."""
-        limit = min(self._config.tokens_per_micro_batch, self._model.shape.max_positions)
-        if tokens > limit:
-            raise UserError(
-                f"learner.tokens_per_micro_batch: prompt and response may reach {tokens} tokens, more than the "
-                f"{limit} that the budget and the model's context allow"
-            )
-
     def _packs(self, sequences: Sequence[TrainingSequence]) -> list[Pack]:
         """This data-parallel rank's micro-batches of one update."""
         plan = plan_packs([s.length for s in sequences], self._config.tokens_per_micro_batch, self._layout.dp)
@@ -177,5 +167,4 @@ def _metrics(totals: Tensor, norms: list[float], losses: list[float]) -> StepMet
         ratio=named["ratio"] / tokens,
         tokens=int(named["tokens"]),
         updates=len(losses),
-        first_loss=losses[0],
     )

@@ -14,7 +14,7 @@ import torch
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.schema import Config
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
 from rzero_mega.learner.layout import ParallelLayout
@@ -137,7 +137,7 @@ def load_encoder(model: Path) -> PromptEncoder:
     try:
         return PromptEncoder(AutoTokenizer.from_pretrained(model, trust_remote_code=False, local_files_only=True))
     except (OSError, ValueError) as error:
-        raise UserError(f"{model}: no readable tokenizer: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{model}: no readable tokenizer: {first_line(error)}") from None
 
 
 def finished(sample: Sample) -> bool:

@@ -131,7 +131,7 @@ def _row(rollouts: Rollouts, metrics: StepMetrics, seconds: Mapping[str, float])
         "response_length": fmean(lengths),
         "truncated_rate": fmean(not finished(sample) for sample in rollouts.samples),
         **rollouts.metrics,
-        **{name: learned[name] for name in learned if name not in ("tokens", "updates", "first_loss")},
+        **{name: learned[name] for name in learned if name not in ("tokens", "updates")},
         "updates": float(metrics.updates),
         "tokens_per_second": metrics.tokens / max(1e-9, sum(seconds.values())),
         **{what: round(value, 4) for what, value in seconds.items()},

@@ -16,11 +16,10 @@ from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.decoding import Continuation, Decoder, Job
 from rzero_mega.rollout.protocol import EngineHealth, Request, Sample
+from rzero_mega.weights.hf_folder import dtype_named
 
 if TYPE_CHECKING:
     from rzero_mega.rollout.protocol import NamedTensors
-
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class EmbeddedEngine:
@@ -41,7 +40,7 @@ class EmbeddedEngine:
 
         `dtype` is that of the weights, "float32" or "bfloat16"; at most `batch_sequences` samples decode together.
         """
-        self._model = _load(model_path, DTYPES[dtype], device)
+        self._model = _load(model_path, dtype_named(dtype), device)
         self._context = int(self._model.config.max_position_embeddings)
         self._decoder = Decoder(self._model, stop_tokens(model_path, self._model), self._context, batch_sequences)
         self._weight_version = weight_version

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rzero_mega.errors import first_line
 from rzero_mega.run import PHASES, Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.run.atomic import read_json, write_json
 from rzero_mega.tracking.summaries import flat_numbers, histogram
@@ -74,7 +75,7 @@ class WandbRun:
         except Exception as error:
             if mode == "offline":
                 raise
-            logging.getLogger(__name__).warning("W&B cannot be reached (%s); going on offline", _first_line(error))
+            logging.getLogger(__name__).warning("W&B cannot be reached (%s); going on offline", first_line(error))
             self._run = self._init("offline")
         for phase in PHASES:
             self._run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
@@ -146,7 +147,7 @@ class WandbRun:
             action()
         except Exception as error:
             self._run = None
-            logging.getLogger(__name__).warning("W&B is off for the rest of this process: %s", _first_line(error))
+            logging.getLogger(__name__).warning("W&B is off for the rest of this process: %s", first_line(error))
 
 
 @dataclass
@@ -173,7 +174,3 @@ def _resolve_mode(wandb: Any, mode: str) -> str:
     if mode == "online" and not wandb.login(prompt=False, verify=False):
         return "offline"
     return mode if mode in ("online", "offline", "disabled") else "offline"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

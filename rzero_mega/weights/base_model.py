@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from rzero_mega.config.schema import ModelConfig
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
 
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
@@ -98,7 +98,7 @@ def _hub_snapshot(name: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError:
         reason = f"neither cached nor reachable; run `hf download {name}` where there is a network"
     except Exception as error:  # a failing network raises what the HTTP library of the day raises
-        reason = f"download failed: {str(error).strip().partition(chr(10))[0]}"
+        reason = f"download failed: {first_line(error)}"
     raise UserError(f"model.path {name}: {reason}")
 
 
@@ -155,7 +155,7 @@ def _convert_gguf(source: Path, target: Path) -> None:
     except ImportError as error:
         raise UserError(f"{source.name}: {error}; reading GGUF needs: pip install gguf accelerate") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{source.name}: not convertible: {str(error).strip().partition(chr(10))[0]}") from None
+        raise UserError(f"{source.name}: not convertible: {first_line(error)}") from None
     # The loaded model counts as quantised and refuses to be saved; its tensors are plain float32.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

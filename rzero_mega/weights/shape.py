@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
 
 # Llama 3's frequency scaling has these constants everywhere; Megatron-core has them built in.
@@ -42,7 +42,8 @@ def read_shape(folder: Path) -> ModelShape:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
-        raise UserError(f"{folder / 'config.json'}: not readable as a model configuration: {_line(error)}") from None
+        reason = first_line(error)
+        raise UserError(f"{folder / 'config.json'}: not readable as a model configuration: {reason}") from None
     return shape_of(config)
 
 
@@ -105,7 +106,3 @@ def _rope_factor(rope: dict[str, Any]) -> float | None:
         if rope.get(key) != expected:
             raise UserError(f"config.json rope {key} {rope.get(key)!r}: not supported; only {expected} is")
     return float(rope["factor"])
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
