@@ -246,12 +246,68 @@ class LearnerConfig:
 
 
 @dataclass
+class SglangConfig:
+    """The SGLang servers of one role: `replicas` servers, each spread over `tp` processes.
+
+    Servers listen on `host`. Where that is not the loopback interface, the environment variable `api_key_env` must
+    hold a key. `max_total_tokens` bounds the KV cache (null leaves it to the server, except on CPUs, which need a
+    number); `context_length` null takes the model's. `extra_arguments` go to `sglang.launch_server` as they are.
+    """
+
+    replicas: int = number(1, 1)
+    tp: int = number(1, 1)
+    host: str = "127.0.0.1"
+    api_key_env: str = "RZERO_SGLANG_API_KEY"
+    max_running_requests: int = number(256, 1)
+    max_total_tokens: int | None = number(None, 1)
+    context_length: int | None = number(None, 1)
+    samples_per_request: int = number(64, 1)
+    start_timeout_s: float = number(900.0, 1.0)
+    request_timeout_s: float = number(3600.0, 1.0)
+    attempts: int = number(3, 1)
+    extra_arguments: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RolloutConfig:
     """The engine that speaks for the policies. `batch_sequences` bounds the sequences decoded together per process."""
 
-    engine: str = choice("embedded")
+    engine: str = choice("embedded", "sglang")
     dtype: str = choice("bfloat16", "float32")
     batch_sequences: int = number(256, 1)
+    sglang: SglangConfig = field(default_factory=SglangConfig)
+
+
+@dataclass
+class VerifyConfig:
+    """What is checked after weights have gone to a server; 0 switches a check off.
+
+    Every `checksums_every` updates the server's checksum of each tensor is compared with what was sent. Every
+    `probe_every` updates the log-probabilities of `probe_sequences` rollouts are compared between learner and server:
+    their mean absolute difference may reach `probe_tolerance` (null takes the one of the less precise dtype).
+    """
+
+    checksums_every: int = number(1, 0)
+    probe_every: int = number(1, 0)
+    probe_sequences: int = number(4, 1)
+    probe_tolerance: float | None = number(None, 0.0)
+
+
+@dataclass
+class WeightsConfig:
+    """How weights go from the learner to the rollout engine.
+
+    `executor: golden` gathers tensor by tensor, for debugging; `fast` goes bucket by bucket and holds two buckets of
+    `bucket_mb` at most. `sync` is the transport to SGLang's servers. `folder` is where the disk transport writes (null:
+    the machine's temporary folder). `quantization` turns linear layers into FP8 on the way.
+    """
+
+    executor: str = choice("fast", "golden")
+    sync: str = choice("auto", "disk", "collective", "tensor")
+    bucket_mb: int = number(512, 1)
+    folder: str | None = None
+    quantization: str = choice("none", "fp8_block", "fp8_tensor")
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
 
 
 @dataclass
@@ -308,6 +364,7 @@ class Config:
     solver: SolverConfig = field(default_factory=SolverConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
     grading: GradingConfig = field(default_factory=GradingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

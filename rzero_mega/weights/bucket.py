@@ -1,0 +1,89 @@
+"""Buckets: many tensors laid end to end in one buffer of bytes, the unit in which weights travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a tensor lies in its bucket: `start` is a byte offset, a multiple of the dtype's size."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def stop(self) -> int:
+        """First byte after the tensor."""
+        return self.start + self.nbytes
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Full tensors under their Hugging Face names, without gaps, in the order of `slots`.
+
+    `data` [bytes] (uint8) belongs to the sender, who uses it again: it is valid until the next bucket is asked for.
+    """
+
+    data: Tensor
+    slots: tuple[Slot, ...]
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, view into the buffer) of every tensor."""
+        for slot in self.slots:
+            yield slot.name, self.data[slot.start : slot.stop].view(slot.dtype).view(slot.shape)
+
+
+def plan_buckets(tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], limit: int) -> list[tuple[Slot, ...]]:
+    """Slots of every bucket: at most `limit` bytes each, or one tensor that alone is larger; order is kept.
+
+    A bucket also ends before a tensor that would not be aligned to its dtype, since there are no gaps.
+    """
+    buckets: list[tuple[Slot, ...]] = []
+    slots: list[Slot] = []
+    end = 0
+    for name, dtype, shape in tensors:
+        slot = Slot(name, dtype, tuple(shape), end)
+        if slots and (slot.stop > limit or end % dtype.itemsize):
+            buckets.append(tuple(slots))
+            slots, slot = [], Slot(name, dtype, tuple(shape), 0)
+        slots.append(slot)
+        end = slot.stop
+    if slots:
+        buckets.append(tuple(slots))
+    return buckets
+
+
+def to_buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[Bucket]:
+    """Copy a stream of tensors into buckets of at most `limit` bytes, on the device of the first tensor of each."""
+    pending: list[tuple[str, Tensor]] = []
+    size = 0
+    for name, tensor in tensors:
+        if pending and (size + tensor.nbytes > limit or size % tensor.dtype.itemsize):
+            yield _pack(pending)
+            pending, size = [], 0
+        pending.append((name, tensor.detach()))
+        size += tensor.nbytes
+    if pending:
+        yield _pack(pending)
+
+
+def _pack(tensors: list[tuple[str, Tensor]]) -> Bucket:
+    (slots,) = plan_buckets(((name, t.dtype, tuple(t.shape)) for name, t in tensors), limit=1 << 62)
+    data = torch.empty(slots[-1].stop, dtype=torch.uint8, device=tensors[0][1].device)
+    bucket = Bucket(data, slots)
+    for (_, target), (_, source) in zip(bucket.tensors(), tensors, strict=True):
+        target.copy_(source)
+    return bucket

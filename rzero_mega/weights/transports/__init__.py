@@ -1,0 +1,1 @@
+"""How buckets of weights reach a server: one file per transport."""

@@ -1,0 +1,52 @@
+"""What a transport needs of a server, and what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from rzero_mega.errors import UserError
+from rzero_mega.weights.bucket import Bucket
+
+
+class ServerError(UserError):
+    """A server refused, failed or did not answer; the message names the server and quotes its reason."""
+
+
+class Server(Protocol):
+    """One SGLang server (replica), spoken to over HTTP. Every call raises `ServerError` if it does not succeed."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, such as "solver replica 1 (http://127.0.0.1:31000)"."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Base address."""
+        ...
+
+    @property
+    def tp(self) -> int:
+        """Tensor-parallel processes of the server."""
+        ...
+
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float | None = None) -> Any:
+        """POST JSON to `path` (without leading slash); the decoded answer. Safe to call from several threads."""
+        ...
+
+    def get(self, path: str, timeout_s: float | None = None) -> Any:
+        """GET `path`; the decoded answer."""
+        ...
+
+
+class Transport(Protocol):
+    """Moves buckets to all servers inside an open update session."""
+
+    def send(self, servers: Sequence[Server], buckets: Iterable[Bucket]) -> None:
+        """Deliver every bucket to every server; ServerError names the server that failed."""
+        ...
+
+    def close(self) -> None:
+        """Give up process groups and files."""
+        ...
