@@ -1,0 +1,1 @@
+"""Weights to FP8 on their way to a server: one file per scheme."""
