@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,14 @@ def tiny_model() -> Callable[..., Any]:
             "tie_word_embeddings": False,
             "attention_dropout": 0.0,
         }
+        if family == "qwen3_moe":
+            sizes |= {
+                "num_experts": 6,
+                "num_experts_per_tok": 2,
+                "moe_intermediate_size": 24,
+                "norm_topk_prob": True,
+                "mlp_only_layers": [],
+            }
         if family != "qwen2":  # its transformers class derives the head dimension
             sizes["head_dim"] = 16
         config = AutoConfig.for_model(family, **{**sizes, **keys})
@@ -41,3 +51,32 @@ def tiny_model() -> Callable[..., Any]:
         return model.eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def sglang_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """A ready server (ServerProcess) on a folder: one per (folder, tp, replica, other fields of its ServerSpec).
+
+    Servers are shared by all tests of the session and end with it. A test that changes a server's weights, or kills
+    it, takes a replica of its own: any name that no other test uses.
+    """
+    if importlib.util.find_spec("sglang") is None:
+        pytest.skip("SGLang is not installed: make sglang-cpu")
+    from rzero_mega.rollout.sglang.command import ServerSpec
+    from rzero_mega.rollout.sglang.process import ServerProcess, free_port
+
+    servers: dict[Any, ServerProcess] = {}
+
+    def serve(model: Path, tp: int = 1, replica: str = "", api_key: str | None = None, **fields: Any) -> ServerProcess:
+        key = (model, tp, replica, api_key, *sorted(fields.items()))
+        if key not in servers:
+            log = tmp_path_factory.mktemp("sglang") / "server.log"
+            servers[key] = ServerProcess.start(ServerSpec(model, free_port(), tp=tp, **fields), log, api_key)
+            servers[key].wait_ready(300)
+        return servers[key]
+
+    try:
+        yield serve
+    finally:
+        for server in servers.values():
+            server.stop(grace_s=0.0)

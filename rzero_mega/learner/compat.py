@@ -84,6 +84,7 @@ def install() -> None:
     _compile_nothing()
     _keep_rng_on_cpu()
     _adam_shaped_like_fused_adam()
+    _route_tokens_on_cpu()
 
 
 def _compile_nothing() -> None:
@@ -114,3 +115,18 @@ def _adam_shaped_like_fused_adam() -> None:
     distributed.Adam = GroupStepAdamW
     distributed.HAVE_APEX_OR_TE = distributed.USING_TE_OPTIMIZER = True
 
+
+def _route_tokens_on_cpu() -> None:
+    # Without Transformer Engine the router looks up a name that its module does not define; the dispatcher moves
+    # counts to the host through a CUDA stream.
+    from megatron.core.transformer.moe import moe_utils, token_dispatcher
+
+    utils: Any = moe_utils
+    if not hasattr(utils, "te_general_gemm"):
+        utils.te_general_gemm = None
+    dispatcher: Any = token_dispatcher
+    dispatcher.maybe_move_tensor_to_cpu = _already_on_cpu
+
+
+def _already_on_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+    return tensor.numpy() if as_numpy and torch.is_tensor(tensor) else tensor

@@ -21,35 +21,46 @@ COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class ParallelLayout:
-    """How one model is spread over processes. `dp` is what `world_size` leaves after tp and pp."""
+    """How one model is spread over processes. `dp` is what `world_size` leaves after tp and pp.
+
+    Experts are spread over `ep` ranks, each expert cut over `etp`; both divide the tp x dp ranks of a pipeline stage.
+    """
 
     tp: int
     pp: int
     dp: int
     sequence_parallel: bool
+    ep: int = 1
+    etp: int = 1
 
     @classmethod
     def from_config(cls, config: LayoutConfig, world_size: int) -> ParallelLayout:
         """Layout for `world_size` processes; UserError names the key that does not divide or is not available."""
-        for key in ("cp", "ep"):
-            if getattr(config, key) != 1:
-                raise UserError(f"learner.layout.{key}: only 1 is available in this version; set it to 1")
-        for key in ("vpp", "etp"):
-            if getattr(config, key) is not None:
-                raise UserError(f"learner.layout.{key}: only null is available in this version; set it to null")
+        if config.cp != 1:
+            raise UserError("learner.layout.cp: only 1 is available in this version; set it to 1")
+        if config.vpp is not None:
+            raise UserError("learner.layout.vpp: only null is available in this version; set it to null")
         model_size = config.tp * config.pp
         if world_size % model_size:
             raise UserError(
                 f"learner.layout: {world_size} processes do not divide into models of tp {config.tp} x pp {config.pp}; "
                 f"start a multiple of {model_size} (learner.processes)"
             )
-        return cls(config.tp, config.pp, world_size // model_size, config.sequence_parallel)
+        dp, etp = world_size // model_size, config.etp or config.tp
+        if config.tp * dp % (config.ep * etp):
+            raise UserError(
+                f"learner.layout.ep: ep {config.ep} x etp {etp} does not divide the {config.tp * dp} processes of a "
+                f"pipeline stage (tp {config.tp} x dp {dp})"
+            )
+        return cls(config.tp, config.pp, dp, config.sequence_parallel, config.ep, etp)
 
     def transformer_settings(self) -> dict[str, Any]:
         """The fields of Megatron's TransformerConfig that this layout decides."""
         return {
             "tensor_model_parallel_size": self.tp,
             "pipeline_model_parallel_size": self.pp,
+            "expert_model_parallel_size": self.ep,
+            "expert_tensor_parallel_size": self.etp,
             "sequence_parallel": self.sequence_parallel,
         }
 
@@ -68,6 +79,8 @@ class ParallelLayout:
                 parallel_state.initialize_model_parallel(
                     tensor_model_parallel_size=self.tp,
                     pipeline_model_parallel_size=self.pp,
+                    expert_model_parallel_size=self.ep,
+                    expert_tensor_parallel_size=self.etp,
                     create_gloo_process_groups=False,
                 )
                 tensor_parallel.model_parallel_cuda_manual_seed(seed)
@@ -75,9 +88,11 @@ class ParallelLayout:
             parallel_state.get_tensor_model_parallel_world_size(),
             parallel_state.get_pipeline_model_parallel_world_size(),
             parallel_state.get_data_parallel_world_size(),
+            parallel_state.get_expert_model_parallel_world_size(),
+            parallel_state.get_expert_tensor_parallel_world_size(),
         )
-        if found != (self.tp, self.pp, self.dp):
-            raise RuntimeError(f"process groups are (tp, pp, dp) {found}, the layout asks for {self}")
+        if found != (self.tp, self.pp, self.dp, self.ep, self.etp):
+            raise RuntimeError(f"process groups are (tp, pp, dp, ep, etp) {found}, the layout asks for {self}")
 
 
 def device() -> torch.device:
@@ -116,6 +131,19 @@ def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
     """UserError names the key of the layout that does not divide this model."""
     if shape.layers % layout.pp:
         raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
-    for what, size in (("attention heads", shape.heads), ("key-value heads", shape.kv_heads), ("ffn", shape.ffn)):
+    for what, size in (("attention heads", shape.heads), ("ffn", shape.ffn)):
         if size % layout.tp:
             raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")
+    if shape.kv_heads % layout.tp and layout.tp % shape.kv_heads:
+        raise UserError(
+            f"learner.layout.tp: {layout.tp} is neither a divisor nor a multiple of the model's "
+            f"{shape.kv_heads} key-value heads"
+        )
+    if layout.ep > 1 and not shape.experts:
+        raise UserError(f"learner.layout.ep: {layout.ep}, but the model has no experts; set it to 1")
+    if shape.experts % layout.ep:
+        raise UserError(f"learner.layout.ep: {layout.ep} does not divide the model's {shape.experts} experts")
+    if shape.expert_ffn % layout.etp:
+        raise UserError(f"learner.layout.etp: {layout.etp} does not divide the experts' {shape.expert_ffn} ffn")
+    if shape.experts and layout.tp > 1 and not layout.sequence_parallel:
+        raise UserError("learner.layout.sequence_parallel: experts with tp above 1 need it; set it to true")

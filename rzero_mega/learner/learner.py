@@ -12,7 +12,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
-from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner import checkpoint
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
@@ -23,9 +23,9 @@ from rzero_mega.learner.losses.aggregation import token_weights
 from rzero_mega.learner.losses.grpo import SUMS
 from rzero_mega.learner.model import build_model, load_weights
 from rzero_mega.learner.optimizer import build_optimizer
-from rzero_mega.weights.gather import ModelGroups, gather_hf
-from rzero_mega.weights.mapping import entries
-from rzero_mega.weights.shape import read_shape
+from rzero_mega.learner.sharing import export_tensors, share_weights
+from rzero_mega.weights.reshard.export import WeightSource
+from rzero_mega.weights.shape import ModelShape, read_shape
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,21 @@ class Learner:
         merged = {index: values for part in everyone for index, values in part.items()}
         return [merged[i] for i in range(len(sequences))]
 
+    @property
+    def shape(self) -> ModelShape:
+        """Shape of the model."""
+        return self._model.shape
+
     def export(self) -> Iterator[tuple[str, Tensor]]:
         """The present weights under their Hugging Face names, full tensors on every rank."""
-        shape = self._model.shape
-        groups = ModelGroups(
-            parallel_state.get_tensor_model_parallel_group(), parallel_state.get_pipeline_model_parallel_group()
-        )
-        return gather_hf(entries(shape), self._model.local_weights(), shape, groups)
+        return export_tensors(self._model)
+
+    def weights(self, receivers: Sequence[int], config: WeightsConfig) -> WeightSource:
+        """The weights as they are whenever a pass begins, in buckets that the `receivers` (ranks) get.
+
+        Every rank calls this, and takes part in every pass.
+        """
+        return share_weights(self._model, receivers, config)
 
     def save(self, folder: Path, step: int) -> None:
         """Write weights, moments and the state of the random generators into an existing, empty folder."""

@@ -21,7 +21,7 @@ from rzero_mega.learner.layout import ParallelLayout, check_layout
 from rzero_mega.learner.spec import layer_spec
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
-from rzero_mega.weights.mapping.names import global_parameters
+from rzero_mega.weights.mapping.names import global_parameters, is_expert
 from rzero_mega.weights.scatter import scatter_hf
 from rzero_mega.weights.shape import ModelShape
 
@@ -71,7 +71,8 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
         gpt = Float16Module(config, gpt)
     ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True)
     module = DistributedDataParallel(config, ddp, gpt)
-    return Model(shape, config, module, dict(global_parameters(module)))
+    first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
+    return Model(shape, config, module, dict(global_parameters(module, first_expert)))
 
 
 def load_weights(model: Model, folder: Path) -> None:
@@ -82,9 +83,18 @@ def load_weights(model: Model, folder: Path) -> None:
             weights.tensor,
             model.local_weights(),
             model.shape,
-            parallel_state.get_tensor_model_parallel_world_size(),
-            parallel_state.get_tensor_model_parallel_rank(),
+            tensor_part,
         )
+
+
+def tensor_part(name: str) -> tuple[int, int]:
+    """(part, parts): which of the tensor-parallel shards of a parameter this rank holds; experts have their own."""
+    if is_expert(name):
+        return (
+            parallel_state.get_expert_tensor_parallel_rank(),
+            parallel_state.get_expert_tensor_parallel_world_size(),
+        )
+    return parallel_state.get_tensor_model_parallel_rank(), parallel_state.get_tensor_model_parallel_world_size()
 
 
 def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> TransformerConfig:
@@ -122,12 +132,30 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         variable_seq_lengths=True,
         batch_p2p_comm=False,
         moe_token_dispatcher_type="alltoall",  # the only one that variable_seq_lengths goes with
+        **_expert_settings(shape),
         # Every token's weight already holds the normalisation, so DDP must sum gradients and not average them.
         calculate_per_token_loss=True,
         **layout.transformer_settings(),
         **RECOMPUTE[learner.recompute],
         **fp8_settings(learner.fp8),
     )
+
+
+def _expert_settings(shape: ModelShape) -> dict[str, Any]:
+    """Routing as Hugging Face's models do it; no load-balancing loss, which GRPO's objective does not have."""
+    if not shape.experts:
+        return {}
+    return {
+        "num_moe_experts": shape.experts,
+        "moe_ffn_hidden_size": shape.expert_ffn,
+        "moe_router_topk": shape.experts_per_token,
+        # Softmax over the chosen ones equals softmax over all, then division by the sum of the chosen.
+        "moe_router_pre_softmax": not shape.normalised_routing,
+        "moe_router_load_balancing_type": "none",
+        "moe_aux_loss_coeff": 0.0,
+        "moe_router_dtype": "fp32",
+        "moe_grouped_gemm": torch.cuda.is_available(),
+    }
 
 
 def fp8_settings(fp8: Fp8Config) -> dict[str, Any]:

@@ -18,12 +18,12 @@ def scatter_hf(
     read: Callable[[str], Tensor],
     local: Mapping[str, Tensor],
     shape: ModelShape,
-    tp: int,
-    tp_rank: int,
+    part_of: Callable[[str], tuple[int, int]],
 ) -> None:
     """Fill the tensors of `local` (by Megatron name) from full Hugging Face tensors; `read` gives one by its name.
 
-    UserError names the first tensor whose shape differs from what the configuration says.
+    `part_of` gives (part, parts) of a Megatron name: which of its shards this rank holds. UserError names the first
+    tensor whose shape differs from what the configuration says.
     """
     known = {entry.megatron: entry for entry in entries}
     for name, target in local.items():
@@ -34,15 +34,8 @@ def scatter_hf(
         if entry is None:
             raise KeyError(f"{name}: the family's table has no rule for this parameter")
         parts = [read(hf_name) for hf_name in entry.hf]
-        _check_shapes(entry, parts, target, shape, tp)
-        target.copy_(entry.kind.shard(entry.kind.merge(parts, shape), tp, tp_rank))
-
-
-def _check_shapes(entry: Entry, parts: Sequence[Tensor], target: Tensor, shape: ModelShape, tp: int) -> None:
-    # What the shard's way back would give. Comparing shards alone would take tensors that only add up to the right
-    # size, and rows that end up in the padding of the vocabulary.
-    shard = torch.empty_like(target, device="meta")
-    expected = entry.kind.split(entry.kind.unshard([shard] * tp), shape)
-    for name, part, right in zip(entry.hf, parts, expected, strict=True):
-        if part.shape != right.shape:
-            raise UserError(f"{name}: shape {tuple(part.shape)} is not the {tuple(right.shape)} of config.json")
+        for hf_name, tensor, size in zip(entry.hf, parts, entry.sizes, strict=True):
+            if tuple(tensor.shape) != size:
+                raise UserError(f"{hf_name}: shape {tuple(tensor.shape)} is not the {size} of config.json")
+        part, count = part_of(name)
+        target.copy_(entry.kind.shard(entry.kind.merge(parts, shape), count, part))

@@ -15,7 +15,11 @@ LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_po
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A dense decoder: sizes, and the features in which the families differ. `rope_factor` is Llama 3's, or None."""
+    """A decoder: sizes, and the features in which the families differ.
+
+    `rope_factor` is Llama 3's, or None. `experts` is 0 for a dense model; otherwise every layer routes each token to
+    `experts_per_token` of them, whose weights sum to one if `normalised_routing`.
+    """
 
     family: str
     layers: int
@@ -32,6 +36,18 @@ class ModelShape:
     tied: bool
     qk_norm: bool
     qkv_bias: bool
+    experts: int = 0
+    experts_per_token: int = 0
+    expert_ffn: int = 0
+    normalised_routing: bool = True
+
+    def size(self, dim: str) -> int:
+        """Length of a dimension by its name in the mapping tables: a field, or `queries` and `keys` of all heads."""
+        if dim == "queries":
+            return self.heads * self.head_dim
+        if dim == "keys":
+            return self.kv_heads * self.head_dim
+        return int(getattr(self, dim))
 
 
 def read_shape(folder: Path) -> ModelShape:
@@ -68,8 +84,9 @@ def shape_of(config: Any) -> ModelShape:
         rope_base=float(rope["rope_theta"]),
         rope_factor=_rope_factor(rope),
         tied=bool(config.tie_word_embeddings),
-        qk_norm=family == "qwen3",
+        qk_norm=family in ("qwen3", "qwen3_moe"),
         qkv_bias=family == "qwen2",
+        **_expert_fields(config, family),
     )
     _check_sizes(shape)
     return shape
@@ -79,8 +96,25 @@ def _check_sizes(shape: ModelShape) -> None:
     for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "vocab", "max_positions"):
         if getattr(shape, name) < 1:
             raise UserError(f"config.json: a model cannot have {getattr(shape, name)} {name}")
+    if shape.experts and not 1 <= shape.experts_per_token <= shape.experts:
+        raise UserError(f"config.json num_experts_per_tok: {shape.experts_per_token} of {shape.experts} experts")
+    if shape.experts and shape.expert_ffn < 1:
+        raise UserError(f"config.json moe_intermediate_size: a model cannot have {shape.expert_ffn}")
     if shape.heads % shape.kv_heads:
         raise UserError(f"config.json num_key_value_heads: {shape.kv_heads} does not divide {shape.heads} heads")
+
+
+def _expert_fields(config: Any, family: str) -> dict[str, Any]:
+    if family != "qwen3_moe":
+        return {}
+    if config.decoder_sparse_step != 1 or config.mlp_only_layers:
+        raise UserError("config.json decoder_sparse_step, mlp_only_layers: not supported; every layer needs experts")
+    return {
+        "experts": config.num_experts,
+        "experts_per_token": config.num_experts_per_tok,
+        "expert_ffn": config.moe_intermediate_size,
+        "normalised_routing": bool(config.norm_topk_prob),
+    }
 
 
 def _refuse(config: Any, family: str) -> None:

@@ -32,7 +32,13 @@ from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
+from rzero_mega.learner.model import tensor_part  # noqa: E402
 from rzero_mega.run.launch import STORE, die_with_parent  # noqa: E402
+from rzero_mega.weights.mapping import entries  # noqa: E402
+from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # noqa: E402
+from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
+from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
+from rzero_mega.weights.reshard.validation import placement_violations, plan_violations  # noqa: E402
 
 HANG_S = 600.0
 
@@ -41,7 +47,8 @@ HANG_S = 600.0
 class Job:
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
-    `grpo` and `optimizer` hold values that differ from the defaults.
+    `grpo` and `optimizer` hold values that differ from the defaults. With `bucket_bytes` the trained weights are also
+    taken by the fast executor, in buckets of that size, by the last rank, and after another step by all ranks.
     """
 
     name: str
@@ -50,6 +57,9 @@ class Job:
     pp: int = 1
     dp: int = 1
     sequence_parallel: bool = False
+    ep: int = 1
+    etp: int | None = None
+    bucket_bytes: int | None = None
     first: int = 1
     last: int = 3
     load: str | None = None
@@ -105,7 +115,7 @@ def _outcome(folder: Path, name: str) -> Outcome:
 
 
 def _run(job: Job, folder: Path) -> None:
-    layout = ParallelLayout(job.tp, job.pp, job.dp, job.sequence_parallel)
+    layout = ParallelLayout(job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp or job.tp)
     layout.initialize(0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
     optimizer = OptimizerConfig(**job.optimizer)
@@ -124,11 +134,45 @@ def _run(job: Job, folder: Path) -> None:
         found["scores_after"] = learner.score(rollouts(1, vocabulary))
         if job.save is not None:
             learner.save(Path(job.save), job.last)
-    weights = dict(learner.export())
+    weights = {name: tensor.clone() for name, tensor in learner.export()}
+    if job.bucket_bytes is not None:
+        _check_executor(learner, job)
     if torch.distributed.get_rank() == 0:
         (folder / f"{job.name}.json").write_text(json.dumps(found))
         save_file(weights, folder / f"{job.name}.safetensors")
     torch.distributed.barrier()
+
+
+def _check_executor(learner: Learner, job: Job) -> None:
+    """The fast executor gives the golden one's bytes, in buckets within their size, and again after a further step."""
+    ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    some = fast_weights(learner, [ranks - 1], job.bucket_bytes or 1)
+    _assert_same_bytes(some, learner, job, receives=rank == ranks - 1)
+    everyone = fast_weights(learner, range(ranks), job.bucket_bytes or 1)
+    learner.train_step(rollouts(99, learner.shape.vocab))
+    _assert_same_bytes(everyone, learner, job, receives=True)
+
+
+def fast_weights(learner: Learner, receivers: Sequence[int], bucket_bytes: int) -> WeightSource:
+    """`Learner.weights` with buckets smaller than a megabyte."""
+    model, rank = learner._model, torch.distributed.get_rank()
+    table, destinations = entries(model.shape), [Destination(receiver) for receiver in receivers]
+    placement = gather_placement(local_shards(rank, model.local_weights(), tensor_part))
+    assert placement_violations(table, model.shape, placement, destinations) == []
+    plan = plan_reshard(table, model.shape, placement, destinations, bucket_bytes)
+    assert plan_violations(plan) == [] and len(plan.buckets) > 3
+    return PlannedWeights(plan, model.local_weights, rank, torch.device("cpu"))
+
+
+def _assert_same_bytes(source: WeightSource, learner: Learner, job: Job, receives: bool) -> None:
+    golden = {name: tensor.clone() for name, tensor in learner.export()}
+    found = {}
+    for bucket in source:
+        assert bucket.data.nbytes <= (job.bucket_bytes or 0) or len(bucket.slots) == 1
+        found.update({name: tensor.clone() for name, tensor in bucket.tensors()})
+    assert list(found) == (list(golden) if receives else [])
+    for name, tensor in found.items():
+        assert torch.equal(tensor.view(torch.uint8), golden[name].view(torch.uint8)), name
 
 
 def _fork(job: Job, rank: int, count: int, store: Path, folder: Path) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from megatron.core import parallel_state
+from hf_tensors import split_experts
 from torch import Tensor
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
@@ -21,8 +21,9 @@ from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.model import Model, build_model, load_weights
 from rzero_mega.learner.optimizer import build_optimizer
-from rzero_mega.weights.gather import ModelGroups, gather_hf
+from rzero_mega.learner.sharing import model_groups
 from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.reshard.golden import gather_hf
 from rzero_mega.weights.shape import read_shape
 
 TOLERANCE = 1e-5
@@ -48,6 +49,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2-tied": ("qwen2", {"tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
     "llama": ("llama", {}),
     "llama-tied": ("llama", {"tie_word_embeddings": True}),
+    "qwen3-moe": ("qwen3_moe", {}),
+    "qwen3-moe-weights-of-all-experts": ("qwen3_moe", {"norm_topk_prob": False}),
     "llama3-rope": ("llama", {"rope_parameters": LLAMA3, "max_position_embeddings": 16384}),
 }
 
@@ -143,11 +146,8 @@ def hf_token_logprobs(hf: Any, sequence: TrainingSequence) -> Tensor:
 def test_gradients_equal_those_of_autograd_through_transformers(pair: Pair) -> None:
     accumulate_gradients(pair.megatron, pair.packs, None, None, PLAIN)
     main = {name: parameter.main_grad for name, parameter in pair.megatron.parameters.items()}
-    groups = ModelGroups(
-        parallel_state.get_tensor_model_parallel_group(), parallel_state.get_pipeline_model_parallel_group()
-    )
     shape = pair.megatron.shape
-    ours = dict(gather_hf(entries(shape), main, shape, groups))
+    ours = dict(gather_hf(entries(shape), main, shape, model_groups()))
     theirs = hf_gradients(pair)
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():
@@ -163,7 +163,7 @@ def hf_gradients(pair: Pair) -> dict[str, Tensor]:
         response = hf_token_logprobs(pair.hf, sequence)[len(sequence.prompt) - 1 :]
         loss = loss - weight * sequence.advantage * response.sum()
     loss.backward()
-    return {name: parameter.grad for name, parameter in pair.hf.named_parameters()}
+    return split_experts({name: parameter.grad for name, parameter in pair.hf.named_parameters()})
 
 
 @pytest.mark.parametrize("recompute", ["selective", "full"])
@@ -208,7 +208,7 @@ def test_the_learner_scores_response_tokens_and_exports_what_it_read(pair: Pair,
         with torch.no_grad():
             theirs = hf_token_logprobs(pair.hf, sequence)[len(sequence.prompt) - 1 :]
         torch.testing.assert_close(torch.tensor(ours), theirs, atol=TOLERANCE, rtol=0)
-    expected = dict(pair.hf.named_parameters())
+    expected = split_experts(dict(pair.hf.named_parameters()))
     exported = dict(learner.export())
     assert exported.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in exported.items())

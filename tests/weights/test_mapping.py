@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hf_tensors import split_experts
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,6 +17,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
 from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.kinds import FusedQkv, GatedColumn
+from rzero_mega.weights.mapping.pieces import shard_layout
 from rzero_mega.weights.scatter import scatter_hf
 from rzero_mega.weights.shape import ModelShape, shape_of
 
@@ -35,9 +38,11 @@ def model_shape(family: str, **sizes: Any) -> ModelShape:
         "rope_base": 10000.0,
         "rope_factor": None,
         "tied": False,
-        "qk_norm": family == "qwen3",
+        "qk_norm": family in ("qwen3", "qwen3_moe"),
         "qkv_bias": family == "qwen2",
     }
+    if family == "qwen3_moe":
+        defaults |= {"experts": 4, "experts_per_token": 2, "expert_ffn": 4}
     return ModelShape(family=family, **{**defaults, **sizes})
 
 
@@ -45,18 +50,21 @@ def model_shape(family: str, **sizes: Any) -> ModelShape:
 def layouts(draw: st.DrawFn) -> tuple[ModelShape, int]:
     """A model and a number of tensor-parallel ranks that it can be cut over."""
     tp = draw(st.sampled_from([1, 2, 4]))
-    kv_heads = tp * draw(st.integers(1, 2))
+    kv_heads = draw(st.sampled_from([k for k in (1, 2, 4, 8) if k % tp == 0 or tp % k == 0]))
     shape = model_shape(
         draw(FAMILIES),
         layers=draw(st.integers(1, 3)),
         hidden=draw(st.integers(1, 9)),
         ffn=tp * draw(st.integers(1, 4)),
-        heads=kv_heads * draw(st.integers(1, 3)),
+        heads=max(tp, kv_heads) * draw(st.integers(1, 3)),
         kv_heads=kv_heads,
-        head_dim=draw(st.integers(1, 4)),
+        # With fewer groups than ranks Megatron cuts within them, into blocks of equally many rows.
+        head_dim=tp * draw(st.integers(1, 2)) if kv_heads < tp else draw(st.integers(1, 4)),
         vocab=draw(st.integers(1, 17)),
         tied=draw(st.booleans()),
     )
+    if shape.experts:
+        shape = replace(shape, experts=draw(st.integers(2, 5)), expert_ffn=tp * draw(st.integers(1, 3)))
     return shape, tp
 
 
@@ -78,10 +86,17 @@ def hf_sizes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
             f"{at}self_attn.k_proj.weight": (kv, shape.hidden),
             f"{at}self_attn.v_proj.weight": (kv, shape.hidden),
             f"{at}self_attn.o_proj.weight": (shape.hidden, q),
-            f"{at}mlp.gate_proj.weight": (shape.ffn, shape.hidden),
-            f"{at}mlp.up_proj.weight": (shape.ffn, shape.hidden),
-            f"{at}mlp.down_proj.weight": (shape.hidden, shape.ffn),
         }
+        mlps = [(f"{at}mlp.", shape.ffn)]
+        if shape.experts:
+            sizes[f"{at}mlp.gate.weight"] = (shape.experts, shape.hidden)
+            mlps = [(f"{at}mlp.experts.{expert}.", shape.expert_ffn) for expert in range(shape.experts)]
+        for prefix, ffn in mlps:
+            sizes |= {
+                f"{prefix}gate_proj.weight": (ffn, shape.hidden),
+                f"{prefix}up_proj.weight": (ffn, shape.hidden),
+                f"{prefix}down_proj.weight": (shape.hidden, ffn),
+            }
         if shape.qk_norm:
             sizes |= {f"{at}self_attn.{name}_norm.weight": (shape.head_dim,) for name in "qk"}
         if shape.qkv_bias:
@@ -127,7 +142,7 @@ def test_shards_hold_every_element_once_or_all_ranks_hold_the_same(layout: tuple
     for entry in entries(shape):
         pieces = shards(entry, tensors, shape, tp)
         expected = torch.cat([tensors[name].flatten() for name in entry.hf]).sort().values
-        if "norm" in entry.megatron:
+        if "norm" in entry.megatron or "router" in entry.megatron:
             assert all(torch.equal(piece.flatten().sort().values, expected) for piece in pieces)
             continue
         assert len({piece.shape for piece in pieces}) == 1
@@ -154,7 +169,7 @@ def test_scatter_gives_every_rank_its_shards(layout: tuple[ModelShape, int]) -> 
     for rank in range(tp):
         expected = {entry.megatron: shards(entry, tensors, shape, tp)[rank] for entry in table}
         local = {name: torch.full_like(shard, -1.0) for name, shard in expected.items()}
-        scatter_hf(table, tensors.__getitem__, local, shape, tp, rank)
+        scatter_hf(table, tensors.__getitem__, local, shape, lambda _name, rank=rank: (rank, tp))
         assert all(torch.equal(local[name], shard) for name, shard in expected.items())
 
 
@@ -173,6 +188,29 @@ def test_every_rank_holds_its_part_of_the_gate_over_its_part_of_the_up_projectio
     assert GatedColumn().shard(full, 2, 1).flatten().tolist() == [3, 4, 30, 40]
 
 
+@given(layouts())
+def test_the_sizes_of_the_table_are_those_of_the_tensors(layout: tuple[ModelShape, int]) -> None:
+    shape, _ = layout
+    found = {name: size for entry in entries(shape) for name, size in zip(entry.hf, entry.sizes, strict=True)}
+    assert found == hf_sizes(shape)
+
+
+@given(layouts())
+def test_pieces_say_where_every_element_of_a_shard_comes_from(layout: tuple[ModelShape, int]) -> None:
+    shape, tp = layout
+    tensors = numbered(hf_sizes(shape))
+    for entry in entries(shape):
+        for rank, shard in enumerate(shards(entry, tensors, shape, tp)):
+            found = shard_layout(entry, shape, rank, tp)
+            rebuilt = torch.zeros(found.rows, found.columns, dtype=shard.dtype)
+            for piece in found.pieces:
+                source = tensors[entry.hf[piece.tensor]].reshape(entry.sizes[piece.tensor][0], -1)
+                rebuilt[piece.row : piece.row + piece.rows, piece.column : piece.column + piece.columns] = source[
+                    piece.hf_row : piece.hf_row + piece.rows, piece.hf_column : piece.hf_column + piece.columns
+                ]
+            assert torch.equal(rebuilt.reshape(shard.shape), shard)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("family", SUPPORTED_MODEL_TYPES)
 def test_the_table_covers_exactly_the_tensors_of_the_transformers_model(
@@ -182,7 +220,7 @@ def test_the_table_covers_exactly_the_tensors_of_the_transformers_model(
     shape = shape_of(model.config)
     names = [name for entry in entries(shape) for name in entry.hf]
     assert len(set(names)) == len(names)
-    state = model.state_dict()
+    state = split_experts(model.state_dict())
     if tied:
         assert torch.equal(state.pop("lm_head.weight"), state["model.embed_tokens.weight"])
     assert set(names) == set(state)
@@ -197,7 +235,7 @@ def test_megatron_names_are_different_and_in_the_same_order_every_time(family: s
 
 
 def scatter_one(hf: dict[str, Tensor], local: dict[str, Tensor], shape: ModelShape) -> None:
-    scatter_hf(entries(shape), hf.__getitem__, local, shape, 1, 0)
+    scatter_hf(entries(shape), hf.__getitem__, local, shape, lambda _name: (0, 1))
 
 
 def test_a_tensor_of_another_shape_is_named() -> None:
@@ -235,7 +273,7 @@ def test_a_vocabulary_that_padding_would_hide_is_named() -> None:
     hf = {"model.embed_tokens.weight": torch.zeros(12, 8)}
     local = {"embedding.word_embeddings.weight": torch.zeros(6, 8)}
     with pytest.raises(UserError, match="embed_tokens"):
-        scatter_hf(entries(shape), hf.__getitem__, local, shape, 2, 0)
+        scatter_hf(entries(shape), hf.__getitem__, local, shape, lambda _name: (0, 2))
 
 
 def test_a_parameter_without_a_rule_is_a_bug() -> None:

@@ -47,9 +47,31 @@ def test_sizes_are_read_from_the_configuration(family: str) -> None:
         rope_base=12345.0,
         rope_factor=None,
         tied=True,
-        qk_norm=family == "qwen3",
+        qk_norm=family in ("qwen3", "qwen3_moe"),
         qkv_bias=family == "qwen2",
+        experts=found.experts,
+        experts_per_token=found.experts_per_token,
+        expert_ffn=found.expert_ffn,
+        normalised_routing=family != "qwen3_moe",
     )
+
+
+def test_experts_are_read_from_the_configuration() -> None:
+    keys = {"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 20, "norm_topk_prob": True}
+    found = shape("qwen3_moe", **keys)
+    assert (found.experts, found.experts_per_token, found.expert_ffn, found.normalised_routing) == (6, 3, 20, True)
+    assert (shape("qwen3").experts, shape("llama").expert_ffn) == (0, 0)
+
+
+@pytest.mark.parametrize("keys", [{"decoder_sparse_step": 2}, {"mlp_only_layers": [1]}])
+def test_layers_without_experts_among_layers_with_them_are_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(keys))):
+        shape("qwen3_moe", **keys)
+
+
+def test_more_experts_per_token_than_experts_are_refused() -> None:
+    with pytest.raises(UserError, match="num_experts_per_tok"):
+        shape("qwen3_moe", num_experts=4, num_experts_per_tok=5)
 
 
 def test_the_head_dimension_is_the_configured_one_or_hidden_over_heads() -> None:

@@ -1,4 +1,4 @@
-"""Rules that the dense families share."""
+"""Rules that the families share: everything but the experts."""
 
 from __future__ import annotations
 
@@ -10,33 +10,61 @@ MEGATRON = "decoder.layers.{layer}."
 HF = "model.layers.{layer}."
 QKV = ("q_proj", "k_proj", "v_proj")
 
-TRUNK = (
-    Rule("embedding.word_embeddings.weight", ("model.embed_tokens.weight",), Vocabulary()),
-    Rule("decoder.final_layernorm.weight", ("model.norm.weight",), REPLICATED),
-    Rule(MEGATRON + "input_layernorm.weight", (HF + "input_layernorm.weight",), REPLICATED),
+COMMON = (
+    Rule("embedding.word_embeddings.weight", ("model.embed_tokens.weight",), (("vocab", "hidden"),), Vocabulary()),
+    Rule("decoder.final_layernorm.weight", ("model.norm.weight",), (("hidden",),), REPLICATED),
+    Rule(MEGATRON + "input_layernorm.weight", (HF + "input_layernorm.weight",), (("hidden",),), REPLICATED),
     Rule(
         MEGATRON + "self_attention.linear_qkv.weight",
         tuple(f"{HF}self_attn.{name}.weight" for name in QKV),
+        (("queries", "hidden"), ("keys", "hidden"), ("keys", "hidden")),
         FusedQkv(),
     ),
-    Rule(MEGATRON + "self_attention.linear_proj.weight", (HF + "self_attn.o_proj.weight",), ROW),
-    Rule(MEGATRON + "pre_mlp_layernorm.weight", (HF + "post_attention_layernorm.weight",), REPLICATED),
+    Rule(
+        MEGATRON + "self_attention.linear_proj.weight",
+        (HF + "self_attn.o_proj.weight",),
+        (("hidden", "queries"),),
+        ROW,
+    ),
+    Rule(
+        MEGATRON + "pre_mlp_layernorm.weight",
+        (HF + "post_attention_layernorm.weight",),
+        (("hidden",),),
+        REPLICATED,
+    ),
+)
+MLP = (
     Rule(
         MEGATRON + "mlp.linear_fc1.weight",
         (HF + "mlp.gate_proj.weight", HF + "mlp.up_proj.weight"),
+        (("ffn", "hidden"), ("ffn", "hidden")),
         GatedColumn(),
     ),
-    Rule(MEGATRON + "mlp.linear_fc2.weight", (HF + "mlp.down_proj.weight",), ROW),
+    Rule(MEGATRON + "mlp.linear_fc2.weight", (HF + "mlp.down_proj.weight",), (("hidden", "ffn"),), ROW),
 )
-HEAD = Rule("output_layer.weight", ("lm_head.weight",), Vocabulary())
 QK_NORM = (
-    Rule(MEGATRON + "self_attention.q_layernorm.weight", (HF + "self_attn.q_norm.weight",), REPLICATED),
-    Rule(MEGATRON + "self_attention.k_layernorm.weight", (HF + "self_attn.k_norm.weight",), REPLICATED),
+    Rule(
+        MEGATRON + "self_attention.q_layernorm.weight",
+        (HF + "self_attn.q_norm.weight",),
+        (("head_dim",),),
+        REPLICATED,
+    ),
+    Rule(
+        MEGATRON + "self_attention.k_layernorm.weight",
+        (HF + "self_attn.k_norm.weight",),
+        (("head_dim",),),
+        REPLICATED,
+    ),
 )
 QKV_BIAS = Rule(
-    MEGATRON + "self_attention.linear_qkv.bias", tuple(f"{HF}self_attn.{name}.bias" for name in QKV), FusedQkv()
+    MEGATRON + "self_attention.linear_qkv.bias",
+    tuple(f"{HF}self_attn.{name}.bias" for name in QKV),
+    (("queries",), ("keys",), ("keys",)),
+    FusedQkv(),
 )
+_HEAD = Rule("output_layer.weight", ("lm_head.weight",), (("vocab", "hidden"),), Vocabulary())
+
 
 def head_rules(shape: ModelShape) -> tuple[Rule, ...]:
     """The output projection, unless it is the embedding."""
-    return () if shape.tied else (HEAD,)
+    return () if shape.tied else (_HEAD,)

@@ -19,7 +19,12 @@ from rzero_mega.weights.shape import ModelShape
 
 
 class Kind(Protocol):
-    """The four directions."""
+    """The four directions, and the dimension that tensor parallelism cuts (None: every rank holds all)."""
+
+    @property
+    def cut_dim(self) -> int | None:
+        """0 for rows, 1 for columns, of the Hugging Face tensors as of the full tensor."""
+        ...
 
     def merge(self, parts: Sequence[Tensor], shape: ModelShape) -> Tensor:
         """Hugging Face tensors, in the rule's order, to the full Megatron tensor."""
@@ -40,9 +45,9 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Single:
-    """One Hugging Face tensor, cut along `dim`; `dim` None is held whole by every rank."""
+    """One Hugging Face tensor, cut along `cut_dim`; None is held whole by every rank."""
 
-    dim: int | None = None
+    cut_dim: int | None = None
 
     def merge(self, parts: Sequence[Tensor], shape: ModelShape) -> Tensor:
         (part,) = parts
@@ -52,10 +57,10 @@ class Single:
         return [full]
 
     def shard(self, full: Tensor, tp: int, rank: int) -> Tensor:
-        return full if self.dim is None else full.chunk(tp, self.dim)[rank]
+        return full if self.cut_dim is None else full.chunk(tp, self.cut_dim)[rank]
 
     def unshard(self, parts: Sequence[Tensor]) -> Tensor:
-        return parts[0] if self.dim is None else torch.cat(list(parts), self.dim)
+        return parts[0] if self.cut_dim is None else torch.cat(list(parts), self.cut_dim)
 
 
 REPLICATED = Single(None)
@@ -67,7 +72,7 @@ ROW = Single(1)
 class Vocabulary(Single):
     """Rows are vocabulary entries, [v, h]; zero rows are added until tensor parallelism divides them."""
 
-    dim: int | None = 0
+    cut_dim: int | None = 0
 
     def split(self, full: Tensor, shape: ModelShape) -> list[Tensor]:
         return [full[: shape.vocab]]
@@ -83,8 +88,11 @@ class Vocabulary(Single):
 class FusedQkv:
     """q, k, v interleaved per key-value group: for each group its query heads, then its key, then its value.
 
-    Works on weights [n * d, h] and biases [n * d]. Tensor parallelism cuts between groups.
+    Works on weights [n * d, h] and biases [n * d]. Tensor parallelism cuts into equal blocks of rows: between groups,
+    or within them where there are fewer groups than ranks (Megatron-core then gathers the activations).
     """
+
+    cut_dim: int | None = 0
 
     def merge(self, parts: Sequence[Tensor], shape: ModelShape) -> Tensor:
         q, k, v = (part.reshape(shape.kv_heads, -1, *part.shape[1:]) for part in parts)
@@ -106,6 +114,8 @@ class FusedQkv:
 @dataclass(frozen=True)
 class GatedColumn:
     """Gate over up projection, [2 * f, h]; tensor parallelism cuts each half, so every rank holds gate over up."""
+
+    cut_dim: int | None = 0
 
     def merge(self, parts: Sequence[Tensor], shape: ModelShape) -> Tensor:
         return torch.cat(list(parts))

@@ -13,19 +13,39 @@ TRANSFORMER_ENGINE_ALIASES = {
     "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
 }
 _LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.*)")
+_LOCAL_EXPERT = re.compile(r"mlp\.experts\.local_experts\.(\d+)\.(.*)")
+# Transformer Engine's grouped linear layers hold the experts of a rank as weight0, weight1, ...
+_GROUPED_EXPERT = re.compile(r"mlp\.experts\.(linear_fc[12])\.weight(\d+)")
 
 
-def global_parameters(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """(name, parameter) of a GPTModel, wrapped or not; layers are counted over the pipeline, both specs share names."""
+def global_parameters(model: torch.nn.Module, first_expert: int = 0) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """(name, parameter) of a GPTModel, wrapped or not.
+
+    Layers are counted over the pipeline and experts over expert parallelism (`first_expert` is the number of this
+    rank's first one); the local spec and Transformer Engine's get the same names.
+    """
     while hasattr(model, "module"):
         model = model.module  # type: ignore[assignment]
     first_layer = _first_layer(model)
     for name, parameter in model.named_parameters():
         match = _LAYER.fullmatch(name)
         if match:
-            rest = TRANSFORMER_ENGINE_ALIASES.get(match[2], match[2])
+            rest = _global_expert(TRANSFORMER_ENGINE_ALIASES.get(match[2], match[2]), first_expert)
             name = f"decoder.layers.{int(match[1]) + first_layer}.{rest}"
         yield name, parameter
+
+
+def _global_expert(name: str, first_expert: int) -> str:
+    if match := _LOCAL_EXPERT.fullmatch(name):
+        return f"mlp.experts.local_experts.{int(match[1]) + first_expert}.{match[2]}"
+    if match := _GROUPED_EXPERT.fullmatch(name):
+        return f"mlp.experts.local_experts.{int(match[2]) + first_expert}.{match[1]}.weight"
+    return name
+
+
+def is_expert(name: str) -> bool:
+    """Whether a parameter of this global name belongs to one expert, and so to expert parallelism."""
+    return ".mlp.experts." in name
 
 
 def _first_layer(model: torch.nn.Module) -> int:

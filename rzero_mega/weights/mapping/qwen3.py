@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rzero_mega.weights.mapping.dense import QK_NORM, TRUNK, head_rules
+from rzero_mega.weights.mapping.dense import COMMON, MLP, QK_NORM, head_rules
 from rzero_mega.weights.mapping.table import Rule
 from rzero_mega.weights.shape import ModelShape
 
 
 def rules(shape: ModelShape) -> tuple[Rule, ...]:
     """The table of the family."""
-    return TRUNK + QK_NORM + head_rules(shape)
+    return COMMON + MLP + QK_NORM + head_rules(shape)

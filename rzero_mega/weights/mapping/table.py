@@ -1,4 +1,4 @@
-"""Tables of rules, and their expansion over a model's layers."""
+"""Tables of rules, and their expansion over a model's layers and experts."""
 
 from __future__ import annotations
 
@@ -7,34 +7,48 @@ from dataclasses import dataclass
 from rzero_mega.weights.mapping.kinds import Kind
 from rzero_mega.weights.shape import ModelShape
 
+Dims = tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Rule:
-    """One Megatron name, the Hugging Face names it is made of, and how. `{layer}` stands for the layer's index."""
+    """One Megatron name, the Hugging Face tensors it is made of, and how.
+
+    `{layer}` and `{expert}` stand for indices. `dims` holds, for each Hugging Face tensor, what its dimensions are
+    (see `ModelShape.size`).
+    """
 
     megatron: str
     hf: tuple[str, ...]
+    dims: tuple[Dims, ...]
     kind: Kind
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule applied to one layer: names without placeholders."""
+    """A rule applied to one layer or expert: names without placeholders, `sizes` the shape of each tensor of `hf`."""
 
     megatron: str
     hf: tuple[str, ...]
+    sizes: tuple[tuple[int, ...], ...]
     kind: Kind
 
 
 def expand(rules: tuple[Rule, ...], shape: ModelShape) -> list[Entry]:
-    """Every tensor of the model, layer by layer, in an order that depends on the table alone."""
-    entries = []
-    for rule in rules:
-        if "{layer}" not in rule.megatron:
-            entries.append(Entry(rule.megatron, rule.hf, rule.kind))
+    """Every tensor of the model, layer by layer and expert by expert, in an order that the table alone decides."""
+    entries = [_entry(rule, shape, "", "") for rule in rules if "{layer}" not in rule.megatron]
+    shared = [rule for rule in rules if "{layer}" in rule.megatron and "{expert}" not in rule.megatron]
+    expert_rules = [rule for rule in rules if "{expert}" in rule.megatron]
     for layer in range(shape.layers):
-        for rule in rules:
-            if "{layer}" in rule.megatron:
-                names = tuple(name.replace("{layer}", str(layer)) for name in rule.hf)
-                entries.append(Entry(rule.megatron.replace("{layer}", str(layer)), names, rule.kind))
+        entries += [_entry(rule, shape, str(layer), "") for rule in shared]
+        for expert in range(shape.experts):
+            entries += [_entry(rule, shape, str(layer), str(expert)) for rule in expert_rules]
     return entries
+
+
+def _entry(rule: Rule, shape: ModelShape, layer: str, expert: str) -> Entry:
+    def name(template: str) -> str:
+        return template.replace("{layer}", layer).replace("{expert}", expert)
+
+    sizes = tuple(tuple(shape.size(dim) for dim in dims) for dims in rule.dims)
+    return Entry(name(rule.megatron), tuple(name(hf) for hf in rule.hf), sizes, rule.kind)

@@ -1,0 +1,51 @@
+"""The learner's shards as full Hugging Face tensors: which executor, over which process groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch import Tensor
+
+from rzero_mega.config.schema import WeightsConfig
+from rzero_mega.learner.layout import device
+from rzero_mega.learner.model import Model, tensor_part
+from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.reshard.export import GatheredWeights, PlannedWeights, WeightSource
+from rzero_mega.weights.reshard.golden import ModelGroups, gather_hf
+from rzero_mega.weights.reshard.placement import gather_placement, local_shards
+from rzero_mega.weights.reshard.plan import Destination, plan_reshard
+from rzero_mega.weights.reshard.validation import placement_violations, validate
+
+MB = 1 << 20
+
+
+def export_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """(name, full tensor) of the present weights on every rank, by the golden executor."""
+    return gather_hf(entries(model.shape), model.local_weights(), model.shape, model_groups())
+
+
+def model_groups() -> ModelGroups:
+    """The process groups of this rank's copy of the model."""
+    return ModelGroups(
+        tp=parallel_state.get_tensor_model_parallel_group(),
+        pp=parallel_state.get_pipeline_model_parallel_group(),
+        ep=parallel_state.get_expert_model_parallel_group(),
+        etp=parallel_state.get_expert_tensor_parallel_group(),
+    )
+
+
+def share_weights(model: Model, receivers: Sequence[int], config: WeightsConfig) -> WeightSource:
+    """A `WeightSource` whose buckets reach the `receivers`; UserError lists what keeps the shards from covering all."""
+    if config.executor == "golden":
+        receives = dist.get_rank() in receivers
+        return GatheredWeights(lambda: export_tensors(model), config.bucket_mb * MB, receives)
+    table = entries(model.shape)
+    placement = gather_placement(local_shards(dist.get_rank(), model.local_weights(), tensor_part))
+    destinations = [Destination(rank) for rank in receivers]
+    validate(placement_violations(table, model.shape, placement, destinations))
+    # A receiver holds two buckets and what is staged for one of them: half of `bucket_mb` each keeps all that within
+    # two of `bucket_mb`.
+    plan = plan_reshard(table, model.shape, placement, destinations, config.bucket_mb * MB // 2)
+    return PlannedWeights(plan, model.local_weights, dist.get_rank(), device())

@@ -1,0 +1,204 @@
+"""Fast executor: the plan's transfers point to point, the next bucket on its way while the receiver uses one.
+
+A receiver holds two buckets. What is contiguous at its place is received right there; rectangles narrower than their
+tensor go through a staging buffer, as large as those rectangles of one bucket.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rzero_mega.weights.bucket import Bucket, Slot
+from rzero_mega.weights.reshard.plan import BucketPlan, ReshardPlan, Transfer
+
+
+@dataclass(frozen=True)
+class Message:
+    """Transfers of one bucket from one rank to another, sent as one run of `nbytes` bytes in this order.
+
+    `start` is where the run begins in the destination's bucket if it is contiguous there, and None if it is not.
+    """
+
+    source: int
+    destination: int
+    transfers: tuple[Transfer, ...]
+    nbytes: int
+    start: int | None
+
+
+@dataclass
+class _Flight:
+    """A bucket on its way: its buffer on a receiver, the staging of what is not contiguous, the pending operations."""
+
+    data: Tensor | None
+    staged: list[tuple[Message, Tensor]]
+    pending: list[Any]
+    sent: list[Tensor]
+
+
+@torch.no_grad()
+def stream_buckets(
+    plan: ReshardPlan, local: Callable[[], Mapping[str, Tensor]], rank: int, device: torch.device
+) -> Iterator[Bucket]:
+    """The buckets of this rank's destination, one after another; nothing on a rank that only sends.
+
+    `local` gives this rank's shards by Megatron name. Every rank that sends or receives has to exhaust the iterator.
+    """
+    weights = local()
+    mine = next((i for i, d in enumerate(plan.destinations) if d.rank == rank), None)
+    buffers = _Buffers(plan, mine, device)
+    messages = [bucket_messages(bucket) for bucket in plan.buckets]
+    flight = _start(plan, 0, messages[0], weights, rank, mine, buffers)
+    for number, bucket in enumerate(plan.buckets):
+        following = None
+        if number + 1 < len(plan.buckets) and mine is None:
+            following = _start(plan, number + 1, messages[number + 1], weights, rank, mine, buffers)
+        _finish(flight, bucket, mine)
+        if number + 1 < len(plan.buckets) and following is None:
+            following = _start(plan, number + 1, messages[number + 1], weights, rank, mine, buffers)
+        if flight.data is not None and mine is not None:
+            yield Bucket(flight.data, bucket.slots[mine])
+        if following is not None:
+            flight = following
+
+
+class _Buffers:
+    """Two buffers that take turns."""
+
+    def __init__(self, plan: ReshardPlan, mine: int | None, device: torch.device) -> None:
+        sizes = [bucket.slots[mine][-1].stop for bucket in plan.buckets] if mine is not None else []
+        count = min(2, len(sizes))
+        self._turns = [torch.empty(max(sizes), dtype=torch.uint8, device=device) for _ in range(count)]
+        self._sizes = sizes
+
+    def of(self, number: int) -> Tensor:
+        return self._turns[number % len(self._turns)][: self._sizes[number]]
+
+
+def _start(
+    plan: ReshardPlan,
+    number: int,
+    messages: Sequence[Message],
+    weights: Mapping[str, Tensor],
+    rank: int,
+    mine: int | None,
+    buffers: _Buffers,
+) -> _Flight:
+    """Post this rank's sends and receives of a bucket, and copy what it holds itself."""
+    bucket = plan.buckets[number]
+    flight = _Flight(buffers.of(number) if mine is not None else None, [], [], [])
+    operations = []
+    for message in messages:
+        receiver = plan.destinations[message.destination].rank
+        if message.source == receiver:
+            continue
+        if message.source == rank:
+            flight.sent.append(_pack(message, weights))
+            operations.append(dist.P2POp(dist.isend, flight.sent[-1], receiver))
+        elif receiver == rank:
+            assert flight.data is not None
+            if message.start is not None:
+                target = flight.data[message.start : message.start + message.nbytes]
+            else:
+                target = torch.empty(message.nbytes, dtype=torch.uint8, device=flight.data.device)
+                flight.staged.append((message, target))
+            operations.append(dist.P2POp(dist.irecv, target, message.source))
+    flight.pending = dist.batch_isend_irecv(operations) if operations else []
+    if flight.data is not None and mine is not None:
+        _copy_own(bucket, weights, rank, mine, flight.data)
+    return flight
+
+
+def _finish(flight: _Flight, bucket: BucketPlan, mine: int | None) -> None:
+    """Wait for the bucket, and put what was staged into place."""
+    for operation in flight.pending:
+        operation.wait()
+    flight.sent.clear()
+    if flight.data is None or mine is None:
+        return
+    tensors = dict(Bucket(flight.data, bucket.slots[mine]).tensors())
+    for message, staged in flight.staged:
+        offset = 0
+        for transfer in message.transfers:
+            target = _target(tensors, transfer)
+            end = offset + transfer.nbytes
+            target.copy_(staged[offset:end].view(target.dtype).view(transfer.rows, transfer.columns))
+            offset = end
+    flight.staged.clear()
+
+
+def bucket_messages(bucket: BucketPlan) -> list[Message]:
+    """The transfers of a bucket as messages: one per contiguous run at the destination, and one for all the rest."""
+    by_pair: dict[tuple[int, int], list[Transfer]] = defaultdict(list)
+    for transfer in bucket.transfers:
+        by_pair[transfer.source, transfer.destination].append(transfer)
+    messages = []
+    for (source, destination), transfers in by_pair.items():
+        slots = {slot.name: slot for slot in bucket.slots[destination]}
+        runs: list[list[Transfer]] = []
+        rest: list[Transfer] = []
+        end = -1
+        for transfer in sorted(transfers, key=lambda t: (slots[t.tensor].start, t.to_row)):
+            begin = _byte_offset(transfer, slots[transfer.tensor])
+            if begin is None:
+                rest.append(transfer)
+            elif runs and begin == end:
+                runs[-1].append(transfer)
+            else:
+                runs.append([transfer])
+            end = begin + transfer.nbytes if begin is not None else end
+        for run in runs:
+            start = _byte_offset(run[0], slots[run[0].tensor])
+            messages.append(Message(source, destination, tuple(run), sum(t.nbytes for t in run), start))
+        if rest:
+            messages.append(Message(source, destination, tuple(rest), sum(t.nbytes for t in rest), None))
+    return messages
+
+
+def _byte_offset(transfer: Transfer, slot: Slot) -> int | None:
+    """Where the transfer begins in the bucket if it is contiguous there."""
+    width = slot.shape[1] if len(slot.shape) > 1 else 1
+    if transfer.columns != width and transfer.rows > 1:
+        return None
+    return slot.start + (transfer.to_row * width + transfer.to_column) * transfer.itemsize
+
+
+def _pack(message: Message, weights: Mapping[str, Tensor]) -> Tensor:
+    """The message's bytes; without a copy where they lie together in one shard."""
+    sources = [_source(weights, transfer) for transfer in message.transfers]
+    if len(sources) == 1 and sources[0].is_contiguous():
+        return sources[0].view(-1).view(torch.uint8)
+    packed = torch.empty(message.nbytes, dtype=torch.uint8, device=sources[0].device)
+    offset = 0
+    for source, transfer in zip(sources, message.transfers, strict=True):
+        end = offset + transfer.nbytes
+        packed[offset:end].view(source.dtype).view(source.shape).copy_(source)
+        offset = end
+    return packed
+
+
+def _copy_own(bucket: BucketPlan, weights: Mapping[str, Tensor], rank: int, mine: int, data: Tensor) -> None:
+    tensors = dict(Bucket(data, bucket.slots[mine]).tensors())
+    for transfer in bucket.transfers:
+        if transfer.source == rank and transfer.destination == mine:
+            _target(tensors, transfer).copy_(_source(weights, transfer))
+
+
+def _source(weights: Mapping[str, Tensor], transfer: Transfer) -> Tensor:
+    return _rectangle(weights[transfer.parameter], transfer.row, transfer.column, transfer)
+
+
+def _target(tensors: Mapping[str, Tensor], transfer: Transfer) -> Tensor:
+    return _rectangle(tensors[transfer.tensor], transfer.to_row, transfer.to_column, transfer)
+
+
+def _rectangle(tensor: Tensor, row: int, column: int, transfer: Transfer) -> Tensor:
+    flat = tensor if tensor.dim() > 1 else tensor[:, None]
+    return flat[row : row + transfer.rows, column : column + transfer.columns]

@@ -1,0 +1,36 @@
+"""Which rank holds which shard of which parameter: gathered once, the same on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a rank holds of a parameter (global Megatron name): shard `part` of `parts`, whatever its kind cuts."""
+
+    rank: int
+    name: str
+    part: int
+    parts: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def local_shards(rank: int, weights: Mapping[str, Tensor], part_of: Callable[[str], tuple[int, int]]) -> list[Shard]:
+    """The shards of this rank; `part_of` gives (part, parts) of a name."""
+    return [Shard(rank, name, *part_of(name), tuple(w.shape), w.dtype) for name, w in weights.items()]
+
+
+def gather_placement(mine: list[Shard]) -> list[Shard]:
+    """Shards of all ranks of the default process group, by rank."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return mine
+    everyone: list[list[Shard]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, mine)
+    return [shard for shards in everyone for shard in shards]
