@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rzero_mega.errors import UserError
+from rzero_mega.weights.bucket import Slot
+from rzero_mega.weights.safetensors_file import SafetensorsWriter, raw_bytes, read_slots
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 SHARD_BYTES = 4 * 1024**3
+# Room for about two thousand names; a shard also ends where its header is full.
+HEADER_BYTES = 256 * 1024
+# transformers can hold all experts of a layer in one tensor: [experts, 2 * ffn, hidden] and [experts, hidden, ffn].
+_FUSED_EXPERTS = re.compile(r"(?P<layer>.*\.mlp\.experts)\.(?P<what>gate_up_proj|down_proj)")
 
 
 class HfWeights:
-    """The tensors of a folder, read one at a time. Only safetensors are read: nothing is unpickled."""
+    """The tensors of a folder, read one at a time. Only safetensors are read: nothing is unpickled.
+
+    Experts have the names of split ones (`...mlp.experts.3.gate_proj.weight`), also where a file holds them fused.
+    Tensors are copies: no file is mapped into memory, so that what has been read does not stay resident.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file_of = _file_of_tensors(folder)
-        self._open: dict[str, Any] = {}
+        self._promised = _file_of_tensors(folder)
+        self._open: dict[str, tuple[FileIO, dict[str, Slot]]] = {}
+        self._file_of = self._with_split_experts()
 
     def __enter__(self) -> HfWeights:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for file, _ in self._open.values():
+            file.close()
         self._open.clear()
 
     def names(self) -> list[str]:
@@ -41,23 +54,76 @@ class HfWeights:
 
     def tensor(self, name: str) -> Tensor:
         """One tensor; UserError names it if the folder lacks it."""
+        slot = self.slot(name)
+        tensor = torch.empty(slot.shape, dtype=slot.dtype)
+        self._fill(name, 0, raw_bytes(tensor))
+        return tensor
+
+    def read_rows(self, name: str, first: int, rows: Tensor) -> None:
+        """Fill contiguous `rows` with the tensor's from number `first` on, cast to their dtype if it is another."""
+        slot = self.slot(name)
+        if rows.dtype == slot.dtype:
+            self._fill(name, first * rows[0].nbytes, raw_bytes(rows))
+            return
+        read = torch.empty(rows.shape, dtype=slot.dtype)
+        self._fill(name, first * read[0].nbytes, raw_bytes(read))
+        rows.copy_(read)
+
+    def slot(self, name: str) -> Slot:
+        """Dtype and shape of a tensor, and where its bytes begin in its file; UserError as `tensor`."""
+        return self._find(name)[1]
+
+    def _fill(self, name: str, start: int, target: memoryview) -> None:
+        """Read the bytes of a tensor from number `start` on."""
+        file, slot = self._find(name)
+        file.seek(slot.start + start)
+        while target:
+            count = file.readinto(target)
+            if not count:
+                raise UserError(f"{self._folder / self._file_of[name]}: cut short while it was read")
+            target = target[count:]
+
+    def _find(self, name: str) -> tuple[FileIO, Slot]:
         file = self._file_of.get(name)
         if file is None:
             raise UserError(f"{self._folder}: no tensor {name}; the checkpoint does not match its config.json")
+        opened, slots = self._slots(file)
+        if name not in slots:
+            raise UserError(f"{self._folder / file}: no tensor {name}, though {INDEX} says so")
+        return opened, slots[name]
+
+    def _slots(self, file: str) -> tuple[FileIO, dict[str, Slot]]:
         if file not in self._open:
-            self._open[file] = _open_safetensors(self._folder / file)
-        try:
-            tensor: Tensor = self._open[file].get_tensor(name)
-        except SafetensorError as error:
-            raise UserError(f"{self._folder / file}: no tensor {name}, though {INDEX} says so ({error})") from None
-        return tensor
+            path = self._folder / file
+            slots = [part for slot in read_slots(path) for part in split_experts(slot)]
+            self._open[file] = open(path, "rb", buffering=0), {slot.name: slot for slot in slots}  # noqa: SIM115
+        return self._open[file]
+
+    def _with_split_experts(self) -> dict[str, str]:
+        fused = {file for name, file in self._promised.items() if _FUSED_EXPERTS.fullmatch(name)}
+        found = {name: file for name, file in self._promised.items() if not _FUSED_EXPERTS.fullmatch(name)}
+        for file in fused:
+            found.update(dict.fromkeys(self._slots(file)[1], file))
+        return found
 
 
-def _open_safetensors(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable as safetensors: {error}") from None
+def split_experts(slot: Slot) -> list[Slot]:
+    """Where the tensors of single experts lie in a fused one; any other tensor is left as it is."""
+    match = _FUSED_EXPERTS.fullmatch(slot.name)
+    if match is None or len(slot.shape) != 3:
+        return [slot]
+    names = ("gate_proj", "up_proj") if match["what"] == "gate_up_proj" else ("down_proj",)
+    experts, rows, columns = slot.shape
+    part = replace(slot, shape=(rows // len(names), columns))
+    return [
+        replace(
+            part,
+            name=f"{match['layer']}.{expert}.{name}.weight",
+            start=slot.start + (expert * len(names) + number) * part.nbytes,
+        )
+        for expert in range(experts)
+        for number, name in enumerate(names)
+    ]
 
 
 def _file_of_tensors(folder: Path) -> dict[str, str]:
@@ -74,53 +140,59 @@ def _file_of_tensors(folder: Path) -> dict[str, str]:
         return files
     if not (folder / SINGLE).is_file():
         raise UserError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
-    return dict.fromkeys(_open_safetensors(folder / SINGLE).keys(), SINGLE)
+    return {slot.name: SINGLE for slot in read_slots(folder / SINGLE)}
 
 
 def write_hf_folder(folder: Path, tensors: Iterable[tuple[str, Tensor]], template: Path) -> None:
     """Write a complete model folder: the tensors of the stream, and every other file of `template` (tokenizer, config).
 
-    Memory holds one shard of at most `SHARD_BYTES` at a time. The caller makes the folder appear atomically.
+    Every tensor goes to disk as it comes; memory holds none of them. The caller makes the folder appear atomically.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    copy_template(template, folder)
+    shards: list[tuple[Slot, ...]] = []
+    stream = iter(tensors)
+    following = next(stream, None)
+    while following is not None or not shards:
+        with SafetensorsWriter(folder / f"shard-{len(shards)}", HEADER_BYTES) as shard:
+            while following is not None and _belongs(shard, *following):
+                shard.add(following[0], following[1].detach().to("cpu"))
+                following = next(stream, None)
+        shards.append(shard.slots)
+    for number, file in enumerate(shard_names(len(shards))):
+        (folder / f"shard-{number}").rename(folder / file)
+    write_index(folder, shards)
+
+
+def _belongs(shard: SafetensorsWriter, name: str, tensor: Tensor) -> bool:
+    if not shard.slots:
+        return True
+    return shard.nbytes + tensor.nbytes <= SHARD_BYTES and shard.takes(name, tensor)
+
+
+def copy_template(template: Path, folder: Path) -> None:
+    """Copy every file of a model's folder but its weights."""
     for file in sorted(template.iterdir()):
         if file.is_file() and not file.name.endswith((".safetensors", ".safetensors.index.json", ".gguf", ".bin")):
             shutil.copyfile(file, folder / file.name)
-    shards: list[list[str]] = []
-    pending: dict[str, Tensor] = {}
-    size = total = 0
-    for name, tensor in tensors:
-        tensor = tensor.detach().to("cpu").contiguous()
-        if pending and size + tensor.nbytes > SHARD_BYTES:
-            shards.append(_write_shard(folder, len(shards), pending))
-            pending, size = {}, 0
-        pending[name] = tensor
-        size += tensor.nbytes
-        total += tensor.nbytes
-    shards.append(_write_shard(folder, len(shards), pending))
-    _name_shards(folder, shards, total)
 
 
-def _write_shard(folder: Path, number: int, tensors: dict[str, Tensor]) -> list[str]:
-    # safetensors refuses tensors that share memory; a tensor of the stream may be a view of a bigger one.
-    save_file({name: _own(t) for name, t in tensors.items()}, folder / f"shard-{number}", metadata={"format": "pt"})
-    return list(tensors)
+def shard_names(count: int) -> list[str]:
+    """The file names of a model in `count` shards, as transformers expects them."""
+    if count == 1:
+        return [SINGLE]
+    return [f"model-{number + 1:05d}-of-{count:05d}.safetensors" for number in range(count)]
 
 
-def _own(tensor: Tensor) -> Tensor:
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
-
-
-def _name_shards(folder: Path, shards: list[list[str]], total_bytes: int) -> None:
+def write_index(folder: Path, shards: Sequence[Sequence[Slot]]) -> None:
+    """Write the index that says which shard holds which tensor; a single shard has none."""
     if len(shards) == 1:
-        (folder / "shard-0").rename(folder / SINGLE)
         return
-    weight_map = {}
-    for number, names in enumerate(shards):
-        file = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
-        (folder / f"shard-{number}").rename(folder / file)
-        weight_map.update(dict.fromkeys(names, file))
-    index = {"metadata": {"total_size": total_bytes}, "weight_map": weight_map}
+    weight_map = {
+        slot.name: file for slots, file in zip(shards, shard_names(len(shards)), strict=True) for slot in slots
+    }
+    total = sum(slot.nbytes for slots in shards for slot in slots)
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

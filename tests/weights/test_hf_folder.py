@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,19 +89,38 @@ def test_configuration_and_tokenizer_are_copied_and_old_weights_are_not(
     assert "pytorch_model.bin" not in names
 
 
-def test_the_stream_is_consumed_one_shard_at_a_time(
+def test_a_tensor_is_on_disk_before_the_next_one_is_asked_for(
     model: Any, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hf_folder, "SHARD_BYTES", 1)
+    monkeypatch.setattr(hf_folder, "SHARD_BYTES", 20_000)
     written: list[int] = []
 
     def stream() -> Iterator[tuple[str, Tensor]]:
         for item in tensors(model):
-            written.append(len(list((tmp_path / "out").glob("shard-*"))))
+            sizes = [file.stat().st_size - hf_folder.HEADER_BYTES for file in (tmp_path / "out").glob("shard-*")]
+            written.append(sum(sizes) if written else 0)
             yield item
 
     write_hf_folder(tmp_path / "out", stream(), template)
-    assert written == [max(0, i - 1) for i in range(len(written))]
+    sizes = [tensor.nbytes for _, tensor in tensors(model)]
+    assert written == [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+def test_a_shard_ends_where_its_header_is_full(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf_folder, "HEADER_BYTES", 1024)
+    stream = {f"tensor {i}": torch.full((2,), float(i)) for i in range(40)}
+    write_hf_folder(tmp_path / "out", stream.items(), template)
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) > 2
+    with HfWeights(tmp_path / "out") as weights:
+        assert weights.names() == sorted(stream)
+        assert all(torch.equal(weights.tensor(name), tensor) for name, tensor in stream.items())
+
+
+def test_a_shard_ends_before_a_tensor_that_would_not_be_aligned(template: Path, tmp_path: Path) -> None:
+    stream = {"bytes": torch.arange(3, dtype=torch.uint8), "floats": torch.ones(2), "more": torch.zeros(1).byte()}
+    write_hf_folder(tmp_path / "out", stream.items(), template)
+    with HfWeights(tmp_path / "out") as weights:
+        assert {name: weights.tensor(name).tolist() for name in stream} == {n: t.tolist() for n, t in stream.items()}
 
 
 def test_views_of_a_bigger_tensor_are_written_alone(template: Path, tmp_path: Path) -> None:
@@ -108,7 +129,7 @@ def test_views_of_a_bigger_tensor_are_written_alone(template: Path, tmp_path: Pa
     with HfWeights(tmp_path / "out") as weights:
         assert torch.equal(weights.tensor("lower"), whole[2:])
         assert torch.equal(weights.tensor("column"), whole[:, 1])
-    assert (tmp_path / "out" / SINGLE).stat().st_size < 1000
+    assert (tmp_path / "out" / SINGLE).stat().st_size == hf_folder.HEADER_BYTES + whole.nbytes + whole[:, 1].nbytes
 
 
 def folder_with(path: Path, index: Any) -> Path:
@@ -164,3 +185,72 @@ def test_a_damaged_file_is_named(damage: str, template: Path) -> None:
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         HfWeights(tmp_path)
+
+
+def fused_experts() -> dict[str, Tensor]:
+    """Two layers of three experts with hidden 4 and ffn 5, as transformers holds them in memory."""
+    return {
+        f"model.layers.{layer}.mlp.experts.{name}": torch.randn(3, *size)
+        for layer in range(2)
+        for name, size in (("gate_up_proj", (10, 4)), ("down_proj", (4, 5)))
+    }
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_fused_experts_are_read_as_split_ones(index: bool, tmp_path: Path) -> None:
+    fused = fused_experts()
+    save_file({**fused, "model.norm.weight": torch.ones(4)}, tmp_path / SINGLE)
+    if index:
+        weight_map = dict.fromkeys([*fused, "model.norm.weight"], SINGLE)
+        (tmp_path / INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    expected = {"model.norm.weight": torch.ones(4)}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}.mlp.experts"
+        for expert in range(3):
+            gate, up = fused[f"{prefix}.gate_up_proj"][expert].chunk(2)
+            down = fused[f"{prefix}.down_proj"][expert]
+            for name, tensor in (("gate", gate), ("up", up), ("down", down)):
+                expected[f"{prefix}.{expert}.{name}_proj.weight"] = tensor
+    with HfWeights(tmp_path) as weights:
+        assert weights.names() == sorted(expected)
+        assert all(torch.equal(weights.tensor(name), tensor) for name, tensor in expected.items())
+        assert all(weights.slot(name).shape == tensor.shape for name, tensor in expected.items())
+
+
+def test_split_experts_are_read_as_they_are(tmp_path: Path) -> None:
+    save_file({"model.layers.0.mlp.experts.1.up_proj.weight": torch.ones(2, 3)}, tmp_path / SINGLE)
+    with HfWeights(tmp_path) as weights:
+        assert weights.names() == ["model.layers.0.mlp.experts.1.up_proj.weight"]
+
+
+def test_a_dtype_that_is_not_known_is_named(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2, dtype=torch.complex64)}, tmp_path / SINGLE)
+    with pytest.raises(UserError, match=r"model\.safetensors.*C64"):
+        HfWeights(tmp_path)
+
+
+READ_ALL = """
+import re, sys
+from pathlib import Path
+from rzero_mega.weights.hf_folder import HfWeights
+
+def peak():
+    # Not ru_maxrss, which begins with what the parent process had.
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+with HfWeights(Path(sys.argv[1])) as weights:
+    first, *others = weights.names()
+    weights.tensor(first).max()
+    before = peak()
+    for name in others:
+        weights.tensor(name).max()
+    print(peak() - before)
+"""
+
+
+def test_what_was_read_does_not_stay_in_memory(tmp_path: Path) -> None:
+    size = 8 << 20
+    save_file({f"tensor {i}": torch.zeros(size, dtype=torch.uint8) for i in range(12)}, tmp_path / SINGLE)
+    done = subprocess.run([sys.executable, "-c", READ_ALL, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 3 * size

@@ -21,6 +21,8 @@ from rzero_mega.weights.shape import ModelShape
 class Kind(Protocol):
     """The four directions, and the dimension that tensor parallelism cuts (None: every rank holds all)."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def cut_dim(self) -> int | None:
         """0 for rows, 1 for columns, of the Hugging Face tensors as of the full tensor."""

@@ -41,7 +41,12 @@ class Server(Protocol):
 
 
 class Transport(Protocol):
-    """Moves buckets to all servers inside an open update session."""
+    """Moves buckets to all servers while they are paused."""
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether the server takes the weights between begin_weight_update and end_weight_update only."""
+        ...
 
     def send(self, servers: Sequence[Server], buckets: Iterable[Bucket]) -> None:
         """Deliver every bucket to every server; ServerError names the server that failed."""

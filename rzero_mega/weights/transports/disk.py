@@ -1,0 +1,58 @@
+"""Weights through files: safetensors that every server reads, one per bucket."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rzero_mega.errors import UserError, first_line
+from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.safetensors_file import write_safetensors
+from rzero_mega.weights.transports.parallel import on_every
+from rzero_mega.weights.transports.protocol import Server
+
+
+class DiskTransport:
+    """Writes buckets into a fresh folder inside `folder`, which all servers must see under the same path.
+
+    The servers read when all is written, and the folder goes when they have answered, so that twice the weights never
+    lie there. Works between any devices and hosts.
+    """
+
+    needs_session = False
+
+    def __init__(self, folder: Path, timeout_s: float | None = None) -> None:
+        """`timeout_s` bounds how long a server may take to read; None leaves it to the server's client."""
+        self._folder, self._timeout_s = folder, timeout_s
+
+    def send(self, servers: Sequence[Server], buckets: Iterable[Bucket]) -> None:
+        """Deliver every bucket; ServerError names a server that could not read, UserError a folder that is full."""
+        with self._fresh_folder() as fresh:
+            for number, bucket in enumerate(buckets):
+                data = bucket.data.cpu()
+                with self._writing():
+                    write_safetensors(fresh / f"bucket-{number:05d}.safetensors", bucket.slots, [data])
+            body = {"model_path": str(fresh.absolute()), "load_format": "safetensors", "flush_cache": False}
+            on_every(servers, lambda server: server.post("update_weights_from_disk", body, self._timeout_s))
+
+    @contextmanager
+    def _fresh_folder(self) -> Iterator[Path]:
+        with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            fresh = tempfile.TemporaryDirectory(prefix="weights-", dir=self._folder)
+        with fresh as name:
+            # Servers may run under another user.
+            Path(name).chmod(0o755)
+            yield Path(name)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"weights.folder {self._folder}: cannot be written: {first_line(error)}") from None
+
+    def close(self) -> None:
+        """Nothing stays between two sends."""

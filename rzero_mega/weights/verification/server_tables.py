@@ -1,0 +1,139 @@
+"""The tensors inside an SGLang server: which Hugging Face tensors each is made of, and which part a rank holds.
+
+A server on CPUs fills sizes up with zeros until tensor parallelism divides them, where a server on GPUs would refuse or
+replicate. Only CPU servers' tensors are described here: on GPUs the server's checksum is another function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rzero_mega.weights.shape import ModelShape
+
+VOCABULARY_MULTIPLE = 64
+FFN_MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How ranks share a Hugging Face tensor: equal parts of `size(shape, tp)` along `axis`, zeros where it ends."""
+
+    axis: int
+    size: Callable[[ModelShape, int], int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Hugging Face tensor inside a tensor of the server; every rank holds the whole of it if `cut` is None."""
+
+    name: str
+    cut: Cut | None = None
+
+
+@dataclass(frozen=True)
+class ServerTensor:
+    """A tensor of the server: its parts lie one after another in memory."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+def _up_to(size: int, multiple: int) -> int:
+    return size + -size % multiple
+
+
+def _vocabulary(shape: ModelShape, tp: int) -> int:
+    padded = _up_to(shape.vocab, VOCABULARY_MULTIPLE)
+    return padded if padded % tp == 0 else _up_to(shape.vocab, VOCABULARY_MULTIPLE * tp)
+
+
+def _keys(shape: ModelShape, tp: int) -> int:
+    return _up_to(shape.kv_heads, tp) * shape.head_dim
+
+
+def _queries(shape: ModelShape, tp: int) -> int:
+    return _keys(shape, tp) * (shape.heads // shape.kv_heads)
+
+
+def _ffn(shape: ModelShape, tp: int) -> int:
+    return _up_to(shape.ffn, FFN_MULTIPLE * tp)
+
+
+def _expert_ffn(shape: ModelShape, tp: int) -> int:
+    return _up_to(shape.expert_ffn, FFN_MULTIPLE * tp)
+
+
+VOCABULARY_ROWS = Cut(0, _vocabulary)
+QUERY_ROWS, KEY_ROWS, QUERY_COLUMNS = Cut(0, _queries), Cut(0, _keys), Cut(1, _queries)
+FFN_ROWS, FFN_COLUMNS = Cut(0, _ffn), Cut(1, _ffn)
+EXPERT_ROWS, EXPERT_COLUMNS = Cut(0, _expert_ffn), Cut(1, _expert_ffn)
+
+# {0} is the layer.
+LAYER = "model.layers.{0}."
+ATTENTION, MLP = LAYER + "self_attn.", LAYER + "mlp."
+
+
+def _same(name: str, cut: Cut | None = None) -> ServerTensor:
+    return ServerTensor(name, (Part(name, cut),))
+
+
+def _qkv(suffix: str) -> ServerTensor:
+    cuts = {"q": QUERY_ROWS, "k": KEY_ROWS, "v": KEY_ROWS}
+    parts = tuple(Part(f"{ATTENTION}{letter}_proj.{suffix}", cut) for letter, cut in cuts.items())
+    return ServerTensor(f"{ATTENTION}qkv_proj.{suffix}", parts)
+
+
+TRUNK = (
+    _same("model.embed_tokens.weight", VOCABULARY_ROWS),
+    _same("model.norm.weight"),
+    _same(LAYER + "input_layernorm.weight"),
+    _qkv("weight"),
+    _same(ATTENTION + "o_proj.weight", QUERY_COLUMNS),
+    _same(LAYER + "post_attention_layernorm.weight"),
+)
+HEAD = (_same("lm_head.weight", VOCABULARY_ROWS),)
+QK_NORM = (_same(ATTENTION + "q_norm.weight"), _same(ATTENTION + "k_norm.weight"))
+QKV_BIAS = (_qkv("bias"),)
+DENSE_MLP = (
+    ServerTensor(
+        MLP + "gate_up_proj.weight",
+        (Part(MLP + "gate_proj.weight", FFN_ROWS), Part(MLP + "up_proj.weight", FFN_ROWS)),
+    ),
+    _same(MLP + "down_proj.weight", FFN_COLUMNS),
+)
+
+
+def _expert_mlp(experts: int) -> tuple[ServerTensor, ...]:
+    names = [f"{MLP}experts.{expert}." for expert in range(experts)]
+    halves = ("gate_proj.weight", "up_proj.weight")
+    return (
+        _same(MLP + "gate.weight"),
+        ServerTensor(
+            MLP + "experts.w13_weight", tuple(Part(name + half, EXPERT_ROWS) for name in names for half in halves)
+        ),
+        ServerTensor(
+            MLP + "experts.w2_weight", tuple(Part(name + "down_proj.weight", EXPERT_COLUMNS) for name in names)
+        ),
+    )
+
+
+def _table(shape: ModelShape) -> tuple[ServerTensor, ...]:
+    return (
+        *TRUNK,
+        *(QK_NORM if shape.qk_norm else ()),
+        *(QKV_BIAS if shape.qkv_bias else ()),
+        *(_expert_mlp(shape.experts) if shape.experts else DENSE_MLP),
+        *(() if shape.tied else HEAD),
+    )
+
+
+def server_tensors(shape: ModelShape) -> list[ServerTensor]:
+    """Every tensor of a server with a model of this shape. A tied model has no output projection of its own."""
+    tensors = []
+    for tensor in _table(shape):
+        layers: Sequence[int] = range(shape.layers) if "{0}" in tensor.name else (0,)
+        for layer in layers:
+            parts = tuple(Part(part.name.format(layer), part.cut) for part in tensor.parts)
+            tensors.append(ServerTensor(tensor.name.format(layer), parts))
+    return tensors
