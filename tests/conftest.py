@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,10 +59,11 @@ def sglang_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     Servers are shared by all tests of the session and end with it. A test that changes a server's weights, or kills
     it, takes a replica of its own: any name that no other test uses.
     """
-    if importlib.util.find_spec("sglang") is None:
-        pytest.skip("SGLang is not installed: make sglang-cpu")
     from rzero_mega.rollout.sglang.command import ServerSpec
-    from rzero_mega.rollout.sglang.process import ServerProcess, free_port
+    from rzero_mega.rollout.sglang.process import ServerProcess, installed
+
+    if not installed():
+        pytest.skip("SGLang is not installed: make sglang-cpu")
 
     servers: dict[Any, ServerProcess] = {}
 
@@ -71,7 +71,7 @@ def sglang_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         key = (model, tp, replica, api_key, *sorted(fields.items()))
         if key not in servers:
             log = tmp_path_factory.mktemp("sglang") / "server.log"
-            servers[key] = ServerProcess.start(ServerSpec(model, free_port(), tp=tp, **fields), log, api_key)
+            servers[key] = ServerProcess.start(ServerSpec(model, port=0, tp=tp, **fields), log, api_key)
             servers[key].wait_ready(300)
         return servers[key]
 

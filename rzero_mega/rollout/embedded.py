@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.decoding import Continuation, Decoder, Job
-from rzero_mega.rollout.protocol import EngineHealth, Request, Sample
+from rzero_mega.rollout.experts import checkpoint_views
+from rzero_mega.rollout.limits import check_prompts, stop_tokens
+from rzero_mega.rollout.protocol import EngineHealth, Request, Sample, Scored
 from rzero_mega.weights.hf_folder import dtype_named
+from rzero_mega.weights.reshard.export import tensors_of
 
 if TYPE_CHECKING:
-    from rzero_mega.rollout.protocol import NamedTensors
+    from rzero_mega.weights.reshard.export import WeightSource
 
 
 class EmbeddedEngine:
@@ -42,7 +45,7 @@ class EmbeddedEngine:
         """
         self._model = _load(model_path, dtype_named(dtype), device)
         self._context = int(self._model.config.max_position_embeddings)
-        self._decoder = Decoder(self._model, stop_tokens(model_path, self._model), self._context, batch_sequences)
+        self._decoder = Decoder(self._model, stop_tokens(model_path), self._context, batch_sequences)
         self._weight_version = weight_version
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
@@ -50,7 +53,7 @@ class EmbeddedEngine:
 
         Raises UserError if a prompt leaves no room in the model's context, or if the logits aren't finite.
         """
-        self._check(requests)
+        check_prompts(requests, self._context)
         jobs = [
             Job(request.prompt_tokens, request.key, index)
             for request in requests
@@ -61,10 +64,20 @@ class EmbeddedEngine:
         self._check_finite(continuations)
         return [self._sample(job, continuation) for job, continuation in zip(jobs, continuations, strict=True)]
 
-    def update_weights(self, tensors: NamedTensors, version: int) -> None:
+    @property
+    def receivers(self) -> Sequence[int]:
+        """The first rank: alone, this engine serves one process."""
+        return (0,)
+
+    @torch.no_grad()
+    def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
+        """Log-probability at temperature 1 of every response token, by one forward pass per sequence."""
+        return [self._score(sequence) for sequence in sequences]
+
+    def update_weights(self, source: WeightSource, version: int) -> None:
         """Replace every weight; the old ones stay if the stream isn't exactly the model's tensors."""
         parameters = dict(self._model.named_parameters())
-        staged = _stage(tensors, parameters, self._tied_to())
+        staged = _stage(source, parameters, self._tied_to())
         for name, parameter in parameters.items():
             parameter.data = staged[name]
         self._weight_version = version
@@ -77,14 +90,12 @@ class EmbeddedEngine:
         """Free the model. The engine can't be used afterwards."""
         del self._decoder, self._model
 
-    def _check(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            length = len(request.prompt_tokens)
-            if not 0 < length < self._context:
-                raise UserError(
-                    f"the prompt of request {request.key!r} has {length} tokens; the model's context of "
-                    f"{self._context} takes 1 to {self._context - 1} and one new token"
-                )
+    def _score(self, sequence: Scored) -> tuple[float, ...]:
+        tokens = torch.tensor([sequence.prompt_tokens + sequence.response_tokens], device=self._model.device)
+        first = len(sequence.prompt_tokens)
+        logits = self._model(tokens, use_cache=False).logits[0, first - 1 : -1].float()
+        logprobs = logits.log_softmax(-1).gather(1, tokens[0, first:, None])[:, 0]
+        return tuple(logprobs.tolist())
 
     def _decode_by_setting(self, jobs: list[Job], settings: list[SamplingConfig]) -> list[Continuation]:
         groups: dict[tuple[object, ...], list[int]] = {}
@@ -129,18 +140,6 @@ class EmbeddedEngine:
         }
 
 
-def stop_tokens(model_path: Path, model: PreTrainedModel) -> frozenset[int]:
-    """Every end-of-sequence id that the generation config, the config or the tokenizer names."""
-    sources = [model.config.eos_token_id, model.generation_config.eos_token_id if model.generation_config else None]
-    if (model_path / "tokenizer_config.json").is_file():
-        tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True, trust_remote_code=False)
-        sources.append(tokenizer.eos_token_id)
-    found: set[int] = set()
-    for source in sources:
-        found.update(source if isinstance(source, list) else [] if source is None else [source])
-    return frozenset(found)
-
-
 def _load(model_path: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -160,25 +159,31 @@ def _load(model_path: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     return model.to(device).eval()
 
 
-def _stage(tensors: NamedTensors, parameters: dict[str, torch.nn.Parameter], tied: dict[str, str]) -> dict[str, Tensor]:
+def _stage(source: WeightSource, parameters: dict[str, torch.nn.Parameter], tied: dict[str, str]) -> dict[str, Tensor]:
     """Copies of the whole stream in the model's type and place, checked against its parameters.
 
     Copies, for the sender may reuse its buffer for the next tensor.
     """
-    staged: dict[str, Tensor] = {}
-    for name, tensor in tensors:
-        like = parameters.get(tied.get(name, name))
-        if like is None:
+    staged = {name: torch.empty_like(parameter) for name, parameter in parameters.items()}
+    views = checkpoint_views(staged)
+    tied_copies: dict[str, Tensor] = {}
+    missing = dict.fromkeys(views)
+    for name, tensor in tensors_of(source):
+        view = views.get(tied.get(name, name))
+        if view is None:
             raise UserError(f"tensor {name} is not one of the model's; send a checkpoint of the same model")
-        if name in staged:
+        if name in tied_copies or (name not in tied and name not in missing):
             raise UserError(f"tensor {name} came twice")
-        if tensor.shape != like.shape:
-            raise UserError(f"tensor {name} has shape {list(tensor.shape)}, the model's has {list(like.shape)}")
-        staged[name] = tensor.detach().to(device=like.device, dtype=like.dtype, copy=True)
-    missing = [name for name in parameters if name not in staged]
+        if tensor.shape != view.shape:
+            raise UserError(f"tensor {name} has shape {list(tensor.shape)}, the model's has {list(view.shape)}")
+        if name in tied:
+            tied_copies[name] = tensor.detach().to(device=view.device, dtype=view.dtype, copy=True)
+        else:
+            view.copy_(tensor.detach())
+            del missing[name]
     if missing:
-        raise UserError(f"tensor {missing[0]} is missing from the update ({len(missing)} missing in all)")
-    for name, original in tied.items():
-        if name in staged and not torch.equal(staged[name], staged[original]):
-            raise UserError(f"tensor {name} differs from {original}, but the model ties the two")
+        raise UserError(f"tensor {next(iter(missing))} is missing from the update ({len(missing)} missing in all)")
+    for name, copy in tied_copies.items():
+        if not torch.equal(copy, staged[tied[name]]):
+            raise UserError(f"tensor {name} differs from {tied[name]}, but the model ties the two")
     return staged

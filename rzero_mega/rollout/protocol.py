@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from rzero_mega.config.schema import SamplingConfig
 
 if TYPE_CHECKING:
-    import torch
-
-    NamedTensors = Iterable[tuple[str, torch.Tensor]]
+    from rzero_mega.weights.reshard.export import WeightSource
 
 
 class FinishReason(Enum):
@@ -56,6 +54,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A prompt and a response whose log-probabilities are asked for."""
+
+    prompt_tokens: tuple[int, ...]
+    response_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class EngineHealth:
     """Whether an engine serves, and with which weights."""
 
@@ -64,16 +70,27 @@ class EngineHealth:
 
 
 class RolloutEngine(Protocol):
-    """One policy, served."""
+    """One policy, served. Where there are several ranks, all make the same calls with the same arguments (SPMD)."""
+
+    @property
+    def receivers(self) -> Sequence[int]:
+        """The ranks that need the buckets of an update; the others only take part in the pass."""
+        ...
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples of all requests, request-major, then by index. A failed request raises; none is dropped."""
         ...
 
-    def update_weights(self, tensors: NamedTensors, version: int) -> None:
+    def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
+        """Log-probability at temperature 1 of every response token under the present weights."""
+        ...
+
+    def update_weights(self, source: WeightSource, version: int) -> None:
         """Replace every weight by full tensors under their Hugging Face names; `version` marks samples from then on.
 
-        Raises UserError naming the tensor if one is missing, unknown or of another shape; the old weights then stay.
+        `source` may be streamed again later, as long as its weights are those of `version`: an engine that lost a
+        server fetches them anew. Raises UserError naming the tensor if one is missing, unknown, of another shape or
+        arrived with other bytes; the old weights then stay, or nothing is served.
         """
         ...
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import EngineHealth, Request, RolloutEngine, Sample
+from rzero_mega.rollout.protocol import EngineHealth, Request, RolloutEngine, Sample, Scored
 
 if TYPE_CHECKING:
-    from rzero_mega.rollout.protocol import NamedTensors
+    from rzero_mega.weights.reshard.export import WeightSource
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,18 @@ class ShardedEngine:
             raise error
         return _merge(split, [_samples_of(rank, received) for rank, received in enumerate(outcomes)])
 
-    def update_weights(self, tensors: NamedTensors, version: int) -> None:
-        """Update this rank's engine; every rank must be given the whole stream."""
-        self._engine.update_weights(tensors, version)
+    @property
+    def receivers(self) -> Sequence[int]:
+        """Every rank: each has an engine."""
+        return range(dist.get_world_size(self._group) if dist.is_initialized() else 1)
+
+    def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
+        """By this rank's engine: every rank computes the same."""
+        return self._engine.score(sequences)
+
+    def update_weights(self, source: WeightSource, version: int) -> None:
+        """Update this rank's engine; every rank must be a receiver of the source."""
+        self._engine.update_weights(source, version)
 
     def health(self) -> EngineHealth:
         """Of this rank's engine."""

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import EngineHealth, FinishReason, Request, Sample
+from rzero_mega.rollout.protocol import EngineHealth, FinishReason, Request, Sample, Scored
 from rzero_mega.rollout.sampling import uniform_stream
 from rzero_mega.rollout.sharded import ShardedEngine
 
@@ -50,7 +50,12 @@ class StreamEngine:
             weight_version=self.weight_version,
         )
 
-    def update_weights(self, tensors: object, version: int) -> None:
+    receivers = (0,)
+
+    def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
+        return [(0.0,) * len(sequence.response_tokens) for sequence in sequences]
+
+    def update_weights(self, source: object, version: int) -> None:
         self.updates.append(version)
 
     def health(self) -> EngineHealth:

@@ -18,6 +18,7 @@ from contract import (
     largest_logprob_error,
     mixed_requests,
     prompt,
+    source_of,
     weights_of,
 )
 from tokenizers import Tokenizer, models
@@ -28,6 +29,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout import decoding
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, Request
+from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.reshard.export import GatheredWeights
 
 SAMPLING = SamplingConfig(max_new_tokens=10)
 
@@ -56,6 +59,10 @@ class TestOneSlot(TestQwen3):
 
 class TestQwen3Tied(TestFewSlots):
     model = "qwen3-tied"
+
+
+class TestQwen3Moe(TestFewSlots):
+    model = "qwen3-moe"
 
 
 class TestQwen2Tied(TestFewSlots):
@@ -114,31 +121,34 @@ def test_an_update_may_repeat_the_tied_embedding_but_not_contradict_it(model_fol
     assert "lm_head.weight" not in weights
     embedding = weights["model.embed_tokens.weight"]
     with pytest.raises(UserError, match=r"lm_head\.weight"):
-        engine.update_weights([*weights.items(), ("lm_head.weight", embedding + 1)], version=1)
-    engine.update_weights([("lm_head.weight", embedding), *weights.items()], version=2)
+        engine.update_weights(source_of(weights | {"lm_head.weight": embedding + 1}), version=1)
+    engine.update_weights(source_of({"lm_head.weight": embedding} | weights), version=2)
     samples = engine.generate(mixed_requests(SAMPLING))
     assert largest_logprob_error(model_folder("qwen3-tied", seed=1), samples) <= 1e-5
 
 
-def test_an_update_may_reuse_one_buffer_for_all_tensors(model_folder: ModelFolder) -> None:
+def test_an_update_may_reuse_one_buffer_for_all_buckets(model_folder: ModelFolder) -> None:
     weights = weights_of(model_folder("qwen3", seed=1))
-    buffer = torch.empty(max(tensor.numel() for tensor in weights.values()))
+    buffer = torch.empty(1 << 20, dtype=torch.uint8)
 
-    def stream() -> Iterator[tuple[str, torch.Tensor]]:
-        for name, tensor in weights.items():
-            view = buffer[: tensor.numel()].view(tensor.shape)
-            yield name, view.copy_(tensor.detach())
+    class OneBuffer:
+        def __iter__(self) -> Iterator[Bucket]:
+            for bucket in source_of(weights):
+                size = bucket.data.nbytes
+                buffer[:size] = bucket.data
+                yield Bucket(buffer[:size], bucket.slots)
 
     engine = EmbeddedEngine(model_folder("qwen3"))
-    engine.update_weights(stream(), version=1)
+    engine.update_weights(OneBuffer(), version=1)
     assert largest_logprob_error(model_folder("qwen3", seed=1), engine.generate(mixed_requests(SAMPLING))) <= 1e-5
 
 
 def test_a_tensor_that_comes_twice_is_named(model_folder: ModelFolder) -> None:
     engine = EmbeddedEngine(model_folder("qwen3"))
     weights = list(weights_of(model_folder("qwen3")).items())
+    twice = GatheredWeights(lambda: iter([*weights, weights[3]]), bucket_bytes=20_000)
     with pytest.raises(UserError, match=weights[3][0]):
-        engine.update_weights([*weights, weights[3]], version=1)
+        engine.update_weights(twice, version=1)
 
 
 def test_weights_that_are_not_finite_are_reported_and_leave_nothing_behind(model_folder: ModelFolder) -> None:
@@ -146,10 +156,10 @@ def test_weights_that_are_not_finite_are_reported_and_leave_nothing_behind(model
     good = weights_of(model_folder("qwen3"))
     bad = good | {"model.layers.0.self_attn.v_proj.weight": good["model.layers.0.self_attn.v_proj.weight"] * torch.nan}
     before = engine.generate(mixed_requests(SAMPLING))
-    engine.update_weights(bad.items(), version=3)
+    engine.update_weights(source_of(bad), version=3)
     with pytest.raises(UserError, match="version 3"):
         engine.generate(mixed_requests(SAMPLING))
-    engine.update_weights(good.items(), version=0)
+    engine.update_weights(source_of(good), version=0)
     assert engine.generate(mixed_requests(SAMPLING)) == before
 
 

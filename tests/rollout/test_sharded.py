@@ -15,6 +15,7 @@ from sharded_ranks import REQUESTS, StreamEngine
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.rollout.sharded import Part, ShardedEngine, split_requests
+from rzero_mega.weights.reshard.export import GatheredWeights
 
 requests = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=12).map(
     lambda shapes: [Request(f"r{i}", (1,), n, SamplingConfig(), first) for i, (n, first) in enumerate(shapes)]
@@ -52,7 +53,7 @@ def test_without_a_process_group_the_engine_answers_itself() -> None:
     engine = StreamEngine()
     sharded = ShardedEngine(engine)
     assert sharded.generate(REQUESTS) == StreamEngine().generate(REQUESTS)
-    sharded.update_weights([], version=5)
+    sharded.update_weights(GatheredWeights(lambda: iter(()), 1), version=5)
     assert engine.updates == [5]
     assert sharded.health().weight_version == 4
 

@@ -1,0 +1,149 @@
+"""One SGLang server, spoken to over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from rzero_mega.weights.transports.protocol import ServerError
+
+QUOTED = 300
+CONNECT_TIMEOUT_S = 10.0
+
+
+class SglangClient:
+    """Implements `weights.transports.protocol.Server`, and the calls that rollouts need.
+
+    Safe to use from many threads. `timeout_s` bounds how long one answer may take unless a call says otherwise. Every
+    call raises ServerError, one line that names the server, if it does not succeed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        tp: int = 1,
+        api_key: str | None = None,
+        timeout_s: float = 3600.0,
+        threads: int = 256,
+    ) -> None:
+        """`threads` may speak at the same time; `api_key` goes into a header and nowhere else."""
+        self._name = name
+        self._url = url.rstrip("/")
+        self._tp = tp
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            limits=httpx.Limits(max_connections=threads, max_keepalive_connections=threads),
+            trust_env=False,
+        )
+
+    @property
+    def name(self) -> str:
+        """What messages call the server: the name given, and its address."""
+        return f"{self._name} ({self._url})"
+
+    @property
+    def url(self) -> str:
+        """Base address."""
+        return self._url
+
+    @property
+    def tp(self) -> int:
+        """Tensor-parallel processes of the server."""
+        return self._tp
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._http.close()
+
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float | None = None) -> Any:
+        """POST JSON to `path` (without leading slash); the decoded answer."""
+        return self._call("POST", path, timeout_s, dict(body))
+
+    def get(self, path: str, timeout_s: float | None = None) -> Any:
+        """GET `path`; the decoded answer."""
+        return self._call("GET", path, timeout_s)
+
+    def ready(self, timeout_s: float = CONNECT_TIMEOUT_S) -> bool:
+        """Whether the server takes requests now; a server that can't be reached is not ready."""
+        try:
+            self.get("ready", timeout_s)
+        except ServerError:
+            return False
+        return True
+
+    def weight_version(self) -> str:
+        """Version of the weights that the server says it serves."""
+        answer = self.get("model_info", CONNECT_TIMEOUT_S)
+        if not isinstance(answer, dict) or "weight_version" not in answer:
+            raise self._error("model_info", f"no weight_version in the answer {answer!r}")
+        return str(answer["weight_version"])
+
+    def generate(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """POST to /generate: one answer per sample, prompt-major, also where there is one."""
+        answer = self.post("generate", body)
+        answers = answer if isinstance(answer, list) else [answer]
+        if not all(isinstance(item, dict) for item in answers):
+            raise self._error("generate", f"not a list of samples: {answer!r}")
+        return answers
+
+    def abort_all(self) -> None:
+        """Abort every request; each is answered with what it has so far and the finish reason "abort"."""
+        self.post("abort_request", {"abort_all": True})
+
+    def pause(self, mode: str = "retract") -> None:
+        """Stop generating: "abort" ends all requests, "retract" and "in_place" keep them waiting."""
+        self.post("pause_generation", {"mode": mode})
+
+    def resume(self) -> None:
+        """Go on generating."""
+        self.post("continue_generation", {})
+
+    def flush_cache(self) -> None:
+        """Forget the cached prefixes."""
+        self.post("flush_cache", {})
+
+    def checksums(self) -> list[dict[str, str]]:
+        """Hash of every tensor by the server's own name, one table per tensor-parallel rank, in rank order."""
+        answer = self.post("weights_checker", {"action": "checksum"})
+        try:
+            tables = {rank["parallelism_info"][0]["tp_rank"]: dict(rank["checksums"]) for rank in answer["ranks"]}
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise self._error("weights_checker", f"no checksums of every rank in the answer {answer!r}") from error
+        if sorted(tables) != list(range(self._tp)):
+            raise self._error("weights_checker", f"checksums of the ranks {sorted(tables)} instead of all {self._tp}")
+        return [tables[rank] for rank in range(self._tp)]
+
+    def _call(self, method: str, path: str, timeout_s: float | None, body: Mapping[str, Any] | None = None) -> Any:
+        timeout = httpx.Timeout(timeout_s or self._timeout_s, connect=CONNECT_TIMEOUT_S)
+        try:
+            response = self._http.request(method, f"/{path}", json=body, timeout=timeout)
+        except httpx.TimeoutException as error:
+            raise self._error(path, f"no answer in time ({type(error).__name__})") from error
+        except httpx.HTTPError as error:
+            raise self._error(path, str(error) or type(error).__name__) from error
+        if not response.is_success:
+            raise self._error(path, f"HTTP {response.status_code}: {response.text}")
+        if "json" not in response.headers.get("content-type", ""):
+            return response.text
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise self._error(path, f"an answer that is no JSON: {response.text}") from error
+        if isinstance(answer, dict) and answer.get("success") is False:
+            raise self._error(path, str(answer.get("message", answer)))
+        return answer
+
+    def _error(self, path: str, reason: str) -> ServerError:
+        return ServerError(f"{self.name}: {path}: {one_line(reason)}")
+
+
+def one_line(text: str) -> str:
+    """Text of a server as one printable line of at most QUOTED characters: it is not to be trusted on a terminal."""
+    printable = "".join(character if character.isprintable() else " " for character in text[: 4 * QUOTED])
+    line = " ".join(printable.split())
+    return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"

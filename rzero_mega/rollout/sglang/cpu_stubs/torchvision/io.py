@@ -1,0 +1,1 @@
+"""Names of torchvision.io that are needed to import SGLang: the module alone."""

@@ -1,0 +1,147 @@
+"""The servers of a run, by role: started when a role first speaks, kept over phases, updated to other weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+
+import torch
+from torch import Tensor
+
+from rzero_mega.config.schema import RolloutConfig, WeightsConfig
+from rzero_mega.rollout import spmd
+from rzero_mega.rollout.limits import stop_tokens
+from rzero_mega.rollout.sglang.command import ServerSpec
+from rzero_mega.rollout.sglang.engine import ServedModel, ServerLink, SglangEngine
+from rzero_mega.rollout.sglang.replicas import Replicas, State
+from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.hf_folder import HfWeights
+from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.quantization.folder import write_quantized_folder
+from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
+from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
+from rzero_mega.weights.reshard.export import GatheredWeights
+from rzero_mega.weights.shape import ModelShape, read_shape
+from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class FolderWeights:
+    """A `WeightSource` from a model folder, read by the first rank: the tensors of the family's table, in its order."""
+
+    folder: Path
+    shape: ModelShape
+    bucket_bytes: int
+
+    def __iter__(self) -> Iterator[Bucket]:
+        if spmd.rank() == 0:
+            yield from GatheredWeights(self._tensors, self.bucket_bytes)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        with HfWeights(self.folder) as weights:
+            for entry in entries(self.shape):
+                for name in entry.hf:
+                    yield name, weights.tensor(name)
+
+
+class Fleet:
+    """Servers of every role. All ranks hold one and make the same calls; servers and threads are the first rank's."""
+
+    def __init__(
+        self, rollout: RolloutConfig, weights: WeightsConfig, logs: Path, say: Callable[[str], None]
+    ) -> None:
+        """Nothing is started yet. `logs` is where servers write; `say` is told what happens, a line each."""
+        self._rollout, self._weights, self._logs, self._say = rollout, weights, logs, say
+        self._links: dict[str, ServerLink] = {}
+        self._engines = 0
+
+    def engine(self, role: str, model: Path) -> SglangEngine:
+        """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more."""
+        self._engines += 1
+        number = self._engines
+
+        def name(version: int) -> str:
+            return f"{role}-{number}-{version}"
+
+        shape = read_shape(model)
+        source = FolderWeights(model, shape, self._weights.bucket_mb * MB)
+        stop = tuple(sorted(stop_tokens(model)))
+        context = self._rollout.sglang.context_length or shape.max_positions
+        served = ServedModel(shape, stop, context, self._rollout.dtype)
+        spmd.on_rank_0(lambda: self._bring_up(role, source, context, name(0)))
+        return SglangEngine(served, self._links.get(role), source, name)
+
+    def close(self) -> None:
+        """End all servers."""
+        for link in self._links.values():
+            link.transport.close()
+            link.replicas.stop()
+        self._links.clear()
+
+    def _bring_up(self, role: str, source: FolderWeights, context: int, version: str) -> None:
+        """Start the role's servers on the source's folder; servers that run already will wait for its weights."""
+        if role in self._links:
+            for replica in self._links[role].replicas.serving():
+                replica.state = State.WAITING
+            return
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        facts = SyncFacts(learner_device=device, server_device=device, same_host=True)
+        choice = choose(self._weights.sync, facts)
+        self._say(f"{role}: weights go by {choice.name}: {choice.reason}")
+        folder = Path(self._weights.folder or gettempdir())
+        folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
+        scheme = self._scheme(source.shape, device)
+        model = source.folder if scheme is None else self._quantized(role, source, scheme)
+        sglang = self._rollout.sglang
+        key = os.environ.get(sglang.api_key_env)
+        spec = self._spec(model, device, context, version)
+        self._links[role] = ServerLink(
+            replicas=Replicas(role, spec, sglang, self._logs, key, self._say),
+            transport=build_transport(choice, facts, folder),
+            scheme=scheme,
+            tp=sglang.tp,
+            attempts=sglang.attempts,
+            verify=self._weights.verify,
+            say=self._say,
+        )
+        self._links[role].replicas.serve_first_weights()
+
+    def _spec(self, model: Path, device: str, context: int, version: str) -> ServerSpec:
+        sglang = self._rollout.sglang
+        return ServerSpec(
+            model=model,
+            port=0,
+            tp=sglang.tp,
+            dtype=self._rollout.dtype,
+            device=device,
+            host=sglang.host,
+            weight_version=version,
+            max_running_requests=sglang.max_running_requests,
+            max_total_tokens=sglang.max_total_tokens,
+            context_length=context,
+            extra_arguments=tuple(sglang.extra_arguments),
+        )
+
+    def _scheme(self, shape: ModelShape, device: str) -> Scheme | None:
+        """The FP8 scheme of `weights.quantization`; UserError lists what keeps the servers from serving it."""
+        if self._weights.quantization == "none":
+            return None
+        scheme = SCHEMES[self._weights.quantization]
+        tensors = [pair for entry in entries(shape) for pair in zip(entry.hf, entry.sizes, strict=True)]
+        server = ServedOn(self._rollout.sglang.tp, device, self._rollout.dtype, updates=True)
+        check_servable(scheme, tensors, shape.kv_heads, server)
+        return scheme
+
+    def _quantized(self, role: str, source: FolderWeights, scheme: Scheme) -> Path:
+        """The source's folder in FP8: a server whose weights are to be FP8 has to start with such weights."""
+        folder = self._logs / f"{role}-{scheme.name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        write_quantized_folder(folder, source, source.folder, scheme)
+        return folder

@@ -1,0 +1,134 @@
+"""Requests as SGLang's /generate takes them, and its answers as samples. Pure; answers are checked, not trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.errors import UserError
+from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample to be drawn; `position` is its place among all samples of a call."""
+
+    position: int
+    request: Request
+    index: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """A weight version as engines number it, and as the servers carry it: unique over the life of the servers."""
+
+    number: int
+    on_server: str
+
+
+class MalformedAnswer(UserError):
+    """An answer that does not say what a sample needs."""
+
+
+def draws_of(requests: Sequence[Request]) -> list[Draw]:
+    """All samples of all requests, request-major, then by index."""
+    pairs = [(r, i) for r in requests for i in range(r.first_index, r.first_index + r.n)]
+    return [Draw(position, request, index) for position, (request, index) in enumerate(pairs)]
+
+
+def generate_body(draws: Sequence[Draw], stop: Sequence[int], context: int) -> Body:
+    """One batch. Every sample is a request of its own: an abort or a retry then concerns it alone."""
+    return {
+        "input_ids": [list(draw.request.prompt_tokens) for draw in draws],
+        "sampling_params": [
+            _sampling(draw.request.sampling, stop, context - len(draw.request.prompt_tokens)) for draw in draws
+        ],
+        "return_logprob": True,
+        "logprob_start_len": -1,
+    }
+
+
+def _sampling(sampling: SamplingConfig, stop: Sequence[int], room: int) -> Body:
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "max_new_tokens": min(sampling.max_new_tokens, room),
+        "stop_token_ids": list(stop),
+    }
+
+
+def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Sample | None:
+    """The sample, or None if the server aborted it.
+
+    UserError if the sample was drawn, in whole or in part, with weights of another version.
+    """
+    try:
+        meta = answer["meta_info"]
+        finish = str(meta["finish_reason"]["type"])
+        if finish == FinishReason.ABORT.value:
+            return None
+        tokens = tuple(int(token) for token in answer["output_ids"])
+        triples = meta["output_token_logprobs"]
+        logprobs = tuple(float(triple[0]) for triple in triples)
+        same = tuple(int(triple[1]) for triple in triples) == tokens
+        versions = [str(span["version"]) for span in meta["weight_versions"]] or [str(meta["weight_version"])]
+        reason = FinishReason(finish)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise MalformedAnswer(f"sample {draw.request.key!r}: not a sample: {error!r}") from None
+    if not same:
+        raise MalformedAnswer(f"sample {draw.request.key!r}: tokens and log-probabilities do not belong together")
+    check_versions(draw.request.key, versions, version)
+    return Sample(
+        key=draw.request.key,
+        index=draw.index,
+        prompt_tokens=draw.request.prompt_tokens,
+        tokens=tokens,
+        logprobs=logprobs,
+        finish=reason,
+        weight_version=version.number,
+    )
+
+
+def check_versions(key: str, found: Sequence[str], version: Version) -> None:
+    """UserError if anything but `version` is among the versions that a sample was drawn with."""
+    foreign = sorted(set(found) - {version.on_server})
+    if foreign:
+        raise UserError(
+            f"sample {key!r} was drawn with weights {', '.join(foreign)} and not {version.on_server}: the server was "
+            "restarted or missed an update"
+        )
+
+
+def score_body(sequences: Sequence[Scored]) -> Body:
+    """A batch that asks for log-probabilities of its input and generates a single token, which is dropped."""
+    return {
+        "input_ids": [[*sequence.prompt_tokens, *sequence.response_tokens] for sequence in sequences],
+        "sampling_params": {"temperature": 1.0, "max_new_tokens": 1},
+        "return_logprob": True,
+        "logprob_start_len": 0,
+    }
+
+
+def read_score(sequence: Scored, answer: Mapping[str, Any], version: Version) -> tuple[float, ...]:
+    """Log-probabilities of the response tokens; UserError as for samples."""
+    try:
+        meta = answer["meta_info"]
+        triples = meta["input_token_logprobs"][len(sequence.prompt_tokens) :]
+        logprobs = tuple(float(triple[0]) for triple in triples)
+        scored = [int(triple[1]) for triple in triples]
+        # In what it reports of the input, and there alone, the server writes 0 for the last token of the vocabulary.
+        same = len(scored) == len(sequence.response_tokens) and all(
+            reported in (token, 0) for reported, token in zip(scored, sequence.response_tokens, strict=True)
+        )
+        versions = [str(span["version"]) for span in meta["weight_versions"]] or [str(meta["weight_version"])]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise MalformedAnswer(f"a scored sequence: not a score: {error!r}") from None
+    if not same:
+        raise MalformedAnswer("a scored sequence: the server scored other tokens")
+    check_versions("of a scored sequence", versions, version)
+    return logprobs

@@ -1,0 +1,30 @@
+"""A program that starts a server, tells its processes and then waits: for tests that end it.
+
+``python server_parent.py MODEL LOG MOMENT``; MOMENT is "starting" (as soon as the server has started others) or "ready".
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from rzero_mega.rollout.sglang.command import ServerSpec
+from rzero_mega.rollout.sglang.process import ServerProcess
+
+
+def main(model: Path, log: Path, moment: str) -> None:
+    server = ServerProcess.start(ServerSpec(model, port=0), log)
+    try:
+        if moment == "ready":
+            server.wait_ready(300)
+        while len(server.pids()) < 3 and server.alive():
+            time.sleep(0.05)
+        print(*server.pids(), flush=True)
+        sys.stdin.read()
+    finally:
+        server.stop(grace_s=0.0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

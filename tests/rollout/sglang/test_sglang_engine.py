@@ -1,0 +1,164 @@
+"""SGLang's servers as an engine: the contract, lost servers, stale weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract import EngineFor, ModelFolder, RolloutContract, largest_logprob_error, prompt, source_of, weights_of
+
+from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, VerifyConfig, WeightsConfig
+from rzero_mega.errors import UserError
+from rzero_mega.rollout.protocol import Request, Sample
+from rzero_mega.rollout.sglang.engine import SglangEngine
+from rzero_mega.rollout.sglang.fleet import Fleet
+from rzero_mega.rollout.sglang.replicas import Replica
+
+pytestmark = pytest.mark.sglang
+
+MakeFleet = Callable[..., Fleet]
+
+
+@pytest.fixture(scope="module")
+def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
+    """Fleets by name, made once and ended together."""
+    if importlib.util.find_spec("sglang") is None:
+        pytest.skip("SGLang is not installed: make sglang-cpu")
+    fleets: dict[str, Fleet] = {}
+
+    def make(name: str, sync: str = "auto", said: list[str] | None = None, **sglang: Any) -> Fleet:
+        if name not in fleets:
+            config = SglangConfig(max_total_tokens=20_000, start_timeout_s=300.0, **sglang)
+            fleets[name] = Fleet(
+                RolloutConfig(engine="sglang", dtype="float32", sglang=config),
+                WeightsConfig(sync=sync, bucket_mb=1, verify=VerifyConfig()),
+                tmp_path_factory.mktemp(name),
+                (said if said is not None else []).append,
+            )
+        return fleets[name]
+
+    try:
+        yield make
+    finally:
+        for fleet in fleets.values():
+            fleet.close()
+
+
+class TestSglang(RolloutContract):
+    keeps_old_weights = False
+
+    @pytest.fixture
+    def engine_for(self, make_fleet: MakeFleet) -> EngineFor:
+        """Every engine is a new one on the servers of the ones before: their weights are replaced."""
+        fleet = make_fleet("contract", samples_per_request=4)
+        return lambda folder: fleet.engine("solver", folder)
+
+
+def replicas_of(fleet: Fleet) -> list[Replica]:
+    return fleet._links["solver"].replicas._replicas
+
+
+def many(samples: int, tokens: int) -> list[Request]:
+    return [Request(f"r{i}", prompt(4, i), 1, SamplingConfig(max_new_tokens=tokens)) for i in range(samples)]
+
+
+def kill(replica: Replica) -> None:
+    """The whole server at once, as a node that loses power."""
+    for pid in replica.process.pids():
+        os.kill(pid, signal.SIGKILL)
+
+
+class TestTwoReplicas:
+    """One fleet of two servers, which the tests harm one after another."""
+
+    @pytest.fixture
+    def said(self) -> list[str]:
+        return SAID
+
+    @pytest.fixture
+    def fleet(self, make_fleet: MakeFleet) -> Fleet:
+        return make_fleet("pair", sync="disk", said=SAID, replicas=2, samples_per_request=4, attempts=6)
+
+    @pytest.fixture
+    def folder(self, model_folder: ModelFolder) -> Path:
+        return model_folder("qwen3")
+
+    def test_both_servers_draw_and_both_get_new_weights(
+        self, fleet: Fleet, folder: Path, model_folder: ModelFolder
+    ) -> None:
+        engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
+        assert len(engine.generate(many(40, 8))) == 40
+        engine.update_weights(source_of(weights_of(other)), version=1)
+        assert largest_logprob_error(other, engine.generate(many(40, 8))) <= 1e-5
+        for replica in replicas_of(fleet):
+            log = replica.process.log.read_text()
+            assert log.count("POST /generate") > 1
+
+    def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
+        self, fleet: Fleet, folder: Path, model_folder: ModelFolder, said: list[str]
+    ) -> None:
+        engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
+        engine.update_weights(source_of(weights_of(other)), version=3)
+        victim = replicas_of(fleet)[0]
+        before = set(victim.process.pids())
+        threading.Timer(0.3, kill, [victim]).start()
+        samples: list[Sample] = []
+        requests = many(2000, 40)
+        samples = engine.generate(requests)
+        assert [s.key for s in samples] == [r.key for r in requests]
+        assert {s.weight_version for s in samples} == {3}
+        assert any("replica 0" in line and "starting another" in line for line in said)
+        wait_for_all(engine, fleet)
+        assert not before & set(replicas_of(fleet)[0].process.pids())
+        assert largest_logprob_error(other, engine.generate(many(80, 8))) <= 1e-5
+
+    def test_without_any_server_left_both_are_replaced(
+        self, fleet: Fleet, folder: Path, model_folder: ModelFolder
+    ) -> None:
+        engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
+        engine.update_weights(source_of(weights_of(other)), version=4)
+        for replica in replicas_of(fleet):
+            kill(replica)
+        samples = engine.generate(many(12, 8))
+        assert {s.weight_version for s in samples} == {4}
+        assert largest_logprob_error(other, samples) <= 1e-5
+
+    def test_a_server_that_missed_an_update_is_named_by_its_samples(
+        self, fleet: Fleet, folder: Path, model_folder: ModelFolder
+    ) -> None:
+        engine = fleet.engine("solver", folder)
+        engine.update_weights(source_of(weights_of(folder)), version=5)
+        wait_for_all(engine, fleet)
+        stale = replicas_of(fleet)[1]
+        stale.client.post("update_weight_version", {"new_version": "solver-1-4", "abort_all_requests": False})
+        assert stale.client.weight_version() == "solver-1-4"
+        with pytest.raises(UserError, match=r"replica 1 .*solver-1-4.*missed an update"):
+            engine.generate(many(40, 4))
+
+    def test_what_a_server_aborts_is_drawn_again(self, fleet: Fleet, folder: Path) -> None:
+        engine = fleet.engine("solver", folder)
+        wait_for_all(engine, fleet)
+        client = replicas_of(fleet)[0].client
+        threading.Timer(0.3, client.abort_all).start()
+        samples = engine.generate(many(1500, 40))
+        assert len(samples) == 1500
+        assert all(s.finish.value != "abort" for s in samples)
+
+
+SAID: list[str] = []
+
+
+def wait_for_all(engine: SglangEngine, fleet: Fleet) -> None:
+    """Until both servers have the present weights."""
+    deadline = time.monotonic() + 300
+    while len(fleet._links["solver"].replicas.serving()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+        engine.generate(many(1, 1))
