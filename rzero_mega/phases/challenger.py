@@ -10,10 +10,10 @@ from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.questions import Question, parse_question
 from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.config.schema import RepetitionConfig
-from rzero_mega.phases import spmd
 from rzero_mega.phases.context import RunContext, finished
 from rzero_mega.phases.training import Rollouts, train_policy
 from rzero_mega.phases.voting import Poll, poll
+from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.tracking.progress import PhaseProgress
 
@@ -23,7 +23,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
     config = ctx.config.challenger
     assert plan.challenger is not None and plan.solver is not None
     prompt = ctx.encoder.encode_prompt(ctx.challenger_prompt)
-    solver = ctx.engine(ctx.path(plan.solver))
+    solver = ctx.engine("solver", ctx.path(plan.solver))
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
         training = config.training
@@ -43,7 +43,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
             metrics = spmd.on_rank_0(lambda: _metrics(questions, answered, rewards, config.reward.repetition))
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
-    train_policy(ctx, plan, plan.challenger, config.training, roll_out, bar)
+    train_policy(ctx, plan, "challenger", plan.challenger, config.training, roll_out, bar)
     solver.close()
 
 

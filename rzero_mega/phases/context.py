@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,15 +19,18 @@ from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
 from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.phases import spmd
+from rzero_mega.rollout import spmd
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
+from rzero_mega.rollout.sglang.fleet import Fleet
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.atomic import sha256
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.wandb_run import WandbRun
+
+Role = Literal["challenger", "solver"]
 
 
 @dataclass
@@ -52,11 +56,15 @@ class Stopwatch:
 
 @dataclass
 class Workbench:
-    """What it takes to let models speak and to grade them. Rank 0 alone has a grading pool."""
+    """What it takes to let models speak and to grade them.
+
+    Rank 0 alone has a grading pool. `fleet` is there if SGLang's servers are the engine.
+    """
 
     config: Config
     encoder: PromptEncoder
     pool: GradingPool | None
+    fleet: Fleet | None = field(default=None, kw_only=True)
     stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
 
     @cached_property
@@ -74,8 +82,10 @@ class Workbench:
         """What is evaluated, and kept out of the training questions."""
         return [load_benchmark(name) for name in self.config.evaluation.benchmarks]
 
-    def engine(self, model: Path) -> RolloutEngine:
-        """An engine that speaks for the model of the folder; every rank serves its share of the requests."""
+    def engine(self, role: Role, model: Path) -> RolloutEngine:
+        """An engine that speaks for the model of the folder, in the role's place: a role has one engine at a time."""
+        if self.fleet is not None:
+            return self.fleet.engine(role, model)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         rollout = self.config.rollout
         return ShardedEngine(EmbeddedEngine(model, rollout.dtype, rollout.batch_sequences, device))

@@ -11,9 +11,9 @@ from typing import Any
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
-from rzero_mega.phases import spmd
 from rzero_mega.phases.context import RunContext, Workbench
 from rzero_mega.phases.voting import boxed_answers
+from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.run.atomic import write_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
@@ -34,7 +34,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
 
 def score_model(bench: Workbench, model: Path, bar: PhaseProgress) -> list[dict[str, Any]]:
     """Mean sampled, greedy and majority accuracy of a model on every problem of the configured benchmarks."""
-    engine = bench.engine(model)
+    engine = bench.engine("solver", model)
     rows: list[dict[str, Any]] = []
     for number, benchmark in enumerate(bench.benchmarks):
         rows += _evaluate(bench, engine, benchmark)

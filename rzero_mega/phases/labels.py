@@ -13,9 +13,9 @@ from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import VotesConfig
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
-from rzero_mega.phases import spmd
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.voting import poll
+from rzero_mega.rollout import spmd
 from rzero_mega.run.atomic import read_jsonl, write_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
 
@@ -25,7 +25,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
     config, phase = ctx.config.labels, ctx.phase(plan)
     assert plan.solver is not None and plan.data is not None
     rows = list(read_jsonl(ctx.path(plan.data)))
-    solver = ctx.engine(ctx.path(plan.solver))
+    solver = ctx.engine("solver", ctx.path(plan.solver))
     finished_parts = spmd.on_rank_0(phase.finished_parts)
     for part, start in enumerate(range(0, len(rows), config.questions_per_part)):
         if part not in finished_parts:

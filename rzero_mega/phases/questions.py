@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rzero_mega.coevolution.diversity import distinct_ngrams, unique_share
 from rzero_mega.coevolution.plan import PhasePlan
-from rzero_mega.phases import spmd
 from rzero_mega.phases.challenger import read_questions
 from rzero_mega.phases.context import RunContext
+from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.run.atomic import write_jsonl
@@ -20,7 +20,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
     config, phase = ctx.config.questions, ctx.phase(plan)
     assert plan.challenger is not None
     prompt = ctx.encoder.encode_prompt(ctx.challenger_prompt)
-    challenger = ctx.engine(ctx.path(plan.challenger))
+    challenger = ctx.engine("challenger", ctx.path(plan.challenger))
     finished_parts = spmd.on_rank_0(phase.finished_parts)
     for part, start in enumerate(range(0, config.count, config.per_part)):
         if part not in finished_parts:

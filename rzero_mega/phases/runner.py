@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -13,8 +14,10 @@ from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.grading import GradingPool
 from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.phases import challenger, evaluate, labels, questions, solver, spmd
+from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
+from rzero_mega.rollout import spmd
+from rzero_mega.rollout.sglang.fleet import Fleet
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.launch import processors
 from rzero_mega.tracking.progress import PhaseProgress, Progress
@@ -98,7 +101,17 @@ def _context(config: Config) -> Iterator[RunContext]:
             progress=progress,
             wandb=wandb,
             pool=pool,
+            fleet=_fleet(stack, config, run.path / "servers", progress),
         )
+
+
+def _fleet(stack: ExitStack, config: Config, logs: Path, progress: Progress) -> Fleet | None:
+    """The run's servers, ended with the stack; None for the embedded engine."""
+    if config.rollout.engine != "sglang":
+        return None
+    fleet = Fleet(config.rollout, config.weights, logs, progress.say)
+    stack.callback(fleet.close)
+    return fleet
 
 
 def _open_run(path: Path, config: Config) -> RunDirectory:
@@ -118,8 +131,11 @@ def evaluate_model(config: Config) -> dict[str, object]:
     torch.set_num_threads(1)
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     limits = config.grading
-    with GradingPool(limits.workers or processors(), limits.time_limit_s, limits.memory_limit_mb) as pool:
-        bench = Workbench(config, load_encoder(base), pool)
-        benchmarks = len(config.evaluation.benchmarks)
-        with Progress(f"eval {config.model.path}", 1) as shown, shown.phase(0, "evaluate", benchmarks) as bar:
+    with ExitStack() as stack:
+        workers = limits.workers or processors()
+        pool = stack.enter_context(GradingPool(workers, limits.time_limit_s, limits.memory_limit_mb))
+        logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
+        shown = stack.enter_context(Progress(f"eval {config.model.path}", 1))
+        bench = Workbench(config, load_encoder(base), pool, fleet=_fleet(stack, config, logs, shown))
+        with shown.phase(0, "evaluate", len(config.evaluation.benchmarks)) as bar:
             return evaluate.summary(evaluate.score_model(bench, base, bar))

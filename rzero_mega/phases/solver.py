@@ -7,10 +7,10 @@ from statistics import fmean
 from rzero_mega.coevolution.plan import PhasePlan, solver_batch
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
-from rzero_mega.phases import spmd
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.training import Rollouts, train_policy
 from rzero_mega.phases.voting import boxed_answers
+from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.run.atomic import read_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
@@ -42,7 +42,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
         metrics = {"accuracy_to_label": fmean(reward.accuracy for reward in rewards)}
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
-    train_policy(ctx, plan, plan.solver, training, roll_out, bar)
+    train_policy(ctx, plan, "solver", plan.solver, training, roll_out, bar)
 
 
 def _rewards(ctx: RunContext, samples: list[Sample], labels: list[str]) -> list[SolverReward]:

@@ -9,16 +9,18 @@ from statistics import fmean, pstdev
 
 from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.coevolution.plan import PhasePlan, Source
-from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
-from rzero_mega.phases import spmd
-from rzero_mega.phases.context import RunContext, finished
-from rzero_mega.rollout.protocol import RolloutEngine, Sample
+from rzero_mega.phases.context import Role, RunContext, finished
+from rzero_mega.rollout import spmd
+from rzero_mega.rollout.protocol import RolloutEngine, Sample, Scored
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.run.atomic import atomic_folder, storage_errors
 from rzero_mega.tracking.progress import PhaseProgress
 from rzero_mega.weights.hf_folder import write_hf_folder
+from rzero_mega.weights.reshard.export import WeightSource, tensors_of
+from rzero_mega.weights.verification.probe import check_probe, less_precise
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,13 @@ RollOut = Callable[[int, RolloutEngine], Rollouts]
 
 
 def train_policy(
-    ctx: RunContext, plan: PhasePlan, start: Source, training: TrainingConfig, roll_out: RollOut, bar: PhaseProgress
+    ctx: RunContext,
+    plan: PhasePlan,
+    role: Role,
+    start: Source,
+    training: TrainingConfig,
+    roll_out: RollOut,
+    bar: PhaseProgress,
 ) -> None:
     """Train the model of `start` for the phase's steps and leave it as output `model`.
 
@@ -49,32 +57,35 @@ def train_policy(
         training.optimizer,
         training.sampling.max_new_tokens,
     )
-    engine = ctx.engine(ctx.path(start))
-    done = _resume(phase, learner, engine)
+    engine = ctx.engine(role, ctx.path(start))
+    weights = learner.weights(engine.receivers, ctx.config.weights)
+    done = _resume(phase, learner, engine, weights)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         rollouts = roll_out(step, engine)
+        sequences = _sequences(rollouts, training)
         with ctx.stopwatch.measure("train_seconds"):
-            metrics = learner.train_step(_sequences(rollouts, training))
+            metrics = learner.train_step(sequences)
         with ctx.stopwatch.measure("update_seconds"):
-            engine.update_weights(learner.export(), version=step)
+            engine.update_weights(weights, version=step)
+            probe = _probe(ctx.config, learner, engine, sequences, step)
         if step == (training.use_step or training.steps):
-            _write_model(phase, learner, ctx.base)
-        row = _row(rollouts, metrics, ctx.stopwatch.take())
+            _write_model(phase, learner, ctx)
+        row = _row(rollouts, metrics, probe, ctx.stopwatch.take())
         _keep(ctx, phase, learner, step, row, last=training.steps)
         bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
     if training.steps == 0:
-        _write_model(phase, learner, ctx.base)
+        _write_model(phase, learner, ctx)
     engine.close()
     spmd.on_rank_0(lambda: phase.finish({"model": Path("model")}, _means(phase)))
 
 
-def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine) -> int:
+def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource) -> int:
     checkpoint = spmd.on_rank_0(phase.latest_checkpoint)
     done = 0
     if checkpoint is not None:
         done = learner.load(checkpoint[1])
-        engine.update_weights(learner.export(), version=done)
+        engine.update_weights(weights, version=done)
     spmd.on_rank_0(lambda: phase.truncate_metrics(done))
     return done
 
@@ -106,15 +117,30 @@ def _keep(
     spmd.on_rank_0(lambda: phase.commit_checkpoint(step))
 
 
-def _write_model(phase: PhaseDirectory, learner: Learner, template: Path) -> None:
+def _probe(
+    config: Config, learner: Learner, engine: RolloutEngine, sequences: Sequence[TrainingSequence], step: int
+) -> dict[str, float]:
+    """Log-probabilities of a few rollouts, learner against engine; UserError if the engine speaks for other weights."""
+    verify = config.weights.verify
+    if not verify.probe_every or step % verify.probe_every:
+        return {}
+    chosen = sequences[: verify.probe_sequences]
+    ours = learner.score(chosen)
+    theirs = engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
+    dtype = less_precise(config.learner.dtype, config.rollout.dtype)
+    result = check_probe(ours, theirs, dtype, verify.probe_tolerance, str(step))
+    return {"probe_difference": result.mean}
+
+
+def _write_model(phase: PhaseDirectory, learner: Learner, ctx: RunContext) -> None:
     """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
-    tensors = learner.export()
+    tensors = tensors_of(learner.weights([0], ctx.config.weights))
 
     def write() -> None:
         try:
             if spmd.rank() == 0:
                 with atomic_folder(phase.path / "model") as folder:
-                    write_hf_folder(folder, tensors, template)
+                    write_hf_folder(folder, tensors, ctx.base)
         finally:
             for _ in tensors:  # other ranks, and rank 0 after a failed write, take part in gathering to the end
                 pass
@@ -122,7 +148,9 @@ def _write_model(phase: PhaseDirectory, learner: Learner, template: Path) -> Non
     spmd.on_all_ranks(write)
 
 
-def _row(rollouts: Rollouts, metrics: StepMetrics, seconds: Mapping[str, float]) -> dict[str, float]:
+def _row(
+    rollouts: Rollouts, metrics: StepMetrics, probe: Mapping[str, float], seconds: Mapping[str, float]
+) -> dict[str, float]:
     lengths = [len(sample.tokens) for sample in rollouts.samples]
     learned = asdict(metrics)
     return {
@@ -131,6 +159,7 @@ def _row(rollouts: Rollouts, metrics: StepMetrics, seconds: Mapping[str, float])
         "response_length": fmean(lengths),
         "truncated_rate": fmean(not finished(sample) for sample in rollouts.samples),
         **rollouts.metrics,
+        **probe,
         **{name: learned[name] for name in learned if name not in ("tokens", "updates")},
         "updates": float(metrics.updates),
         "tokens_per_second": metrics.tokens / max(1e-9, sum(seconds.values())),
