@@ -102,6 +102,21 @@ def evaluate(
     _start(config, score)
 
 
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A model's folder in Hugging Face format, or a Megatron checkpoint.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write, in the other format.")],
+    template: Annotated[
+        Path | None, typer.Option(help="For checkpoints: the folder that has the model's config.json and tokenizer.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="bfloat16 or float32; the source's if left out.")] = None,
+) -> None:
+    """Convert between Hugging Face format and Megatron checkpoints; the same command goes on after a kill."""
+    from rzero_mega.phases.convert import convert_and_show
+
+    typer.echo(convert_and_show(source, target, template, dtype))
+
+
 @app.command("config")
 def show_config(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print the resolved configuration."""

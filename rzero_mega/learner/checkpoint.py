@@ -25,6 +25,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoint_files import check_files
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.model import Model
+from rzero_mega.weights.shape import ModelShape
 
 # Moments in the layout of the model's parameters: reloadable under another number of data-parallel ranks.
 MOMENTS = "fully_reshardable"
@@ -63,6 +64,21 @@ def save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) ->
 
 
 @calls_megatron
+def load_model_only(folder: Path, model: Model) -> None:
+    """Restore the weights of any checkpoint, with or without an optimizer's state; every rank takes part.
+
+    UserError as `load`.
+    """
+    _check_shape(folder, check_files(folder), model)
+    state = {"model": _sharded_weights(model, {})}
+    try:
+        loaded = dist_checkpointing.load(state, str(folder), strict=StrictHandling.RAISE_UNEXPECTED)
+    except (CheckpointException, CheckpointingException) as error:
+        raise UserError(f"{folder}: {_reason(error)}") from error
+    _load_weights(model, loaded["model"])
+
+
+@calls_megatron
 def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     """Restore a checkpoint into a model and a fresh optimizer; returns its step.
 
@@ -89,9 +105,18 @@ def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
     saved = common.get("shape")
     if not isinstance(saved, dict):
         raise UserError(f"{folder / 'common.pt'}: does not say which model it is of")
-    for key, here in asdict(model.shape).items():
-        if saved.get(key) != here:
-            raise UserError(f"{folder}: checkpoint of another model: {key} is {saved.get(key)!r} there, {here!r} here")
+    differences = shape_differences(saved, model.shape)
+    if differences:
+        raise UserError(f"{folder}: checkpoint of another model: {'; '.join(differences)}")
+
+
+def shape_differences(saved: dict[str, Any], shape: ModelShape) -> list[str]:
+    """In what the shape that a checkpoint was saved with differs from `shape`, one by one."""
+    return [
+        f"{key} is {saved.get(key)!r} there, {here!r} here"
+        for key, here in asdict(shape).items()
+        if saved.get(key) != here
+    ]
 
 
 def _reason(error: BaseException) -> str:
@@ -114,13 +139,17 @@ def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) ->
         "distrib_optim_sharding_type": MOMENTS,
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
-    weights = _bare(model).sharded_state_dict(metadata=metadata)
-    state: dict[str, Any] = {"model": {key: w for key, w in weights.items() if not key.endswith(EXTRA_STATE)}}
+    state: dict[str, Any] = {"model": _sharded_weights(model, metadata)}
     state["optimizer"] = optimizer.sharded_state_dict(state, is_loading=loading, metadata=metadata)
     state["torch_rng"] = None if loading else torch.get_rng_state()
     if torch.cuda.is_available():
         state["cuda_rng"] = None if loading else tensor_parallel.get_cuda_rng_tracker().get_states()
     return state
+
+
+def _sharded_weights(model: Model, metadata: dict[str, Any]) -> dict[str, Any]:
+    weights = _bare(model).sharded_state_dict(metadata=metadata)
+    return {key: w for key, w in weights.items() if not key.endswith(EXTRA_STATE)}
 
 
 def _bare(model: Model) -> Any:

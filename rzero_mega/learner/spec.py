@@ -11,7 +11,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 def layer_spec(config: TransformerConfig) -> ModuleSpec | TransformerBlockSubmodules:
     """Spec for GPTModel's `transformer_layer_spec`."""
-    return _transformer_engine_spec(config) if torch.cuda.is_available() else _local_spec(config)
+    return _transformer_engine_spec(config) if torch.cuda.is_available() else local_spec(config)
 
 
 def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
@@ -22,10 +22,11 @@ def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
     )
 
 
-def _local_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+def local_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+    """Spec of Megatron's own modules, with RMSNorm and attention that run anywhere."""
     from rzero_mega.learner.local_layers import RMSNorm, SdpaCoreAttention
 
-    layer = gpt_layer_specs.get_gpt_layer_local_spec(
+    layer = gpt_layer_specs.get_gpt_layerlocal_spec(
         num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
     )
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm

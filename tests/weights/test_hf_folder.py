@@ -249,8 +249,8 @@ with HfWeights(Path(sys.argv[1])) as weights:
 
 
 def test_what_was_read_does_not_stay_in_memory(tmp_path: Path) -> None:
-    size = 8 << 20
-    save_file({f"tensor {i}": torch.zeros(size, dtype=torch.uint8) for i in range(12)}, tmp_path / SINGLE)
+    size, count = 8 << 20, 32
+    save_file({f"tensor {i}": torch.zeros(size, dtype=torch.uint8) for i in range(count)}, tmp_path / SINGLE)
     done = subprocess.run([sys.executable, "-c", READ_ALL, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 3 * size
+    assert int(done.stdout) < size * count / 2

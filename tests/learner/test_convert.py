@@ -1,0 +1,538 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from convert_ranks import Loading, load_under
+from ranks import Job, Outcome, rollouts, run_jobs
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner import convert as convert_module
+from rzero_mega.learner.checkpoint import load_model_only
+from rzero_mega.learner.convert import convert
+from rzero_mega.learner.convert_work import JOURNAL
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.learner import Learner
+from rzero_mega.run.lock import RunLock
+
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3": ("qwen3", {}),
+    "qwen2, with biases": ("qwen2", {}),
+    "llama, tied": ("llama", {"tie_word_embeddings": True}),
+    "qwen3_moe": (
+        "qwen3_moe",
+        {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True},
+    ),
+}
+BASE = "qwen3"
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A Hugging Face folder of every family, with a tokenizer's file."""
+    folders = {}
+    for name, (family, keys) in FAMILIES.items():
+        folders[name] = tmp_path_factory.mktemp("model") / "hf"
+        tiny_model(family, **keys).save_pretrained(folders[name])
+        (folders[name] / "tokenizer.json").write_text("{}")
+    return folders
+
+
+@pytest.fixture(scope="module")
+def checkpoints(
+    models: dict[str, Path], alone: ParallelLayout, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Every family converted."""
+    folders = {}
+    for name, model in models.items():
+        folders[name] = tmp_path_factory.mktemp("checkpoint") / "megatron"
+        convert(model, folders[name], file_bytes=50_000)
+    return folders
+
+
+def tensors_of(folder: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for file in folder.glob("*.safetensors"):
+        found.update(load_file(file))
+    return found
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(
+        torch.equal(tensor, right[name]) and tensor.dtype == right[name].dtype for name, tensor in left.items()
+    )
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def metadata_of(folder: Path) -> Any:
+    return pickle.loads((folder / ".metadata").read_bytes())
+
+
+def learner(folder: Path, layout: ParallelLayout) -> Learner:
+    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
+    return Learner(folder, layout, settings, GrpoConfig(), OptimizerConfig(), longest_response=30)
+
+
+def refused(*arguments: Any, **options: Any) -> str:
+    """The one line with which a conversion is refused."""
+    with pytest.raises(UserError) as caught:
+        convert(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_there_and_back_is_the_same_to_the_bit_and_loads_in_transformers(
+    family: str, models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    convert(checkpoints[family], tmp_path / "back", template=models[family], file_bytes=50_000)
+    assert len(list((tmp_path / "back").glob("*.safetensors"))) > 1
+    assert same(tensors_of(tmp_path / "back"), tensors_of(models[family]))
+    there, here = (
+        AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        for folder in (models[family], tmp_path / "back")
+    )
+    assert not any(here[1].values())
+    assert same(dict(there[0].state_dict()), dict(here[0].state_dict()))
+    assert (tmp_path / "back" / "tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_converted_checkpoint_stores_what_the_learner_would_have_saved(
+    family: str, models: dict[str, Path], checkpoints: dict[str, Path], alone: ParallelLayout, tmp_path: Path
+) -> None:
+    policy = learner(models[family], alone)
+    policy.train_step(rollouts(1, 61))
+    policy.save(tmp_path, 1)
+
+    def stored(folder: Path) -> dict[str, Any]:
+        entries = metadata_of(folder).state_dict_metadata.items()
+        return {k: (tuple(e.size), e.properties.dtype) for k, e in entries if not k.startswith("optimizer.")}
+
+    assert stored(checkpoints[family]) == stored(tmp_path)
+    common = [torch.load(folder / "common.pt", weights_only=True) for folder in (checkpoints[family], tmp_path)]
+    assert common[0]["shape"] == common[1]["shape"]
+    names = ("metadata.json", "common.pt", ".metadata")
+    assert all((checkpoints[family] / name).is_file() for name in names)
+    first, second = ((folder / "metadata.json").read_text() for folder in (checkpoints[family], tmp_path))
+    assert json.loads(first) == json.loads(second)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_learner_loads_the_weights_of_a_converted_checkpoint(
+    family: str, models: dict[str, Path], checkpoints: dict[str, Path], alone: ParallelLayout
+) -> None:
+    policy = learner(models[family], alone)
+    for weight in policy._model.local_weights().values():
+        weight.zero_()
+    load_model_only(checkpoints[family], policy._model)
+    assert same(dict(policy.export()), tensors_of(models[family]))
+
+
+@pytest.fixture(scope="module")
+def loaded(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Tensor]]:
+    """What models export that loaded a converted checkpoint under several layouts."""
+    dense, tied, moe = (
+        (str(models[family]), str(checkpoints[family])) for family in (BASE, "llama, tied", "qwen3_moe")
+    )
+    return load_under(
+        [
+            Loading("dense tp1", *dense),
+            Loading("dense tp2", *dense, tp=2),
+            Loading("dense pp2", *dense, pp=2),
+            Loading("dense tp2 pp2", *dense, tp=2, pp=2),
+            Loading("tied tp2 pp2", *tied, tp=2, pp=2),
+            Loading("moe ep2", *moe, dp=2, ep=2),
+            Loading("moe tp2 ep2 pp2", *moe, tp=2, pp=2, ep=2, sequence_parallel=True),
+        ],
+        tmp_path_factory.mktemp("loaded"),
+    )
+
+
+@pytest.mark.gloo
+@pytest.mark.parametrize(
+    ("layout", "family"),
+    [
+        ("dense tp1", BASE),
+        ("dense tp2", BASE),
+        ("dense pp2", BASE),
+        ("dense tp2 pp2", BASE),
+        ("tied tp2 pp2", "llama, tied"),
+        ("moe ep2", "qwen3_moe"),
+        ("moe tp2 ep2 pp2", "qwen3_moe"),
+    ],
+)
+def test_a_converted_checkpoint_loads_under_every_layout(
+    layout: str, family: str, models: dict[str, Path], loaded: dict[str, dict[str, Tensor]]
+) -> None:
+    assert same(loaded[layout], tensors_of(models[family]))
+
+
+@pytest.fixture(scope="module")
+def trained(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
+    """Checkpoints of training under two layouts; the vocabulary of 61 is padded under both."""
+    folder = tmp_path_factory.mktemp("trained")
+    jobs = []
+    for name, pp in (("tp2", 1), ("tp2pp2", 2)):
+        (folder / f"checkpoint-{name}").mkdir()
+        jobs.append(Job(name, str(models[BASE]), tp=2, pp=pp, last=1, save=str(folder / f"checkpoint-{name}")))
+    return folder, run_jobs(jobs, folder)
+
+
+@pytest.mark.gloo
+@pytest.mark.parametrize("name", ["tp2", "tp2pp2"])
+def test_a_checkpoint_of_training_gives_the_weights_that_were_trained(
+    name: str,
+    models: dict[str, Path],
+    alone: ParallelLayout,
+    trained: tuple[Path, dict[str, Outcome]],
+    tmp_path: Path,
+) -> None:
+    folder, outcomes = trained
+    convert(folder / f"checkpoint-{name}", tmp_path / "hf", template=models[BASE])
+    assert same(tensors_of(tmp_path / "hf"), outcomes[name].weights)
+    assert not same(tensors_of(tmp_path / "hf"), tensors_of(models[BASE]))
+
+
+def test_fused_experts_are_converted_like_split_ones(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    tensors = tensors_of(models["qwen3_moe"])
+    for layer in range(2):
+        prefix = f"model.layers.{layer}.mlp.experts"
+        parts = {
+            name: [tensors.pop(f"{prefix}.{expert}.{name}_proj.weight") for expert in range(4)]
+            for name in ("gate", "up", "down")
+        }
+        gate_up = [torch.cat(pair) for pair in zip(parts["gate"], parts["up"], strict=True)]
+        tensors[f"{prefix}.gate_up_proj"] = torch.stack(gate_up)
+        tensors[f"{prefix}.down_proj"] = torch.stack(parts["down"])
+    fused = tmp_path / "fused"
+    fused.mkdir()
+    shutil.copyfile(models["qwen3_moe"] / "config.json", fused / "config.json")
+    save_file(tensors, fused / "model.safetensors")
+    convert(fused, tmp_path / "megatron", file_bytes=50_000)
+    assert bytes_of(tmp_path / "megatron") == bytes_of(checkpoints["qwen3_moe"])
+
+
+def test_the_same_source_gives_the_same_bytes(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    convert(models[BASE], tmp_path / "again", file_bytes=50_000)
+    assert bytes_of(tmp_path / "again") == bytes_of(checkpoints[BASE])
+
+
+def test_another_dtype_is_told_to_the_configuration(models: dict[str, Path], tmp_path: Path) -> None:
+    convert(models[BASE], tmp_path / "megatron", dtype="bfloat16")
+    convert(tmp_path / "megatron", tmp_path / "hf", template=models[BASE])
+    expected = {name: tensor.bfloat16() for name, tensor in tensors_of(models[BASE]).items()}
+    assert same(tensors_of(tmp_path / "hf"), expected)
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["dtype"] == "bfloat16"
+    convert(tmp_path / "megatron", tmp_path / "wide", template=models[BASE], dtype="float32")
+    assert same(tensors_of(tmp_path / "wide"), {name: tensor.float() for name, tensor in expected.items()})
+
+
+def killed(after: int, *paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(Path(__file__).with_name("convert_killed.py")), str(after), *map(str, paths)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("after", [1, 9, 19])
+@pytest.mark.parametrize("to", ["megatron", "hf"])
+def test_a_killed_conversion_goes_on_and_ends_as_an_uninterrupted_one(
+    to: str, after: int, models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    paths = [models[BASE]] if to == "megatron" else [checkpoints[BASE], models[BASE]]
+    source, template = paths[0], paths[1:]
+    uninterrupted = killed(0, source, tmp_path / "uninterrupted", *template)
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    assert int(uninterrupted.stdout) >= 19
+    died = killed(after, source, tmp_path / "target", *template)
+    assert died.returncode == -signal.SIGKILL
+    assert not (tmp_path / "target").exists()
+    resumed = killed(0, source, tmp_path / "target", *template)
+    assert resumed.returncode == 0, resumed.stderr
+    assert bytes_of(tmp_path / "target") == bytes_of(tmp_path / "uninterrupted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["target", "uninterrupted"]
+    if after > 1:
+        assert int(resumed.stdout) < int(uninterrupted.stdout)
+
+
+GROWTH = """
+import re, sys
+from pathlib import Path
+from rzero_mega.learner.convert import convert
+
+def peak():
+    # Not ru_maxrss, which begins with what the parent process had.
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+small, big, out = map(Path, sys.argv[1:])
+for model in (small, big):
+    before = peak()
+    convert(model, out / model.name, file_bytes=8 << 20)
+    convert(out / model.name, out / f"{model.name}-back", template=model, file_bytes=8 << 20)
+print(peak() - before)
+"""
+
+
+def test_memory_holds_a_few_tensors_and_never_the_model(
+    models: dict[str, Path], tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    big = tiny_model("qwen3", hidden_size=512, intermediate_size=4096, num_hidden_layers=8)
+    big.save_pretrained(tmp_path / "big")
+    size = sum(weight.nbytes for weight in big.parameters())
+    command = [sys.executable, "-c", GROWTH, str(models[BASE]), str(tmp_path / "big"), str(tmp_path / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert size > 200e6
+    assert int(done.stdout) < size / 2
+
+
+@pytest.fixture
+def interrupted(models: dict[str, Path], alone: ParallelLayout, tmp_path: Path) -> Path:
+    """The source of a conversion to `tmp_path / "target"` that stopped after a few files."""
+    source = tmp_path / "source"
+    shutil.copytree(models[BASE], source)
+
+    def stop(done: int, _total: int) -> None:
+        if done > 100_000:
+            raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        convert(source, tmp_path / "target", file_bytes=40_000, report=stop)
+    return source
+
+
+def test_another_source_does_not_go_on_where_the_first_one_was(interrupted: Path, tmp_path: Path) -> None:
+    file = interrupted / "model.safetensors"
+    file.write_bytes(file.read_bytes())
+    message = refused(interrupted, tmp_path / "target", file_bytes=40_000)
+    assert "model.safetensors" in message
+    assert "config.json" not in message
+    shutil.rmtree(tmp_path / ".target.converting")
+    convert(interrupted, tmp_path / "target", file_bytes=40_000)
+
+
+def test_other_settings_do_not_go_on_where_the_first_ones_were(interrupted: Path, tmp_path: Path) -> None:
+    assert "--dtype" in refused(interrupted, tmp_path / "target", file_bytes=40_000, dtype="bfloat16")
+
+
+def test_a_file_that_was_cut_short_is_written_again(interrupted: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    part = tmp_path / ".target.converting" / "__0_0.distcp"
+    part.write_bytes(part.read_bytes()[:-1])
+    convert(interrupted, tmp_path / "target", file_bytes=40_000)
+    convert(models[BASE], tmp_path / "expected", file_bytes=40_000)
+    assert bytes_of(tmp_path / "target") == bytes_of(tmp_path / "expected")
+
+
+def test_what_a_kill_leaves_of_the_journal_is_no_part_of_the_target(interrupted: Path, tmp_path: Path) -> None:
+    (tmp_path / ".target.converting" / f".{JOURNAL}.0123abcd.tmp").write_text("{")
+    convert(interrupted, tmp_path / "target", file_bytes=40_000)
+    convert(interrupted, tmp_path / "expected", file_bytes=40_000)
+    assert bytes_of(tmp_path / "target") == bytes_of(tmp_path / "expected")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}}', '{"settings": {}, "sources": {}, "finished": [1]}'])
+def test_a_damaged_journal_is_named(text: str, interrupted: Path, tmp_path: Path) -> None:
+    (tmp_path / ".target.converting" / JOURNAL).write_text(text)
+    assert JOURNAL in refused(interrupted, tmp_path / "target", file_bytes=40_000)
+
+
+def test_two_conversions_to_one_target_are_not_possible(interrupted: Path, tmp_path: Path) -> None:
+    lock = RunLock(tmp_path / ".target.converting" / ".converting.lock")
+    try:
+        assert f"process {os.getpid()}" in refused(interrupted, tmp_path / "target", file_bytes=40_000)
+    finally:
+        lock.release()
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert_module, "free_bytes", lambda _path: 100_000)
+    assert "make room" in refused(models[BASE], tmp_path / "target")
+    assert not list(tmp_path.rglob("*.distcp"))
+
+
+def test_a_target_that_is_there_is_left_alone(models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    assert "is there already" in refused(models[BASE], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def with_config(model: Path, folder: Path, **keys: Any) -> Path:
+    """A copy of a model's folder whose config.json says something else."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("layer_types", None)  # one for each layer; follows from the rest
+    (folder / "config.json").write_text(json.dumps({**config, **keys}))
+    return folder
+
+
+DIFFERENT: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "vocab_size": 62,
+    "tie_word_embeddings": True,
+}
+
+
+def test_a_template_that_does_not_fit_is_refused_with_every_difference(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    template = with_config(models[BASE], tmp_path / "template", **DIFFERENT)
+    message = refused(checkpoints[BASE], tmp_path / "target", template=template)
+    for words in (
+        "hidden is 48 there, 32 here",
+        "ffn is 80 there, 64 here",
+        "layers is 2 there, 3 here",
+        "vocab is 61 there, 62 here",
+        "tied is False there, True here",
+    ):
+        assert words in message
+    assert not (tmp_path / "target").exists()
+
+
+def test_without_a_recorded_shape_the_tensors_themselves_are_compared(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(checkpoints[BASE], checkpoint)
+    torch.save({}, checkpoint / "common.pt")
+    convert(checkpoint, tmp_path / "fits", template=models[BASE])
+    assert same(tensors_of(tmp_path / "fits"), tensors_of(models[BASE]))
+    template = with_config(models[BASE], tmp_path / "template", **DIFFERENT)
+    message = refused(checkpoint, tmp_path / "target", template=template)
+    assert "decoder.layers.mlp.linear_fc2.weight is (2, 48, 80) there, (3, 32, 64) here" in message
+    assert "output_layer.weight is unknown here" in message
+
+
+def test_a_source_whose_configuration_does_not_fit_is_refused_with_every_difference(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    source = with_config(models[BASE], tmp_path / "source", **DIFFERENT)
+    message = refused(source, tmp_path / "target")
+    for words in (
+        "num_hidden_layers is 2 by the tensors, 3 by config.json",
+        "model.embed_tokens.weight is (61, 48), (62, 32) by config.json",
+        "model.layers.*.mlp.up_proj.weight is (80, 48), (64, 32) by config.json (2 tensors)",
+        "lm_head.weight differs from the embedding",
+    ):
+        assert words in message
+    assert not (tmp_path / "target").exists()
+
+
+def test_other_experts_than_the_configuration_says_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    source = with_config(models["qwen3_moe"], tmp_path / "source", num_local_experts=6, moe_intermediate_size=20)
+    message = refused(source, tmp_path / "target")
+    assert "num_experts is 4 by the tensors, 6 by config.json" in message
+    assert "model.layers.*.mlp.experts.*.down_proj.weight is (48, 24), (48, 20) by config.json (8 tensors)" in message
+
+
+def test_a_tensor_that_is_missing_or_unknown_is_named(models: dict[str, Path], tmp_path: Path) -> None:
+    source = with_config(models[BASE], tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    del tensors["model.layers.1.self_attn.q_norm.weight"]
+    tensors["model.layers.0.self_attn.q_proj.bias"] = torch.zeros(64)
+    save_file(tensors, source / "model.safetensors")
+    message = refused(source, tmp_path / "target")
+    assert "model.layers.1.self_attn.q_norm.weight is missing" in message
+    assert "model.layers.0.self_attn.q_proj.bias is unknown to config.json" in message
+
+
+def test_a_tied_head_that_is_stored_again_is_no_difference(models: dict[str, Path], tmp_path: Path) -> None:
+    source = with_config(models["llama, tied"], tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    save_file({**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, source / "model.safetensors")
+    convert(source, tmp_path / "megatron")
+    convert(tmp_path / "megatron", tmp_path / "hf", template=models["llama, tied"])
+    assert same(tensors_of(tmp_path / "hf"), tensors)
+
+
+def test_quantised_models_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    source = with_config(models[BASE], tmp_path / "source", quantization_config={"quant_method": "fp8"})
+    assert "quantization_config" in refused(source, tmp_path / "target")
+
+
+def test_a_folder_of_neither_format_is_named(models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "neither" in refused(tmp_path / "empty", tmp_path / "target", template=models[BASE])
+
+
+def test_a_checkpoint_needs_a_template_and_a_folder_takes_none(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    assert "--template" in refused(checkpoints[BASE], tmp_path / "target")
+    assert "--template" in refused(models[BASE], tmp_path / "target", template=models[BASE])
+
+
+def test_a_dtype_that_is_not_known_is_named(models: dict[str, Path], tmp_path: Path) -> None:
+    assert "--dtype float8" in refused(models[BASE], tmp_path / "target", dtype="float8")
+
+
+class Touch:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("file", [".metadata", "common.pt"])
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(
+    file: str, models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoint, canary = tmp_path / "checkpoint", tmp_path / "canary"
+    shutil.copytree(checkpoints[BASE], checkpoint)
+    (checkpoint / file).write_bytes(pickle.dumps(Touch(canary)))
+    assert file in refused(checkpoint, tmp_path / "target", template=models[BASE])
+    assert not canary.exists()
+
+
+def test_damaged_data_is_named_and_leaves_no_target(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(checkpoints[BASE], checkpoint)
+    for file in checkpoint.glob("*.distcp"):
+        file.write_bytes(bytes(file.stat().st_size))
+    assert "embedding.word_embeddings.weight" in refused(checkpoint, tmp_path / "target", template=models[BASE])
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_tensor_of_which_a_part_is_missing_is_named(
+    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(checkpoints[BASE], checkpoint)
+    metadata = metadata_of(checkpoint)
+    metadata.state_dict_metadata["decoder.layers.mlp.linear_fc2.weight"].chunks.pop()
+    (checkpoint / ".metadata").write_bytes(pickle.dumps(metadata))
+    message = refused(checkpoint, tmp_path / "target", template=models[BASE])
+    assert "decoder.layers.mlp.linear_fc2.weight" in message
