@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from updates import RecordingServer
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, to_buckets
@@ -17,7 +18,6 @@ from rzero_mega.weights.transports.disk import DiskTransport
 from rzero_mega.weights.transports.protocol import ServerError
 from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport, choose
 from rzero_mega.weights.transports.tensor import TensorTransport
-from tests.weights.updates import RecordingServer
 
 TENSORS = [(f"t{n}", torch.randn(3, n + 1).to(dtype)) for n, dtype in enumerate([torch.float32, torch.bfloat16] * 3)]
 
@@ -43,7 +43,7 @@ def test_disk_gives_every_server_all_tensors_in_one_folder_that_goes_again(tmp_p
         assert server.read.keys() == dict(TENSORS).keys()
         assert all(torch.equal(server.read[name], tensor) for name, tensor in TENSORS)
         assert len(server.files) > 1
-        assert server.calls[0][1]["flush_cache"] is False
+        assert server.calls[0][1]["flush_cache"] is True
     assert list((tmp_path / "new").iterdir()) == []
 
 

@@ -24,7 +24,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from rzero_mega.errors import first_line
 from rzero_mega.weights.bucket import Bucket
-from rzero_mega.weights.transports.protocol import Server, ServerError
+from rzero_mega.weights.transports.protocol import FLUSH, Server, ServerError
 
 POLL_S = 0.001
 # How much later than a broken connection the answer may come that says which server broke it.
@@ -159,7 +159,7 @@ class _Group:
             "shapes": [list(slot.shape) for slot in bucket.slots],
             "group_name": self._name,
             "load_format": "flattened_bucket",
-            "flush_cache": False,
+            **FLUSH,
         }
         answers = [
             pool.submit(server.post, "update_weights_from_distributed", body, self._timeout_s)

@@ -11,7 +11,7 @@ from rzero_mega.errors import UserError, first_line
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.safetensors_file import write_safetensors
 from rzero_mega.weights.transports.parallel import on_every
-from rzero_mega.weights.transports.protocol import Server
+from rzero_mega.weights.transports.protocol import FLUSH, Server
 
 
 class DiskTransport:
@@ -34,7 +34,7 @@ class DiskTransport:
                 data = bucket.data.cpu()
                 with self._writing():
                     write_safetensors(fresh / f"bucket-{number:05d}.safetensors", bucket.slots, [data])
-            body = {"model_path": str(fresh.absolute()), "load_format": "safetensors", "flush_cache": False}
+            body = {"model_path": str(fresh.absolute()), "load_format": "safetensors", **FLUSH}
             on_every(servers, lambda server: server.post("update_weights_from_disk", body, self._timeout_s))
 
     @contextmanager

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket
 
+# Prefixes in the cache were computed with the old weights. Emptying the allocator's cache as well, which /flush_cache
+# does, takes hundreds of milliseconds and is of no use here.
+FLUSH = {"flush_cache": True, "torch_empty_cache": False}
+
 
 class ServerError(UserError):
     """A server refused, failed or did not answer; the message names the server and quotes its reason."""

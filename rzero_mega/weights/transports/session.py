@@ -67,8 +67,6 @@ def update_servers(
             transport.send(servers, report.count(buckets))
             if transport.needs_session:
                 on_every(servers, _end)
-            # Prefixes in the cache were computed with the old weights.
-            on_every(servers, lambda server: server.post("flush_cache", {}))
         if check is not None:
             with report.stage("check"):
                 on_every(servers, check)

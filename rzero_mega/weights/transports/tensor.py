@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.transports.parallel import on_every
-from rzero_mega.weights.transports.protocol import Server
+from rzero_mega.weights.transports.protocol import FLUSH, Server
 
 
 class TensorTransport:
@@ -43,7 +43,7 @@ class TensorTransport:
                 body = {
                     "serialized_named_tensors": [payload] * server.tp,
                     "load_format": "flattened_bucket",
-                    "flush_cache": False,
+                    **FLUSH,
                 }
                 server.post("update_weights_from_tensor", body, self._timeout_s)
 
