@@ -1,0 +1,67 @@
+"""The whole loop at a tiny size, with SGLang's servers as Challenger and Solver."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+from command import run, tiny
+
+pytestmark = [pytest.mark.sglang, pytest.mark.e2e]
+
+SGLANG = ["rollout.engine=sglang", "rollout.sglang.max_total_tokens=20000"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sglang-loop")
+    shared = {path.name for path in Path("/dev/shm").iterdir()}
+    result = run(folder, *tiny("loop", *SGLANG, processes=2))
+    assert result.returncode == 0, result.stderr
+    (folder / "stdout").write_text(result.stdout)
+    left = [path.name for path in Path("/dev/shm").iterdir() if path.name not in shared]
+    (folder / "left.json").write_text(json.dumps(left))
+    return folder
+
+
+def rows(folder: Path, phase: str) -> list[dict[str, float]]:
+    file = folder / "runs" / "loop" / "iterations" / "1" / phase / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_every_phase_finishes_on_two_servers(folder: Path) -> None:
+    status = json.loads(run(folder, "status", "--json").stdout)
+    assert status["state"] == "finished"
+    assert set(status["iterations"][1]["seconds"]) == {"challenger", "questions", "labels", "solver", "evaluate"}
+    assert {path.name for path in (folder / "runs" / "loop" / "servers").iterdir()} == {
+        "challenger-0.log",
+        "solver-0.log",
+    }
+
+
+@pytest.mark.parametrize("phase", ["challenger", "solver"])
+def test_learner_and_server_agree_after_every_update(folder: Path, phase: str) -> None:
+    found = rows(folder, phase)
+    assert len(found) > 1
+    for row in found:
+        assert 0 < row["probe_difference"] < 1e-5
+        assert row["logprob_difference"] < 1e-5
+
+
+def test_the_log_says_how_weights_go_and_why(folder: Path) -> None:
+    assert "weights go by collective: learner on cpu, servers on cpu" in (folder / "stdout").read_text()
+
+
+def test_no_server_and_no_shared_file_is_left(folder: Path) -> None:
+    assert json.loads((folder / "left.json").read_text()) == []
+    commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(folder) in command]
+
+
+def test_an_fp8_export_that_no_cpu_server_can_take_is_one_line_before_anything_starts(tmp_path: Path) -> None:
+    result = run(tmp_path, *tiny("fp8", *SGLANG, "weights.quantization=fp8_block"))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "weights.quantization fp8_block" in line and "CPU" in line
