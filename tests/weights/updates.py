@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 
 import torch
+from hf_tensors import split_experts
 from torch import Tensor
 
 from rzero_mega.rollout.sglang.client import SglangClient
@@ -14,7 +15,6 @@ from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.transports.protocol import ServerError
-from tests.hf_tensors import split_experts
 
 BUCKET_BYTES = 30_000
 

@@ -8,14 +8,16 @@ from math import isfinite
 
 from rzero_mega.errors import UserError
 
-# Mean absolute difference of log-probabilities at T=1 that two right implementations may show.
+# Mean absolute difference of log-probabilities at T=1 that two right implementations may show. Measured on a CPU server
+# with random weights in 16 layers, which are worse than trained ones: 3e-6 in float32, 5e-2 in bfloat16. That of FP8 is
+# an estimate.
 TOLERANCES = {
     "float32": 1e-4,
-    "bfloat16": 5e-2,
-    "fp8": 1.5e-1,
+    "bfloat16": 1e-1,
+    "fp8": 2e-1,
 }
-# One improbable token may differ by much more than the mean.
-LARGEST_PER_MEAN = 50.0
+# One improbable token may differ by more than the mean: by five times in the same measurements.
+LARGEST_PER_MEAN = 25.0
 
 
 @dataclass(frozen=True)
