@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 test lint check clean
+.PHONY: nano smollm2 sglang-cpu test test-sglang lint check clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -15,9 +15,13 @@ nano: $(VENV)/.core
 smollm2: $(VENV)/.smollm2
 	$(BIN)/rzero-mega run smollm2 $(ARGS)
 
-## Lint, types and all tests.
+## Lint, types and all tests but those that start SGLang's servers.
 test: lint
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -m "not sglang" $(ARGS)
+
+## The tests with real SGLang servers on this machine's CPU.
+test-sglang: sglang-cpu $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m sglang $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check rzero_mega recipes tools tests

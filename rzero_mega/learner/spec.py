@@ -26,7 +26,7 @@ def local_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
     """Spec of Megatron's own modules, with RMSNorm and attention that run anywhere."""
     from rzero_mega.learner.local_layers import RMSNorm, SdpaCoreAttention
 
-    layer = gpt_layer_specs.get_gpt_layerlocal_spec(
+    layer = gpt_layer_specs.get_gpt_layer_local_spec(
         num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
     )
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
