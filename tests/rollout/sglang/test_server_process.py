@@ -224,7 +224,7 @@ class TestEnding:
         try:
             wait_until(lambda: not [pid for pid in pids if lives(pid)])
         finally:
-            # Nobody is left who could remove them.
+            # Nobody is left who could remove what Python does not remove itself.
             for file in files:
                 file.unlink(missing_ok=True)
 

@@ -49,6 +49,25 @@ def test_files_of_others_that_a_server_uses_are_left_out(prefix: str) -> None:
     assert found == set()
 
 
+SEMAPHORE = """
+import multiprocessing, sys
+semaphore = multiprocessing.get_context("spawn").Semaphore()
+print(semaphore._semlock.name, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_semaphore_is_found_though_it_is_mapped_under_another_name() -> None:
+    with subprocess.Popen([sys.executable, "-c", SEMAPHORE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        name = holder.stdout.readline().decode().strip().removeprefix("/")
+        try:
+            assert shared_files(holder.pid) == {SHARED_MEMORY / f"sem.{name}"}
+        finally:
+            holder.stdin.close()
+
+
 def test_a_process_that_is_gone_has_no_files() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -1,0 +1,66 @@
+"""Layouts that cannot be are refused by the key that is to blame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rzero_mega.config.schema import LayoutConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.weights.shape import ModelShape
+
+DENSE = ModelShape("qwen3", 4, 32, 48, 8, 2, 4, 100, 64, 1e-6, 1e4, None, False, True, False)
+MOE = replace(DENSE, family="qwen3_moe", experts=6, experts_per_token=2, expert_ffn=12)
+
+
+def test_experts_are_cut_like_the_rest_unless_said_otherwise() -> None:
+    assert ParallelLayout.from_config(LayoutConfig(tp=2, ep=2), 4).etp == 2
+    assert ParallelLayout.from_config(LayoutConfig(tp=2, ep=2, etp=1), 2).etp == 1
+
+
+def test_data_parallelism_is_what_is_left() -> None:
+    layout = ParallelLayout.from_config(LayoutConfig(tp=2, pp=2, ep=2, etp=1), 16)
+    assert (layout.dp, layout.ep) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "processes", "key"),
+    [
+        ({"cp": 2}, 2, "cp"),
+        ({"vpp": 2}, 1, "vpp"),
+        ({"ep": 2}, 1, "ep"),
+        ({"tp": 2, "ep": 4}, 4, "ep"),
+        ({"tp": 2, "pp": 2}, 6, "tp 2 x pp 2"),
+    ],
+)
+def test_a_layout_that_the_processes_cannot_have_names_its_key(
+    config: dict[str, Any], processes: int, key: str
+) -> None:
+    with pytest.raises(UserError, match=key):
+        ParallelLayout.from_config(LayoutConfig(**config), processes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "key"),
+    [
+        (DENSE, {"pp": 3}, "learner.layout.pp"),
+        (replace(DENSE, heads=6), {"tp": 4}, "learner.layout.tp.*attention heads"),
+        (replace(DENSE, heads=12, kv_heads=3), {"tp": 2}, "learner.layout.tp.*key-value heads"),
+        (DENSE, {"ep": 2}, "learner.layout.ep.*no experts"),
+        (MOE, {"ep": 4}, "learner.layout.ep.*6 experts"),
+        (MOE, {"etp": 8}, "learner.layout.etp"),
+        (MOE, {"tp": 2}, "learner.layout.sequence_parallel"),
+    ],
+)
+def test_a_layout_that_does_not_divide_the_model_names_its_key(
+    shape: ModelShape, layout: dict[str, int], key: str
+) -> None:
+    with pytest.raises(UserError, match=key):
+        check_layout(shape, ParallelLayout(**{"tp": 1, "pp": 1, "dp": 1, "sequence_parallel": False, **layout}))
+
+
+def test_fewer_key_value_heads_than_tensor_parallel_ranks_are_possible() -> None:
+    check_layout(DENSE, ParallelLayout(tp=4, pp=1, dp=1, sequence_parallel=False, etp=4))
