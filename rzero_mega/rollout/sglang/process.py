@@ -22,6 +22,7 @@ import psutil
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.rollout.sglang.client import SglangClient
 from rzero_mega.rollout.sglang.command import API_KEY, ServerSpec, server_arguments, server_environment
+from rzero_mega.rollout.sglang.lifetime import PARENT
 from rzero_mega.rollout.sglang.server_log import decisive_line
 from rzero_mega.rollout.sglang.shared_memory import shared_files
 
@@ -73,6 +74,7 @@ class ServerProcess:
         environment = server_environment(spec, os.environ)
         # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
         environment["TMPDIR"] = str(folder)
+        environment[PARENT] = str(os.getpid())
         if api_key:
             environment[API_KEY] = api_key
         try:
@@ -100,10 +102,11 @@ class ServerProcess:
                     raise self._failed("did not start")
                 if time.monotonic() > deadline:
                     raise self._failed(f"was not ready after {timeout_s:g} s (rollout.sglang.start_timeout_s)")
+                self._note_files()
                 time.sleep(POLL_S)
         finally:
             client.close()
-            self._note_files()
+        self._note_files()
         self._held_port.close()
 
     def alive(self) -> bool:

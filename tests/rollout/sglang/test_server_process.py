@@ -244,6 +244,7 @@ class TestEnding:
         server = started(broken)
         with pytest.raises(UserError) as caught:
             server.wait_ready(START_S)
+        server.stop()
         message = str(caught.value)
         assert "\n" not in message
         assert all(part in message for part in (str(broken), reason, str(server.log)))
