@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import socket
@@ -15,11 +14,11 @@ import torch
 from torch import Tensor
 
 from rzero_mega.config.schema import RolloutConfig, WeightsConfig
-from rzero_mega.errors import UserError
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.sglang.command import ServerSpec
 from rzero_mega.rollout.sglang.engine import ServedModel, ServerLink, SglangEngine
+from rzero_mega.rollout.sglang.process import check_startable
 from rzero_mega.rollout.sglang.replicas import Replicas, State
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.hf_folder import HfWeights
@@ -161,10 +160,6 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
 
 def check_fleet(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> None:
     """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
-    if importlib.util.find_spec("sglang") is None:
-        raise UserError(
-            "rollout.engine is sglang, which is not installed: `make sglang-cpu`, or on a GPU machine "
-            '`pip install "rzero_mega[sglang]"`'
-        )
+    check_startable(rollout.sglang.host, os.environ.get(rollout.sglang.api_key_env))
     choose(weights.sync, sync_facts())
     quantization_scheme(rollout, weights, shape)

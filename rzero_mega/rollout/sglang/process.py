@@ -21,7 +21,7 @@ import psutil
 
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.rollout.sglang.client import SglangClient
-from rzero_mega.rollout.sglang.command import API_KEY, ServerSpec, server_arguments, server_environment
+from rzero_mega.rollout.sglang.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
 from rzero_mega.rollout.sglang.lifetime import PARENT
 from rzero_mega.rollout.sglang.server_log import decisive_line
 from rzero_mega.rollout.sglang.shared_memory import shared_files
@@ -69,7 +69,7 @@ class ServerProcess:
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
-        _check_startable(spec, api_key)
+        check_startable(spec.host, api_key)
         folder = Path(tempfile.mkdtemp(prefix="rzero-sglang-"))
         environment = server_environment(spec, os.environ)
         # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
@@ -222,10 +222,11 @@ def _hold_port(host: str, port: int) -> socket.socket:
     return held
 
 
-def _check_startable(spec: ServerSpec, api_key: str | None) -> None:
-    if not spec.on_loopback and not api_key:
+def check_startable(host: str, api_key: str | None) -> None:
+    """UserError if SGLang is not installed, or if other machines could reach a server on `host` that has no key."""
+    if host not in LOOPBACK and not api_key:
         raise UserError(
-            f"rollout.sglang.host {spec.host} can be reached from other machines: put a key into the environment "
+            f"rollout.sglang.host {host} can be reached from other machines: put a key into the environment "
             "variable that rollout.sglang.api_key_env names"
         )
     if not installed():
