@@ -21,7 +21,7 @@ from rzero_mega.rollout.sglang.engine import ServedModel, ServerLink, SglangEngi
 from rzero_mega.rollout.sglang.process import check_startable
 from rzero_mega.rollout.sglang.replicas import Replicas, State
 from rzero_mega.weights.bucket import Bucket
-from rzero_mega.weights.hf_folder import HfWeights
+from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
@@ -29,6 +29,7 @@ from rzero_mega.weights.quantization.server_limits import ServedOn, check_servab
 from rzero_mega.weights.reshard.export import GatheredWeights
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
+from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
 
 MB = 1 << 20
 
@@ -112,6 +113,18 @@ class Fleet:
             say=self._say,
         )
         self._links[role].replicas.serve_first_weights()
+        if self._weights.verify.checksums_every and scheme is None:
+            self._check_first_weights(self._links[role], source, version)
+
+    def _check_first_weights(self, link: ServerLink, source: FolderWeights, version: str) -> None:
+        """Compare what servers loaded with the folder: a model that is never updated is checked here alone."""
+        fingerprint = Fingerprint(source.shape, link.tp, dtype_named(self._rollout.dtype))
+        for _ in fingerprint.watch(source):
+            pass
+        for replica in link.replicas.serving():
+            result = check_checksums(replica.client, fingerprint, version)
+            if not result.available:
+                self._say(result.detail)
 
     def _spec(self, model: Path, device: str, context: int, version: str) -> ServerSpec:
         sglang = self._rollout.sglang

@@ -147,11 +147,11 @@ class Replicas:
         return [work.samples.get(draw.position) for draw in draws], [d for b in work.pending for d in b.draws]
 
     def stop(self) -> None:
-        """End all servers."""
+        """End all servers at once. Nothing is under way: a graceful end would wait ten seconds for requests of none."""
         for client in (*self._retired, *(replica.client for replica in self._replicas)):
             client.close()
         for replica in self._replicas:
-            replica.process.stop()
+            replica.process.stop(grace_s=0.0)
 
     def _start(self, number: int) -> Replica:
         port = free_port(self._spec.host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,8 +19,10 @@ from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.engine import SglangEngine
-from rzero_mega.rollout.sglang.fleet import Fleet
+from rzero_mega.rollout.sglang.fleet import Fleet, FolderWeights
 from rzero_mega.rollout.sglang.replicas import Replica
+from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.shape import read_shape
 
 pytestmark = pytest.mark.sglang
 
@@ -162,3 +165,20 @@ def wait_for_all(engine: SglangEngine, fleet: Fleet) -> None:
         assert time.monotonic() < deadline
         time.sleep(1)
         engine.generate(many(1, 1))
+
+
+def test_a_server_that_loaded_other_weights_than_the_folder_holds_is_named_at_its_start(
+    make_fleet: MakeFleet, model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    shutil.copytree(model_folder("qwen3"), tmp_path / "model")
+    fleet = make_fleet("changed")
+
+    class Tampering(FolderWeights):
+        def __iter__(self) -> Iterator[Bucket]:
+            for bucket in super().__iter__():
+                bucket.data[-1] ^= 1
+                yield bucket
+
+    source = Tampering(tmp_path / "model", read_shape(tmp_path / "model"), 1 << 30)
+    with pytest.raises(UserError, match=r"solver replica 0 .* differ from what was sent: .*model\."):
+        fleet._bring_up("solver", source, 48, "solver-1-0")
