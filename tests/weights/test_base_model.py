@@ -219,7 +219,7 @@ def spoil(change: str) -> Callable[[Path], object]:
         ("no config", "config.json"),
         ("broken config", "config.json"),
         ("list config", "config.json"),
-        ("family", "'gpt_neox'.*qwen3, qwen2, llama"),
+        ("family", "'gpt_neox'.*qwen3, qwen3_moe, qwen2, llama"),
         ("no weights", "put the model's .safetensors"),
         ("pickled", "save_pretrained"),
         ("no tokenizer", "tokenizer"),
