@@ -202,8 +202,8 @@ class _Peak:
         self.nbytes = _status("VmHWM") - self._before
 
 
-def _status(field_name: str, pid: str = "self") -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+def _status(field_name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field_name):
             return int(line.split()[1]) * 1024
     return 0
@@ -307,8 +307,6 @@ def _plain_copy(model: Path, target: Path) -> float:
 
 def _random_model(size: str, folder: Path) -> None:
     import torch
-
-    sys.path.insert(0, str(Path(__file__).parent))
     from random_model import SHAPES, write_random_model
 
     write_random_model(folder, SHAPES[size], torch.bfloat16)

@@ -309,6 +309,11 @@ class WeightsConfig:
     quantization: str = choice("none", "fp8_block", "fp8_tensor")
     verify: VerifyConfig = field(default_factory=VerifyConfig)
 
+    @property
+    def bucket_bytes(self) -> int:
+        """`bucket_mb` in bytes."""
+        return self.bucket_mb << 20
+
 
 @dataclass
 class GradingConfig:

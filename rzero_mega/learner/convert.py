@@ -24,14 +24,13 @@ from rzero_mega.learner.convert_plan import StoredTensor, stored_tensors
 from rzero_mega.learner.convert_work import WorkFolder
 from rzero_mega.run.atomic import files_below, free_bytes, storage_errors
 from rzero_mega.weights.bucket import Slot, plan_buckets
-from rzero_mega.weights.hf_folder import HfWeights, copy_template, dtype_named, shard_names, write_index
+from rzero_mega.weights.hf_folder import SHARD_BYTES, HfWeights, copy_template, dtype_named, shard_names, write_index
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.safetensors_file import write_safetensors
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 # Bytes of a target's files; a conversion that was killed goes on after the last file that was finished.
 PART_BYTES = 1024**3
-SHARD_BYTES = 4 * 1024**3
 NAMED_DTYPES = ("bfloat16", "float32")
 CONFIG = "config.json"
 METADATA = ".metadata"

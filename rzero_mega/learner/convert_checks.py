@@ -16,7 +16,7 @@ from rzero_mega.learner.checkpoint import shape_differences
 from rzero_mega.learner.convert_format import StoredWeights
 from rzero_mega.learner.convert_plan import StoredTensor
 from rzero_mega.weights.hf_folder import HfWeights
-from rzero_mega.weights.mapping import Entry
+from rzero_mega.weights.mapping import Entry, hf_sizes
 from rzero_mega.weights.shape import ModelShape
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -31,7 +31,7 @@ _OPTIMIZER = "optimizer."
 def check_hf_source(source: Path, weights: HfWeights, entries: Sequence[Entry], shape: ModelShape) -> None:
     """UserError lists in what the tensors of a folder differ from what its config.json says."""
     refuse_quantised(source)
-    expected = {name: size for entry in entries for name, size in zip(entry.hf, entry.sizes, strict=True)}
+    expected = hf_sizes(entries)
     there = {name for name in weights.names() if not _NO_WEIGHTS.fullmatch(name)}
     differences = []
     for what, pattern, count in (("num_hidden_layers", _LAYER, shape.layers), ("num_experts", _EXPERT, shape.experts)):

@@ -18,8 +18,6 @@ from rzero_mega.weights.reshard.placement import gather_placement, local_shards
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard
 from rzero_mega.weights.reshard.validation import placement_violations, validate
 
-MB = 1 << 20
-
 
 def export_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
     """(name, full tensor) of the present weights on every rank, by the golden executor."""
@@ -40,12 +38,12 @@ def share_weights(model: Model, receivers: Sequence[int], config: WeightsConfig)
     """A `WeightSource` whose buckets reach the `receivers`; UserError lists what keeps the shards from covering all."""
     if config.executor == "golden":
         receives = dist.get_rank() in receivers
-        return GatheredWeights(lambda: export_tensors(model), config.bucket_mb * MB, receives)
+        return GatheredWeights(lambda: export_tensors(model), config.bucket_bytes, receives)
     table = entries(model.shape)
     placement = gather_placement(local_shards(dist.get_rank(), model.local_weights(), tensor_part))
     destinations = [Destination(rank) for rank in receivers]
     validate(placement_violations(table, model.shape, placement, destinations))
     # A receiver holds two buckets and what is staged for one of them: half of `bucket_mb` each keeps all that within
     # two of `bucket_mb`.
-    plan = plan_reshard(table, model.shape, placement, destinations, config.bucket_mb * MB // 2)
+    plan = plan_reshard(table, model.shape, placement, destinations, config.bucket_bytes // 2)
     return PlannedWeights(plan, model.local_weights, dist.get_rank(), device())

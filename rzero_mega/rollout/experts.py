@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-GATE_UP, DOWN = ".experts.gate_up_proj", ".experts.down_proj"
+from rzero_mega.weights.bucket import Bucket, Slot
+from rzero_mega.weights.hf_folder import split_experts
 
 
 def checkpoint_views(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views into a module's parameters under the names of a checkpoint.
+    """Views into a module's contiguous parameters under the names of a checkpoint.
 
     `...experts.gate_up_proj` [e, 2 * f, h] becomes `...experts.3.gate_proj.weight` [f, h] and so on; every other name
     stays.
     """
     views: dict[str, Tensor] = {}
     for name, tensor in parameters.items():
-        if name.endswith(GATE_UP):
-            prefix, ffn = name.removesuffix("gate_up_proj"), tensor.size(1) // 2
-            for expert in range(tensor.size(0)):
-                views[f"{prefix}{expert}.gate_proj.weight"] = tensor[expert, :ffn]
-                views[f"{prefix}{expert}.up_proj.weight"] = tensor[expert, ffn:]
-        elif name.endswith(DOWN):
-            prefix = name.removesuffix("down_proj")
-            for expert in range(tensor.size(0)):
-                views[f"{prefix}{expert}.down_proj.weight"] = tensor[expert]
-        else:
-            views[name] = tensor
+        slots = split_experts(Slot(name, tensor.dtype, tuple(tensor.shape), 0))
+        views.update(Bucket(tensor.view(-1).view(torch.uint8), tuple(slots)).tensors())
     return views

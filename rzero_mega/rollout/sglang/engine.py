@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from rzero_mega.config.schema import VerifyConfig
@@ -45,6 +44,12 @@ class ServerLink:
     attempts: int
     verify: VerifyConfig
     say: Callable[[str], None]
+
+    def check(self, server: Server, fingerprint: Fingerprint, version: str) -> None:
+        """Compare checksums (see `check_checksums`); where that is not possible, say why."""
+        result = check_checksums(server, fingerprint, version)
+        if not result.available:
+            self.say(result.detail)
 
 
 class SglangEngine:
@@ -101,10 +106,7 @@ class SglangEngine:
 
     def _draw(self, draws: Sequence[Draw]) -> tuple[dict[int, Sample], list[Draw]]:
         assert self._link is not None
-        samples, left = self._link.replicas.generate(
-            draws, self._version, self._model.stop_tokens, self._model.context
-        )
-        return {d.position: s for d, s in zip(draws, samples, strict=True) if s is not None}, left
+        return self._link.replicas.generate(draws, self._version, self._model.stop_tokens, self._model.context)
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         assert self._link is not None
@@ -149,9 +151,7 @@ class SglangEngine:
             stream = fingerprint.watch(stream)
 
             def check(server: Server) -> None:
-                result = check_checksums(server, fingerprint, self._version.on_server)
-                if not result.available:
-                    link.say(result.detail)
+                link.check(server, fingerprint, self._version.on_server)
 
         if link.scheme is not None:
             stream = quantize_stream(stream, link.scheme)
@@ -167,6 +167,5 @@ class SglangEngine:
         if not isinstance(error, ServerError) or not dead or attempt >= self._link.attempts:
             raise error
         for replica in dead:
-            with suppress(ServerError):
-                self._link.replicas.replace(replica)
+            self._link.replicas.replace(replica)
 

@@ -22,16 +22,14 @@ from rzero_mega.rollout.sglang.process import check_startable
 from rzero_mega.rollout.sglang.replicas import Replicas, State
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
-from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
 from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
 from rzero_mega.weights.reshard.export import GatheredWeights
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
-from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
-
-MB = 1 << 20
+from rzero_mega.weights.verification.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Fleet:
             return f"{role}-{number}-{version}"
 
         shape = read_shape(model)
-        source = FolderWeights(model, shape, self._weights.bucket_mb * MB)
+        source = FolderWeights(model, shape, self._weights.bucket_bytes)
         stop = tuple(sorted(stop_tokens(model)))
         context = self._rollout.sglang.context_length or shape.max_positions
         served = ServedModel(shape, stop, context, self._rollout.dtype)
@@ -122,9 +120,7 @@ class Fleet:
         for _ in fingerprint.watch(source):
             pass
         for replica in link.replicas.serving():
-            result = check_checksums(replica.client, fingerprint, version)
-            if not result.available:
-                self._say(result.detail)
+            link.check(replica.client, fingerprint, version)
 
     def _spec(self, model: Path, device: str, context: int, version: str) -> ServerSpec:
         sglang = self._rollout.sglang
@@ -165,9 +161,8 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     if weights.quantization == "none":
         return None
     scheme = SCHEMES[weights.quantization]
-    tensors = [pair for entry in entries(shape) for pair in zip(entry.hf, entry.sizes, strict=True)]
     server = ServedOn(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
-    check_servable(scheme, tensors, shape.kv_heads, server)
+    check_servable(scheme, hf_sizes(entries(shape)).items(), shape.kv_heads, server)
     return scheme
 
 

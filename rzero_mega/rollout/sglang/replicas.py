@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Sample
 from rzero_mega.rollout.sglang.client import SglangClient
 from rzero_mega.rollout.sglang.command import ServerSpec
-from rzero_mega.rollout.sglang.process import ServerProcess, free_port
+from rzero_mega.rollout.sglang.process import ServerProcess
 from rzero_mega.rollout.sglang.wire import Draw, MalformedAnswer, Version, generate_body, read_sample
 from rzero_mega.weights.transports.protocol import ServerError
 
@@ -67,7 +67,7 @@ class Replicas:
         api_key: str | None,
         say: Callable[[str], None],
     ) -> None:
-        """Start all servers on `spec` (its port is chosen anew for each) and return at once.
+        """Start all servers on `spec`, whose port is 0: each takes a free one. Returns at once.
 
         `say` is told what happens to servers, a line each.
         """
@@ -125,8 +125,8 @@ class Replicas:
 
     def generate(
         self, draws: Sequence[Draw], version: Version, stop: Sequence[int], context: int
-    ) -> tuple[list[Sample | None], list[Draw]]:
-        """Samples by position among `draws`, and the draws that no server was left for.
+    ) -> tuple[dict[int, Sample], list[Draw]]:
+        """Samples by the positions of their draws, and the draws that no server was left for.
 
         A batch goes to the server with the fewest under way. What a dead server leaves, and what a server aborts, goes
         to others; a batch that fails `config.attempts` times raises.
@@ -144,7 +144,7 @@ class Replicas:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     replica, batch = running.pop(future)
                     self._take(future, replica, batch, version, work)
-        return [work.samples.get(draw.position) for draw in draws], [d for b in work.pending for d in b.draws]
+        return work.samples, [draw for batch in work.pending for draw in batch.draws]
 
     def stop(self) -> None:
         """End all servers at once. Nothing is under way: a graceful end would wait ten seconds for requests of none."""
@@ -154,9 +154,8 @@ class Replicas:
             replica.process.stop(grace_s=0.0)
 
     def _start(self, number: int) -> Replica:
-        port = free_port(self._spec.host)
         log = self._logs / f"{self._role}-{number}.log"
-        process = ServerProcess.start(replace(self._spec, port=port), log, self._api_key)
+        process = ServerProcess.start(self._spec, log, self._api_key)
         client = process.client(f"{self._role} replica {number}", self._config.request_timeout_s)
         return Replica(number, process, client)
 

@@ -9,6 +9,7 @@ from typing import Any
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
+from rzero_mega.weights.verification.versions import foreign_versions
 
 Body = dict[str, Any]
 
@@ -76,7 +77,7 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
         triples = meta["output_token_logprobs"]
         logprobs = tuple(float(triple[0]) for triple in triples)
         same = tuple(int(triple[1]) for triple in triples) == tokens
-        versions = [str(span["version"]) for span in meta["weight_versions"]] or [str(meta["weight_version"])]
+        versions = _versions(meta)
         reason = FinishReason(finish)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise MalformedAnswer(f"sample {draw.request.key!r}: not a sample: {error!r}") from None
@@ -94,9 +95,13 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
     )
 
 
+def _versions(meta: Mapping[str, Any]) -> list[str]:
+    return [str(span["version"]) for span in meta["weight_versions"]] or [str(meta["weight_version"])]
+
+
 def check_versions(key: str, found: Sequence[str], version: Version) -> None:
     """UserError if anything but `version` is among the versions that a sample was drawn with."""
-    foreign = sorted(set(found) - {version.on_server})
+    foreign = foreign_versions(found, [version.on_server])
     if foreign:
         raise UserError(
             f"sample {key!r} was drawn with weights {', '.join(foreign)} and not {version.on_server}: the server was "
@@ -125,7 +130,7 @@ def read_score(sequence: Scored, answer: Mapping[str, Any], version: Version) ->
         same = len(scored) == len(sequence.response_tokens) and all(
             reported in (token, 0) for reported, token in zip(scored, sequence.response_tokens, strict=True)
         )
-        versions = [str(span["version"]) for span in meta["weight_versions"]] or [str(meta["weight_version"])]
+        versions = _versions(meta)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise MalformedAnswer(f"a scored sequence: not a score: {error!r}") from None
     if not same:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rzero_mega.weights.mapping import llama, qwen2, qwen3, qwen3_moe
-from rzero_mega.weights.mapping.table import Entry, expand
+from rzero_mega.weights.mapping.table import Entry, expand, hf_sizes
 from rzero_mega.weights.shape import ModelShape
 
 _TABLES = {"qwen3": qwen3.rules, "qwen3_moe": qwen3_moe.rules, "qwen2": qwen2.rules, "llama": llama.rules}
@@ -14,4 +14,4 @@ def entries(shape: ModelShape) -> list[Entry]:
     return expand(_TABLES[shape.family](shape), shape)
 
 
-__all__ = ["Entry", "entries"]
+__all__ = ["Entry", "entries", "hf_sizes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rzero_mega.weights.mapping.kinds import Kind
@@ -32,6 +33,11 @@ class Entry:
     hf: tuple[str, ...]
     sizes: tuple[tuple[int, ...], ...]
     kind: Kind
+
+
+def hf_sizes(entries: Iterable[Entry]) -> dict[str, tuple[int, ...]]:
+    """Shape of every Hugging Face tensor by its name."""
+    return {name: size for entry in entries for name, size in zip(entry.hf, entry.sizes, strict=True)}
 
 
 def expand(rules: tuple[Rule, ...], shape: ModelShape) -> list[Entry]:

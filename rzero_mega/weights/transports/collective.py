@@ -24,6 +24,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from rzero_mega.errors import first_line
 from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.transports.parallel import on_every
 from rzero_mega.weights.transports.protocol import FLUSH, Server, ServerError
 
 POLL_S = 0.001
@@ -204,8 +205,7 @@ class _Group:
             with suppress(ServerError):
                 server.post("destroy_weights_update_group", {"group_name": self._name}, FAREWELL_TIMEOUT_S)
 
-        with ThreadPoolExecutor(max_workers=len(self._servers)) as pool:
-            list(pool.map(farewell, self._servers))
+        on_every(self._servers, farewell)
 
 
 def _listening_store(master: str, size: int, timeout: timedelta) -> tuple[Store | None, int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket
-from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.shape import ModelShape
 
 
@@ -16,7 +16,7 @@ def exactly(buckets: Iterable[Bucket], shape: ModelShape) -> Iterator[Bucket]:
     UserError names the first tensor that is unknown, came twice or has another shape, before its bucket is passed on,
     and one that is missing at the end of the stream.
     """
-    sizes = {name: size for entry in entries(shape) for name, size in zip(entry.hf, entry.sizes, strict=True)}
+    sizes = hf_sizes(entries(shape))
     missing = dict.fromkeys(sizes)
     for bucket in buckets:
         for slot in bucket.slots:
