@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
-from megatron.core.models.gpt import GPTModel
 
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.learner.model import transformer_config
+from rzero_mega.learner.model import build_gpt, transformer_config
 from rzero_mega.learner.spec import local_spec
 from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.shape import ModelShape
@@ -56,14 +55,7 @@ def _meta_model(shape: ModelShape) -> Any:
     config = transformer_config(shape, layout, LearnerConfig())
     config.use_cpu_initialization, config.perform_initialization = True, False
     with torch.device("meta"):
-        return GPTModel(
-            config=config,
-            transformer_layer_spec=local_spec(config),
-            vocab_size=shape.vocab,
-            max_sequence_length=shape.max_positions,
-            position_embedding_type="rope",
-            share_embeddings_and_output_weights=shape.tied,
-        )
+        return build_gpt(shape, config, local_spec(config))
 
 
 def _place(entry: Entry, value: ShardedTensor | ShardedTensorFactory) -> StoredTensor:

@@ -11,6 +11,8 @@ from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
 from megatron.core.models.gpt import GPTModel
 from megatron.core.transformer.module import Float16Module
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
@@ -51,10 +53,25 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
     """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`."""
     check_layout(shape, layout)
     config = transformer_config(shape, layout, learner)
-    gpt: torch.nn.Module = GPTModel(
+    gpt: torch.nn.Module = build_gpt(shape, config, layer_spec(config))
+    if torch.cuda.is_available():
+        gpt.cuda(torch.cuda.current_device())
+    if config.params_dtype != torch.float32:
+        gpt = Float16Module(config, gpt)
+    ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True)
+    module = DistributedDataParallel(config, ddp, gpt)
+    first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
+    return Model(shape, config, module, dict(global_parameters(module, first_expert)))
+
+
+def build_gpt(
+    shape: ModelShape, config: TransformerConfig, spec: ModuleSpec | TransformerBlockSubmodules
+) -> GPTModel:
+    """This pipeline stage's bare module, of the layers that `spec` says."""
+    return GPTModel(
         config=config,
-        transformer_layer_spec=layer_spec(config),
-        vocab_size=shape.vocab + -shape.vocab % layout.tp,
+        transformer_layer_spec=spec,
+        vocab_size=shape.vocab + -shape.vocab % config.tensor_model_parallel_size,
         max_sequence_length=shape.max_positions,
         position_embedding_type="rope",
         rotary_base=shape.rope_base,
@@ -65,14 +82,6 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
         post_process=parallel_state.is_pipeline_last_stage(),
         parallel_output=True,
     )
-    if torch.cuda.is_available():
-        gpt.cuda(torch.cuda.current_device())
-    if config.params_dtype != torch.float32:
-        gpt = Float16Module(config, gpt)
-    ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True)
-    module = DistributedDataParallel(config, ddp, gpt)
-    first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
-    return Model(shape, config, module, dict(global_parameters(module, first_expert)))
 
 
 def load_weights(model: Model, folder: Path) -> None:

@@ -56,7 +56,7 @@ def plan_buckets(tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], li
     end = 0
     for name, dtype, shape in tensors:
         slot = Slot(name, dtype, tuple(shape), end)
-        if slots and (slot.stop > limit or end % dtype.itemsize):
+        if slots and _ends_before(slot, limit):
             buckets.append(tuple(slots))
             slots, slot = [], Slot(name, dtype, tuple(shape), 0)
         slots.append(slot)
@@ -66,12 +66,17 @@ def plan_buckets(tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], li
     return buckets
 
 
+def _ends_before(slot: Slot, limit: int) -> bool:
+    """Whether a bucket that has tensors ends before this one."""
+    return slot.stop > limit or slot.start % slot.dtype.itemsize != 0
+
+
 def to_buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[Bucket]:
     """Copy a stream of tensors into buckets of at most `limit` bytes, on the device of the first tensor of each."""
     pending: list[tuple[str, Tensor]] = []
     size = 0
     for name, tensor in tensors:
-        if pending and (size + tensor.nbytes > limit or size % tensor.dtype.itemsize):
+        if pending and _ends_before(Slot(name, tensor.dtype, tuple(tensor.shape), size), limit):
             yield _pack(pending)
             pending, size = [], 0
         pending.append((name, tensor.detach()))

@@ -36,9 +36,8 @@ class HfWeights:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._promised = _file_of_tensors(folder)
         self._open: dict[str, tuple[FileIO, dict[str, Slot]]] = {}
-        self._file_of = self._with_split_experts()
+        self._file_of = self._with_split_experts(_file_of_tensors(folder))
 
     def __enter__(self) -> HfWeights:
         return self
@@ -99,9 +98,10 @@ class HfWeights:
             self._open[file] = open(path, "rb", buffering=0), {slot.name: slot for slot in slots}  # noqa: SIM115
         return self._open[file]
 
-    def _with_split_experts(self) -> dict[str, str]:
-        fused = {file for name, file in self._promised.items() if _FUSED_EXPERTS.fullmatch(name)}
-        found = {name: file for name, file in self._promised.items() if not _FUSED_EXPERTS.fullmatch(name)}
+    def _with_split_experts(self, promised: dict[str, str]) -> dict[str, str]:
+        """Which file holds which tensor, experts one by one; `promised` is what the index says."""
+        fused = {file for name, file in promised.items() if _FUSED_EXPERTS.fullmatch(name)}
+        found = {name: file for name, file in promised.items() if not _FUSED_EXPERTS.fullmatch(name)}
         for file in fused:
             found.update(dict.fromkeys(self._slots(file)[1], file))
         return found

@@ -7,13 +7,7 @@ imported everything once and started nothing. Rank 0 leaves what it found as JSO
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +18,7 @@ from rzero_mega.learner import compat
 compat.install()
 
 import torch  # noqa: E402
+from forked_ranks import main, run_script  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -33,14 +28,11 @@ from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.model import tensor_part  # noqa: E402
-from rzero_mega.run.launch import STORE, die_with_parent  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
 from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
 from rzero_mega.weights.reshard.validation import placement_violations, plan_violations  # noqa: E402
-
-HANG_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -96,15 +88,7 @@ def rollouts(step: int, vocabulary: int) -> list[TrainingSequence]:
 
 def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, Outcome]:
     """Run the jobs in processes of their own; AssertionError with their output if one breaks."""
-    request = folder / "jobs.json"
-    request.write_text(json.dumps([asdict(job) for job in jobs]))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, __file__, str(request)]
-    # A deadlock between ranks must not hang the tests.
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANG_S
-    )
-    assert done.returncode == 0, done.stdout
+    run_script(__file__, jobs, folder)
     return {job.name: _outcome(folder, job.name) for job in jobs}
 
 
@@ -175,44 +159,5 @@ def _assert_same_bytes(source: WeightSource, learner: Learner, job: Job, receive
         assert torch.equal(tensor.view(torch.uint8), golden[name].view(torch.uint8)), name
 
 
-def _fork(job: Job, rank: int, count: int, store: Path, folder: Path) -> int:
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        die_with_parent()
-        os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)})
-        _run(job, folder)
-        code = 0
-    except BaseException:
-        print(f"--- job {job.name}, rank {rank}", file=sys.stderr)
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _run_ranks(job: Job, folder: Path) -> bool:
-    count = job.tp * job.pp * job.dp
-    with tempfile.TemporaryDirectory() as meeting:
-        running = {_fork(job, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
-        while running:
-            child, status = os.wait()
-            running.discard(child)
-            if status:
-                for other in running:  # they would wait for the one that broke
-                    os.kill(other, signal.SIGTERM)
-                return False
-    return True
-
-
-def main() -> int:
-    request = Path(sys.argv[1])
-    jobs = [Job(**values) for values in json.loads(request.read_text())]
-    return 0 if all(_run_ranks(job, request.parent) for job in jobs) else 1
-
-
 if __name__ == "__main__":
-    die_with_parent()
-    sys.exit(main())
+    main(Job, _run)

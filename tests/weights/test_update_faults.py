@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, server_checksums, stream
+from updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, stream
 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.client import SglangClient
@@ -110,7 +110,7 @@ def fingerprint_of(model: Any) -> Fingerprint:
 
 def held(client: SglangClient, model: Any) -> set[str]:
     """The server's tensors that are those of the model."""
-    (reported,), (expected,) = server_checksums(client), fingerprint_of(model).expected()
+    (reported,), (expected,) = client.checksums(), fingerprint_of(model).expected()
     return {name for name, digest in expected.items() if reported[name] == digest}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from updates import model_logprobs, named_tensors, sample, server_checksums, stream
+from updates import model_logprobs, named_tensors, sample, stream
 
 from rzero_mega.rollout.sglang.client import SglangClient
 from rzero_mega.weights.shape import read_shape, shape_of
@@ -129,11 +129,11 @@ def test_checksums_agree_for_every_family(
         base = Fingerprint(shape, 2, torch.float32)
         for _ in base.watch(stream(first)):
             pass
-        assert base.differences(server_checksums(client)) == []
+        assert base.differences(client.checksums()) == []
         new = Fingerprint(shape, 2, torch.float32)
         update_servers([client], transport, new.watch(stream(second)), "1", lambda s: check_checksums(s, new, "1"))
         transport.close()
-        assert base.differences(server_checksums(client)) != []
+        assert base.differences(client.checksums()) != []
         output, logprobs, _ = sample(client, PROMPT, 40)
         check_probe([model_logprobs(second, PROMPT, output)], [logprobs], "float32", None, "1")
     finally:

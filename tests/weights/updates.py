@@ -48,12 +48,6 @@ def sample(client: SglangClient, prompt: Sequence[int], tokens: int) -> tuple[li
     return answer["output_ids"], [item[0] for item in answer["meta_info"]["output_token_logprobs"]], answer["meta_info"]
 
 
-def server_checksums(client: SglangClient) -> list[dict[str, str]]:
-    """What the server reports, by rank."""
-    ranks = client.post("weights_checker", {"action": "checksum"})["ranks"]
-    return [rank["checksums"] for rank in ranks]
-
-
 class RecordingServer:
     """Stands in for a server where only the order of calls matters; fails at the paths in `failing`."""
 
@@ -73,6 +67,13 @@ class RecordingServer:
 
     def get(self, path: str, timeout_s: float | None = None) -> Any:
         return self.answers[path]
+
+    def weight_version(self) -> str:
+        return str(self.answers["model_info"]["weight_version"])
+
+    def checksums(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = self.answers["checksums"]
+        return found
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.calls]

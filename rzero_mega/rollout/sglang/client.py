@@ -95,18 +95,6 @@ class SglangClient:
         """Abort every request; each is answered with what it has so far and the finish reason "abort"."""
         self.post("abort_request", {"abort_all": True})
 
-    def pause(self, mode: str = "retract") -> None:
-        """Stop generating: "abort" ends all requests, "retract" and "in_place" keep them waiting."""
-        self.post("pause_generation", {"mode": mode})
-
-    def resume(self) -> None:
-        """Go on generating."""
-        self.post("continue_generation", {})
-
-    def flush_cache(self) -> None:
-        """Forget the cached prefixes."""
-        self.post("flush_cache", {})
-
     def checksums(self) -> list[dict[str, str]]:
         """Hash of every tensor by the server's own name, one table per tensor-parallel rank, in rank order."""
         answer = self.post("weights_checker", {"action": "checksum"})

@@ -35,7 +35,7 @@ class PlannedWeights:
     device: torch.device
 
     def __iter__(self) -> Iterator[Bucket]:
-        return stream_buckets(self.plan, self.local, self.rank, self.device)
+        return stream_buckets(self.plan, self.local(), self.rank, self.device)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ tensor go through a staging buffer, as large as those rectangles of one bucket.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,13 +45,12 @@ class _Flight:
 
 @torch.no_grad()
 def stream_buckets(
-    plan: ReshardPlan, local: Callable[[], Mapping[str, Tensor]], rank: int, device: torch.device
+    plan: ReshardPlan, weights: Mapping[str, Tensor], rank: int, device: torch.device
 ) -> Iterator[Bucket]:
     """The buckets of this rank's destination, one after another; nothing on a rank that only sends.
 
-    `local` gives this rank's shards by Megatron name. Every rank that sends or receives has to exhaust the iterator.
+    `weights` are this rank's shards by Megatron name. Every rank that sends or receives has to exhaust the iterator.
     """
-    weights = local()
     mine = next((i for i, d in enumerate(plan.destinations) if d.rank == rank), None)
     buffers = _Buffers(plan, mine, device)
     messages = [bucket_messages(bucket) for bucket in plan.buckets]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,14 @@ class Shard:
     parts: int
     shape: tuple[int, ...]
     dtype: torch.dtype
+
+
+def holders_of(placement: Iterable[Shard]) -> dict[str, list[Shard]]:
+    """The shards of every parameter."""
+    holders: dict[str, list[Shard]] = defaultdict(list)
+    for shard in placement:
+        holders[shard.name].append(shard)
+    return holders
 
 
 def local_shards(rank: int, weights: Mapping[str, Tensor], part_of: Callable[[str], tuple[int, int]]) -> list[Shard]:

@@ -14,7 +14,7 @@ from rzero_mega.weights.bucket import Slot, plan_buckets
 from rzero_mega.weights.mapping.kinds import FusedQkv
 from rzero_mega.weights.mapping.pieces import Piece, shard_layout
 from rzero_mega.weights.mapping.table import Entry
-from rzero_mega.weights.reshard.placement import Shard
+from rzero_mega.weights.reshard.placement import Shard, holders_of
 from rzero_mega.weights.shape import ModelShape
 
 
@@ -88,7 +88,7 @@ def plan_reshard(
     least so far sends. Buckets end at the same tensors for all destinations and hold at most `bucket_bytes` of a whole
     tensor's bytes, or one tensor that alone is larger.
     """
-    holders = _holders(placement)
+    holders = holders_of(placement)
     sent: dict[int, int] = defaultdict(int)
     transfers = [
         transfer
@@ -134,13 +134,6 @@ def _block(size: int, destination: Destination) -> tuple[int, int]:
     block = -(-size // destination.parts)
     start = min(destination.part * block, size)
     return start, min(block, size - start)
-
-
-def _holders(placement: Iterable[Shard]) -> dict[str, list[Shard]]:
-    holders: dict[str, list[Shard]] = defaultdict(list)
-    for shard in placement:
-        holders[shard.name].append(shard)
-    return holders
 
 
 def _fill(

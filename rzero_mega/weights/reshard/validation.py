@@ -9,7 +9,7 @@ from math import prod
 from rzero_mega.errors import UserError
 from rzero_mega.weights.mapping.pieces import shard_layout
 from rzero_mega.weights.mapping.table import Entry
-from rzero_mega.weights.reshard.placement import Shard
+from rzero_mega.weights.reshard.placement import Shard, holders_of
 from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, Transfer
 from rzero_mega.weights.shape import ModelShape
 
@@ -28,9 +28,7 @@ def placement_violations(
 ) -> list[str]:
     """What keeps the shards from covering every tensor of the table, one sentence each."""
     table = {entry.megatron: entry for entry in entries}
-    holders: dict[str, list[Shard]] = defaultdict(list)
-    for shard in placement:
-        holders[shard.name].append(shard)
+    holders = holders_of(placement)
     found = [
         f"rank {holders[name][0].rank} holds {name}, which the family's table does not know"
         for name in holders

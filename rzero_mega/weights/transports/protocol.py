@@ -43,6 +43,14 @@ class Server(Protocol):
         """GET `path`; the decoded answer."""
         ...
 
+    def weight_version(self) -> str:
+        """Version of the weights that the server says it serves."""
+        ...
+
+    def checksums(self) -> list[dict[str, str]]:
+        """Hash of every tensor by the server's own name, one table per tensor-parallel rank, in rank order."""
+        ...
+
 
 class Transport(Protocol):
     """Moves buckets to all servers while they are paused."""

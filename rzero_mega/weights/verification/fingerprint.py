@@ -141,16 +141,11 @@ def check_checksums(server: Server, fingerprint: Fingerprint, version: str) -> C
     reason = checksums_unavailable(server)
     if reason is not None:
         return ChecksumResult(False, reason)
-    ranks = server.post("weights_checker", {"action": "checksum"})["ranks"]
-    reported = [rank["checksums"] for rank in sorted(ranks, key=_rank)]
+    reported = server.checksums()
     lines = fingerprint.differences(reported)
     if lines:
         raise UserError(f"{server.name}: weights of version {version} differ from what was sent: {_some(lines, '; ')}")
     return ChecksumResult(True, f"{server.name}: {sum(map(len, reported))} tensors agree with version {version}")
-
-
-def _rank(info: Mapping[str, Any]) -> int:
-    return int(info["parallelism_info"][0]["tp_rank"])
 
 
 def _some(items: Sequence[str], separator: str = ", ") -> str:

@@ -15,14 +15,9 @@ def unfinished(version: str) -> str:
     return UNFINISHED + version
 
 
-def server_version(server: Server) -> str:
-    """The weight version that the server reports."""
-    return str(server.get("model_info")["weight_version"])
-
-
 def check_versions(servers: Sequence[Server], version: str) -> None:
     """UserError naming every server that does not hold `version`."""
-    wrong = [f"{s.name} holds {_explain(found)}" for s in servers if (found := server_version(s)) != version]
+    wrong = [f"{s.name} holds {_explain(found)}" for s in servers if (found := s.weight_version()) != version]
     if wrong:
         raise UserError(f"weights of version {version} are expected, but {'; '.join(wrong)}; send the weights again")
 

@@ -154,9 +154,9 @@ class TestServing:
 
     def test_generating_can_be_paused_and_goes_on(self, server: ServerProcess) -> None:
         client = server.client()
-        client.pause("retract")
-        client.flush_cache()
-        client.resume()
+        client.post("pause_generation", {"mode": "retract"})
+        client.post("flush_cache", {})
+        client.post("continue_generation", {})
         assert client.generate({"input_ids": [5], "sampling_params": {"max_new_tokens": 1}})
 
     def test_its_processes_and_their_memory_are_known(self, server: ServerProcess, tp: int) -> None:

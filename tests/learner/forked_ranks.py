@@ -1,0 +1,84 @@
+"""Jobs in several processes over gloo: a script that calls `main` runs each job in ranks forked from itself.
+
+Every rank is forked from a process that has imported everything once and started nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from rzero_mega.run.launch import STORE, die_with_parent
+
+HANG_S = 600.0
+
+
+class Job(Protocol):
+    """A dataclass that names a job and its layout."""
+
+    name: str
+    tp: int
+    pp: int
+    dp: int
+
+
+def run_script(script: str, jobs: Sequence[Any], folder: Path) -> None:
+    """Run `script` on the jobs (dataclasses); AssertionError with its output if one breaks."""
+    request = folder / "jobs.json"
+    request.write_text(json.dumps([asdict(job) for job in jobs]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, script, str(request)]
+    # A deadlock between ranks must not hang the tests.
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANG_S
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def main(job_type: Callable[..., Job], run: Callable[[Any, Path], None]) -> None:
+    """Of the script: call `run(job, folder)` in every rank of every job, one job after another, and exit."""
+    die_with_parent()
+    request = Path(sys.argv[1])
+    jobs = [job_type(**values) for values in json.loads(request.read_text())]
+    sys.exit(0 if all(_run_ranks(job, run, request.parent) for job in jobs) else 1)
+
+
+def _run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
+    count = job.tp * job.pp * job.dp
+    with tempfile.TemporaryDirectory() as meeting:
+        running = {_fork(job, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
+        while running:
+            child, status = os.wait()
+            running.discard(child)
+            if status:
+                for other in running:  # they would wait for the one that broke
+                    os.kill(other, signal.SIGTERM)
+                return False
+    return True
+
+
+def _fork(job: Job, run: Callable[[Any, Path], None], rank: int, count: int, store: Path, folder: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        die_with_parent()
+        os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)})
+        run(job, folder)
+        code = 0
+    except BaseException:
+        print(f"--- job {job.name}, rank {rank}", file=sys.stderr)
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
