@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -31,7 +32,7 @@ from rzero_mega.weights.verification.versions import check_versions
 pytestmark = pytest.mark.sglang
 
 PROMPT = [5, 6, 7, 8, 9]
-TIME_LIMIT_S = 400.0
+TIME_LIMIT_S = 240.0
 VICTIM = "model.layers.1.self_attn.o_proj.weight"
 OTHER = "model.layers.0.self_attn.o_proj.weight"
 
@@ -93,11 +94,16 @@ def old_weights(replicas: Replicas, models: list[Any]) -> None:
 
 @contextmanager
 def before_the_time_limit() -> Iterator[None]:
-    """What runs inside ends on its own, and not because a time limit is over."""
+    """What runs inside ends on its own: neither because a time limit is over, nor thanks to the garbage collector.
+
+    (A connection that is closed only when its object is collected would free the server at a time of chance.)
+    """
     start = time.monotonic()
+    gc.disable()
     try:
         yield
     finally:
+        gc.enable()
         assert time.monotonic() - start < TIME_LIMIT_S / 2
 
 

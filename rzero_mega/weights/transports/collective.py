@@ -100,7 +100,10 @@ class _Group:
         self._timeout = timedelta(seconds=timeout_s)
         # Gone with this object, the store also ends the wait of whoever still looks for the others.
         self._store, self._port = _listening_store(master, self._size, self._timeout)
-        self._process_group: Any = None
+        # gloo closes its connections with the last reference to group and work, and a server that waits for the rest of
+        # a broadcast is only freed by that. A local variable would live on in the traceback of an error: hence here.
+        self._made: Future[Any] | None = None
+        self._work: Any = None
 
     def is_of(self, servers: Sequence[Server]) -> bool:
         """Whether the group is that of these very servers."""
@@ -113,11 +116,11 @@ class _Group:
             pool.submit(server.post, "init_weights_update_group", self._invitation(offset), self._timeout_s)
             for server, offset in zip(self._servers, offsets, strict=True)
         ]
-        made: Future[Any] = Future()
-        Thread(target=self._make, args=(made,), daemon=True).start()
-        self._wait(made.done, answers, "to join the update group")
+        self._made = Future()
+        Thread(target=self._make, args=(self._made,), daemon=True).start()
+        self._wait(self._is_made, answers, "to join the update group")
         try:
-            self._process_group = made.result()
+            self._process_group()
         except RuntimeError as error:
             _collect(answers, GRACE_S)
             raise ServerError(f"{self._everyone()}: no update group came about: {first_line(error)}") from None
@@ -167,20 +170,30 @@ class _Group:
             for server in self._servers
         ]
         try:
-            work = self._start(bucket.data)
-            self._wait(work.is_completed, answers, f"for the bucket that begins with {bucket.slots[0].name}")
-            work.wait()
+            self._start(bucket.data)
+            self._wait(self._is_sent, answers, f"for the bucket that begins with {bucket.slots[0].name}")
+            self._work.wait()
         except RuntimeError as error:
             # The server at fault is named by its own answer, which comes at the same moment; others may still wait.
             _collect(answers, GRACE_S)
             raise ServerError(f"{self._everyone()}: broadcast failed: {first_line(error)}") from None
         return answers
 
-    def _start(self, data: Tensor) -> Any:
+    def _start(self, data: Tensor) -> None:
         options = dist.BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
         options.asyncOp = True
-        return self._process_group.broadcast([data], options)
+        self._work = self._process_group().broadcast([data], options)
+
+    def _is_sent(self) -> bool:
+        return bool(self._work.is_completed())
+
+    def _is_made(self) -> bool:
+        return self._made is not None and self._made.done()
+
+    def _process_group(self) -> Any:
+        assert self._made is not None
+        return self._made.result()
 
     def _wait(self, done: Callable[[], bool], answers: list[Future[Any]], what: str) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -195,11 +208,11 @@ class _Group:
 
     def leave(self) -> None:
         """Close the connections, and have the servers that live forget the group."""
-        group, self._process_group = self._process_group, None
-        if group is not None:
-            with suppress(RuntimeError):
-                group.abort()
-        self._store = None
+        if self._is_made():
+            # NCCL's way to close; it raises the error again with which the group could not be made.
+            with suppress(Exception):
+                self._process_group().abort()
+        self._made = self._work = self._store = None
 
         def farewell(server: Server) -> None:
             with suppress(ServerError):
