@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
@@ -12,6 +12,7 @@ from megatron.core.packed_seq_params import PackedSeqParams
 from torch import Tensor
 
 from rzero_mega.errors import UserError
+from rzero_mega.learner.context_parallel import TokenSplit, zigzag
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Pack:
     """One micro-batch: sequences laid end to end, t tokens in all (format THD).
 
     Position i predicts `targets[i]`; `response[i]` says whether that target is a response token. `weight` is the share
-    of the token in the loss of the whole update, zero outside responses.
+    of the token in the loss of the whole update, zero outside responses. Under context parallelism a rank holds its
+    part of every sequence, t tokens in all, and `sequence_parameters` describe the whole sequences.
     """
 
     indices: tuple[int, ...]
     tokens: Tensor  # [1, t]
+    sequence: Tensor  # [t], place in `indices`; behind them a padding sequence
     position_ids: Tensor  # [1, t]
     targets: Tensor  # [t]
     response: Tensor  # [t] bool
@@ -52,12 +55,14 @@ class Pack:
     sequence_parameters: PackedSeqParams
 
 
-def plan_packs(lengths: Sequence[int], token_budget: int, dp: int) -> list[list[list[int]]]:
+def plan_packs(
+    lengths: Sequence[int], token_budget: int, dp: int, multiple_of: int = 1
+) -> list[list[list[int]]]:
     """Indices of the sequences of every micro-batch, by data-parallel rank: [dp][micro-batch][sequence].
 
     Longest first into the emptiest micro-batch, so that token counts are nearly equal. Every rank gets the same number
-    of micro-batches; some are empty where there are fewer sequences than micro-batches. The plan depends on the
-    arguments alone. UserError if a single sequence exceeds the budget.
+    of micro-batches, a multiple of `multiple_of`; some are empty where there are fewer sequences than micro-batches.
+    The plan depends on the arguments alone. UserError if a single sequence exceeds the budget.
     """
     longest = max(lengths, default=0)
     if longest > token_budget:
@@ -65,11 +70,12 @@ def plan_packs(lengths: Sequence[int], token_budget: int, dp: int) -> list[list[
             f"learner.tokens_per_micro_batch: a sequence of {longest} tokens exceeds the budget of {token_budget}"
         )
     per_rank = max(1, -(-sum(lengths) // (token_budget * dp)))
+    per_rank += -per_rank % multiple_of
     while True:
         packs = _fill(lengths, token_budget, per_rank * dp)
         if packs is not None:
             return [packs[rank::dp] for rank in range(dp)]
-        per_rank += 1
+        per_rank += multiple_of
 
 
 def _fill(lengths: Sequence[int], token_budget: int, count: int) -> list[list[int]] | None:
@@ -88,35 +94,38 @@ def build_pack(
     sequences: Sequence[TrainingSequence],
     weights: Sequence[float],
     indices: Sequence[int],
-    multiple_of: int,
+    split: TokenSplit,
     device: torch.device,
 ) -> Pack:
-    """Lay the sequences with the given indices end to end.
+    """Lay the sequences with the given indices end to end, and keep this rank's part of them.
 
-    `weights[i]` is the loss weight of every response token of sequence i. The length is filled up to `multiple_of`
-    (sequence parallelism cuts t over its ranks) with a padding sequence of its own, which carries no weight; a
-    micro-batch without sequences consists of it alone.
+    `weights[i]` is the loss weight of every response token of sequence i. What `split` asks of lengths is filled up
+    with tokens without weight: behind each sequence, where causality keeps them out, and behind all with a sequence of
+    their own. A micro-batch without sequences consists of that alone.
     """
-    chosen = [sequences[i] for i in indices]
-    total = sum(s.length for s in chosen)
-    padding = -total % multiple_of if total else max(2, multiple_of)
-    lengths = [s.length for s in chosen] + ([padding] if padding else [])
-    tokens = list(chain.from_iterable((*s.prompt, *s.response) for s in chosen)) + [0] * padding
-    response, weight, advantage, logprobs = _token_columns(chosen, [weights[i] for i in indices], padding)
-    starts = [0, *accumulate(lengths)]
-    cu_seqlens = torch.tensor(starts, dtype=torch.int32, device=device)
-    flat = torch.tensor(tokens, device=device)
-    positions = torch.cat([torch.arange(n, device=device) for n in lengths])
+    columns = [_columns(sequences[i], weights[i], split.sequence_multiple) for i in indices]
+    total = sum(len(column.tokens) for column in columns)
+    padding = -total % split.total_multiple if total else max(2, split.total_multiple)
+    if padding:
+        columns.append(_columns(None, 0.0, padding))
+    lengths = [len(column.tokens) for column in columns]
+    cu_seqlens = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    sequence, position = zigzag(cu_seqlens, split.cp, split.cp_rank)
+    mine = cu_seqlens[sequence] + position
+
+    def part(values: Iterable[Sequence[float]], dtype: torch.dtype) -> Tensor:
+        return torch.tensor(list(chain.from_iterable(values)), dtype=dtype, device=device)[mine]
+
     return Pack(
         indices=tuple(indices),
-        tokens=flat[None],
-        position_ids=positions[None],
-        # The last position of every sequence predicts the first token of the next: it carries no weight.
-        targets=flat.roll(-1),
-        response=torch.tensor(response, device=device),
-        weight=torch.tensor(weight, dtype=torch.float32, device=device),
-        advantage=torch.tensor(advantage, dtype=torch.float32, device=device),
-        rollout_logprobs=torch.tensor(logprobs, dtype=torch.float32, device=device),
+        tokens=part((c.tokens for c in columns), torch.long)[None],
+        sequence=sequence,
+        position_ids=position[None],
+        targets=part((c.targets for c in columns), torch.long),
+        response=part((c.response for c in columns), torch.bool),
+        weight=part((c.weight for c in columns), torch.float32),
+        advantage=part((c.advantage for c in columns), torch.float32),
+        rollout_logprobs=part((c.rollout_logprobs for c in columns), torch.float32),
         sequence_parameters=PackedSeqParams(
             qkv_format="thd",
             cu_seqlens_q=cu_seqlens,
@@ -127,18 +136,32 @@ def build_pack(
     )
 
 
-def _token_columns(
-    chosen: Sequence[TrainingSequence], weights: Sequence[float], padding: int
-) -> tuple[list[bool], list[float], list[float], list[float]]:
-    """Per position: is the next token of the response, its loss weight, its advantage, its rollout log-probability."""
-    response: list[bool] = []
-    weight: list[float] = []
-    advantage: list[float] = []
-    logprobs: list[float] = []
-    for sequence, w in zip(chosen, weights, strict=True):
-        before, n = len(sequence.prompt) - 1, len(sequence.response)
-        response += [False] * before + [True] * n + [False]
-        weight += [0.0] * before + [w if sequence.train else 0.0] * n + [0.0]
-        advantage += [0.0] * before + [sequence.advantage] * n + [0.0]
-        logprobs += [0.0] * before + list(sequence.rollout_logprobs) + [0.0]
-    return response + [False] * padding, *(column + [0.0] * padding for column in (weight, advantage, logprobs))  # type: ignore[return-value]
+@dataclass(frozen=True)
+class _Columns:
+    """One sequence, position by position; see Pack."""
+
+    tokens: Sequence[int]
+    targets: Sequence[int]
+    response: Sequence[bool]
+    weight: Sequence[float]
+    advantage: Sequence[float]
+    rollout_logprobs: Sequence[float]
+
+
+def _columns(sequence: TrainingSequence | None, weight: float, multiple_of: int) -> _Columns:
+    """The sequence filled up to a multiple; without one, `multiple_of` tokens of padding."""
+    if sequence is None:
+        nothing = [0] * multiple_of
+        return _Columns(nothing, nothing, [False] * multiple_of, nothing, nothing, nothing)
+    before, n = len(sequence.prompt) - 1, len(sequence.response)
+    after = 1 + -sequence.length % multiple_of
+    tokens = [*sequence.prompt, *sequence.response, *[0] * (after - 1)]
+    return _Columns(
+        tokens=tokens,
+        # What the last token predicts is nobody's: it carries no weight.
+        targets=[*tokens[1:], 0],
+        response=[False] * before + [True] * n + [False] * after,
+        weight=[0.0] * before + [weight if sequence.train else 0.0] * n + [0.0] * after,
+        advantage=[0.0] * before + [sequence.advantage] * n + [0.0] * after,
+        rollout_logprobs=[0.0] * before + list(sequence.rollout_logprobs) + [0.0] * after,
+    )

@@ -25,6 +25,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoint_files import check_files
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.model import Model
+from rzero_mega.learner.policy_model import bare
 from rzero_mega.weights.shape import ModelShape
 
 # Moments in the layout of the model's parameters: reloadable under another number of data-parallel ranks.
@@ -132,10 +133,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _load_weights(model: Model, weights: dict[str, Any]) -> None:
-    result = _bare(model).load_state_dict(weights, strict=False)
-    wrong = [key for key in (*result.missing_keys, *result.unexpected_keys) if not key.endswith(EXTRA_STATE)]
-    if wrong:
-        raise RuntimeError(f"weights missing from or unknown to the model: {wrong}")
+    for number, chunk in enumerate(model.chunks):
+        result = bare(chunk).load_state_dict(weights[_chunk_name(number)], strict=False)
+        wrong = [key for key in (*result.missing_keys, *result.unexpected_keys) if not key.endswith(EXTRA_STATE)]
+        if wrong:
+            raise RuntimeError(f"weights missing from or unknown to the model: {wrong}")
 
 
 def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) -> dict[str, Any]:
@@ -152,12 +154,13 @@ def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) ->
 
 
 def _sharded_weights(model: Model, metadata: dict[str, Any]) -> dict[str, Any]:
-    weights = _bare(model).sharded_state_dict(metadata=metadata)
+    return {_chunk_name(number): _sharded_chunk(chunk, metadata) for number, chunk in enumerate(model.chunks)}
+
+
+def _sharded_chunk(chunk: torch.nn.Module, metadata: dict[str, Any]) -> dict[str, Any]:
+    weights = bare(chunk).sharded_state_dict(metadata=metadata)
     return {key: w for key, w in weights.items() if not key.endswith(EXTRA_STATE)}
 
 
-def _bare(model: Model) -> Any:
-    module: Any = model.module
-    while hasattr(module, "module"):
-        module = module.module
-    return module
+def _chunk_name(number: int) -> str:
+    return f"chunk{number}"

@@ -16,9 +16,10 @@ from torch import Tensor
 from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.batch import Pack
 from rzero_mega.learner.compat import calls_megatron
-from rzero_mega.learner.logprobs import token_logprobs
+from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.losses.grpo import SUMS, TokenInputs, grpo_loss
 from rzero_mega.learner.model import Model
+from rzero_mega.learner.policy_model import bare
 
 
 @calls_megatron
@@ -26,13 +27,15 @@ from rzero_mega.learner.model import Model
 def score(model: Model, packs: Sequence[Pack]) -> list[Tensor] | None:
     """Log-probability of every target [t] of every pack under the present weights; None but on the last stage."""
 
-    def collect(pack: Pack, logits: Tensor, non_loss_data: bool = False) -> Tensor:
-        logprobs, _ = _logprobs(model, pack, logits)
+    def collect(pack: Pack, hidden: Tensor, non_loss_data: bool = False) -> Tensor:
+        logprobs, _ = _logprobs(model, pack, hidden)
         return logprobs
 
-    model.module.eval()
+    for chunk in model.chunks:
+        chunk.eval()
     scores = _schedule(model, packs, collect, forward_only=True, collect_non_loss_data=True)
-    model.module.train()
+    for chunk in model.chunks:
+        chunk.train()
     return scores if parallel_state.is_pipeline_last_stage() else None
 
 
@@ -49,9 +52,9 @@ def accumulate_gradients(
     `old` and `reference` hold a tensor per pack, or are None (see TokenInputs); only the last stage reads them.
     """
 
-    def loss(item: tuple[Pack, Tensor | None, Tensor | None], logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(item: tuple[Pack, Tensor | None, Tensor | None], hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pack, old_logprobs, reference_logprobs = item
-        logprobs, entropy = _logprobs(model, pack, logits)
+        logprobs, entropy = _logprobs(model, pack, hidden)
         inputs = TokenInputs(
             pack.response, pack.weight, pack.advantage, pack.rollout_logprobs, old_logprobs, reference_logprobs
         )
@@ -59,15 +62,16 @@ def accumulate_gradients(
         return value, torch.zeros([], dtype=torch.int, device=value.device), sums
 
     model.config.finalize_model_grads_func = _finalize_summed_gradients
-    model.module.zero_grad_buffer()
+    for chunk in model.chunks:
+        chunk.zero_grad_buffer()
     nothing: list[None] = [None] * len(packs)
     items = list(zip(packs, old or nothing, reference or nothing, strict=True))
     return _reduce_sums(_schedule(model, items, loss, forward_only=False), packs[0].weight.device)
 
 
-def _logprobs(model: Model, pack: Pack, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _logprobs(model: Model, pack: Pack, hidden: Tensor) -> tuple[Tensor, Tensor]:
     group = parallel_state.get_tensor_model_parallel_group()
-    return token_logprobs(logits[0], pack.targets, model.shape.vocab, group)
+    return hidden_logprobs(hidden, bare(model.chunks[-1]).output_weight, pack.targets, model.shape.vocab, group)
 
 
 def _schedule(model: Model, items: Sequence[Any], loss: Any, **settings: Any) -> list[Tensor]:
@@ -79,10 +83,12 @@ def _schedule(model: Model, items: Sequence[Any], loss: Any, **settings: Any) ->
         out = module(pack.tokens, pack.position_ids, None, packed_seq_params=pack.sequence_parameters)
         return out, partial(loss, item)
 
+    # Every chunk of an interleaved pipeline goes over all items at its own pace.
+    iterators = [iter(items) for _ in model.chunks]
     outputs: list[Tensor] = get_forward_backward_func()(
         forward_step_func=forward_step,
-        data_iterator=iter(items),
-        model=[model.module],
+        data_iterator=iterators if len(iterators) > 1 else iterators[0],
+        model=model.chunks,
         num_microbatches=len(items),
         seq_length=max(pack.tokens.size(1) for pack in packs),
         micro_batch_size=1,
@@ -97,9 +103,9 @@ def _finalize_summed_gradients(model: list[Any], num_tokens: Tensor | None = Non
 
 
 def _reduce_sums(outputs: list[Tensor], device: torch.device) -> Tensor:
-    """Sum over micro-batches and data-parallel ranks, then from the last stage to all."""
+    """Sum over micro-batches and over data- and context-parallel ranks, then from the last stage to all."""
     sums = torch.stack(outputs).sum(0) if outputs else torch.zeros(len(SUMS), device=device)
-    dist.all_reduce(sums, group=parallel_state.get_data_parallel_group())
+    dist.all_reduce(sums, group=parallel_state.get_data_parallel_group(with_context_parallel=True))
     if parallel_state.get_pipeline_model_parallel_world_size() > 1:
         group = parallel_state.get_pipeline_model_parallel_group()
         dist.broadcast(sums, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)

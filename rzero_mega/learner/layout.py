@@ -21,9 +21,10 @@ COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class ParallelLayout:
-    """How one model is spread over processes. `dp` is what `world_size` leaves after tp and pp.
+    """How one model is spread over processes. `dp` is what the number of processes leaves after tp, pp and cp.
 
-    Experts are spread over `ep` ranks, each expert cut over `etp`; both divide the tp x dp ranks of a pipeline stage.
+    Experts are spread over `ep` ranks, each expert cut over `etp`; both divide the tp x cp x dp ranks of a pipeline
+    stage. `vpp` cuts each stage into that many chunks that take turns (interleaved pipeline).
     """
 
     tp: int
@@ -32,33 +33,47 @@ class ParallelLayout:
     sequence_parallel: bool
     ep: int = 1
     etp: int = 1
+    cp: int = 1
+    vpp: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """Number of ranks."""
+        return self.tp * self.pp * self.cp * self.dp
+
+    @property
+    def micro_batch_multiple(self) -> int:
+        """What the number of micro-batches of an update must be a multiple of: an interleaved pipeline fills up."""
+        return 1 if self.vpp is None else self.pp
 
     @classmethod
     def from_config(cls, config: LayoutConfig, world_size: int) -> ParallelLayout:
         """Layout for `world_size` processes; UserError names the key that does not divide or is not available."""
-        if config.cp != 1:
-            raise UserError("learner.layout.cp: only 1 is available in this version; set it to 1")
-        if config.vpp is not None:
-            raise UserError("learner.layout.vpp: only null is available in this version; set it to null")
-        model_size = config.tp * config.pp
+        model_size = config.tp * config.pp * config.cp
         if world_size % model_size:
             raise UserError(
-                f"learner.layout: {world_size} processes do not divide into models of tp {config.tp} x pp {config.pp}; "
-                f"start a multiple of {model_size} (learner.processes)"
+                f"learner.layout: {world_size} processes do not divide into models of tp {config.tp} x pp {config.pp} "
+                f"x cp {config.cp}; start a multiple of {model_size} (learner.processes)"
             )
+        if config.vpp is not None and config.pp == 1:
+            raise UserError("learner.layout.vpp: needs learner.layout.pp above 1; set it to null")
         dp, etp = world_size // model_size, config.etp or config.tp
-        if config.tp * dp % (config.ep * etp):
+        stage = config.tp * config.cp * dp
+        if stage % (config.ep * etp):
             raise UserError(
-                f"learner.layout.ep: ep {config.ep} x etp {etp} does not divide the {config.tp * dp} processes of a "
-                f"pipeline stage (tp {config.tp} x dp {dp})"
+                f"learner.layout.ep: ep {config.ep} x etp {etp} does not divide the {stage} processes of a "
+                f"pipeline stage (tp {config.tp} x cp {config.cp} x dp {dp})"
             )
-        return cls(config.tp, config.pp, dp, config.sequence_parallel, config.ep, etp)
+        vpp = None if config.vpp == 1 else config.vpp
+        return cls(config.tp, config.pp, dp, config.sequence_parallel, config.ep, etp, config.cp, vpp)
 
     def transformer_settings(self) -> dict[str, Any]:
         """The fields of Megatron's TransformerConfig that this layout decides."""
         return {
             "tensor_model_parallel_size": self.tp,
             "pipeline_model_parallel_size": self.pp,
+            "virtual_pipeline_model_parallel_size": self.vpp,
+            "context_parallel_size": self.cp,
             "expert_model_parallel_size": self.ep,
             "expert_tensor_parallel_size": self.etp,
             "sequence_parallel": self.sequence_parallel,
@@ -73,12 +88,14 @@ class ParallelLayout:
         compat.install()
         from megatron.core import parallel_state, tensor_parallel
 
-        _start_distributed(self.tp * self.pp * self.dp)
+        _start_distributed(self.processes)
         if not parallel_state.model_parallel_is_initialized():
             with compat.cuda_literals_mean_cpu():
                 parallel_state.initialize_model_parallel(
                     tensor_model_parallel_size=self.tp,
                     pipeline_model_parallel_size=self.pp,
+                    virtual_pipeline_model_parallel_size=self.vpp,
+                    context_parallel_size=self.cp,
                     expert_model_parallel_size=self.ep,
                     expert_tensor_parallel_size=self.etp,
                     create_gloo_process_groups=False,
@@ -87,12 +104,14 @@ class ParallelLayout:
         found = (
             parallel_state.get_tensor_model_parallel_world_size(),
             parallel_state.get_pipeline_model_parallel_world_size(),
+            parallel_state.get_virtual_pipeline_model_parallel_world_size(),
+            parallel_state.get_context_parallel_world_size(),
             parallel_state.get_data_parallel_world_size(),
             parallel_state.get_expert_model_parallel_world_size(),
             parallel_state.get_expert_tensor_parallel_world_size(),
         )
-        if found != (self.tp, self.pp, self.dp, self.ep, self.etp):
-            raise RuntimeError(f"process groups are (tp, pp, dp, ep, etp) {found}, the layout asks for {self}")
+        if found != (self.tp, self.pp, self.vpp, self.cp, self.dp, self.ep, self.etp):
+            raise RuntimeError(f"process groups are (tp, pp, vpp, cp, dp, ep, etp) {found}, the layout asks for {self}")
 
 
 def device() -> torch.device:
@@ -131,6 +150,11 @@ def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
     """UserError names the key of the layout that does not divide this model."""
     if shape.layers % layout.pp:
         raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
+    if layout.vpp is not None and shape.layers % (layout.pp * layout.vpp):
+        raise UserError(
+            f"learner.layout.vpp: {layout.pp} stages of {layout.vpp} chunks do not divide the model's "
+            f"{shape.layers} layers"
+        )
     for what, size in (("attention heads", shape.heads), ("ffn", shape.ffn)):
         if size % layout.tp:
             raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner import checkpoint
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
 from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.forward import accumulate_gradients, score
 from rzero_mega.learner.layout import ParallelLayout, device
 from rzero_mega.learner.losses.aggregation import token_weights
@@ -92,15 +94,17 @@ class Learner:
         """Log-probability of every response token under the present weights, in order, on every rank."""
         packs = self._packs(sequences)
         scores = score(self._model, packs)
-        mine: dict[int, list[float]] = {}
+        mine: list[tuple[int, int, float]] = []
         for pack, logprobs in zip(packs, scores or [], strict=False):
-            bounds = pack.sequence_parameters.cu_seqlens_q.tolist()
-            for index, begin, end in zip(pack.indices, bounds, bounds[1:], strict=False):
-                mine[index] = logprobs[begin:end][pack.response[begin:end]].tolist()
-        everyone: list[dict[int, list[float]]] = [{} for _ in range(dist.get_world_size())]
+            chosen = pack.response
+            places = (x[chosen].tolist() for x in (pack.sequence, pack.position_ids[0], logprobs))
+            mine += [(pack.indices[number], position, value) for number, position, value in zip(*places, strict=True)]
+        everyone: list[list[tuple[int, int, float]]] = [[] for _ in range(dist.get_world_size())]
         dist.all_gather_object(everyone, mine)
-        merged = {index: values for part in everyone for index, values in part.items()}
-        return [merged[i] for i in range(len(sequences))]
+        merged: list[dict[int, float]] = [{} for _ in sequences]
+        for index, position, value in chain.from_iterable(everyone):
+            merged[index][position] = value
+        return [[values[position] for position in sorted(values)] for values in merged]
 
     @property
     def shape(self) -> ModelShape:
@@ -128,16 +132,24 @@ class Learner:
 
     def _packs(self, sequences: Sequence[TrainingSequence]) -> list[Pack]:
         """This data-parallel rank's micro-batches of one update."""
-        plan = plan_packs([s.length for s in sequences], self._config.tokens_per_micro_batch, self._layout.dp)
+        layout = self._layout
+        plan = plan_packs(
+            [s.length for s in sequences],
+            self._config.tokens_per_micro_batch,
+            layout.dp,
+            layout.micro_batch_multiple,
+        )
         weights = token_weights(
             self._grpo.loss_aggregation,
             [len(s.response) for s in sequences],
             self._grpo.sequences_per_micro_batch,
             self._longest_response,
         )
-        multiple = self._layout.tp if self._layout.sequence_parallel else 1
+        split = TokenSplit(
+            layout.cp, parallel_state.get_context_parallel_rank(), layout.tp if layout.sequence_parallel else 1
+        )
         mine = plan[parallel_state.get_data_parallel_rank()]
-        return [build_pack(sequences, weights, indices, multiple, device()) for indices in mine]
+        return [build_pack(sequences, weights, indices, split, device()) for indices in mine]
 
     @calls_megatron
     def _update(self, loss: float) -> float:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
-from megatron.core.models.gpt import GPTModel
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
@@ -20,6 +19,7 @@ from rzero_mega.config.schema import Fp8Config, LearnerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.learner.policy_model import PolicyModel
 from rzero_mega.learner.spec import layer_spec
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
@@ -36,11 +36,14 @@ RECOMPUTE: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """One rank's part of the model: the wrapped module, its configuration, and its parameters by global name."""
+    """One rank's part of the model: its wrapped chunks, their configuration, and its parameters by global name.
+
+    A rank has one chunk, or with an interleaved pipeline (`vpp`) that many, from the first layers to the last.
+    """
 
     shape: ModelShape
     config: TransformerConfig
-    module: DistributedDataParallel
+    chunks: list[DistributedDataParallel]
     parameters: dict[str, torch.nn.Parameter]
 
     def local_weights(self) -> dict[str, Tensor]:
@@ -53,22 +56,31 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
     """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`."""
     check_layout(shape, layout)
     config = transformer_config(shape, layout, learner)
-    gpt: torch.nn.Module = build_gpt(shape, config, layer_spec(config))
+    stages: list[int | None] = [None] if layout.vpp is None else list(range(layout.vpp))
+    chunks = [_build_chunk(shape, config, stage) for stage in stages]
+    first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
+    parameters = {name: p for chunk in chunks for name, p in global_parameters(chunk, first_expert)}
+    return Model(shape, config, chunks, parameters)
+
+
+def _build_chunk(shape: ModelShape, config: TransformerConfig, vp_stage: int | None) -> DistributedDataParallel:
+    gpt: torch.nn.Module = build_gpt(shape, config, layer_spec(config, vp_stage), vp_stage)
     if torch.cuda.is_available():
         gpt.cuda(torch.cuda.current_device())
     if config.params_dtype != torch.float32:
         gpt = Float16Module(config, gpt)
     ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True)
-    module = DistributedDataParallel(config, ddp, gpt)
-    first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
-    return Model(shape, config, module, dict(global_parameters(module, first_expert)))
+    return DistributedDataParallel(config, ddp, gpt)
 
 
 def build_gpt(
-    shape: ModelShape, config: TransformerConfig, spec: ModuleSpec | TransformerBlockSubmodules
-) -> GPTModel:
-    """This pipeline stage's bare module, of the layers that `spec` says."""
-    return GPTModel(
+    shape: ModelShape,
+    config: TransformerConfig,
+    spec: ModuleSpec | TransformerBlockSubmodules,
+    vp_stage: int | None = None,
+) -> PolicyModel:
+    """The bare module of this pipeline stage, or of its chunk `vp_stage`, of the layers that `spec` says."""
+    return PolicyModel(
         config=config,
         transformer_layer_spec=spec,
         vocab_size=shape.vocab + -shape.vocab % config.tensor_model_parallel_size,
@@ -78,9 +90,10 @@ def build_gpt(
         rope_scaling=shape.rope_factor is not None,
         rope_scaling_factor=shape.rope_factor or 1.0,
         share_embeddings_and_output_weights=shape.tied,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
         parallel_output=True,
+        vp_stage=vp_stage,
     )
 
 
@@ -139,7 +152,9 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         persist_layer_norm=on_cuda,
         gradient_accumulation_fusion=False,
         variable_seq_lengths=True,
+        # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.
         batch_p2p_comm=False,
+        overlap_p2p_comm=layout.vpp is not None,
         moe_token_dispatcher_type="alltoall",  # the only one that variable_seq_lengths goes with
         **_expert_settings(shape),
         # Every token's weight already holds the normalisation, so DDP must sum gradients and not average them.

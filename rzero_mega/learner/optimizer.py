@@ -27,6 +27,6 @@ def build_optimizer(model: Model, config: OptimizerConfig) -> MegatronOptimizer:
         bf16=dtype == torch.bfloat16,
         use_distributed_optimizer=True,
     )
-    optimizer = get_megatron_optimizer(settings, [model.module], use_gloo_process_groups=False)
+    optimizer = get_megatron_optimizer(settings, model.chunks, use_gloo_process_groups=False)
     model.config.grad_scale_func = optimizer.scale_loss
     return optimizer

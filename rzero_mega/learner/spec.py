@@ -9,9 +9,9 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 
-def layer_spec(config: TransformerConfig) -> ModuleSpec | TransformerBlockSubmodules:
-    """Spec for GPTModel's `transformer_layer_spec`."""
-    return _transformer_engine_spec(config) if torch.cuda.is_available() else local_spec(config)
+def layer_spec(config: TransformerConfig, vp_stage: int | None = None) -> ModuleSpec | TransformerBlockSubmodules:
+    """Spec for GPTModel's `transformer_layer_spec`; `vp_stage` is the chunk of an interleaved pipeline."""
+    return _transformer_engine_spec(config) if torch.cuda.is_available() else local_spec(config, vp_stage)
 
 
 def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
@@ -22,7 +22,7 @@ def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
     )
 
 
-def local_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+def local_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
     """Spec of Megatron's own modules, with RMSNorm and attention that run anywhere."""
     from rzero_mega.learner.local_layers import RMSNorm, SdpaCoreAttention
 
@@ -34,5 +34,5 @@ def local_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
     attention.core_attention = SdpaCoreAttention
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
-    layers = get_num_layers_to_build(config, vp_stage=None)
+    layers = get_num_layers_to_build(config, vp_stage=vp_stage)
     return TransformerBlockSubmodules(layer_specs=[layer] * layers, layer_norm=RMSNorm)

@@ -34,6 +34,7 @@ class Loading:
     checkpoint: str
     tp: int = 1
     pp: int = 1
+    cp: int = 1
     dp: int = 1
     ep: int = 1
     sequence_parallel: bool = False

@@ -28,6 +28,7 @@ class Job(Protocol):
     name: str
     tp: int
     pp: int
+    cp: int
     dp: int
 
 
@@ -53,7 +54,7 @@ def main(job_type: Callable[..., Job], run: Callable[[Any, Path], None]) -> None
 
 
 def _run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
-    count = job.tp * job.pp * job.dp
+    count = job.tp * job.pp * job.cp * job.dp
     with tempfile.TemporaryDirectory() as meeting:
         running = {_fork(job, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
         while running:

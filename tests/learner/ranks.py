@@ -47,10 +47,12 @@ class Job:
     model: str
     tp: int = 1
     pp: int = 1
+    cp: int = 1
     dp: int = 1
     sequence_parallel: bool = False
     ep: int = 1
     etp: int | None = None
+    vpp: int | None = None
     bucket_bytes: int | None = None
     first: int = 1
     last: int = 3
@@ -99,7 +101,9 @@ def _outcome(folder: Path, name: str) -> Outcome:
 
 
 def _run(job: Job, folder: Path) -> None:
-    layout = ParallelLayout(job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp or job.tp)
+    layout = ParallelLayout(
+        job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp or job.tp, job.cp, job.vpp
+    )
     layout.initialize(0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
     optimizer = OptimizerConfig(**job.optimizer)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rzero_mega.errors import UserError
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
+from rzero_mega.learner.context_parallel import TokenSplit
 
 CPU = torch.device("cpu")
 BUDGET = 64
@@ -68,7 +69,7 @@ SEQUENCES = [
 
 
 def test_a_pack_laid_out_by_hand() -> None:
-    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [0, 1, 2], 1, CPU)
+    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [0, 1, 2], TokenSplit(), CPU)
     nan = 0  # the target behind a sequence's end carries no weight; what it is does not matter
     assert pack.indices == (0, 1, 2)
     assert pack.tokens.tolist() == [[11, 12, 13, 14, 15, 21, 22, 23, 24, 31, 32, 33]]
@@ -92,7 +93,7 @@ def test_a_pack_laid_out_by_hand() -> None:
 
 
 def test_indices_choose_sequences_and_their_weights() -> None:
-    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [1], 1, CPU)
+    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [1], TokenSplit(), CPU)
     assert pack.tokens.tolist() == [[21, 22, 23, 24]]
     assert pack.weight.tolist() == [0.5, 0.5, 0.5, 0]
 
@@ -113,7 +114,7 @@ def batches(draw: st.DrawFn) -> list[TrainingSequence]:
 @given(batches(), st.integers(1, 8))
 def test_response_positions_predict_the_response_tokens_in_order(batch: list[TrainingSequence], multiple: int) -> None:
     weights = [0.5 + i for i in range(len(batch))]
-    pack = build_pack(batch, weights, list(range(len(batch))), multiple, CPU)
+    pack = build_pack(batch, weights, list(range(len(batch))), TokenSplit(tp=multiple), CPU)
     chosen = pack.response
     assert pack.targets[chosen].tolist() == list(chain.from_iterable(s.response for s in batch))
     assert pack.rollout_logprobs[chosen].tolist() == list(chain.from_iterable(s.rollout_logprobs for s in batch))
@@ -126,7 +127,7 @@ def test_response_positions_predict_the_response_tokens_in_order(batch: list[Tra
 def test_the_length_is_filled_up_with_a_sequence_that_carries_nothing(
     batch: list[TrainingSequence], multiple: int
 ) -> None:
-    pack = build_pack(batch, [1.0] * len(batch), list(range(len(batch))), multiple, CPU)
+    pack = build_pack(batch, [1.0] * len(batch), list(range(len(batch))), TokenSplit(tp=multiple), CPU)
     real = sum(s.length for s in batch)
     length = pack.tokens.size(1)
     assert length % multiple == 0
@@ -143,7 +144,7 @@ def test_the_length_is_filled_up_with_a_sequence_that_carries_nothing(
 
 @pytest.mark.parametrize("multiple", [1, 2, 4])
 def test_a_micro_batch_without_sequences_is_padding_alone(multiple: int) -> None:
-    pack: Pack = build_pack(SEQUENCES, [1.0] * 3, [], multiple, CPU)
+    pack: Pack = build_pack(SEQUENCES, [1.0] * 3, [], TokenSplit(tp=multiple), CPU)
     assert pack.indices == ()
     assert pack.tokens.size(1) % multiple == 0
     assert not pack.response.any() and not pack.weight.any()

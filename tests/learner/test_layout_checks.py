@@ -29,7 +29,7 @@ def test_data_parallelism_is_what_is_left() -> None:
 @pytest.mark.parametrize(
     ("config", "processes", "key"),
     [
-        ({"cp": 2}, 2, "cp"),
+        ({"cp": 2}, 3, "cp 2"),
         ({"vpp": 2}, 1, "vpp"),
         ({"ep": 2}, 1, "ep"),
         ({"tp": 2, "ep": 4}, 4, "ep"),
@@ -47,6 +47,7 @@ def test_a_layout_that_the_processes_cannot_have_names_its_key(
     ("shape", "layout", "key"),
     [
         (DENSE, {"pp": 3}, "learner.layout.pp"),
+        (DENSE, {"pp": 2, "vpp": 4}, "learner.layout.vpp"),
         (replace(DENSE, heads=6), {"tp": 4}, "learner.layout.tp.*attention heads"),
         (replace(DENSE, heads=12, kv_heads=3), {"tp": 2}, "learner.layout.tp.*key-value heads"),
         (DENSE, {"ep": 2}, "learner.layout.ep.*no experts"),

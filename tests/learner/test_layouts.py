@@ -23,6 +23,12 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "moe-tp2-ep2": {"tp": 2, "ep": 2, "etp": 1, "sequence_parallel": True},
     "moe-tp2-pp2": {"tp": 2, "pp": 2, "sequence_parallel": True},
     "one-kv-head-tp2": {"tp": 2},
+    "pp2-vpp2": {"pp": 2, "vpp": 2},
+    "tied-pp2-vpp2": {"pp": 2, "vpp": 2},
+    "cp2": {"cp": 2},
+    "tp2-cp2": {"tp": 2, "cp": 2, "sequence_parallel": True},
+    "pp2-cp2": {"pp": 2, "cp": 2},
+    "moe-cp2-ep2": {"cp": 2, "ep": 2},
 }
 # Every layout, in a test of its own, takes the trained weights by both executors too: some buckets hold several
 # tensors, and the embedding is larger than a bucket.

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from rzero_mega.learner import logprobs as module
 from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.learner.logprobs import token_logprobs
+from rzero_mega.learner.logprobs import hidden_logprobs
 
 VOCABULARY = 13
 
 
-@pytest.fixture(scope="module", params=[1, 3, 4096])
+@pytest.fixture(scope="module", params=[1, 50, 1 << 27])
 def group(request: pytest.FixtureRequest, alone: ParallelLayout) -> Iterator[dist.ProcessGroup]:
     """The group of one process, with chunks of one token, of some, and of more than there are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TOKENS_PER_CHUNK", request.param)
+        patch.setattr(module, "ENTRIES_PER_CHUNK", request.param)
         yield dist.group.WORLD
 
 
@@ -28,6 +28,11 @@ def logits_and_targets(seed: int, tokens: int, columns: int, scale: float = 3.0)
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(tokens, columns, generator=generator)
     return logits, torch.randint(VOCABULARY, (tokens,), generator=generator)
+
+
+def token_logprobs(logits: Tensor, targets: Tensor, vocabulary: int, group: dist.ProcessGroup) -> tuple[Tensor, Tensor]:
+    """Through an output layer that hands its input through, so that hidden states are logits."""
+    return hidden_logprobs(logits, torch.eye(logits.size(1), dtype=logits.dtype), targets, vocabulary, group)
 
 
 @given(seed=st.integers(0, 2**31), tokens=st.integers(0, 8), padding=st.integers(0, 3), scale=st.floats(0.1, 60.0))
@@ -57,6 +62,24 @@ def test_gradient_equals_that_of_log_softmax_and_is_zero_in_padding(
     reference.backward(upstream)
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-5)
     assert not ours.grad[:, VOCABULARY:].any()
+
+
+@given(seed=st.integers(0, 2**31), tokens=st.integers(1, 8), padding=st.integers(0, 3))
+def test_gradients_of_hidden_states_and_weights_equal_those_of_a_linear_layer_and_log_softmax(
+    group: dist.ProcessGroup, seed: int, tokens: int, padding: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(tokens, 5, generator=generator)
+    weight = torch.randn(VOCABULARY + padding, 5, generator=generator)
+    targets = torch.randint(VOCABULARY, (tokens,), generator=generator)
+    upstream = torch.linspace(-1.0, 2.0, tokens)
+    ours = [x.clone().requires_grad_() for x in (hidden, weight)]
+    hidden_logprobs(ours[0], ours[1], targets, VOCABULARY, group)[0].backward(upstream)
+    theirs = [x.clone().requires_grad_() for x in (hidden, weight)]
+    logits = theirs[0] @ theirs[1][:VOCABULARY].T
+    logits.log_softmax(-1).gather(1, targets[:, None])[:, 0].backward(upstream)
+    for mine, reference in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, reference.grad, atol=1e-5, rtol=1e-5)
 
 
 def test_logits_in_bfloat16_are_summed_in_float32_and_keep_their_gradient_type(group: dist.ProcessGroup) -> None:

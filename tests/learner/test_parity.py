@@ -16,11 +16,13 @@ from torch import Tensor
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.compat import cuda_literals_mean_cpu
+from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.forward import accumulate_gradients, score
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.model import Model, build_model, load_weights
 from rzero_mega.learner.optimizer import build_optimizer
+from rzero_mega.learner.policy_model import bare
 from rzero_mega.learner.sharing import model_groups
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.golden import gather_hf
@@ -84,7 +86,7 @@ def pair(
     sequences = some_sequences(hf.config.vocab_size)
     weights = [0.3, 0.05, 0.7, 0.11]
     cpu = torch.device("cpu")
-    packs = [build_pack(sequences, weights, [0, 1, 2], 1, cpu), build_pack(sequences, weights, [3], 1, cpu)]
+    packs = [build_pack(sequences, weights, indices, TokenSplit(), cpu) for indices in ([0, 1, 2], [3])]
     yield Pair(folder, hf, model, sequences, packs, weights)
 
 
@@ -112,8 +114,8 @@ def spans(pack: Pack) -> list[tuple[int, slice]]:
 def megatron_logits(model: Model, pack: Pack) -> Tensor:
     """[t, v]"""
     with torch.no_grad(), cuda_literals_mean_cpu():
-        out = model.module(pack.tokens, pack.position_ids, None, packed_seq_params=pack.sequence_parameters)
-    return out[0]
+        hidden = model.chunks[0](pack.tokens, pack.position_ids, None, packed_seq_params=pack.sequence_parameters)
+    return hidden @ bare(model.chunks[0]).output_weight[: model.shape.vocab].T
 
 
 def test_logits_equal_those_of_transformers(pair: Pair) -> None:
@@ -172,7 +174,7 @@ def test_recomputation_changes_no_gradient(
 ) -> None:
     tiny_model("qwen3").save_pretrained(tmp_path)
     sequences = some_sequences(61)
-    packs = [build_pack(sequences, [0.3, 0.05, 0.7, 0.11], [0, 1, 2, 3], 1, torch.device("cpu"))]
+    packs = [build_pack(sequences, [0.3, 0.05, 0.7, 0.11], [0, 1, 2, 3], TokenSplit(), torch.device("cpu"))]
     gradients = []
     for how in ("none", recompute):
         settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=256, recompute=how)
