@@ -234,13 +234,20 @@ class Fp8Config:
 
 @dataclass
 class LearnerConfig:
-    """The Megatron-core learner. `tokens_per_micro_batch` bounds the packed tokens of one forward pass."""
+    """The Megatron-core learner. `tokens_per_micro_batch` bounds the packed tokens of one forward pass.
+
+    `overlap_gradient_reduction` sums gradients over data-parallel ranks while the last backward pass runs. `offload`
+    moves what it names to host memory while rollouts are drawn: `optimizer` its state and the gradients, `all` the
+    weights too.
+    """
 
     processes: int = number(1, 1)
     layout: LayoutConfig = field(default_factory=LayoutConfig)
     dtype: str = choice("bfloat16", "float32")
     tokens_per_micro_batch: int = number(16384, 1)
     recompute: str = choice("none", "selective", "full")
+    overlap_gradient_reduction: bool = True
+    offload: str = choice("none", "optimizer", "all")
     fp8: Fp8Config = field(default_factory=Fp8Config)
     checkpoint_every: int = number(1, 1)
 

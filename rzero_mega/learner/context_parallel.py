@@ -17,12 +17,14 @@ from torch import Tensor
 class TokenSplit:
     """Over how many ranks the tokens of a micro-batch are cut, and which part is this rank's.
 
-    `cp` cuts every sequence, and `tp` (1 without sequence parallelism) what a rank has of all of them.
+    `cp` cuts every sequence, and `tp` (1 without sequence parallelism) what a rank has of all of them, of which FP8
+    wants a multiple of `tokens`.
     """
 
     cp: int = 1
     cp_rank: int = 0
     tp: int = 1
+    tokens: int = 1
 
     @property
     def sequence_multiple(self) -> int:
@@ -32,7 +34,7 @@ class TokenSplit:
     @property
     def total_multiple(self) -> int:
         """What the number of all tokens must be a multiple of."""
-        return math.lcm(self.sequence_multiple, self.cp * self.tp)
+        return math.lcm(self.sequence_multiple, self.cp * self.tp * self.tokens)
 
 
 def zigzag(cu_seqlens: Tensor, cp: int, rank: int) -> tuple[Tensor, Tensor]:

@@ -20,10 +20,12 @@ from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_pa
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.forward import accumulate_gradients, score
+from rzero_mega.learner.fp8 import token_multiple
 from rzero_mega.learner.layout import ParallelLayout, device
 from rzero_mega.learner.losses.aggregation import token_weights
 from rzero_mega.learner.losses.grpo import SUMS
 from rzero_mega.learner.model import build_model, load_weights
+from rzero_mega.learner.offload import Parking
 from rzero_mega.learner.optimizer import build_optimizer
 from rzero_mega.learner.sharing import export_tensors, share_weights
 from rzero_mega.weights.reshard.export import WeightSource
@@ -67,6 +69,8 @@ class Learner:
         # memory of the weights on the device.
         self._reference = {name: w.to("cpu", copy=True) for name, w in self._model.local_weights().items()}
         self._optimizer = build_optimizer(self._model, optimizer)
+        offload = learner.offload
+        self._parking = None if offload == "none" else Parking(self._model, self._optimizer, offload)
 
     def train_step(self, sequences: Sequence[TrainingSequence]) -> StepMetrics:
         """One R-Zero step: the rollouts in `sequences_per_update` slices, one optimizer update each, in order."""
@@ -89,6 +93,21 @@ class Learner:
             totals += sums
             start = here.stop
         return _metrics(totals, norms, losses)
+
+    @contextmanager
+    def parked(self) -> Iterator[None]:
+        """A context in which the learner's memory on the device is free for others, as far as `learner.offload` says.
+
+        Inside, nothing of the learner may be used.
+        """
+        if self._parking is None:
+            yield
+            return
+        self._parking.park()
+        try:
+            yield
+        finally:
+            self._parking.unpark()
 
     def score(self, sequences: Sequence[TrainingSequence]) -> list[list[float]]:
         """Log-probability of every response token under the present weights, in order, on every rank."""
@@ -146,7 +165,10 @@ class Learner:
             self._longest_response,
         )
         split = TokenSplit(
-            layout.cp, parallel_state.get_context_parallel_rank(), layout.tp if layout.sequence_parallel else 1
+            layout.cp,
+            parallel_state.get_context_parallel_rank(),
+            layout.tp if layout.sequence_parallel else 1,
+            token_multiple(self._config.fp8),
         )
         mine = plan[parallel_state.get_data_parallel_rank()]
         return [build_pack(sequences, weights, indices, split, device()) for indices in mine]
@@ -161,16 +183,11 @@ class Learner:
     @contextmanager
     def _reference_weights(self) -> Iterator[None]:
         present = {name: w.clone() for name, w in self._model.local_weights().items()}
-        self._copy_in(self._reference)
+        self._model.copy_in(self._reference)
         try:
             yield
         finally:
-            self._copy_in(present)
-
-    @torch.no_grad()
-    def _copy_in(self, weights: dict[str, Tensor]) -> None:
-        for name, target in self._model.local_weights().items():
-            target.copy_(weights[name])
+            self._model.copy_in(present)
 
 
 def _metrics(totals: Tensor, norms: list[float], losses: list[float]) -> StepMetrics:

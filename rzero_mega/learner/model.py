@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import torch
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+from megatron.core.fp8_utils import dequantize_fp8_tensor, is_float8tensor
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
-from rzero_mega.config.schema import Fp8Config, LearnerConfig
-from rzero_mega.errors import UserError
+from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.fp8 import check_fp8, fp8_settings
 from rzero_mega.learner.layout import ParallelLayout, check_layout
 from rzero_mega.learner.policy_model import PolicyModel
 from rzero_mega.learner.spec import layer_spec
@@ -47,29 +49,53 @@ class Model:
     parameters: dict[str, torch.nn.Parameter]
 
     def local_weights(self) -> dict[str, Tensor]:
-        """This rank's shards by Megatron name, as they train."""
-        return {name: parameter.data for name, parameter in self.parameters.items()}
+        """This rank's shards by Megatron name, as they train; copies where they train in FP8."""
+        return {name: _plain(parameter.data) for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def copy_in(self, weights: Mapping[str, Tensor]) -> None:
+        """Overwrite this rank's shards."""
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(weights[name])
+
+
+def _plain(weight: Tensor) -> Tensor:
+    # Transformer Engine's FP8 parameters are tensors of a class of its own.
+    return dequantize_fp8_tensor(weight) if is_float8tensor(weight) else weight
 
 
 @calls_megatron
 def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> Model:
     """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`."""
     check_layout(shape, layout)
+    check_fp8(learner.fp8, shape, layout, learner.dtype)
     config = transformer_config(shape, layout, learner)
     stages: list[int | None] = [None] if layout.vpp is None else list(range(layout.vpp))
-    chunks = [_build_chunk(shape, config, stage) for stage in stages]
+    ddp = DistributedDataParallelConfig(
+        use_distributed_optimizer=True,
+        grad_reduce_in_fp32=True,
+        overlap_grad_reduce=learner.overlap_gradient_reduction,
+        # Weights are exported after a step's last update: their gathering has no forward pass to hide behind.
+        overlap_param_gather=False,
+        fp8_param_gather=learner.fp8.parameters,
+    )
+    chunks = [_build_chunk(shape, config, ddp, stage) for stage in stages]
+    if learner.overlap_gradient_reduction:
+        # Micro-batches but the last accumulate; the schedules leave this context for the last.
+        config.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
     first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
     parameters = {name: p for chunk in chunks for name, p in global_parameters(chunk, first_expert)}
     return Model(shape, config, chunks, parameters)
 
 
-def _build_chunk(shape: ModelShape, config: TransformerConfig, vp_stage: int | None) -> DistributedDataParallel:
+def _build_chunk(
+    shape: ModelShape, config: TransformerConfig, ddp: DistributedDataParallelConfig, vp_stage: int | None
+) -> DistributedDataParallel:
     gpt: torch.nn.Module = build_gpt(shape, config, layer_spec(config, vp_stage), vp_stage)
     if torch.cuda.is_available():
         gpt.cuda(torch.cuda.current_device())
     if config.params_dtype != torch.float32:
         gpt = Float16Module(config, gpt)
-    ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True)
     return DistributedDataParallel(config, ddp, gpt)
 
 
@@ -98,15 +124,17 @@ def build_gpt(
 
 
 def load_weights(model: Model, folder: Path) -> None:
-    """Fill the model from a folder in Hugging Face format."""
+    """Fill the model from a folder in Hugging Face format. An optimizer must be built after that, not before."""
+    # Where weights train as they are these are the weights; copies of FP8 parameters are filled and brought back.
+    local = model.local_weights()
     with HfWeights(folder) as weights:
-        scatter_hf(
-            entries(model.shape),
-            weights.tensor,
-            model.local_weights(),
-            model.shape,
-            tensor_part,
-        )
+        scatter_hf(entries(model.shape), weights.tensor, local, model.shape, tensor_part)
+    for name, parameter in model.parameters.items():
+        if is_float8tensor(parameter.data):
+            with torch.no_grad():
+                parameter.data.copy_(local[name])
+            # The optimizer's fp32 weights begin with this and not with what FP8 leaves of it.
+            parameter._high_precision_init_val = local[name].cpu()  # type: ignore[attr-defined]
 
 
 def tensor_part(name: str) -> tuple[int, int]:
@@ -181,22 +209,3 @@ def _expert_settings(shape: ModelShape) -> dict[str, Any]:
         "moe_grouped_gemm": torch.cuda.is_available(),
     }
 
-
-def fp8_settings(fp8: Fp8Config) -> dict[str, Any]:
-    """Transformer Engine's FP8 settings as TransformerConfig names them; nothing for `format: none`."""
-    if fp8.format == "none":
-        return {}
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"learner.fp8.format: {fp8.format} needs an FP8-capable GPU and Transformer Engine; set it to none"
-        )
-    return {
-        "fp8": fp8.format,
-        "fp8_recipe": fp8.recipe,
-        "fp8_param": fp8.parameters,
-        "fp8_margin": fp8.margin,
-        "fp8_amax_history_len": fp8.amax_history_length,
-        "fp8_amax_compute_algo": fp8.amax_algorithm,
-        "fp8_wgrad": fp8.weight_gradient,
-        "first_last_layers_bf16": fp8.first_last_layers_bf16,
-    }

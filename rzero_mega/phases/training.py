@@ -62,7 +62,8 @@ def train_policy(
     done = _resume(phase, learner, engine, weights)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
-        rollouts = roll_out(step, engine)
+        with learner.parked():
+            rollouts = roll_out(step, engine)
         sequences = _sequences(rollouts, training)
         with ctx.stopwatch.measure("train_seconds"):
             metrics = learner.train_step(sequences)
