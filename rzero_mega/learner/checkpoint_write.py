@@ -1,9 +1,9 @@
 """Writing a checkpoint while training goes on: copies in host memory now, files in the background, metadata at the end.
 
-A save has three parts, as Megatron's own asynchronous one has. The ranks agree on who writes what, and every rank
-copies its shards to host memory: the next step may change the weights as soon as that is done. A thread of every rank
-then writes the copies; it takes part in no collective, so it cannot meet those of the training. Once all ranks' files
-are on disk, rank 0 writes `.metadata`, without which the folder is no checkpoint.
+A save has three parts, as Megatron's own asynchronous one has. The ranks agree on who writes what (of what several
+hold, one), and every rank copies its part to host memory: the next step may change the weights as soon as that is done.
+A thread of every rank then writes the copies; it takes part in no collective, so it cannot meet those of the training.
+Once all ranks' files are on disk, rank 0 writes `.metadata`, without which the folder is no checkpoint.
 
 Megatron's writer does the second part in processes that it starts for every save, which costs seconds on a small model.
 """
@@ -16,9 +16,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from megatron.core import parallel_state
 from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
+from megatron.core.dist_checkpointing.exchange_utils import determine_main_replica_uniform_distribution
 from megatron.core.dist_checkpointing.state_dict_utils import save_preprocess
 from megatron.core.dist_checkpointing.strategies.common import TorchCommonSaveStrategy
+from megatron.core.dist_checkpointing.strategies.fully_parallel import (
+    distribute_main_replicas_with_precomputed_distribution,
+)
 from megatron.core.dist_checkpointing.strategies.torch import (
     MCoreSavePlanner,
     _replace_state_dict_keys_with_sharded_keys,
@@ -98,6 +103,7 @@ def _plan(
 ) -> tuple[SavePlan, _HostCopies, Metadata | None]:
     """This rank's part of the plan, copies of what it says, and on rank 0 the metadata. Collective."""
     sharded, common = save_preprocess(state, validate_access_integrity=False)
+    _share_out(sharded)
     sharded, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded, keep_only_main_replica=True)
     planner = MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False)
     metadata: Metadata | None = None
@@ -121,6 +127,13 @@ def _plan(
     except CheckpointException as error:
         raise _failure(folder, error) from error
     return plan, _HostCopies(planner, plan), metadata
+
+
+def _share_out(sharded: dict[str, Any]) -> None:
+    """Let each data-parallel rank write a part of what all of them hold; else the first would write everything."""
+    group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+    distribution = determine_main_replica_uniform_distribution(sharded, group)
+    distribute_main_replicas_with_precomputed_distribution(sharded, group, distribution)
 
 
 def _write(writer: FileSystemWriter, plan: SavePlan, copies: _HostCopies) -> list[WriteResult]:
