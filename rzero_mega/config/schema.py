@@ -233,6 +233,22 @@ class Fp8Config:
 
 
 @dataclass
+class CheckpointConfig:
+    """Checkpoints of a training phase: one after each `every` steps, and one after the last.
+
+    With `asynchronous` training goes on while a checkpoint is written, out of a copy in host memory as large as the
+    process's part of it. The `keep` newest are kept, and those of each `keep_every`-th step (null: of none) besides.
+    They go when the phase is finished, unless `keep_finished` says that they stay, in the phase's `checkpoints/`.
+    """
+
+    every: int = number(1, 1)
+    asynchronous: bool = True
+    keep: int = number(1, 1)
+    keep_every: int | None = number(None, 1)
+    keep_finished: bool = False
+
+
+@dataclass
 class LearnerConfig:
     """The Megatron-core learner. `tokens_per_micro_batch` bounds the packed tokens of one forward pass.
 
@@ -249,7 +265,7 @@ class LearnerConfig:
     overlap_gradient_reduction: bool = True
     offload: str = choice("none", "optimizer", "all")
     fp8: Fp8Config = field(default_factory=Fp8Config)
-    checkpoint_every: int = number(1, 1)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 @dataclass

@@ -1,4 +1,9 @@
-"""Checkpoints of weights, optimizer moments and random generators in Megatron's distributed format."""
+"""Checkpoints of weights, optimizer moments and random generators in Megatron's distributed format.
+
+The state of the generators is rank 0's, and every rank gets it back: no rank draws from them in training. Dropout is 0,
+and rollouts and prompts are drawn from streams named by (seed, iteration, phase, step, item). So the step is the
+position in the data, under every layout.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +14,13 @@ from typing import Any
 import torch
 from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
 from megatron.core.dist_checkpointing.core import CheckpointingException
-from megatron.core.dist_checkpointing.strategies.torch import (
-    MCoreSavePlanner,
-    TorchDistSaveShardedStrategy,
-    _replace_state_dict_keys_with_sharded_keys,
-    mcore_to_pyt_state_dict,
-)
 from megatron.core.dist_checkpointing.validation import StrictHandling
 from megatron.core.optimizer import MegatronOptimizer
-from torch.distributed.checkpoint import state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.checkpoint_files import check_files
+from rzero_mega.learner.checkpoint_files import check_files, stored_tensors
+from rzero_mega.learner.checkpoint_write import PendingSave
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.model import Model
 from rzero_mega.learner.policy_model import bare
@@ -35,33 +33,21 @@ MOMENTS = "fully_reshardable"
 EXTRA_STATE = "_extra_state"
 
 
-class _InProcessSave(TorchDistSaveShardedStrategy):
-    """Megatron's format, written by torch's own writer in this process.
-
-    Megatron's writer starts a manager and writer processes for every save, which costs seconds on a small model.
-    """
-
-    def save(self, sharded_state_dict: Any, checkpoint_dir: Path) -> None:
-        """Write this rank's shards; rank 0 writes the metadata."""
-        state, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
-        state_dict_saver.save(
-            mcore_to_pyt_state_dict(state, False),
-            storage_writer=FileSystemWriter(checkpoint_dir),
-            planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
-        )
-
-
 @calls_megatron
-def save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) -> None:
-    """Write a checkpoint into the empty `folder`; every rank takes part."""
+def start_save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) -> PendingSave:
+    """Begin a checkpoint in the empty `folder`; every rank takes part, and calls `finish` on what it gets.
+
+    The next step may begin at once. Beyond what the sharded state itself takes (Megatron gathers the moments over the
+    data-parallel ranks for a moment), every rank holds in host memory what it has yet to write.
+    """
     state = _sharded_state(model, optimizer, loading=False)
     state["step"], state["shape"] = step, asdict(model.shape)
-    strategy = _InProcessSave("torch_dist", 1)
-    try:
-        dist_checkpointing.save(state, str(folder), sharded_strategy=strategy, validate_access_integrity=False)
-    except CheckpointException as error:
-        # torch gathers the ranks' failures in a BaseException, which no handler of ordinary errors would see.
-        raise RuntimeError(f"writing a checkpoint failed: {_reason(error)}") from error
+    return PendingSave(folder, state)
+
+
+def save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) -> None:
+    """Write a checkpoint into the empty `folder`; every rank takes part."""
+    start_save(folder, model, optimizer, step).finish()
 
 
 @calls_megatron
@@ -86,7 +72,9 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     UserError names a file that is missing, damaged or holds anything but plain data, and in what the models differ if
     the checkpoint is of another one.
     """
-    _check_shape(folder, check_files(folder), model)
+    common = check_files(folder)
+    _check_shape(folder, common, model)
+    _check_training_state(folder, common)
     state = _sharded_state(model, optimizer, loading=True)
     try:
         loaded = dist_checkpointing.load(state, str(folder), strict=StrictHandling.RAISE_ALL)
@@ -96,7 +84,7 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     with torch.no_grad():
         optimizer.load_state_dict(loaded["optimizer"])
     torch.set_rng_state(loaded["torch_rng"])
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and "cuda_rng" in common:  # not in a checkpoint that was written without a GPU
         tensor_parallel.get_cuda_rng_tracker().set_states(loaded["cuda_rng"])
     return int(loaded["step"])
 
@@ -109,6 +97,17 @@ def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
     differences = shape_differences(saved, model.shape)
     if differences:
         raise UserError(f"{folder}: checkpoint of another model: {'; '.join(differences)}")
+
+
+def _check_training_state(folder: Path, common: dict[str, Any]) -> None:
+    if "optimizer" not in common or not any(key.startswith("optimizer.") for key in stored_tensors(folder)):
+        raise UserError(
+            f"{folder}: holds weights but no optimizer moments, so training cannot go on from it; "
+            "make it a Hugging Face folder with `rzero-mega convert` and start from that"
+        )
+    missing = [key for key in ("step", "torch_rng") if key not in common]
+    if missing:
+        raise UserError(f"{folder / 'common.pt'}: {missing[0]} is missing; {folder} is not a checkpoint of training")
 
 
 def shape_differences(saved: dict[str, Any], shape: ModelShape) -> list[str]:

@@ -58,6 +58,11 @@ def check_files(folder: Path) -> dict[str, Any]:
     return _read_common(folder / "common.pt")
 
 
+def stored_tensors(folder: Path) -> set[str]:
+    """Names of the tensors of a checkpoint. UserError as `check_files`."""
+    return set(_read_metadata(folder / ".metadata").state_dict_metadata)
+
+
 def _check_backends(path: Path) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig,
 from rzero_mega.errors import UserError
 from rzero_mega.learner import checkpoint
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
+from rzero_mega.learner.checkpoint_write import PendingSave
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.forward import accumulate_gradients, score
@@ -144,6 +145,10 @@ class Learner:
     def save(self, folder: Path, step: int) -> None:
         """Write weights, moments and the state of the random generators into an existing, empty folder."""
         checkpoint.save(folder, self._model, self._optimizer, step)
+
+    def start_save(self, folder: Path, step: int) -> PendingSave:
+        """`save` whose files are written while training goes on; it is complete after `finish` on every rank."""
+        return checkpoint.start_save(folder, self._model, self._optimizer, step)
 
     def load(self, folder: Path) -> int:
         """Restore what `save` wrote, under this or another layout; returns the step."""

@@ -12,11 +12,12 @@ from rzero_mega.coevolution.plan import PhasePlan, Source
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import RolloutEngine, Sample, Scored
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.run.atomic import atomic_folder, storage_errors
+from rzero_mega.run.atomic import atomic_folder
 from rzero_mega.tracking.progress import PhaseProgress
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import WeightSource, tensors_of
@@ -60,6 +61,7 @@ def train_policy(
     engine = ctx.engine(role, ctx.path(start))
     weights = learner.weights(engine.receivers, ctx.config.weights)
     done = _resume(phase, learner, engine, weights)
+    checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         with learner.parked():
@@ -73,11 +75,13 @@ def train_policy(
         if step == (training.use_step or training.steps):
             _write_model(phase, learner, ctx)
         row = _row(rollouts, metrics, probe, ctx.stopwatch.take())
-        _keep(ctx, phase, learner, step, row, last=training.steps)
+        _log(ctx, phase, step, row)
+        checkpoints.after_step(step, last=training.steps)
         bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
     if training.steps == 0:
         _write_model(phase, learner, ctx)
     engine.close()
+    checkpoints.finish()
     spmd.on_rank_0(lambda: phase.finish({"model": Path("model")}, _means(phase)))
 
 
@@ -99,23 +103,10 @@ def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSeq
     ]
 
 
-def _keep(
-    ctx: RunContext, phase: PhaseDirectory, learner: Learner, step: int, row: Mapping[str, float], last: int
-) -> None:
-    """Log the step, and write a checkpoint where one is due."""
+def _log(ctx: RunContext, phase: PhaseDirectory, step: int, row: Mapping[str, float]) -> None:
     spmd.on_rank_0(lambda: phase.log_step(step, row))
     if ctx.wandb is not None:
         ctx.wandb.sync()
-    if step % ctx.config.learner.checkpoint_every and step != last:
-        return
-    staging = spmd.on_rank_0(lambda: phase.checkpoint_staging(step))
-
-    def save() -> None:
-        with storage_errors(staging):
-            learner.save(staging, step)
-
-    spmd.on_all_ranks(save)
-    spmd.on_rank_0(lambda: phase.commit_checkpoint(step))
 
 
 def _probe(

@@ -31,7 +31,7 @@ from rzero_mega.run.phase import PHASES, PhaseDirectory, PhaseName
 
 FORMAT = 1
 # Keys that change how a run is watched, paced or prolonged, and never what a step computes.
-FREE_KEYS = ("tracking", "run", "iterations", "grading.workers", "learner.checkpoint_every")
+FREE_KEYS = ("tracking", "run", "iterations", "grading.workers", "learner.checkpoint")
 _PACKAGES = ("rzero-mega", "torch", "megatron-core", "transformers", "sglang", "transformer-engine", "wandb")
 _SHOWN_DIFFERENCES = 4
 

@@ -3,6 +3,7 @@
     manifest.json   written last: the phase is finished
     metrics.jsonl   one row per step
     ...             outputs (questions.jsonl, model/, ...)
+    checkpoints/    those that stay after finishing, where any do: step_00003/
     work/           partial state, removed after finishing: state.json, part-00003.jsonl, step_00003/
 
 Only the writer (rank 0) may change a folder; the others read it and write into the checkpoint's staging folder.
@@ -47,6 +48,7 @@ class PhaseDirectory:
         self.path, self.iteration, self.phase, self.writer = path, iteration, phase, writer
         self.metrics_path = path / "metrics.jsonl"
         self.work = path / "work"
+        self.kept = path / "checkpoints"
         self._began = 0.0
         self._progress: _Progress | None = None
         self._last_step = 0
@@ -205,8 +207,11 @@ class PhaseDirectory:
                 staging.mkdir(parents=True)
         return staging
 
-    def commit_checkpoint(self, step: int) -> None:
-        """Make the staged checkpoint the latest one and remove older ones. All ranks must have written before."""
+    def commit_checkpoint(self, step: int, keep: int = 1, keep_every: int | None = None) -> None:
+        """Make the staged checkpoint the latest one. All ranks must have written before.
+
+        Of the older ones, the newest stay, up to `keep` in all, and those of each `keep_every`-th step.
+        """
         self._writing()
         final = self.checkpoint_path(step)
         with atomic.storage_errors(final):
@@ -214,14 +219,28 @@ class PhaseDirectory:
                 atomic.fsync_file(self.metrics_path)
             atomic.replace_folder(self.work / f"staging_{step:05d}", final)
             self._heartbeat()
-            for other, folder in _numbered(self.work, _CHECKPOINT):
-                if other != step:
-                    shutil.rmtree(folder)
+            for other, folder in _numbered(self.work, _CHECKPOINT)[:-keep]:
+                if keep_every is None or other % keep_every:
+                    # Renamed first: a kill leaves no half of a checkpoint under a checkpoint's name.
+                    doomed = self.work / f"staging_{other:05d}"
+                    folder.rename(doomed)
+                    shutil.rmtree(doomed)
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
         """Step and folder of the checkpoint to go on from; None where there is none."""
-        checkpoints = _numbered(self.work, _CHECKPOINT)
+        checkpoints = sorted(_numbered(self.work, _CHECKPOINT) + _numbered(self.kept, _CHECKPOINT))
         return checkpoints[-1] if checkpoints else None
+
+    def keep_checkpoints(self) -> None:
+        """Move the checkpoints out of the partial work: they stay when the phase is finished.
+
+        A kill in between loses none: the work goes on from wherever the latest lies.
+        """
+        self._writing()
+        with atomic.storage_errors(self.kept):
+            self.kept.mkdir(exist_ok=True)
+            for _, folder in _numbered(self.work, _CHECKPOINT):
+                atomic.replace_folder(folder, self.kept / folder.name)
 
     # Inside
 

@@ -50,10 +50,11 @@ def main(job_type: Callable[..., Job], run: Callable[[Any, Path], None]) -> None
     die_with_parent()
     request = Path(sys.argv[1])
     jobs = [job_type(**values) for values in json.loads(request.read_text())]
-    sys.exit(0 if all(_run_ranks(job, run, request.parent) for job in jobs) else 1)
+    sys.exit(0 if all(run_ranks(job, run, request.parent) for job in jobs) else 1)
 
 
-def _run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
+def run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
+    """Run a job's ranks; False if one failed or was killed, which ends the others."""
     count = job.tp * job.pp * job.cp * job.dp
     with tempfile.TemporaryDirectory() as meeting:
         running = {_fork(job, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
@@ -63,6 +64,7 @@ def _run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool
             if status:
                 for other in running:  # they would wait for the one that broke
                     os.kill(other, signal.SIGTERM)
+                    os.waitpid(other, 0)
                 return False
     return True
 

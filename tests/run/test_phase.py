@@ -110,16 +110,43 @@ def test_rows_after_the_checkpoint_are_dropped_on_resume(run: RunDirectory) -> N
     assert resumed.metrics() == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}]
 
 
+def _commit(phase: PhaseDirectory, step: int, **retention: int) -> None:
+    (phase.checkpoint_staging(step) / "weights").write_text(str(step))
+    phase.commit_checkpoint(step, **retention)
+
+
 def test_only_the_latest_checkpoint_is_kept(run: RunDirectory) -> None:
     phase = run.phase(1, "solver")
     phase.begin({})
     assert phase.latest_checkpoint() is None
     for step in (1, 2):
-        (phase.checkpoint_staging(step) / "weights").write_text(str(step))
-        phase.commit_checkpoint(step)
+        _commit(phase, step)
     phase.checkpoint_staging(3)
     assert phase.latest_checkpoint() == (2, phase.checkpoint_path(2))
     assert [path.name for path in phase.work.glob("step_*")] == ["step_00002"]
+
+
+def test_the_newest_checkpoints_and_every_nth_are_kept(run: RunDirectory) -> None:
+    phase = run.phase(1, "solver")
+    phase.begin({})
+    for step in range(1, 9):
+        _commit(phase, step, keep=2, keep_every=3)
+    assert sorted(path.name for path in phase.work.glob("st*_*")) == [f"step_0000{n}" for n in (3, 6, 7, 8)]
+
+
+def test_checkpoints_go_with_the_finished_phase_unless_they_were_put_away(run: RunDirectory) -> None:
+    for name, kept in (("challenger", False), ("solver", True)):
+        phase = run.phase(1, name)
+        phase.begin({})
+        for step in (1, 2):
+            _commit(phase, step, keep=2)
+        if kept:
+            phase.keep_checkpoints()
+            assert phase.latest_checkpoint() == (2, phase.path / "checkpoints" / "step_00002")
+        phase.finish({}, {})
+        phase.sweep()
+        assert not phase.work.exists()
+        assert len(list(phase.path.rglob("weights"))) == (2 if kept else 0)
 
 
 def test_parts_read_back_in_order(run: RunDirectory) -> None:

@@ -81,7 +81,7 @@ def test_every_section_is_there(page: _Page) -> None:
         "Kept questions",
         "Wall time per phase",
         "config.yaml",
-        "checkpoint_every",
+        "keep_finished",
         "duplicate",
     ):
         assert text in page.text

@@ -1,0 +1,49 @@
+"""When the checkpoints of a training phase are begun, committed and removed."""
+
+from __future__ import annotations
+
+from rzero_mega.config.schema import CheckpointConfig
+from rzero_mega.learner.checkpoint_write import PendingSave
+from rzero_mega.learner.learner import Learner
+from rzero_mega.rollout import spmd
+from rzero_mega.run import PhaseDirectory
+
+
+class Checkpoints:
+    """At most one checkpoint is on its way to disk; until it is committed, the one before it is the latest.
+
+    Every rank makes the same calls.
+    """
+
+    def __init__(self, phase: PhaseDirectory, learner: Learner, config: CheckpointConfig) -> None:
+        """Nothing is written before the first step."""
+        self._phase, self._learner, self._config = phase, learner, config
+        self._pending: tuple[int, PendingSave] | None = None
+
+    def after_step(self, step: int, last: int) -> None:
+        """Commit the checkpoint on its way if it is written, and begin one if it is due, as after the step `last`.
+
+        Waits for one that is still being written if the next is due. UserError names the folder that cannot be written.
+        """
+        if self._pending is not None and self._pending[1].is_written():
+            self._commit()
+        if step % self._config.every and step != last:
+            return
+        self._commit()
+        staging = spmd.on_rank_0(lambda: self._phase.checkpoint_staging(step))
+        self._pending = step, self._learner.start_save(staging, step)
+        if not self._config.asynchronous:
+            self._commit()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint on its way, and put what stays where it stays."""
+        self._commit()
+        if self._config.keep_finished:
+            spmd.on_rank_0(self._phase.keep_checkpoints)
+
+    def _commit(self) -> None:
+        if self._pending is None:
+            return
+        (step, save), self._pending = self._pending, None
+        spmd.on_all_ranks(save.finish)
+        spmd.on_rank_0(lambda: self._phase.commit_checkpoint(step, self._config.keep, self._config.keep_every))
