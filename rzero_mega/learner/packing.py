@@ -76,12 +76,16 @@ def plan_packs(
         per_rank += multiple_of
 
 
-def check_longest_sequence(longest_prompt: int, max_new_tokens: int, token_budget: int, key: str) -> None:
+def check_longest_sequence(
+    longest_prompt: int, max_new_tokens: int, token_budget: int, key: str, sequence_multiple: int = 1
+) -> None:
     """UserError if a response of `max_new_tokens` (`key` in the configuration) can exceed the budget.
 
-    Called before training starts, so that a step never meets a sequence it can't hold.
+    Sequences are filled up to `sequence_multiple`. Called before training starts, so that a step never meets a sequence
+    it can't hold.
     """
     longest = longest_prompt + max_new_tokens
+    longest += -longest % sequence_multiple
     if longest > token_budget:
         raise UserError(
             f"learner.tokens_per_micro_batch: {token_budget} tokens do not hold the longest possible sequence, a "

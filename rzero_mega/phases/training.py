@@ -11,6 +11,7 @@ from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.coevolution.plan import PhasePlan, Source
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
+from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.context import Role, RunContext, finished
@@ -56,6 +57,7 @@ def train_policy(
         training.sampling.max_new_tokens,
         ctx.config.learner.tokens_per_micro_batch,
         f"{role}.training.sampling.max_new_tokens",
+        TokenSplit(ctx.layout.cp).sequence_multiple,
     )
     phase = ctx.phase(plan)
     learner = Learner(

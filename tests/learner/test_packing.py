@@ -139,6 +139,9 @@ def test_the_longest_possible_sequence_must_fit_before_anything_is_trained() -> 
         check_longest_sequence(101, 28, 128, "solver.training.sampling.max_new_tokens")
     assert str(caught.value).startswith("learner.tokens_per_micro_batch: 128 tokens do not hold")
     assert "101 and 28 of solver.training.sampling.max_new_tokens; set it to at least 129" in str(caught.value)
+    check_longest_sequence(100, 28, 128, "x", sequence_multiple=4)
+    with pytest.raises(UserError, match="at least 132"):
+        check_longest_sequence(100, 29, 130, "x", sequence_multiple=4)
 
 
 def model_shape(model_type: str, **keys: int) -> ModelShape:
