@@ -36,7 +36,7 @@ def _check_fields(node: Any, prefix: str) -> None:
             raise UserError(f"{key}: {value} is above the largest possible value {high}")
 
 
-def _check_training(key: str, training: TrainingConfig) -> None:
+def _check_training(key: str, training: TrainingConfig, token_budget: int) -> None:
     if training.use_step is not None and training.use_step > training.steps:
         raise UserError(
             f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)"
@@ -47,11 +47,17 @@ def _check_training(key: str, training: TrainingConfig) -> None:
             f"{key}.grpo.sequences_per_update: {training.grpo.sequences_per_update} does not divide the "
             f"{sequences} rollouts of a step ({key}.prompts_per_step x {key}.rollouts_per_prompt)"
         )
+    response = training.sampling.max_new_tokens
+    if response >= token_budget:
+        raise UserError(
+            f"learner.tokens_per_micro_batch: {token_budget} tokens hold no prompt beside a response of {response} "
+            f"({key}.sampling.max_new_tokens); raise the one or lower the other"
+        )
 
 
 def _check_between(config: Config) -> None:
-    _check_training("challenger.training", config.challenger.training)
-    _check_training("solver.training", config.solver.training)
+    _check_training("challenger.training", config.challenger.training, config.learner.tokens_per_micro_batch)
+    _check_training("solver.training", config.solver.training, config.learner.tokens_per_micro_batch)
     curation = config.labels.curation
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")

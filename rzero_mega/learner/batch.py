@@ -1,8 +1,7 @@
-"""What the learner trains on: sequences with their advantages, packed into micro-batches."""
+"""What the learner trains on: sequences with their advantages, laid out in micro-batches."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -11,7 +10,6 @@ import torch
 from megatron.core.packed_seq_params import PackedSeqParams
 from torch import Tensor
 
-from rzero_mega.errors import UserError
 from rzero_mega.learner.context_parallel import TokenSplit, zigzag
 
 
@@ -53,41 +51,6 @@ class Pack:
     advantage: Tensor  # [t]
     rollout_logprobs: Tensor  # [t]
     sequence_parameters: PackedSeqParams
-
-
-def plan_packs(
-    lengths: Sequence[int], token_budget: int, dp: int, multiple_of: int = 1
-) -> list[list[list[int]]]:
-    """Indices of the sequences of every micro-batch, by data-parallel rank: [dp][micro-batch][sequence].
-
-    Longest first into the emptiest micro-batch, so that token counts are nearly equal. Every rank gets the same number
-    of micro-batches, a multiple of `multiple_of`; some are empty where there are fewer sequences than micro-batches.
-    The plan depends on the arguments alone. UserError if a single sequence exceeds the budget.
-    """
-    longest = max(lengths, default=0)
-    if longest > token_budget:
-        raise UserError(
-            f"learner.tokens_per_micro_batch: a sequence of {longest} tokens exceeds the budget of {token_budget}"
-        )
-    per_rank = max(1, -(-sum(lengths) // (token_budget * dp)))
-    per_rank += -per_rank % multiple_of
-    while True:
-        packs = _fill(lengths, token_budget, per_rank * dp)
-        if packs is not None:
-            return [packs[rank::dp] for rank in range(dp)]
-        per_rank += multiple_of
-
-
-def _fill(lengths: Sequence[int], token_budget: int, count: int) -> list[list[int]] | None:
-    packs: list[list[int]] = [[] for _ in range(count)]
-    heap = [(0, pack) for pack in range(count)]
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        used, pack = heapq.heappop(heap)
-        if used + lengths[index] > token_budget:
-            return None
-        packs[pack].append(index)
-        heapq.heappush(heap, (used + lengths[index], pack))
-    return [sorted(pack) for pack in packs]
 
 
 def build_pack(

@@ -16,7 +16,7 @@ from torch import Tensor
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner import checkpoint
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
+from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.checkpoint_write import PendingSave
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.context_parallel import TokenSplit
@@ -28,6 +28,7 @@ from rzero_mega.learner.losses.grpo import SUMS
 from rzero_mega.learner.model import build_model, load_weights
 from rzero_mega.learner.offload import Parking
 from rzero_mega.learner.optimizer import build_optimizer
+from rzero_mega.learner.packing import SequenceCost, plan_packs
 from rzero_mega.learner.sharing import export_tensors, share_weights
 from rzero_mega.weights.reshard.export import WeightSource
 from rzero_mega.weights.shape import ModelShape, read_shape
@@ -157,10 +158,17 @@ class Learner:
     def _packs(self, sequences: Sequence[TrainingSequence]) -> list[Pack]:
         """This data-parallel rank's micro-batches of one update."""
         layout = self._layout
+        split = TokenSplit(
+            layout.cp,
+            parallel_state.get_context_parallel_rank(),
+            layout.tp if layout.sequence_parallel else 1,
+            token_multiple(self._config.fp8),
+        )
         plan = plan_packs(
-            [s.length for s in sequences],
+            [s.length + -s.length % split.sequence_multiple for s in sequences],
             self._config.tokens_per_micro_batch,
             layout.dp,
+            SequenceCost.of(self._model.shape),
             layout.micro_batch_multiple,
         )
         weights = token_weights(
@@ -168,12 +176,6 @@ class Learner:
             [len(s.response) for s in sequences],
             self._grpo.sequences_per_micro_batch,
             self._longest_response,
-        )
-        split = TokenSplit(
-            layout.cp,
-            parallel_state.get_context_parallel_rank(),
-            layout.tp if layout.sequence_parallel else 1,
-            token_multiple(self._config.fp8),
         )
         mine = plan[parallel_state.get_data_parallel_rank()]
         return [build_pack(sequences, weights, indices, split, device()) for indices in mine]

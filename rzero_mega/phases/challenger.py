@@ -43,7 +43,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
             metrics = spmd.on_rank_0(lambda: _metrics(questions, answered, rewards, config.reward.repetition))
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
-    train_policy(ctx, plan, "challenger", plan.challenger, config.training, roll_out, bar)
+    train_policy(ctx, plan, "challenger", plan.challenger, config.training, len(prompt), roll_out, bar)
     solver.close()
 
 

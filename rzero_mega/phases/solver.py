@@ -21,28 +21,25 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
     training = ctx.config.solver.training
     assert plan.solver is not None and plan.data is not None
     dataset = list(read_jsonl(ctx.path(plan.data)))
+    prompts = [ctx.encoder.encode_prompt(ctx.solver_prompt, question=item["question"]) for item in dataset]
     seed = derive_seed(ctx.seed_key(plan, "order"))
 
     def roll_out(step: int, solver: RolloutEngine) -> Rollouts:
-        batch = [dataset[i] for i in solver_batch(len(dataset), step, training.prompts_per_step, seed)]
+        batch = solver_batch(len(dataset), step, training.prompts_per_step, seed)
         requests = [
-            Request(
-                ctx.seed_key(plan, step, i),
-                ctx.encoder.encode_prompt(ctx.solver_prompt, question=item["question"]),
-                training.rollouts_per_prompt,
-                training.sampling,
-            )
+            Request(ctx.seed_key(plan, step, i), prompts[item], training.rollouts_per_prompt, training.sampling)
             for i, item in enumerate(batch)
         ]
         with ctx.stopwatch.measure("generate_seconds"):
             samples = solver.generate(requests)
-        labels = [item["answer"] for item in batch for _ in range(training.rollouts_per_prompt)]
+        labels = [dataset[item]["answer"] for item in batch for _ in range(training.rollouts_per_prompt)]
         with ctx.stopwatch.measure("reward_seconds"):
             rewards = spmd.on_rank_0(lambda: _rewards(ctx, samples, labels))
         metrics = {"accuracy_to_label": fmean(reward.accuracy for reward in rewards)}
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
-    train_policy(ctx, plan, "solver", plan.solver, training, roll_out, bar)
+    longest_prompt = max(map(len, prompts), default=0)
+    train_policy(ctx, plan, "solver", plan.solver, training, longest_prompt, roll_out, bar)
 
 
 def _rewards(ctx: RunContext, samples: list[Sample], labels: list[str]) -> list[SolverReward]:

@@ -11,7 +11,9 @@ from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.coevolution.plan import PhasePlan, Source
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
+from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
 from rzero_mega.rollout import spmd
@@ -42,13 +44,22 @@ def train_policy(
     role: Role,
     start: Source,
     training: TrainingConfig,
+    longest_prompt: int,
     roll_out: RollOut,
     bar: PhaseProgress,
 ) -> None:
     """Train the model of `start` for the phase's steps and leave it as output `model`.
 
-    Goes on from the last checkpoint; the steps after it are done again and come out the same.
+    Goes on from the last checkpoint; the steps after it are done again and come out the same. UserError before the
+    first step if a prompt of `longest_prompt` tokens and its response may not fit into a micro-batch.
     """
+    check_longest_sequence(
+        longest_prompt,
+        training.sampling.max_new_tokens,
+        ctx.config.learner.tokens_per_micro_batch,
+        f"{role}.training.sampling.max_new_tokens",
+        TokenSplit(ctx.layout.cp).sequence_multiple,
+    )
     phase = ctx.phase(plan)
     learner = Learner(
         ctx.path(start),

@@ -141,10 +141,19 @@ def test_bounds_are_inclusive(bound: str) -> None:
         (["learner.layout.tp=2"], "learner.processes"),
         (["learner.layout.sequence_parallel=true"], "learner.layout.sequence_parallel"),
         (["learner.fp8.parameters=true"], "learner.fp8.parameters"),
+        (["learner.tokens_per_micro_batch=4096"], "learner.tokens_per_micro_batch"),
     ],
 )
 def test_values_that_contradict_each_other_are_an_error_that_names_a_key(overrides: list[str], key: str) -> None:
     assert error_of(*overrides).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("role", ["challenger", "solver"])
+def test_a_response_must_leave_room_for_a_prompt_in_a_micro_batch(role: str) -> None:
+    load_config([], ["learner.tokens_per_micro_batch=4097"])
+    message = error_of(f"{role}.training.sampling.max_new_tokens=16384")
+    assert message.startswith("learner.tokens_per_micro_batch: 16384 tokens")
+    assert f"{role}.training.sampling.max_new_tokens" in message
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,22 @@ def test_a_layout_that_does_not_divide_is_named(tmp_path: Path, overrides: tuple
     refused(run(tmp_path, *tiny("x", *overrides)), key)
 
 
+@pytest.mark.parametrize(
+    ("role", "overrides"),
+    [
+        ("challenger", ("challenger.training.sampling.max_new_tokens=89", "learner.tokens_per_micro_batch=90")),
+        ("solver", ("ablation=untrained_challenger", "learner.tokens_per_micro_batch=81")),
+    ],
+)
+def test_a_phase_whose_longest_sequence_would_not_fit_ends_before_its_first_step(
+    tmp_path: Path, role: str, overrides: tuple[str, ...]
+) -> None:
+    result = run(tmp_path, *tiny("x", "evaluation.base_model=false", *overrides))
+    refused(result, "learner.tokens_per_micro_batch", f"{role}.training.sampling.max_new_tokens")
+    phase = tmp_path / "runs" / "x" / "iterations" / "1" / role
+    assert not (phase / "metrics.jsonl").exists() and not (phase / "model").exists()
+
+
 def test_status_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
     refused(run(tmp_path, "status"), "rzero-mega run")
 

@@ -7,59 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.errors import UserError
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack, plan_packs
+from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.context_parallel import TokenSplit
 
 CPU = torch.device("cpu")
-BUDGET = 64
-LENGTHS = st.lists(st.integers(2, BUDGET), max_size=40)
-
-
-@given(LENGTHS, st.integers(1, 5))
-def test_every_sequence_is_in_one_micro_batch_and_none_exceeds_the_budget(lengths: list[int], dp: int) -> None:
-    plan = plan_packs(lengths, BUDGET, dp)
-    packs = list(chain.from_iterable(plan))
-    assert sorted(chain.from_iterable(packs)) == list(range(len(lengths)))
-    assert all(sum(lengths[i] for i in pack) <= BUDGET for pack in packs)
-
-
-@given(LENGTHS, st.integers(1, 5))
-def test_every_rank_has_as_many_micro_batches_as_the_others_and_at_least_one(lengths: list[int], dp: int) -> None:
-    plan = plan_packs(lengths, BUDGET, dp)
-    assert len(plan) == dp
-    assert len({len(packs) for packs in plan}) == 1
-    assert len(plan[0]) >= 1
-
-
-@given(LENGTHS, st.integers(1, 5))
-def test_the_plan_depends_on_its_arguments_alone(lengths: list[int], dp: int) -> None:
-    assert plan_packs(lengths, BUDGET, dp) == plan_packs(tuple(lengths), BUDGET, dp)
-
-
-@given(LENGTHS)
-def test_no_more_than_twice_the_smallest_possible_number_of_micro_batches(lengths: list[int]) -> None:
-    (packs,) = plan_packs(lengths, BUDGET, 1)
-    assert len(packs) <= max(1, 2 * -(-sum(lengths) // BUDGET))
-
-
-def test_micro_batches_are_nearly_equal_in_tokens() -> None:
-    lengths = [7, 19, 30, 30, 12, 25, 9, 31, 22, 15]
-    plan = plan_packs(lengths, BUDGET, 2)
-    loads = [sum(lengths[i] for i in pack) for pack in chain.from_iterable(plan)]
-    assert max(loads) - min(loads) <= 10
-
-
-def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
-    assert plan_packs([5], BUDGET, 3) == [[[0]], [[]], [[]]]
-    assert plan_packs([], BUDGET, 2) == [[[]], [[]]]
-
-
-def test_a_sequence_longer_than_the_budget_is_named_with_the_key_to_change() -> None:
-    with pytest.raises(UserError, match=r"learner\.tokens_per_micro_batch: a sequence of 65 tokens .* 64"):
-        plan_packs([3, BUDGET + 1], BUDGET, 1)
-    assert plan_packs([BUDGET], BUDGET, 1) == [[[0]]]
-
 
 SEQUENCES = [
     TrainingSequence((11, 12, 13), (14, 15), (-0.1, -0.2), advantage=2.0),

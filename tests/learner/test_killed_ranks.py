@@ -74,7 +74,10 @@ def test_a_run_killed_four_times_equals_the_undisturbed_one_bit_for_bit(layout: 
     killed, undisturbed = phase(folder, layout, "killed"), phase(folder, layout, "undisturbed")
     manifest = killed.manifest()
     assert manifest is not None and manifest.attempts == 1 + len(KILLS)
-    rows = [[{k: v for k, v in row.items() if not k.endswith(TIMES)} for row in p.metrics()] for p in (killed, undisturbed)]
+    rows = [
+        [{k: v for k, v in row.items() if not k.endswith(TIMES)} for row in phase.metrics()]
+        for phase in (killed, undisturbed)
+    ]
     assert rows[0] == rows[1]
     assert [row["step"] for row in rows[0]] == [1, 2, 3, 4, 5]
     assert len({row["response_length"] for row in rows[0]}) > 1

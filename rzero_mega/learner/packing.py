@@ -1,0 +1,124 @@
+"""Which sequences share a micro-batch, and which data-parallel rank computes it: planned from lengths alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rzero_mega.errors import UserError
+from rzero_mega.weights.shape import ModelShape
+
+Plan = list[list[list[int]]]
+
+
+@dataclass(frozen=True)
+class SequenceCost:
+    """What a sequence of s tokens costs: linear * s + quadratic * s², in FLOPs of the forward pass.
+
+    The backward pass takes twice as many of both kinds, which changes no comparison.
+    """
+
+    linear: int
+    quadratic: int
+
+    def __call__(self, length: int) -> int:
+        """Cost of a sequence of `length` tokens."""
+        return self.linear * length + self.quadratic * length * length
+
+    @classmethod
+    def of(cls, shape: ModelShape) -> SequenceCost:
+        """Counts two FLOPs per multiplication of a matmul, as Narayanan et al. (arXiv 2104.04473, appendix) do.
+
+        Per token and layer, with n heads of size d, k key-value heads and ffn f: queries, keys and values
+        2h(n + 2k)d, their projection 2ndh, the gated MLP 6hf (of a mixture: 6hf per chosen expert, and the router
+        2h per expert); once, the output layer 2hv. Per sequence and layer, causal attention multiplies queries by keys
+        and weights by values below the diagonal: 2 * 2nd * s²/2 = 2nds².
+        """
+        heads = shape.heads * shape.head_dim
+        attention = 2 * shape.hidden * (2 * heads + 2 * shape.kv_heads * shape.head_dim)
+        if shape.experts:
+            mlp = 6 * shape.hidden * shape.expert_ffn * shape.experts_per_token + 2 * shape.hidden * shape.experts
+        else:
+            mlp = 6 * shape.hidden * shape.ffn
+        return cls(
+            linear=shape.layers * (attention + mlp) + 2 * shape.hidden * shape.vocab,
+            quadratic=shape.layers * 2 * heads,
+        )
+
+
+TOKENS = SequenceCost(linear=1, quadratic=0)
+
+
+def plan_packs(
+    lengths: Sequence[int], token_budget: int, dp: int, cost: SequenceCost = TOKENS, multiple_of: int = 1
+) -> Plan:
+    """Indices of the sequences of every micro-batch, by data-parallel rank: [dp][micro-batch][sequence].
+
+    `lengths` are tokens as they will lie in the micro-batch. Micro-batches are nearly equal in cost and hold
+    `token_budget` tokens at most. Every rank gets the same number of them, a multiple of `multiple_of` (interleaved
+    pipelines need one of their stages), from the most to the least expensive: the ranks' micro-batches of one place are
+    alike, and so are neighbours in a pipeline. Some are empty where there are fewer sequences than micro-batches. The
+    plan depends on the arguments alone. UserError if a single sequence exceeds the budget.
+    """
+    longest = max(lengths, default=0)
+    if longest > token_budget:
+        raise UserError(
+            f"learner.tokens_per_micro_batch: a sequence of {longest} tokens exceeds the budget of {token_budget}"
+        )
+    smallest = max(1, -(-sum(lengths) // (token_budget * dp)))
+    per_rank = smallest + -smallest % multiple_of
+    while True:
+        # Under a tight budget equal costs may not fit, or not be equal any more, where equal token counts do.
+        filled = [_fill(lengths, token_budget, per_rank * dp, measure) for measure in (cost, TOKENS)]
+        costs = [(packs, [sum(cost(lengths[i]) for i in pack) for pack in packs]) for packs in filled if packs]
+        if costs:
+            return _deal(*min(costs, key=lambda found: max(found[1])), dp)
+        per_rank += multiple_of
+
+
+def check_longest_sequence(
+    longest_prompt: int, max_new_tokens: int, token_budget: int, key: str, sequence_multiple: int = 1
+) -> None:
+    """UserError if a response of `max_new_tokens` (`key` in the configuration) can exceed the budget.
+
+    Sequences are filled up to `sequence_multiple`. Called before training starts, so that a step never meets a sequence
+    it can't hold.
+    """
+    longest = longest_prompt + max_new_tokens
+    longest += -longest % sequence_multiple
+    if longest > token_budget:
+        raise UserError(
+            f"learner.tokens_per_micro_batch: {token_budget} tokens do not hold the longest possible sequence, a "
+            f"prompt of {longest_prompt} and {max_new_tokens} of {key}; set it to at least {longest} or lower {key}"
+        )
+
+
+def _fill(lengths: Sequence[int], token_budget: int, count: int, measure: SequenceCost) -> list[list[int]] | None:
+    """Longest first into the cheapest micro-batch with room; None if one finds no room."""
+    packs: list[list[int]] = [[] for _ in range(count)]
+    tokens, costs = [0] * count, [0] * count
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        room = [pack for pack in range(count) if tokens[pack] + lengths[index] <= token_budget]
+        if not room:
+            return None
+        pack = min(room, key=lambda p: (costs[p], len(packs[p]), p))
+        packs[pack].append(index)
+        tokens[pack] += lengths[index]
+        costs[pack] += measure(lengths[index])
+    return [sorted(pack) for pack in packs]
+
+
+def _deal(packs: list[list[int]], costs: list[int], dp: int) -> Plan:
+    """Give `dp` micro-batches of like cost to the ranks at a time, the dearest to the rank that has least so far.
+
+    The ranks' totals then differ by no more than the micro-batches of one such round do.
+    """
+    order = sorted(range(len(packs)), key=lambda i: (-costs[i], i))
+    plan: Plan = [[] for _ in range(dp)]
+    totals = [0] * dp
+    for start in range(0, len(order), dp):
+        ranks = sorted(range(dp), key=lambda rank: (totals[rank], rank))
+        for rank, i in zip(ranks, order[start : start + dp], strict=True):
+            plan[rank].append(packs[i])
+            totals[rank] += costs[i]
+    return plan
