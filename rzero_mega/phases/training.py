@@ -13,6 +13,8 @@ from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.phases.context import Role, RunContext, finished
+from rzero_mega.phases.failures import FailureDesk
+from rzero_mega.phases.gathering import rank_0_writes
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import RolloutEngine, Sample, Scored
 from rzero_mega.run import PhaseDirectory
@@ -60,12 +62,13 @@ def train_policy(
     engine = ctx.engine(role, ctx.path(start))
     weights = learner.weights(engine.receivers, ctx.config.weights)
     done = _resume(phase, learner, engine, weights)
+    failures = FailureDesk(ctx, plan, learner)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         rollouts = roll_out(step, engine)
         sequences = _sequences(rollouts, training)
         with ctx.stopwatch.measure("train_seconds"):
-            metrics = learner.train_step(sequences)
+            metrics = learner.train_step(sequences, failures.at(step))
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(weights, version=step)
             probe = _probe(ctx.config, learner, engine, sequences, step)
@@ -137,15 +140,10 @@ def _write_model(phase: PhaseDirectory, learner: Learner, ctx: RunContext) -> No
     tensors = tensors_of(learner.weights([0], ctx.config.weights))
 
     def write() -> None:
-        try:
-            if spmd.rank() == 0:
-                with atomic_folder(phase.path / "model") as folder:
-                    write_hf_folder(folder, tensors, ctx.base)
-        finally:
-            for _ in tensors:  # other ranks, and rank 0 after a failed write, take part in gathering to the end
-                pass
+        with atomic_folder(phase.path / "model") as folder:
+            write_hf_folder(folder, tensors, ctx.base)
 
-    spmd.on_all_ranks(write)
+    rank_0_writes(tensors, write)
 
 
 def _row(
