@@ -117,6 +117,19 @@ def convert(
     typer.echo(convert_and_show(source, target, template, dtype))
 
 
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(help="Of a failed update: ITERATION/PHASE/failures/step_... in a run.")],
+    overrides: Overrides = None,
+    model: Annotated[Path | None, typer.Option(help="Weights, where the folder holds none.")] = None,
+) -> None:
+    """Do a failed update again, also in another layout, and say where it goes wrong."""
+    from rzero_mega.phases.replay import open_replay, run_replay
+
+    opened = open_replay(folder, model, overrides or [])
+    _spread(opened.config, lambda: run_replay(opened, typer.echo))
+
+
 @app.command("config")
 def show_config(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print the resolved configuration."""
@@ -191,11 +204,15 @@ def _start(config: Config, work: Callable[[], None]) -> None:
         from rzero_mega.phases.preflight import preflight
 
         preflight(config)
-        if config.learner.processes > 1:
-            code = launch(sys.argv[1:], config.learner.processes)
-            if code:
-                _leave(code)
-            return
+    _spread(config, work)
+
+
+def _spread(config: Config, work: Callable[[], None]) -> None:
+    if not is_rank() and config.learner.processes > 1:
+        code = launch(sys.argv[1:], config.learner.processes)
+        if code:
+            _leave(code)
+        return
     work()
 
 

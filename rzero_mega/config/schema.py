@@ -249,6 +249,23 @@ class CheckpointConfig:
 
 
 @dataclass
+class GuardConfig:
+    """What becomes of an update whose loss or gradient is not finite, or which is past a maximum (null: none).
+
+    `stop` ends the run; `skip` leaves weights and moments as they are and goes on, at most `maximum_skips` times per
+    phase. `maximum_gradient_norm` is for the norm before clipping, `maximum_logprob_difference` for the mean difference
+    between learner and rollout over the update's response tokens. The batch is saved for `rzero-mega replay`, together
+    with the model unless `save_weights` is false.
+    """
+
+    non_finite: str = choice("stop", "skip")
+    maximum_skips: int = number(3, 1)
+    maximum_gradient_norm: float | None = number(None, 0.0)
+    maximum_logprob_difference: float | None = number(None, 0.0)
+    save_weights: bool = True
+
+
+@dataclass
 class LearnerConfig:
     """The Megatron-core learner. `tokens_per_micro_batch` bounds the packed tokens of one forward pass.
 
@@ -266,6 +283,7 @@ class LearnerConfig:
     offload: str = choice("none", "optimizer", "all")
     fp8: Fp8Config = field(default_factory=Fp8Config)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.batch import Pack
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.logprobs import hidden_logprobs
-from rzero_mega.learner.losses.grpo import SUMS, TokenInputs, grpo_loss
+from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs, grpo_loss
 from rzero_mega.learner.model import Model
 from rzero_mega.learner.policy_model import bare
 
@@ -47,7 +47,7 @@ def accumulate_gradients(
     reference: Sequence[Tensor] | None,
     config: GrpoConfig,
 ) -> Tensor:
-    """Gradients of one update's loss into the model's buffers; returns the sums [len(SUMS)] over all ranks.
+    """Gradients of one update's loss into the model's buffers; returns its [STATISTICS] over all ranks.
 
     `old` and `reference` hold a tensor per pack, or are None (see TokenInputs); only the last stage reads them.
     """
@@ -58,15 +58,15 @@ def accumulate_gradients(
         inputs = TokenInputs(
             pack.response, pack.weight, pack.advantage, pack.rollout_logprobs, old_logprobs, reference_logprobs
         )
-        value, sums = grpo_loss(logprobs, entropy, inputs, config)
-        return value, torch.zeros([], dtype=torch.int, device=value.device), sums
+        value, statistics = grpo_loss(logprobs, entropy, inputs, config)
+        return value, torch.zeros([], dtype=torch.int, device=value.device), statistics
 
     model.config.finalize_model_grads_func = _finalize_summed_gradients
     for chunk in model.chunks:
         chunk.zero_grad_buffer()
     nothing: list[None] = [None] * len(packs)
     items = list(zip(packs, old or nothing, reference or nothing, strict=True))
-    return _reduce_sums(_schedule(model, items, loss, forward_only=False), packs[0].weight.device)
+    return _reduce(_schedule(model, items, loss, forward_only=False), packs[0].weight.device)
 
 
 def _logprobs(model: Model, pack: Pack, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,11 +102,15 @@ def _finalize_summed_gradients(model: list[Any], num_tokens: Tensor | None = Non
     finalize_model_grads(model, None, **settings)
 
 
-def _reduce_sums(outputs: list[Tensor], device: torch.device) -> Tensor:
-    """Sum over micro-batches and over data- and context-parallel ranks, then from the last stage to all."""
-    sums = torch.stack(outputs).sum(0) if outputs else torch.zeros(len(SUMS), device=device)
-    dist.all_reduce(sums, group=parallel_state.get_data_parallel_group(with_context_parallel=True))
+def _reduce(outputs: list[Tensor], device: torch.device) -> Tensor:
+    """Sums and maxima over micro-batches and over data- and context-parallel ranks, then from the last stage to all."""
+    rows = torch.stack(outputs) if outputs else torch.zeros(1, len(STATISTICS), device=device)
+    sums, maxima = rows[:, : len(SUMS)].sum(0), rows[:, len(SUMS) :].amax(0)
+    group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+    dist.all_reduce(sums, group=group)
+    dist.all_reduce(maxima, op=dist.ReduceOp.MAX, group=group)
+    statistics = torch.cat([sums, maxima])
     if parallel_state.get_pipeline_model_parallel_world_size() > 1:
         group = parallel_state.get_pipeline_model_parallel_group()
-        dist.broadcast(sums, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
-    return sums
+        dist.broadcast(statistics, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
+    return statistics

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,29 +14,34 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
-from rzero_mega.errors import UserError
 from rzero_mega.learner import checkpoint
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.checkpoint_write import PendingSave
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.context_parallel import TokenSplit
+from rzero_mega.learner.diagnosis import diagnose
 from rzero_mega.learner.forward import accumulate_gradients, score
 from rzero_mega.learner.fp8 import token_multiple
+from rzero_mega.learner.guard import Attempt, FailedUpdate, Replayed, attempt, origin_of, refuse
 from rzero_mega.learner.layout import ParallelLayout, device
 from rzero_mega.learner.losses.aggregation import token_weights
-from rzero_mega.learner.losses.grpo import SUMS
+from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
 from rzero_mega.learner.model import build_model, load_weights
 from rzero_mega.learner.offload import Parking
 from rzero_mega.learner.optimizer import build_optimizer
 from rzero_mega.learner.packing import SequenceCost, plan_packs
 from rzero_mega.learner.sharing import export_tensors, share_weights
+from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.weights.reshard.export import WeightSource
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Means over the response tokens of a step; `loss` and `grad_norm` are means over its optimizer updates."""
+    """Means over the response tokens of a step; `loss` and `grad_norm` are means over its optimizer updates.
+
+    Skipped updates are left out of everything but their own count; where all were skipped, the rest is 0.
+    """
 
     loss: float
     grad_norm: float
@@ -45,9 +50,26 @@ class StepMetrics:
     clip_fraction: float
     logprob_difference: float
     importance: float
+    logprob_difference_max: float
     ratio: float
+    ratio_max: float
     tokens: int
     updates: int
+    skipped_updates: int
+
+
+@dataclass(frozen=True)
+class _Update:
+    """This rank's micro-batches of one update. Log-probabilities per pack are None as in `accumulate_gradients`."""
+
+    packs: list[Pack]
+    old: list[Tensor] | None
+    reference: list[Tensor] | None
+
+    def micro_batches(self) -> Iterator[_Update]:
+        """Each micro-batch as an update of its own."""
+        for i, pack in enumerate(self.packs):
+            yield _Update([pack], self.old and [self.old[i]], self.reference and [self.reference[i]])
 
 
 class Learner:
@@ -74,8 +96,14 @@ class Learner:
         offload = learner.offload
         self._parking = None if offload == "none" else Parking(self._model, self._optimizer, offload)
 
-    def train_step(self, sequences: Sequence[TrainingSequence]) -> StepMetrics:
-        """One R-Zero step: the rollouts in `sequences_per_update` slices, one optimizer update each, in order."""
+    def train_step(
+        self, sequences: Sequence[TrainingSequence], on_failure: Callable[[FailedUpdate], None] = refuse
+    ) -> StepMetrics:
+        """One R-Zero step: the rollouts in `sequences_per_update` slices, one optimizer update each, in order.
+
+        An update that `learner.guard` objects to is not applied. `on_failure` is told of it, on every rank with the
+        weights as they were before it: what it raises ends the step, and if it returns the update is skipped.
+        """
         size = self._grpo.sequences_per_update
         updates = [self._packs(sequences[i : i + size]) for i in range(0, len(sequences), size)]
         every_pack = [pack for packs in updates for pack in packs]
@@ -84,17 +112,28 @@ class Learner:
         if self._grpo.kl_coefficient > 0:
             with self._reference_weights():
                 reference = score(self._model, every_pack)
-        totals, norms, losses, start = torch.zeros(len(SUMS)), [], [], 0
-        for packs in updates:
+        rows, attempts, start = [], [], 0
+        for number, packs in enumerate(updates, start=1):
             here = slice(start, start + len(packs))
-            sums = accumulate_gradients(
-                self._model, packs, old and old[here], reference and reference[here], self._grpo
-            ).cpu()
-            norms.append(self._update(float(sums[0])))
-            losses.append(float(sums[0]))
-            totals += sums
+            update = _Update(packs, old and old[here], reference and reference[here])
+            statistics, found = self._attempt(update)
+            if found.fault is None:
+                self._apply()
+                rows.append(statistics)
+                attempts.append(found)
+            else:
+                failed = sequences[size * (number - 1) : size * number]
+                batch = self._batch(failed, update, with_old=len(updates) > 1)
+                on_failure(FailedUpdate(number, batch, found, self._origin(batch, update)))
             start = here.stop
-        return _metrics(totals, norms, losses)
+        return _metrics(rows, attempts, len(updates) - len(attempts))
+
+    def replay(self, batch: UpdateBatch) -> Replayed:
+        """Forward and backward passes of a saved update under the present weights, which stay as they are."""
+        old, reference = self._per_pack(batch, batch.old), self._per_pack(batch, batch.reference)
+        update = _Update(self._packs(batch.sequences), old, reference)
+        single = [self._attempt(part)[1] for part in update.micro_batches()]
+        return Replayed(single, self._attempt(update)[1], self._origin(batch, update))
 
     @contextmanager
     def parked(self) -> Iterator[None]:
@@ -114,18 +153,7 @@ class Learner:
     def score(self, sequences: Sequence[TrainingSequence]) -> list[list[float]]:
         """Log-probability of every response token under the present weights, in order, on every rank."""
         packs = self._packs(sequences)
-        scores = score(self._model, packs)
-        mine: list[tuple[int, int, float]] = []
-        for pack, logprobs in zip(packs, scores or [], strict=False):
-            chosen = pack.response
-            places = (x[chosen].tolist() for x in (pack.sequence, pack.position_ids[0], logprobs))
-            mine += [(pack.indices[number], position, value) for number, position, value in zip(*places, strict=True)]
-        everyone: list[list[tuple[int, int, float]]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(everyone, mine)
-        merged: list[dict[int, float]] = [{} for _ in sequences]
-        for index, position, value in chain.from_iterable(everyone):
-            merged[index][position] = value
-        return [[values[position] for position in sorted(values)] for values in merged]
+        return _by_sequence(packs, score(self._model, packs), len(sequences))
 
     @property
     def shape(self) -> ModelShape:
@@ -180,12 +208,37 @@ class Learner:
         mine = plan[parallel_state.get_data_parallel_rank()]
         return [build_pack(sequences, weights, indices, split, device()) for indices in mine]
 
+    def _attempt(self, update: _Update) -> tuple[Tensor, Attempt]:
+        """The update's gradients into the model's buffers; its statistics, and what the guard says of them."""
+        statistics = accumulate_gradients(self._model, update.packs, update.old, update.reference, self._grpo).cpu()
+        return statistics, attempt(statistics, self._model, self._optimizer, self._config.guard)
+
     @calls_megatron
-    def _update(self, loss: float) -> float:
-        ok, norm, _ = self._optimizer.step()
-        if not ok or not torch.isfinite(torch.tensor([loss, norm])).all():
-            raise UserError(f"training diverged: loss {loss}, gradient norm {norm}; lower optimizer.learning_rate")
-        return float(norm)
+    def _apply(self) -> None:
+        done, _, _ = self._optimizer.step()
+        if not done:
+            raise RuntimeError("Megatron's optimizer did not take gradients that the guard had found finite")
+
+    def _batch(self, sequences: Sequence[TrainingSequence], update: _Update, with_old: bool) -> UpdateBatch:
+        def gather(scores: Sequence[Tensor] | None) -> tuple[tuple[float, ...], ...]:
+            return tuple(tuple(row) for row in _by_sequence(update.packs, scores, len(sequences)))
+
+        old = gather(update.old) if with_old else None
+        reference = gather(update.reference) if self._grpo.kl_coefficient > 0 else None
+        return UpdateBatch(tuple(sequences), old, reference)
+
+    def _origin(self, batch: UpdateBatch, update: _Update) -> str:
+        """Where the update goes wrong, by running it once more; its gradients are dropped."""
+        finding = diagnose(self._model, update.packs, update.old, update.reference, self._grpo)
+        self._optimizer.zero_grad()
+        return origin_of(finding, batch)
+
+    def _per_pack(self, batch: UpdateBatch, values: Sequence[tuple[float, ...]] | None) -> list[Tensor] | None:
+        """Log-probabilities of the responses, laid out as the rollouts' are in the micro-batches."""
+        if values is None:
+            return None
+        relabelled = [replace(s, rollout_logprobs=row) for s, row in zip(batch.sequences, values, strict=True)]
+        return [pack.rollout_logprobs for pack in self._packs(relabelled)]
 
     @contextmanager
     def _reference_weights(self) -> Iterator[None]:
@@ -197,18 +250,37 @@ class Learner:
             self._model.copy_in(present)
 
 
-def _metrics(totals: Tensor, norms: list[float], losses: list[float]) -> StepMetrics:
-    named = dict(zip(SUMS, totals.tolist(), strict=True))
-    tokens = max(1.0, named["tokens"])
+def _by_sequence(packs: Sequence[Pack], scores: Sequence[Tensor] | None, count: int) -> list[list[float]]:
+    """Scores of every response token by sequence, on every rank; `scores` is None but on the last stage."""
+    mine: list[tuple[int, int, float]] = []
+    for pack, logprobs in zip(packs, scores or [], strict=False):
+        chosen = pack.response
+        places = (x[chosen].tolist() for x in (pack.sequence, pack.position_ids[0], logprobs))
+        mine += [(pack.indices[number], position, value) for number, position, value in zip(*places, strict=True)]
+    everyone: list[list[tuple[int, int, float]]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, mine)
+    merged: list[dict[int, float]] = [{} for _ in range(count)]
+    for index, position, value in chain.from_iterable(everyone):
+        merged[index][position] = value
+    return [[values[position] for position in sorted(values)] for values in merged]
+
+
+def _metrics(rows: list[Tensor], attempts: list[Attempt], skipped: int) -> StepMetrics:
+    table = torch.stack(rows) if rows else torch.zeros(1, len(STATISTICS))
+    named = dict(zip(SUMS, table[:, : len(SUMS)].sum(0).tolist(), strict=True))
+    largest = dict(zip(MAXIMA, table[:, len(SUMS) :].amax(0).tolist(), strict=True))
+    tokens, updates = max(1.0, named["tokens"]), len(attempts)
     return StepMetrics(
-        loss=sum(losses) / len(losses),
-        grad_norm=sum(norms) / len(norms),
+        loss=sum(found.loss for found in attempts) / max(1, updates),
+        grad_norm=sum(found.gradient_norm for found in attempts) / max(1, updates),
         kl=named["kl"] / tokens,
         entropy=named["entropy"] / tokens,
         clip_fraction=named["clipped"] / tokens,
         logprob_difference=named["logprob_difference"] / tokens,
         importance=named["importance"] / tokens,
         ratio=named["ratio"] / tokens,
+        **largest,
         tokens=int(named["tokens"]),
-        updates=len(losses),
+        updates=updates,
+        skipped_updates=skipped,
     )

@@ -16,6 +16,8 @@ from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
+from rzero_mega.phases.failures import FailureDesk
+from rzero_mega.phases.gathering import rank_0_writes
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import RolloutEngine, Sample, Scored
 from rzero_mega.run import PhaseDirectory
@@ -73,13 +75,14 @@ def train_policy(
     weights = learner.weights(engine.receivers, ctx.config.weights)
     done = _resume(phase, learner, engine, weights)
     checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint)
+    failures = FailureDesk(ctx, plan, learner)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         with learner.parked():
             rollouts = roll_out(step, engine)
         sequences = _sequences(rollouts, training)
         with ctx.stopwatch.measure("train_seconds"):
-            metrics = learner.train_step(sequences)
+            metrics = learner.train_step(sequences, failures.at(step))
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(weights, version=step)
             probe = _probe(ctx.config, learner, engine, sequences, step)
@@ -140,15 +143,10 @@ def _write_model(phase: PhaseDirectory, learner: Learner, ctx: RunContext) -> No
     tensors = tensors_of(learner.weights([0], ctx.config.weights))
 
     def write() -> None:
-        try:
-            if spmd.rank() == 0:
-                with atomic_folder(phase.path / "model") as folder:
-                    write_hf_folder(folder, tensors, ctx.base)
-        finally:
-            for _ in tensors:  # other ranks, and rank 0 after a failed write, take part in gathering to the end
-                pass
+        with atomic_folder(phase.path / "model") as folder:
+            write_hf_folder(folder, tensors, ctx.base)
 
-    spmd.on_all_ranks(write)
+    rank_0_writes(tensors, write)
 
 
 def _row(

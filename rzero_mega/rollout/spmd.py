@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -10,6 +12,28 @@ import torch.distributed as dist
 from rzero_mega.errors import UserError
 
 T = TypeVar("T")
+
+# A thread that works beside another needs a group of its own: messages of two threads in one group would be mixed up.
+_group: ContextVar[dist.ProcessGroup | None] = ContextVar("group", default=None)
+
+
+@contextmanager
+def over(group: dist.ProcessGroup | None) -> Iterator[None]:
+    """Inside, and in this thread only, this module's functions exchange their messages over `group` (None: all ranks).
+
+    It must hold all ranks in their order.
+    """
+    token = _group.set(group)
+    try:
+        yield
+    finally:
+        _group.reset(token)
+
+
+def another_group() -> dist.ProcessGroup | None:
+    """A further group of all ranks, for `over`; None where there is one process. Every rank must call it."""
+    alone = not dist.is_initialized() or dist.get_world_size() == 1
+    return None if alone else dist.new_group(backend="gloo")
 
 
 class PeerFailed(UserError):
@@ -24,7 +48,7 @@ def rank() -> int:
 def barrier() -> None:
     """Wait until all ranks are here."""
     if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.barrier()
+        dist.barrier(group=_group.get())
 
 
 def on_rank_0(function: Callable[[], T]) -> T:
@@ -41,7 +65,7 @@ def on_rank_0(function: Callable[[], T]) -> T:
             box = [(True, function())]
         except UserError as caught:
             error, box = caught, [(False, str(caught))]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=0, group=_group.get())
     good, value = box[0]
     if error is not None:
         raise error
@@ -61,7 +85,7 @@ def on_all_ranks(function: Callable[[], None]) -> None:
         messages: list[str | None] = [message]
     else:
         messages = [None] * dist.get_world_size()
-        dist.all_gather_object(messages, message)
+        dist.all_gather_object(messages, message, group=_group.get())
     first = next((text for text in messages if text is not None), None)
     if first is not None:
         raise UserError(first) if rank() == 0 else PeerFailed(first)

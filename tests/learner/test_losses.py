@@ -19,7 +19,7 @@ from rzero_mega.learner.losses.aggregation import (
     token_mean,
     token_weights,
 )
-from rzero_mega.learner.losses.grpo import SUMS, TokenInputs, grpo_loss
+from rzero_mega.learner.losses.grpo import STATISTICS, TokenInputs, grpo_loss
 from rzero_mega.learner.losses.importance import truncated_importance
 from rzero_mega.learner.losses.kl import k3_divergence
 from rzero_mega.learner.losses.policy import clipped_policy_loss
@@ -208,7 +208,7 @@ def test_the_grpo_loss_is_the_weighted_sum_of_its_pieces() -> None:
         + 0.25 * (importance[1] * ratios[1] + 0.1 * kl[1])
         + 0.5 * (importance[2] * -2 * ratios[2] + 0.1 * kl[2])
     )
-    named = dict(zip(SUMS, sums.tolist(), strict=True))
+    named = dict(zip(STATISTICS, sums.tolist(), strict=True))
     assert loss.item() == pytest.approx(expected)
     assert named["loss"] == pytest.approx(expected)
     assert named["tokens"] == 3
@@ -226,7 +226,7 @@ def test_without_old_logprobs_the_ratio_is_one_and_the_gradient_is_that_of_reinf
     loss, sums = grpo_loss(logprobs, ENTROPY, inputs(old_logprobs=None, reference_logprobs=None), plain)
     (gradient,) = torch.autograd.grad(loss, logprobs)
     assert gradient.tolist() == pytest.approx([0.0, -0.25, 0.25, -1.0])
-    assert dict(zip(SUMS, sums.tolist(), strict=True))["ratio"] == pytest.approx(3.0)
+    assert dict(zip(STATISTICS, sums.tolist(), strict=True))["ratio"] == pytest.approx(3.0)
 
 
 def test_the_gradient_of_the_grpo_loss_equals_finite_differences() -> None:
@@ -262,4 +262,4 @@ def test_a_sequence_that_does_not_train_adds_no_gradient_and_is_still_measured()
     (gradient,) = torch.autograd.grad(loss, logprobs)
     assert gradient[2] == 0
     assert gradient[1] != 0
-    assert dict(zip(SUMS, sums.tolist(), strict=True))["tokens"] == 3
+    assert dict(zip(STATISTICS, sums.tolist(), strict=True))["tokens"] == 3

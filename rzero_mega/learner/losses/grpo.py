@@ -28,12 +28,16 @@ class TokenInputs:
     reference_logprobs: Tensor | None
 
 
-# Names of the sums that `grpo_loss` returns, in order; all over response tokens but the first, which is the loss.
+# Names of the statistics that `grpo_loss` returns, in order: sums over response tokens (but the first, which is the
+# loss), then maxima over response tokens, which are 0 where there are none.
 SUMS = ("loss", "tokens", "kl", "entropy", "clipped", "logprob_difference", "importance", "ratio")
+MAXIMA = ("logprob_difference_max", "ratio_max")
+STATISTICS = (*SUMS, *MAXIMA)
 
 
 def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: GrpoConfig) -> tuple[Tensor, Tensor]:
-    """(loss, sums [len(SUMS)]) of one micro-batch; the loss is sum_t weight_t (importance_t policy_t + beta kl_t).
+    """(loss, statistics [len(STATISTICS)]) of one micro-batch; the loss is
+    sum_t weight_t (importance_t policy_t + beta kl_t).
 
     Only response tokens are looked at: a weight of zero would not keep infinities elsewhere out of the gradient.
     """
@@ -51,13 +55,12 @@ def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: Gr
         per_token = per_token + config.kl_coefficient * kl
     loss = (per_token * weight).sum()
     with torch.no_grad():
-        columns = [
-            kl,
-            entropy[chosen],
-            policy.clipped.float(),
-            (old - rollout).abs(),
-            importance,
-            (logprobs - old).exp(),
-        ]
-        sums = torch.stack([loss.detach(), chosen.sum().float(), *(column.sum() for column in columns)])
-    return loss, sums
+        difference, ratio = (old - rollout).abs(), (logprobs - old).exp()
+        columns = [kl, entropy[chosen], policy.clipped.float(), difference, importance, ratio]
+        sums = [loss.detach(), chosen.sum().float(), *(column.sum() for column in columns)]
+        statistics = torch.stack([*sums, _largest(difference), _largest(ratio)])
+    return loss, statistics
+
+
+def _largest(column: Tensor) -> Tensor:
+    return column.max() if len(column) else column.new_zeros([])

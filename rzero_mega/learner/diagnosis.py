@@ -1,0 +1,264 @@
+"""Which module of the model brings in the first number that is not finite: an update run again under hooks.
+
+In the forward pass every module's inputs and outputs are looked at in the order of execution. A module whose inputs are
+finite and whose outputs are not is the origin; where a module is called with bad inputs while every earlier output was
+finite, the origin is the calling module's own arithmetic. In the backward pass the same is asked of the gradients of
+these tensors: the gradient of an input comes out of the backward of the module that took it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from rzero_mega.config.schema import GrpoConfig
+from rzero_mega.learner.batch import Pack
+from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.forward import accumulate_gradients
+from rzero_mega.learner.model import Model
+
+MODEL, LOSS = "the model", "loss"
+_LAYER = re.compile(r"decoder\.layers\.(\d+)")
+_LOCAL_EXPERT = re.compile(r"(?<=mlp\.experts\.local_experts\.)\d+")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where the first number that is not finite appeared.
+
+    `module` has its global name (layers counted over the pipeline, experts over expert parallelism), or is `loss`.
+    `micro_batch` counts from 0 on the rank's data-parallel replica. `weights` are the module's own parameters that are
+    not finite either. `order` says how findings of several ranks follow each other in time.
+    """
+
+    module: str
+    phase: Literal["forward", "backward"]
+    value: Literal["nan", "inf"]
+    what: str
+    micro_batch: int
+    rank: int
+    stage: int
+    weights: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        weights = f", its weights are not finite: {', '.join(self.weights)}" if self.weights else ""
+        place = f"{self.phase}, micro-batch {self.micro_batch}, pipeline stage {self.stage}, rank {self.rank}"
+        return f"{self.module} ({place}): {self.value} in {self.what}{weights}"
+
+
+@calls_megatron
+def diagnose(
+    model: Model,
+    packs: Sequence[Pack],
+    old: Sequence[Tensor] | None,
+    reference: Sequence[Tensor] | None,
+    config: GrpoConfig,
+) -> Finding | None:
+    """Run the update again (see `accumulate_gradients`); the first module over all ranks, the same on every rank.
+
+    None if every activation and gradient of single micro-batches is finite. Leaves gradients in the model's buffers.
+    """
+    experts_here = model.shape.experts // parallel_state.get_expert_model_parallel_world_size()
+    first_expert = experts_here * parallel_state.get_expert_model_parallel_rank()
+    probes = [_Probe(chunk, number, first_expert) for number, chunk in enumerate(model.chunks)]
+    try:
+        for probe in probes:
+            probe.attach()
+        accumulate_gradients(model, packs, old, reference, config)
+    finally:
+        for probe in probes:
+            probe.detach()
+    mine = _earliest(finding for probe in probes for finding in probe.findings.values())
+    everyone: list[Finding | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return _earliest(finding for finding in everyone if finding is not None)
+
+
+def _earliest(findings: Iterable[Finding]) -> Finding | None:
+    return min(findings, key=lambda finding: finding.order, default=None)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A tensor whose gradient is looked at: an input or output of a module, or one of its parameters."""
+
+    kind: Literal["input", "output", "parameter"]
+    module: str
+    caller: str
+    micro_batch: int | None
+
+
+class _Probe:
+    """Hooks in one rank's part of the model. Forwards and backwards of micro-batches never interleave on a rank."""
+
+    def __init__(self, wrapped: torch.nn.Module, chunk: int, first_expert: int) -> None:
+        """Of the `chunk`-th part of the model that this rank holds; interleaved pipelines have several."""
+        self.findings: dict[tuple[int, str], Finding] = {}
+        self._root = _bare(wrapped)
+        self._names = dict(_global_names(self._root, first_expert))
+        stages = parallel_state.get_pipeline_model_parallel_world_size()
+        self._stage = chunk * stages + parallel_state.get_pipeline_model_parallel_rank()
+        self._has_loss = bool(getattr(self._root, "post_process", True))
+        self._callers: list[str] = []
+        self._forwards = self._micro_batch = self._event = 0
+        self._first_gradient: Tensor | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Put the hooks in."""
+        for module, name in self._names.items():
+            self._handles += [
+                module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True),
+                module.register_forward_hook(partial(self._leave, name), with_kwargs=True),
+            ]
+            for own, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    watched = _Watched("parameter", name, own, None)
+                    self._handles.append(parameter.register_hook(partial(self._gradient, watched)))
+
+    def detach(self) -> None:
+        """Take the hooks out."""
+        for handle in self._handles:
+            handle.remove()
+        self._first_gradient = None
+
+    def _enter(self, name: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        if module is self._root:
+            self._callers.clear()
+            self._micro_batch, self._event = self._forwards, 0
+            self._forwards += 1
+        caller = self._callers[-1] if self._callers else MODEL
+        self._callers.append(name)
+        self._look(_inputs(args, kwargs), "input", name, caller, f"what {caller} makes of it before {name}", ())
+
+    def _leave(self, name: str, module: torch.nn.Module, _args: Any, kwargs: Any, output: Any) -> None:
+        if self._callers:
+            self._callers.pop()
+        caller = self._callers[-1] if self._callers else MODEL
+        weights = tuple(_bad_weights(module, kwargs))
+        self._look(list(_tensors(output)), "output", name, caller, "its output", weights)
+
+    def _look(
+        self,
+        tensors: Sequence[Tensor],
+        kind: Literal["input", "output"],
+        name: str,
+        caller: str,
+        what: str,
+        weights: tuple[str, ...],
+    ) -> None:
+        self._event += 1
+        for tensor in tensors:
+            value = non_finite(tensor)
+            if value is not None:
+                origin = caller if kind == "input" else name
+                self._add("forward", origin, value, what, weights)
+            if tensor.requires_grad:
+                watched = _Watched(kind, name, caller, self._micro_batch)
+                tensor.register_hook(partial(self._gradient, watched))
+
+    def _gradient(self, watched: _Watched, gradient: Tensor) -> None:
+        if watched.kind == "output" and watched.module == MODEL:
+            assert watched.micro_batch is not None
+            self._micro_batch, self._event = watched.micro_batch, 0
+        self._event += 1
+        again = gradient is self._first_gradient
+        value = non_finite(gradient)
+        if value is None or ((self._micro_batch, "backward") in self.findings and not again):
+            return
+        if again and watched.kind != "input":
+            return
+        # Hooks of one tensor run in the order in which modules met it: the last that took it is the innermost one.
+        self._first_gradient = gradient
+        origin, what = self._origin(watched)
+        self._add("backward", origin, value, what, (), replaces=again)
+
+    def _origin(self, watched: _Watched) -> tuple[str, str]:
+        if watched.kind == "input":
+            return watched.module, "the gradient of its input"
+        if watched.kind == "parameter":
+            return watched.module, f"the gradient of its {watched.caller}"
+        if watched.module == MODEL:
+            return (LOSS, "its gradient") if self._has_loss else (MODEL, "the gradient that the next stage sent")
+        return watched.caller, f"the gradient of what it makes of {watched.module}'s output"
+
+    def _add(
+        self,
+        phase: Literal["forward", "backward"],
+        module: str,
+        value: Literal["nan", "inf"],
+        what: str,
+        weights: tuple[str, ...],
+        replaces: bool = False,
+    ) -> None:
+        key, backward = (self._micro_batch, phase), phase == "backward"
+        if key in self.findings:
+            if replaces:
+                self.findings[key] = replace(self.findings[key], module=module, value=value, what=what)
+            return
+        rank, stage = dist.get_rank(), self._stage
+        order = (self._micro_batch, int(backward), -stage if backward else stage, self._event, rank)
+        self.findings[key] = Finding(module, phase, value, what, self._micro_batch, rank, stage, weights, order)
+
+
+def non_finite(tensor: Tensor) -> Literal["nan", "inf"] | None:
+    """Whether a tensor of floating-point numbers holds a NaN or, if it does not, an infinity."""
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return None
+    # Without a copy or a mask of the size of the logits; NaN wins over everything in both.
+    low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
+    if math.isnan(low) or math.isnan(high):
+        return "nan"
+    return None if math.isfinite(low) and math.isfinite(high) else "inf"
+
+
+def _inputs(args: Any, kwargs: Any) -> list[Tensor]:
+    # A parameter among them is a weight: the output layer is handed the embedding's where the two are tied.
+    return [tensor for tensor in _tensors((args, kwargs)) if not isinstance(tensor, torch.nn.Parameter)]
+
+
+def _bad_weights(module: torch.nn.Module, kwargs: Mapping[str, Any]) -> Iterator[str]:
+    given = ((name, value) for name, value in kwargs.items() if isinstance(value, torch.nn.Parameter))
+    for name, weight in (*module.named_parameters(recurse=False), *given):
+        if non_finite(weight) is not None:
+            yield name
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Floating-point tensors in nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, tuple | list):
+        for child in value:
+            yield from _tensors(child)
+
+
+def _bare(module: torch.nn.Module) -> torch.nn.Module:
+    while isinstance(inner := getattr(module, "module", None), torch.nn.Module):
+        module = inner
+    return module
+
+
+def _global_names(root: torch.nn.Module, first_expert: int) -> Iterator[tuple[torch.nn.Module, str]]:
+    """Every module of a GPTModel with a name that means the same on every rank."""
+    layers: Any = getattr(getattr(root, "decoder", None), "layers", ())
+    for name, module in root.named_modules():
+        if match := _LAYER.match(name):
+            name = f"decoder.layers.{int(layers[int(match[1])].layer_number) - 1}{name[match.end() :]}"
+        if match := _LOCAL_EXPERT.search(name):
+            name = f"{name[: match.start()]}{int(match[0]) + first_expert}{name[match.end() :]}"
+        yield module, name or MODEL

@@ -1,0 +1,111 @@
+"""Whether an update may be applied: decided before the optimizer changes anything, and alike on every rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from megatron.core.optimizer import MegatronOptimizer
+from torch import Tensor
+
+from rzero_mega.config.schema import GuardConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.diagnosis import LOSS, Finding, non_finite
+from rzero_mega.learner.layout import device
+from rzero_mega.learner.losses.grpo import STATISTICS
+from rzero_mega.learner.model import Model
+from rzero_mega.learner.update_batch import UpdateBatch
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One forward and backward pass: its loss, the gradient's norm before clipping, what speaks against applying it."""
+
+    loss: float
+    gradient_norm: float
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class FailedUpdate:
+    """An update that was not applied. `number` counts from 1 within its step."""
+
+    number: int
+    batch: UpdateBatch
+    attempt: Attempt
+    origin: str
+
+    def __str__(self) -> str:
+        return f"update {self.number}: {self.attempt.fault}; {self.origin}"
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A saved update done again: micro-batch by micro-batch (each summed over data-parallel ranks), then whole."""
+
+    micro_batches: list[Attempt]
+    whole: Attempt
+    origin: str
+
+
+def refuse(failed: FailedUpdate) -> None:
+    """End training; what a learner does with a failed update where nobody else decides."""
+    raise UserError(f"training diverged: {failed}; lower optimizer.learning_rate")
+
+
+@calls_megatron
+def attempt(statistics: Tensor, model: Model, optimizer: MegatronOptimizer, config: GuardConfig) -> Attempt:
+    """Judge the gradients in the model's buffers and the [STATISTICS] of their update; the same on every rank.
+
+    Weights and moments stay as they are. All ranks take part.
+    """
+    named = dict(zip(STATISTICS, statistics.tolist(), strict=True))
+    scaler_overflow = optimizer.prepare_grads()
+    norm = float(optimizer.get_grad_norm())
+    # The norm leaves out what tensor-parallel ranks hold several times, so every rank looks at its own buffers too.
+    spoilt = scaler_overflow or any(non_finite(gradient) for gradient in _gradients(model))
+    fault = _fault(named, norm, config)
+    votes = torch.tensor([float(spoilt), float(fault is not None)], device=device())
+    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    if fault is None and votes.any():
+        fault = "a gradient is not finite"
+    return Attempt(named["loss"], norm, fault)
+
+
+def origin_of(finding: Finding | None, batch: UpdateBatch) -> str:
+    """Where the first number that is not finite came from, in words.
+
+    The inputs of the loss come after the model's forward pass, and before the gradient of anything.
+    """
+    given = batch.non_finite()
+    if given is not None and (finding is None or finding.phase == "backward"):
+        return f"first in {LOSS}: {given}"
+    if finding is None:
+        return "every activation and gradient of single micro-batches is finite"
+    return f"first in {finding}"
+
+
+def _gradients(model: Model) -> list[Tensor]:
+    found = (getattr(parameter, "main_grad", None) for parameter in model.parameters.values())
+    return [gradient for gradient in found if isinstance(gradient, Tensor)]
+
+
+def _fault(named: Mapping[str, float], norm: float, config: GuardConfig) -> str | None:
+    wrong = [name for name, value in named.items() if not math.isfinite(value)]
+    # With the loss everything else may be spoilt too, and says no more.
+    said = [f"{name} is {named[name]}" for name in (wrong[:1] if wrong[:1] == ["loss"] else wrong)]
+    if not math.isfinite(norm):
+        said.append(f"gradient norm is {norm}")
+    if said:
+        return ", ".join(said)
+    limit = config.maximum_gradient_norm
+    if limit is not None and norm > limit:
+        return f"gradient norm {norm:.6g} is above learner.guard.maximum_gradient_norm {limit:g}"
+    difference, limit = named["logprob_difference"] / max(1.0, named["tokens"]), config.maximum_logprob_difference
+    if limit is not None and difference > limit:
+        return f"log-prob difference {difference:.6g} is above learner.guard.maximum_logprob_difference {limit:g}"
+    return None

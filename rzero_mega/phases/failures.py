@@ -1,0 +1,148 @@
+"""Updates that the learner's guard objects to: kept in the phase's folder for `rzero-mega replay`, then stop or skip.
+
+    failures/step_00007_update_1/
+        failure.json        what, where and when
+        config.yaml         the run's resolved configuration
+        batch.safetensors   the update's sequences (learner/update_batch.py)
+        model/              the weights before the update, in Hugging Face format
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rzero_mega.coevolution.plan import PhaseName, PhasePlan
+from rzero_mega.config import to_yaml
+from rzero_mega.errors import UserError
+from rzero_mega.learner.guard import FailedUpdate
+from rzero_mega.learner.learner import Learner
+from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.gathering import rank_0_writes
+from rzero_mega.rollout import spmd
+from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.atomic import atomic_folder, read_json, recover, write_json, write_text
+from rzero_mega.weights.hf_folder import write_hf_folder
+from rzero_mega.weights.reshard.export import tensors_of
+
+FORMAT = 1
+FOLDER, DESCRIPTION, CONFIG, MODEL = "failures", "failure.json", "config.yaml", "model"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """failure.json. `loss` and `gradient_norm` are what the run had; JSON holds them as text, for they may be NaN."""
+
+    phase: PhaseName
+    iteration: int
+    step: int
+    update: int
+    fault: str
+    origin: str
+    loss: float
+    gradient_norm: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        numbers = {"loss": repr(self.loss), "gradient_norm": repr(self.gradient_norm)}
+        return {"format": FORMAT, **vars(self), "phase": self.phase.value, **numbers}
+
+
+def read_failure(folder: Path) -> Failure:
+    """Read and check failure.json; UserError names the file."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"{path}: missing; {folder} is not the folder of a failed update")
+    data = read_json(path)
+    try:
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']!r} is not {FORMAT}")
+        return Failure(
+            phase=PhaseName(data["phase"]),
+            iteration=int(data["iteration"]),
+            step=int(data["step"]),
+            update=int(data["update"]),
+            fault=str(data["fault"]),
+            origin=str(data["origin"]),
+            loss=float(data["loss"]),
+            gradient_norm=float(data["gradient_norm"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: malformed ({error!r}); it does not describe a failed update") from None
+
+
+class FailureDesk:
+    """Decides about the failed updates of one phase. Every rank makes the same calls."""
+
+    def __init__(self, ctx: RunContext, plan: PhasePlan, learner: Learner) -> None:
+        """Skips of an earlier attempt count as far as the phase goes on from their steps."""
+        self._ctx, self._plan, self._learner = ctx, plan, learner
+        self._phase, self._guard = ctx.phase(plan), ctx.config.learner.guard
+        self._skips: int = spmd.on_rank_0(lambda: _logged_skips(self._phase))
+
+    def at(self, step: int) -> Callable[[FailedUpdate], None]:
+        """What `Learner.train_step` calls: returns to skip the update; UserError stops the run."""
+        return lambda failed: self._decide(step, failed)
+
+    def _decide(self, step: int, failed: FailedUpdate) -> None:
+        folder = self._phase.path / FOLDER / f"step_{step:05d}_update_{failed.number}"
+        self._keep(folder, step, failed)
+        self._skips += 1
+        skip = self._guard.non_finite == "skip" and self._skips <= self._guard.maximum_skips
+
+        def tell() -> None:
+            self._ctx.run.event(
+                "update_skipped" if skip else "update_failed",
+                iteration=self._plan.iteration,
+                phase=self._plan.name.value,
+                step=step,
+                update=failed.number,
+                fault=failed.attempt.fault,
+                origin=failed.origin,
+                folder=folder.relative_to(self._ctx.run.path).as_posix(),
+            )
+            if not skip:
+                again = f"see it again with: rzero-mega replay {folder}"
+                raise UserError(f"step {step}, {failed}; {again}; {self._way_on()}")
+
+        spmd.on_rank_0(tell)
+
+    def _way_on(self) -> str:
+        if self._guard.non_finite == "skip":
+            return f"that is more than learner.guard.maximum_skips {self._guard.maximum_skips} in this phase"
+        return "learner.guard.non_finite=skip goes on without such updates"
+
+    def _keep(self, folder: Path, step: int, failed: FailedUpdate) -> None:
+        """Write the folder, whole or not at all. All ranks take part in gathering the weights, rank 0 writes."""
+        with_weights = self._guard.save_weights
+        tensors = tensors_of(self._learner.weights([0], self._ctx.config.weights)) if with_weights else iter(())
+
+        def write() -> None:
+            recover(folder.parent)
+            with atomic_folder(folder) as aside:
+                write_json(aside / DESCRIPTION, self._failure(step, failed).as_json())
+                write_text(aside / CONFIG, to_yaml(self._ctx.config))
+                failed.batch.write(aside)
+                if with_weights:
+                    write_hf_folder(aside / MODEL, tensors, self._ctx.base)
+
+        rank_0_writes(tensors, write)
+
+    def _failure(self, step: int, failed: FailedUpdate) -> Failure:
+        found, plan = failed.attempt, self._plan
+        return Failure(
+            plan.name,
+            plan.iteration,
+            step,
+            failed.number,
+            str(found.fault),
+            failed.origin,
+            found.loss,
+            found.gradient_norm,
+        )
+
+
+def _logged_skips(phase: PhaseDirectory) -> int:
+    return sum(int(row.get("skipped_updates", 0)) for row in phase.metrics())
