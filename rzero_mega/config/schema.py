@@ -91,12 +91,17 @@ class OptimizerConfig:
 
 @dataclass
 class TrainingConfig:
-    """One role's GRPO phase. `use_step` is the step whose weights the phase hands on; null takes the last."""
+    """One role's GRPO phase. `use_step` is the step whose weights the phase hands on; null takes the last.
+
+    With `ahead` 1 a step's rollouts are drawn by the weights before the last step, on SGLang's servers while that step
+    trains; `grpo.importance_cap` then corrects for the difference.
+    """
 
     steps: int = number(5, 0)
     use_step: int | None = number(None, 1)
     prompts_per_step: int = number(512, 1)
     rollouts_per_prompt: int = number(4, 2)
+    ahead: int = number(0, 0, 1)
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_p=0.99))
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

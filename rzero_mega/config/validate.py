@@ -41,6 +41,8 @@ def _check_training(key: str, training: TrainingConfig, token_budget: int) -> No
         raise UserError(
             f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)"
         )
+    if training.ahead and training.grpo.importance_cap is None:
+        raise UserError(f"{key}.grpo.importance_cap: rollouts drawn ahead ({key}.ahead) need one; set for instance 2.0")
     sequences = training.prompts_per_step * training.rollouts_per_prompt
     if sequences % training.grpo.sequences_per_update:
         raise UserError(
@@ -70,5 +72,11 @@ def _check_between(config: Config) -> None:
         )
     if layout.sequence_parallel and layout.tp == 1:
         raise UserError("learner.layout.sequence_parallel: needs learner.layout.tp above 1; set it to false")
+    ahead = config.challenger.training.ahead or config.solver.training.ahead
+    if learner.offload != "none" and ahead and config.rollout.engine == "sglang":
+        raise UserError(
+            "learner.offload: rollouts drawn ahead (challenger.training.ahead, solver.training.ahead) run while the "
+            "learner trains; set it to none"
+        )
     if learner.fp8.parameters and learner.fp8.format == "none":
         raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")

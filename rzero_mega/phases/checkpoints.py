@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from rzero_mega.config.schema import CheckpointConfig
 from rzero_mega.learner.checkpoint_write import PendingSave
 from rzero_mega.learner.learner import Learner
@@ -15,9 +18,11 @@ class Checkpoints:
     Every rank makes the same calls.
     """
 
-    def __init__(self, phase: PhaseDirectory, learner: Learner, config: CheckpointConfig) -> None:
-        """Nothing is written before the first step."""
-        self._phase, self._learner, self._config = phase, learner, config
+    def __init__(
+        self, phase: PhaseDirectory, learner: Learner, config: CheckpointConfig, add: Callable[[Path], None]
+    ) -> None:
+        """Nothing is written before the first step. `add` adds to a checkpoint's folder, on the first rank."""
+        self._phase, self._learner, self._config, self._add = phase, learner, config, add
         self._pending: tuple[int, PendingSave] | None = None
 
     def after_step(self, step: int, last: int) -> None:
@@ -31,6 +36,7 @@ class Checkpoints:
             return
         self._commit()
         staging = spmd.on_rank_0(lambda: self._phase.checkpoint_staging(step))
+        spmd.on_rank_0(lambda: self._add(staging))
         self._pending = step, self._learner.start_save(staging, step)
         if not self._config.asynchronous:
             self._commit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,6 +106,14 @@ class RunContext(Workbench):
     progress: Progress
     wandb: WandbRun | None
     open_phases: dict[PhasePlan, PhaseDirectory] = field(default_factory=dict, kw_only=True)
+
+    @cached_property
+    def rollout_thread(self) -> ThreadPoolExecutor | None:
+        """A thread to draw rollouts in while the learner trains; None where that takes the same processes.
+
+        It lives as long as this process: what it starts (graders, servers) would end with it.
+        """
+        return None if self.fleet is None else ThreadPoolExecutor(1, "rollouts")
 
     @cached_property
     def base_sha256(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -17,25 +18,16 @@ from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
 from rzero_mega.phases.failures import FailureDesk
+from rzero_mega.phases.feed import Feed, Gate, Rollouts
 from rzero_mega.phases.gathering import rank_0_writes
 from rzero_mega.rollout import spmd
-from rzero_mega.rollout.protocol import RolloutEngine, Sample, Scored
+from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.run.atomic import atomic_folder
 from rzero_mega.tracking.progress import PhaseProgress
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import WeightSource, tensors_of
 from rzero_mega.weights.verification.probe import check_probe, less_precise
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """One step's responses, the rollouts of one prompt next to each other, with their rewards."""
-
-    samples: Sequence[Sample]
-    rewards: Sequence[float]
-    metrics: Mapping[str, float]
-
 
 RollOut = Callable[[int, RolloutEngine], Rollouts]
 
@@ -72,23 +64,30 @@ def train_policy(
         training.sampling.max_new_tokens,
     )
     engine = ctx.engine(role, ctx.path(start))
-    weights = learner.weights(engine.receivers, ctx.config.weights)
-    done = _resume(phase, learner, engine, weights)
-    checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint)
+    weights = Gate(learner.weights(engine.receivers, ctx.config.weights))
+
+    def draw(step: int) -> Rollouts:
+        with learner.parked():
+            return roll_out(step, engine)
+
+    feed = Feed(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
+    done = _resume(phase, learner, engine, weights, feed)
+    checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint, feed.save)
     failures = FailureDesk(ctx, plan, learner)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
-        with learner.parked():
-            rollouts = roll_out(step, engine)
+        began = time.perf_counter()
+        rollouts = feed.take(step)
         sequences = _sequences(rollouts, training)
-        with ctx.stopwatch.measure("train_seconds"):
+        with feed.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
             metrics = learner.train_step(sequences, failures.at(step))
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(weights, version=step)
             probe = _probe(ctx.config, learner, engine, sequences, step)
         if step == (training.use_step or training.steps):
             _write_model(phase, learner, ctx)
-        row = _row(rollouts, metrics, probe, ctx.stopwatch.take())
+        seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
+        row = {**_row(rollouts, metrics, probe, seconds), "staleness": rollouts.staleness(step)}
         _log(ctx, phase, step, row)
         checkpoints.after_step(step, last=training.steps)
         bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
@@ -99,12 +98,15 @@ def train_policy(
     spmd.on_rank_0(lambda: phase.finish({"model": Path("model")}, _means(phase)))
 
 
-def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource) -> int:
+def _resume(
+    phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource, feed: Feed
+) -> int:
     checkpoint = spmd.on_rank_0(phase.latest_checkpoint)
     done = 0
     if checkpoint is not None:
         done = learner.load(checkpoint[1])
         engine.update_weights(weights, version=done)
+        feed.load(checkpoint[1])
     spmd.on_rank_0(lambda: phase.truncate_metrics(done))
     return done
 
@@ -163,7 +165,7 @@ def _row(
         **probe,
         **{name: learned[name] for name in learned if name not in ("tokens", "updates")},
         "updates": float(metrics.updates),
-        "tokens_per_second": metrics.tokens / max(1e-9, sum(seconds.values())),
+        "tokens_per_second": metrics.tokens / max(1e-9, seconds["step_seconds"]),
         **{what: round(value, 4) for what, value in seconds.items()},
     }
 

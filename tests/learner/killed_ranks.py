@@ -32,7 +32,8 @@ from rzero_mega.learner import checkpoint, checkpoint_write  # noqa: E402
 from rzero_mega.learner import learner as learner_module  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
-from rzero_mega.phases.training import Rollouts, train_policy  # noqa: E402
+from rzero_mega.phases.feed import Rollouts  # noqa: E402
+from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
 
@@ -55,7 +56,9 @@ class Attempt:
     kill: str | None = None
     tp: int = 1
     pp: int = 1
+    cp: int = 1
     dp: int = 1
+    ahead: int = 0
 
 
 def configuration(attempt: Attempt) -> Config:
@@ -71,8 +74,10 @@ def configuration(attempt: Attempt) -> Config:
             "weights.verify.probe_every=0",
             "run.minimum_free_mb=0",
             f"solver.training.steps={STEPS}",
+            f"solver.training.ahead={attempt.ahead}",
             "solver.training.prompts_per_step=2",
             "solver.training.rollouts_per_prompt=4",
+            "challenger.training.sampling.max_new_tokens=10",
             "solver.training.sampling.max_new_tokens=10",
             "solver.training.grpo.sequences_per_update=4",
             "solver.training.optimizer.learning_rate=1e-2",
@@ -104,7 +109,7 @@ def _run(attempt: Attempt, _folder: Path) -> None:
         samples = engine.generate(requests)
         return Rollouts(samples, [_reward(sample) for sample in samples], {})
 
-    train_policy(ctx, PLAN, "solver", BASE, training, roll_out, bar)
+    train_policy(ctx, PLAN, "solver", BASE, training, 6, roll_out, bar)
 
 
 def _prompt(seed: int, step: int, index: int) -> tuple[int, ...]:

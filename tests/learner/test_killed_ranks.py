@@ -17,7 +17,7 @@ from rzero_mega.run import PhaseDirectory
 pytestmark = pytest.mark.gloo
 
 KILLS = ("write", "reload", "step", "commit")
-LAYOUTS: dict[str, dict[str, int]] = {"tp2": {"tp": 2}, "dp2": {"dp": 2}}
+LAYOUTS: dict[str, dict[str, int]] = {"tp2": {"tp": 2}, "dp2-ahead": {"dp": 2, "ahead": 1}}
 TIMES = ("seconds", "tokens_per_second")
 
 
@@ -81,6 +81,8 @@ def test_a_run_killed_four_times_equals_the_undisturbed_one_bit_for_bit(layout: 
     assert rows[0] == rows[1]
     assert [row["step"] for row in rows[0]] == [1, 2, 3, 4, 5]
     assert len({row["response_length"] for row in rows[0]}) > 1
+    late = float(LAYOUTS[layout].get("ahead", 0))
+    assert [row["staleness"] for row in rows[0]] == [0.0, late, late, late, late]
     weights = [(p.path / "model" / "model.safetensors").read_bytes() for p in (killed, undisturbed)]
     assert weights[0] == weights[1]
 

@@ -1,0 +1,138 @@
+"""Where a phase's training gets its rollouts: drawn for each step, or one step ahead of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from rzero_mega.errors import UserError
+from rzero_mega.rollout import spmd
+from rzero_mega.rollout.protocol import FinishReason, Sample
+from rzero_mega.run.atomic import read_json, write_json
+from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.reshard.export import WeightSource
+
+AHEAD_FILE = "rollouts_ahead.json"
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """One step's responses, the rollouts of one prompt next to each other, with their rewards."""
+
+    samples: Sequence[Sample]
+    rewards: Sequence[float]
+    metrics: Mapping[str, float]
+
+    def staleness(self, step: int) -> float:
+        """Largest number of steps by which the weights that drew a sample are older than those that `step` trains."""
+        return float(max(step - 1 - sample.weight_version for sample in self.samples))
+
+
+class Gate(WeightSource):
+    """The learner's weights for an engine, except while they change: whoever wants them then gets a UserError."""
+
+    def __init__(self, source: WeightSource) -> None:
+        self._source = source
+        self.open = True
+
+    def __iter__(self) -> Iterator[Bucket]:
+        if not self.open:
+            raise UserError(
+                "a server had to be replaced while rollouts were drawn ahead, and the weights it needs are no longer "
+                "the learner's; run the same command again: it goes on from the last checkpoint"
+            )
+        return iter(self._source)
+
+
+class Feed:
+    """Rollouts step by step.
+
+    With `ahead` 1 those of step n + 1 are drawn while step n trains, by the weights before that step: in `thread`, or
+    before the training where the engine shares the learner's processes and no thread is given; the rollouts are the
+    same either way. All ranks make the same calls.
+    """
+
+    def __init__(
+        self, roll_out: Callable[[int], Rollouts], ahead: int, last: int, gate: Gate, thread: ThreadPoolExecutor | None
+    ) -> None:
+        """`roll_out(step)` draws a step's rollouts; `last` is the last step; `gate` is closed while a thread draws."""
+        self._roll_out, self._ahead, self._last, self._gate = roll_out, ahead, last, gate
+        self._thread = thread
+        self._group: dist.ProcessGroup | None = spmd.another_group() if ahead and thread else None
+        self._drawn: tuple[int, Rollouts] | None = None
+
+    def take(self, step: int) -> Rollouts:
+        """The rollouts to train `step` on."""
+        if self._drawn is not None and self._drawn[0] == step:
+            return self._drawn[1]
+        return self._roll_out(step)
+
+    @contextmanager
+    def drawing_ahead(self, step: int) -> Iterator[None]:
+        """A context to train `step` in: on the way out the next step's rollouts are there, if there is such a step."""
+        if not self._ahead or step == self._last:
+            self._drawn = None
+            yield
+            return
+        if self._thread is None:
+            following = self._roll_out(step + 1)
+            yield
+        else:
+            self._gate.open = False
+            future: Future[Rollouts] = self._thread.submit(self._beside, step + 1)
+            try:
+                yield
+            except Exception:
+                # The thread must not go on speaking with servers while the error is on its way to the user.
+                wait([future])
+                raise
+            following = future.result()
+            self._gate.open = True
+        self._drawn = (step + 1, following)
+
+    def save(self, folder: Path) -> None:
+        """Leave what is drawn already in a checkpoint's folder; rank 0 calls it."""
+        if self._drawn is not None:
+            step, rollouts = self._drawn
+            write_json(folder / AHEAD_FILE, {"step": step, **asdict(rollouts, dict_factory=_plain)})
+
+    def load(self, folder: Path) -> None:
+        """Go on with what `save` left there, if anything. UserError if the file is malformed."""
+        path = folder / AHEAD_FILE
+        self._drawn = spmd.on_rank_0(lambda: _read(path) if path.is_file() else None)
+
+    def _beside(self, step: int) -> Rollouts:
+        with spmd.over(self._group):
+            return self._roll_out(step)
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value.value if isinstance(value, FinishReason) else value for name, value in pairs}
+
+
+def _read(path: Path) -> tuple[int, Rollouts]:
+    found = read_json(path)
+    try:
+        samples = [_sample(values) for values in found["samples"]]
+        rewards = [float(reward) for reward in found["rewards"]]
+        metrics = {str(name): float(value) for name, value in found["metrics"].items()}
+        return int(found["step"]), Rollouts(samples, rewards, metrics)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: malformed ({error!r}); remove {path.parent} to go on without it") from None
+
+
+def _sample(values: Mapping[str, Any]) -> Sample:
+    sample = Sample(**values)
+    return replace(
+        sample,
+        prompt_tokens=tuple(sample.prompt_tokens),
+        tokens=tuple(sample.tokens),
+        logprobs=tuple(sample.logprobs),
+        finish=FinishReason(sample.finish),
+    )
