@@ -1,0 +1,155 @@
+"""Updates that fail in several processes over gloo, and their replays, for tests: `python guard_ranks.py JOBS.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rzero_mega.learner import compat
+
+compat.install()
+
+import torch  # noqa: E402
+from forked_ranks import main, run_script  # noqa: E402
+from ranks import rollouts  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from rzero_mega.coevolution.plan import PhaseName, iteration_plan  # noqa: E402
+from rzero_mega.config import Config, load_config  # noqa: E402
+from rzero_mega.errors import UserError  # noqa: E402
+from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.learner import Learner  # noqa: E402
+from rzero_mega.phases.context import RunContext  # noqa: E402
+from rzero_mega.phases.failures import FailureDesk  # noqa: E402
+from rzero_mega.phases.replay import open_replay, run_replay  # noqa: E402
+from rzero_mega.rollout import spmd  # noqa: E402
+from rzero_mega.run import RunDirectory  # noqa: E402
+
+STEP = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train `model` for two steps, with one element of the weight `spoil` made NaN on the last rank before the second.
+
+    With `backward` the module's backward gives NaN instead. A job with `replay` replays that failed update alone. `run`
+    is the folder of the run.
+    """
+
+    name: str
+    model: str = ""
+    run: str = ""
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    sequence_parallel: bool = False
+    ep: int = 1
+    etp: int | None = None
+    spoil: str | None = None
+    backward: str | None = None
+    replay: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> list[str]:
+        """The job's layout as overrides."""
+        etp = "null" if self.etp is None else self.etp
+        return [
+            f"learner.processes={self.tp * self.pp * self.dp}",
+            *(f"learner.layout.{key}={getattr(self, key)}" for key in ("tp", "pp", "ep")),
+            f"learner.layout.etp={etp}",
+            f"learner.layout.sequence_parallel={str(self.sequence_parallel).lower()}",
+        ]
+
+
+def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What every rank of every job found."""
+    run_script(__file__, jobs, folder)
+    return {
+        job.name: [
+            json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.tp * job.pp * job.dp)
+        ]
+        for job in jobs
+    }
+
+
+def configuration(job: Job) -> Config:
+    return load_config(
+        overrides=[
+            f"model.path={job.model}",
+            "learner.dtype=float32",
+            "learner.tokens_per_micro_batch=64",
+            "solver.training.sampling.max_new_tokens=30",
+            "solver.training.prompts_per_step=3",
+            "solver.training.rollouts_per_prompt=3",
+            "solver.training.grpo.sequences_per_update=3",
+            "run.minimum_free_mb=0",
+            *job.settings,
+            *job.overrides,
+        ]
+    )
+
+
+def _run(job: Job, folder: Path) -> None:
+    found = _replay(job) if job.replay else _fail(job)
+    (folder / f"{job.name}-{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
+    torch.distributed.barrier()
+
+
+def _replay(job: Job) -> dict[str, Any]:
+    lines: list[str] = []
+    run_replay(open_replay(Path(str(job.replay)), None, job.settings), lines.append)
+    return {"lines": lines}
+
+
+def _fail(job: Job) -> dict[str, Any]:
+    config = configuration(job)
+    training = config.solver.training
+    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+    layout.initialize(0)
+    model = Path(job.model)
+    learner = Learner(model, layout, config.learner, training.grpo, training.optimizer, 30)
+    learner.train_step(rollouts(1, learner.shape.vocab))
+    _spoil(job, learner)
+    run = _open(Path(job.run), config)
+    ctx = RunContext(config, None, None, run=run, layout=layout, base=model, progress=None, wandb=None)  # type: ignore[arg-type]
+    plan = next(plan for plan in iteration_plan(config) if plan.name is PhaseName.SOLVER)
+    spmd.on_rank_0(lambda: ctx.phase(plan).begin({}))
+    desk = FailureDesk(ctx, plan, learner)
+    before, found = _weights(learner), {"error": None, "kind": None, "skipped": None}
+    try:
+        metrics = learner.train_step(rollouts(STEP, learner.shape.vocab), desk.at(STEP))
+        found["skipped"] = metrics.skipped_updates
+    except UserError as error:
+        found |= {"error": str(error), "kind": type(error).__name__}
+    found["unchanged"] = all(torch.equal(_weights(learner)[name], tensor) for name, tensor in before.items())
+    return found
+
+
+def _open(path: Path, config: Config) -> RunDirectory:
+    opened: list[RunDirectory] = []
+    spmd.on_rank_0(lambda: opened.append(RunDirectory.create_or_open(path, config, writer=True)))
+    return opened[0] if opened else RunDirectory.create_or_open(path, config, writer=False)
+
+
+def _spoil(job: Job, learner: Learner) -> None:
+    parameters = learner._model.parameters
+    if job.spoil in parameters and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
+        parameters[job.spoil].data.view(-1)[5] = math.nan
+    modules = dict(learner._model.module.module.named_modules())
+    if job.backward in modules and spmd.rank() == 0:
+        modules[job.backward].register_full_backward_hook(
+            lambda _module, inputs, _outputs: tuple(g if g is None else g * math.nan for g in inputs)
+        )
+
+
+def _weights(learner: Learner) -> dict[str, Tensor]:
+    return {name: weight.nan_to_num(7.0).clone() for name, weight in learner._model.local_weights().items()}
+
+
+if __name__ == "__main__":
+    main(Job, _run)
