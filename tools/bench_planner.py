@@ -35,7 +35,7 @@ from rzero_mega.learner.planning.models import model_named  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")
-KINDS = ("weights", "gradients", "optimizer", "activations", "logits")
+KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def compare(case: Case) -> list[Row]:
         element_bytes=4 if case.dtype == "float32" else 2,
         spec="local",
     )
-    predicted = asdict(learner_memory(case.shape, Candidate(recompute=case.recompute), work))
+    memory = learner_memory(case.shape, Candidate(recompute=case.recompute), work)
+    predicted = {**asdict(memory), "peak": memory.training - memory.resident}
     measured = measure(case)
     return [Row(case.name, kind, predicted[kind], measured[kind]) for kind in KINDS if kind in measured]
 
 
 def measure(case: Case) -> dict[str, int]:
-    """Bytes by kind of one training step in this process."""
+    """Bytes by kind of one training step in this process; `peak` is the most beyond what stays between steps."""
     layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
     layout.initialize(0)
     model = build_model(case.shape, layout, LearnerConfig(dtype=case.dtype, recompute=case.recompute))
@@ -113,14 +114,16 @@ def measure(case: Case) -> dict[str, int]:
     activations = _saved_by_forward(model, _pack(case))
     buffers = [*model.module.buffers, *model.module.expert_parallel_buffers]
     weights = list(model.parameters.values())
+    if case.steps:
+        compat.calls_megatron(optimizer.step)()
     found = {
         "weights": _storage_bytes(weights),
         "gradients": _storage_bytes(buffer.grad_data for buffer in buffers),
         "activations": activations,
         "logits": _logits_peak(case),
+        "peak": _training_peak(model, _pack(case)),
     }
     if case.steps:
-        compat.calls_megatron(optimizer.step)()
         states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
         found["optimizer"] = _storage_bytes(states, besides=weights)
     return found
@@ -177,17 +180,23 @@ def _storage_bytes(tensors: Any, besides: Any = ()) -> int:
 
 def _logits_peak(case: Case) -> int:
     """The most that one micro-batch's logits and log-probabilities take, forward and backward."""
-    tokens, dtype = case.sequences * case.length, getattr(torch, case.dtype)
-    targets = torch.zeros(tokens, dtype=torch.long)
-    own = torch.empty(0, requires_grad=True)
+    tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
+    targets, group = torch.zeros(tokens, dtype=torch.long), torch.distributed.group.WORLD
+    weight = torch.zeros((), dtype=dtype, requires_grad=True)
 
     def forward_and_backward() -> None:
-        nonlocal own
-        own = torch.randn(tokens, case.shape.vocab, dtype=dtype).requires_grad_()
-        logprobs, _ = token_logprobs(own.float(), targets, case.shape.vocab, torch.distributed.group.WORLD)
+        # What the output layer gives, cast as Megatron does; nothing else holds it.
+        logprobs, _ = token_logprobs((weight + torch.randn(tokens, vocabulary, dtype=dtype)).float(), *arguments)
         logprobs.sum().backward()
 
+    arguments = (targets, vocabulary, group)
     return peak_allocated(forward_and_backward)
+
+
+def _training_peak(model: Model, pack: Pack) -> int:
+    # gloo copies the gradients to reduce them, even over one process; NCCL does not.
+    model.module.finish_grad_sync = lambda *_args, **_kwargs: None
+    return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
 
 
 def peak_allocated(work: Callable[[], None]) -> int:

@@ -109,13 +109,12 @@ def _logits(shape: ModelShape, candidate: Candidate, work: Workload) -> tuple[fl
     """(training, scoring): the most that logits and log-probabilities take at once.
 
     Logits [t, v / tp] are there in fp32, into which Megatron casts a bf16 model's output. Going forward a chunk needs
-    two fp32 copies of its rows (and a bf16 model's own logits may still be there); going back, the gradient of all
-    logits and one copy of a chunk.
+    two fp32 copies of its rows; going back, the gradient of all logits and one copy of a chunk.
     """
     row = -(-shape.vocab // candidate.tp)
     tokens = work.tokens_per_micro_batch / candidate.cp
     chunk = min(tokens, TOKENS_PER_CHUNK)
     cast = 0 if work.element_bytes == FP32 else work.element_bytes
-    forward = row * (tokens * (FP32 + cast) + 2 * FP32 * chunk)
+    forward = row * (tokens * FP32 + max(tokens * cast, 2 * FP32 * chunk))
     backward = row * (2 * FP32 * tokens + FP32 * chunk)
     return max(forward, backward), forward
