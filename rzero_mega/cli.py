@@ -130,6 +130,34 @@ def replay(
     _spread(opened.config, lambda: run_replay(opened, typer.echo))
 
 
+@app.command()
+def plan(
+    model: Annotated[str, typer.Option(help="A known model, for instance Qwen3-8B, or a folder with a config.json.")],
+    gpus: Annotated[int, typer.Option(help="How many GPUs there are.")],
+    gpu: Annotated[str, typer.Option(help="Their kind: A100-40GB, A100-80GB, H100, H200 or B200.")] = "H100",
+    gpus_per_node: Annotated[int, typer.Option(help="How many NVLink joins.")] = 8,
+    tokens_per_micro_batch: Annotated[int | None, typer.Option(help="The best if left out.")] = None,
+    sequences: Annotated[int, typer.Option(help="Rollouts of one training step.")] = 2048,
+    length: Annotated[int, typer.Option(help="Tokens of a rollout, prompt and response.")] = 4096,
+    concurrent: Annotated[int | None, typer.Option(help="Per rollout server; as many as fit if left out.")] = None,
+    rollout: Annotated[
+        str, typer.Option(help="Servers on these GPUs in turns with the learner, or resident beside it, or elsewhere.")
+    ] = "turns",
+    fp8: Annotated[bool, typer.Option("--fp8", help="Linear layers of the learner in FP8.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one."""
+    from rzero_mega.phases import plan as planning
+
+    question = planning.question_of(
+        model, gpus, gpu, gpus_per_node, tokens_per_micro_batch, sequences, length, concurrent, rollout, fp8
+    )
+    if as_json:
+        typer.echo(json.dumps(planning.as_json(question), indent=2))
+    else:
+        planning.show(question, model)
+
+
 @app.command("config")
 def show_config(recipe: Recipe, overrides: Overrides = None) -> None:
     """Print the resolved configuration."""

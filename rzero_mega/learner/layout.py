@@ -14,7 +14,6 @@ from rzero_mega.config.schema import LayoutConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner import compat
 from rzero_mega.run.launch import STORE
-from rzero_mega.weights.shape import ModelShape
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
@@ -144,30 +143,3 @@ def _local_store() -> Any:
     if STORE in os.environ:
         return dist.FileStore(os.environ[STORE], int(os.environ["WORLD_SIZE"]))  # type: ignore[attr-defined]
     return None
-
-
-def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
-    """UserError names the key of the layout that does not divide this model."""
-    if shape.layers % layout.pp:
-        raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
-    if layout.vpp is not None and shape.layers % (layout.pp * layout.vpp):
-        raise UserError(
-            f"learner.layout.vpp: {layout.pp} stages of {layout.vpp} chunks do not divide the model's "
-            f"{shape.layers} layers"
-        )
-    for what, size in (("attention heads", shape.heads), ("ffn", shape.ffn)):
-        if size % layout.tp:
-            raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")
-    if shape.kv_heads % layout.tp and layout.tp % shape.kv_heads:
-        raise UserError(
-            f"learner.layout.tp: {layout.tp} is neither a divisor nor a multiple of the model's "
-            f"{shape.kv_heads} key-value heads"
-        )
-    if layout.ep > 1 and not shape.experts:
-        raise UserError(f"learner.layout.ep: {layout.ep}, but the model has no experts; set it to 1")
-    if shape.experts % layout.ep:
-        raise UserError(f"learner.layout.ep: {layout.ep} does not divide the model's {shape.experts} experts")
-    if shape.expert_ffn % layout.etp:
-        raise UserError(f"learner.layout.etp: {layout.etp} does not divide the experts' {shape.expert_ffn} ffn")
-    if shape.experts and layout.tp > 1 and not layout.sequence_parallel:
-        raise UserError("learner.layout.sequence_parallel: experts with tp above 1 need it; set it to true")

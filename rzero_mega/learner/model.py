@@ -20,7 +20,8 @@ from torch import Tensor
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.fp8 import check_fp8, fp8_settings
-from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.layout_rules import check_layout
 from rzero_mega.learner.policy_model import PolicyModel
 from rzero_mega.learner.spec import layer_spec
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named

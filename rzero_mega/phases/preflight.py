@@ -8,7 +8,8 @@ from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
-from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.layout_rules import check_layout
 from rzero_mega.rollout.sglang.fleet import check_fleet
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape

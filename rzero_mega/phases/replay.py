@@ -13,7 +13,8 @@ from rzero_mega.config.load import load_config
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import Attempt
-from rzero_mega.learner.layout import ParallelLayout, check_layout
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.layout_rules import check_layout
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phases.failures import CONFIG, MODEL, Failure, read_failure

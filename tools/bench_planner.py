@@ -1,0 +1,234 @@
+"""The planner's memory against what torch holds: `python tools/bench_planner.py [--json]`.
+
+Builds models with random weights on this machine's CPU, trains each for one step, and compares every kind of memory
+with the prediction for the same model, tokens and modules (Megatron's local ones: there is no Transformer Engine here).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from typing import Annotated, Any
+
+from rzero_mega.learner import compat
+
+compat.install()  # before anything of Megatron's
+
+import torch  # noqa: E402
+import typer  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from rzero_mega.assets import nano_base_path  # noqa: E402
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
+from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
+from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
+from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.logprobs import token_logprobs  # noqa: E402
+from rzero_mega.learner.model import Model, build_model  # noqa: E402
+from rzero_mega.learner.optimizer import build_optimizer  # noqa: E402
+from rzero_mega.learner.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
+from rzero_mega.learner.planning.memory import learner_memory  # noqa: E402
+from rzero_mega.learner.planning.models import model_named  # noqa: E402
+from rzero_mega.weights.shape import ModelShape  # noqa: E402
+
+_QWEN3 = model_named("Qwen3-0.6B")
+KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and a step: `sequences` of `length` tokens in one micro-batch.
+
+    Without `steps` the optimizer does not step, and its memory is not measured: its moments appear with the first step.
+    """
+
+    name: str
+    shape: ModelShape
+    dtype: str = "bfloat16"
+    recompute: Recompute = "none"
+    sequences: int = 4
+    length: int = 128
+    steps: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """Bytes of one kind."""
+
+    case: str
+    kind: str
+    predicted: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Relative error of the prediction."""
+        return self.predicted / self.measured - 1
+
+
+def cases(step_1b: bool = False) -> list[Case]:
+    """From the nano base to a billion parameters."""
+    nano = model_named(str(nano_base_path()))
+    mid = replace(_QWEN3, layers=12, hidden=768, ffn=2560, heads=8, kv_heads=4, head_dim=96, vocab=16000)
+    big = replace(_QWEN3, layers=20, hidden=2048, ffn=6144, heads=16, vocab=32000)
+    return [
+        Case("nano fp32", nano, "float32"),
+        Case("nano bf16", nano),
+        Case("100m fp32", mid, "float32"),
+        Case("100m bf16", mid),
+        Case("100m bf16 selective", mid, recompute="selective"),
+        Case("100m bf16 full", mid, recompute="full"),
+        Case("1b bf16", big, steps=step_1b),
+        Case("1b bf16 full", big, recompute="full", steps=False),
+    ]
+
+
+def compare(case: Case) -> list[Row]:
+    """Predicted and measured bytes of every kind."""
+    work = Workload(
+        sequences=case.sequences,
+        length=case.length,
+        tokens_per_micro_batch=case.sequences * case.length,
+        sequences_per_update=case.sequences,
+        element_bytes=4 if case.dtype == "float32" else 2,
+        spec="local",
+    )
+    memory = learner_memory(case.shape, Candidate(recompute=case.recompute), work)
+    predicted = {**asdict(memory), "peak": memory.training - memory.resident}
+    measured = measure(case)
+    return [Row(case.name, kind, predicted[kind], measured[kind]) for kind in KINDS if kind in measured]
+
+
+def measure(case: Case) -> dict[str, int]:
+    """Bytes by kind of one training step in this process; `peak` is the most beyond what stays between steps."""
+    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
+    layout.initialize(0)
+    model = build_model(case.shape, layout, LearnerConfig(dtype=case.dtype, recompute=case.recompute))
+    with torch.no_grad():
+        for weight in model.parameters.values():
+            weight.normal_(0.0, 0.02)
+    optimizer = build_optimizer(model, OptimizerConfig())
+    activations = _saved_by_forward(model, _pack(case))
+    buffers = [*model.module.buffers, *model.module.expert_parallel_buffers]
+    weights = list(model.parameters.values())
+    if case.steps:
+        compat.calls_megatron(optimizer.step)()
+    found = {
+        "weights": _storage_bytes(weights),
+        "gradients": _storage_bytes(buffer.grad_data for buffer in buffers),
+        "activations": activations,
+        "logits": _logits_peak(case),
+        "peak": _training_peak(model, _pack(case)),
+    }
+    if case.steps:
+        states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
+        found["optimizer"] = _storage_bytes(states, besides=weights)
+    return found
+
+
+def _pack(case: Case) -> Pack:
+    half = case.length // 2
+    tokens = tuple(i % case.shape.vocab for i in range(case.length))
+    sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
+    indices = range(case.sequences)
+    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, 1, torch.device("cpu"))
+
+
+def _saved_by_forward(model: Model, pack: Pack) -> int:
+    """Bytes of the storages that the graph holds when the backward pass begins, without weights and logits."""
+    ours = {weight.untyped_storage().data_ptr() for weight in model.module.parameters()}
+    logits = (pack.tokens.size(1), model.shape.vocab)
+    held: dict[int, int] = {}
+    backward = False
+
+    def pack_hook(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if not backward and storage.data_ptr() not in ours and tuple(x.shape) != logits:
+            held[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    def unpack_hook(x: Tensor) -> Tensor:
+        nonlocal backward
+        backward = True
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack_hook, unpack_hook):
+        accumulate_gradients(model, [pack], None, None, GrpoConfig())
+    return sum(held.values())
+
+
+def _parts(optimizer: Any) -> list[Any]:
+    return list(getattr(optimizer, "chained_optimizers", [optimizer]))
+
+
+def _optimizer_tensors(part: Any) -> Iterator[Tensor]:
+    """Master weights and moments."""
+    for group in part.optimizer.param_groups:
+        yield from group["params"]
+    for state in part.optimizer.state.values():
+        yield from (value for value in state.values() if torch.is_tensor(value))
+
+
+def _storage_bytes(tensors: Any, besides: Any = ()) -> int:
+    others = {tensor.untyped_storage().data_ptr() for tensor in besides}
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(size for pointer, size in storages.items() if pointer not in others)
+
+
+def _logits_peak(case: Case) -> int:
+    """The most that one micro-batch's logits and log-probabilities take, forward and backward."""
+    tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
+    targets, group = torch.zeros(tokens, dtype=torch.long), torch.distributed.group.WORLD
+    weight = torch.zeros((), dtype=dtype, requires_grad=True)
+
+    def forward_and_backward() -> None:
+        # What the output layer gives, cast as Megatron does; nothing else holds it.
+        logprobs, _ = token_logprobs((weight + torch.randn(tokens, vocabulary, dtype=dtype)).float(), *arguments)
+        logprobs.sum().backward()
+
+    arguments = (targets, vocabulary, group)
+    return peak_allocated(forward_and_backward)
+
+
+def _training_peak(model: Model, pack: Pack) -> int:
+    # gloo copies the gradients to reduce them, even over one process; NCCL does not.
+    model.module.finish_grad_sync = lambda *_args, **_kwargs: None
+    return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
+
+
+def peak_allocated(work: Callable[[], None]) -> int:
+    """The most bytes that torch had allocated at once while `work` ran, beyond what there was before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    now = peak = 0
+    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return peak
+
+
+def main(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    step_1b: Annotated[bool, typer.Option(help="Measure the 1B model's optimizer too: takes 24 GB.")] = False,
+) -> None:
+    """Compare every case in a process of its own, one after another, and print a line per kind."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if not as_json:
+        typer.echo(f"{'model':24}{'kind':14}{'predicted MB':>14}{'measured MB':>14}{'error':>9}")
+    rows: list[Row] = []
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for found in pool.imap(compare, cases(step_1b)):
+            rows += found
+            for row in [] if as_json else found:
+                sizes = f"{row.predicted / 1e6:14.2f}{row.measured / 1e6:14.2f}"
+                typer.echo(f"{row.case:24}{row.kind:14}{sizes}{row.error:+9.1%}")
+    if as_json:
+        typer.echo(json.dumps([{**asdict(row), "error": row.error} for row in rows], indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)
