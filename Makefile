@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu test test-sglang lint check clean
+.PHONY: nano smollm2 sglang-cpu test test-sglang parity-table lint clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -25,6 +25,10 @@ test: lint
 ## The tests with real SGLang servers on this machine's CPU.
 test-sglang: sglang-cpu $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m sglang $(ARGS)
+
+## Write the README's table of parallel layouts anew.
+parity-table: $(VENV)/.dev
+	PARITY_TABLE=1 $(BIN)/python -m pytest -q tests/learner/test_layouts.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check rzero_mega recipes tools tests

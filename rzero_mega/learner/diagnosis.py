@@ -26,6 +26,7 @@ from rzero_mega.learner.batch import Pack
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.forward import accumulate_gradients
 from rzero_mega.learner.model import Model
+from rzero_mega.learner.policy_model import LOGPROBS, bare
 
 MODEL, LOSS = "the model", "loss"
 _LAYER = re.compile(r"decoder\.layers\.(\d+)")
@@ -105,7 +106,7 @@ class _Probe:
     def __init__(self, wrapped: torch.nn.Module, chunk: int, first_expert: int) -> None:
         """Of the `chunk`-th part of the model that this rank holds; interleaved pipelines have several."""
         self.findings: dict[tuple[int, str], Finding] = {}
-        self._root = _bare(wrapped)
+        self._root = bare(wrapped)
         self._names = dict(_global_names(self._root, first_expert))
         stages = parallel_state.get_pipeline_model_parallel_world_size()
         self._stage = chunk * stages + parallel_state.get_pipeline_model_parallel_rank()
@@ -169,7 +170,7 @@ class _Probe:
                 tensor.register_hook(partial(self._gradient, watched))
 
     def _gradient(self, watched: _Watched, gradient: Tensor) -> None:
-        if watched.kind == "output" and watched.module == MODEL:
+        if watched.kind == "output" and watched.module == (LOGPROBS if self._has_loss else MODEL):
             assert watched.micro_batch is not None
             self._micro_batch, self._event = watched.micro_batch, 0
         self._event += 1
@@ -189,8 +190,10 @@ class _Probe:
             return watched.module, "the gradient of its input"
         if watched.kind == "parameter":
             return watched.module, f"the gradient of its {watched.caller}"
-        if watched.module == MODEL:
-            return (LOSS, "its gradient") if self._has_loss else (MODEL, "the gradient that the next stage sent")
+        if watched.module == LOGPROBS:
+            return LOSS, "its gradient"
+        if watched.module == MODEL and not self._has_loss:
+            return MODEL, "the gradient that the next stage sent"
         return watched.caller, f"the gradient of what it makes of {watched.module}'s output"
 
     def _add(
@@ -245,12 +248,6 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list):
         for child in value:
             yield from _tensors(child)
-
-
-def _bare(module: torch.nn.Module) -> torch.nn.Module:
-    while isinstance(inner := getattr(module, "module", None), torch.nn.Module):
-        module = inner
-    return module
 
 
 def _global_names(root: torch.nn.Module, first_expert: int) -> Iterator[tuple[torch.nn.Module, str]]:

@@ -23,6 +23,7 @@ from rzero_mega.config import Config, load_config  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
+from rzero_mega.learner.policy_model import bare  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailureDesk  # noqa: E402
 from rzero_mega.phases.replay import open_replay, run_replay  # noqa: E402
@@ -45,6 +46,7 @@ class Job:
     run: str = ""
     tp: int = 1
     pp: int = 1
+    cp: int = 1
     dp: int = 1
     sequence_parallel: bool = False
     ep: int = 1
@@ -83,6 +85,7 @@ def configuration(job: Job) -> Config:
             f"model.path={job.model}",
             "learner.dtype=float32",
             "learner.tokens_per_micro_batch=64",
+            "challenger.training.sampling.max_new_tokens=30",
             "solver.training.sampling.max_new_tokens=30",
             "solver.training.prompts_per_step=3",
             "solver.training.rollouts_per_prompt=3",
@@ -140,7 +143,7 @@ def _spoil(job: Job, learner: Learner) -> None:
     parameters = learner._model.parameters
     if job.spoil in parameters and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
         parameters[job.spoil].data.view(-1)[5] = math.nan
-    modules = dict(learner._model.module.module.named_modules())
+    modules = dict(bare(learner._model.chunks[0]).named_modules())
     if job.backward in modules and spmd.rank() == 0:
         modules[job.backward].register_full_backward_hook(
             lambda _module, inputs, _outputs: tuple(g if g is None else g * math.nan for g in inputs)

@@ -39,7 +39,8 @@ from rzero_mega.weights.reshard.validation import placement_violations, plan_vio
 class Job:
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
-    `grpo` and `optimizer` hold values that differ from the defaults. With `bucket_bytes` the trained weights are also
+    `grpo` and `optimizer` hold values that differ from the defaults. With `reversed_order` each update's rollouts come
+    last first. With `bucket_bytes` the trained weights are also
     taken by the fast executor, in buckets of that size, by the last rank, and after another step by all ranks.
     """
 
@@ -54,6 +55,8 @@ class Job:
     etp: int | None = None
     vpp: int | None = None
     bucket_bytes: int | None = None
+    tokens_per_micro_batch: int = 64
+    reversed_order: bool = False
     first: int = 1
     last: int = 3
     load: str | None = None
@@ -105,7 +108,7 @@ def _run(job: Job, folder: Path) -> None:
         job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp or job.tp, job.cp, job.vpp
     )
     layout.initialize(0)
-    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
+    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=job.tokens_per_micro_batch)
     optimizer = OptimizerConfig(**job.optimizer)
     learner = Learner(Path(job.model), layout, settings, GrpoConfig(**job.grpo), optimizer, longest_response=30)
     vocabulary = learner._model.shape.vocab
@@ -118,7 +121,7 @@ def _run(job: Job, folder: Path) -> None:
     else:
         found["scores_before"] = learner.score(rollouts(1, vocabulary))
         for step in range(job.first, job.last + 1):
-            found["metrics"].append(asdict(learner.train_step(rollouts(step, vocabulary))))
+            found["metrics"].append(asdict(learner.train_step(_in_order(job, rollouts(step, vocabulary)))))
         found["scores_after"] = learner.score(rollouts(1, vocabulary))
         if job.save is not None:
             learner.save(Path(job.save), job.last)
@@ -129,6 +132,13 @@ def _run(job: Job, folder: Path) -> None:
         (folder / f"{job.name}.json").write_text(json.dumps(found))
         save_file(weights, folder / f"{job.name}.safetensors")
     torch.distributed.barrier()
+
+
+def _in_order(job: Job, sequences: list[TrainingSequence]) -> list[TrainingSequence]:
+    if not job.reversed_order:
+        return sequences
+    size = GrpoConfig(**job.grpo).sequences_per_update
+    return [s for i in range(0, len(sequences), size) for s in reversed(sequences[i : i + size])]
 
 
 def _check_executor(learner: Learner, job: Job) -> None:

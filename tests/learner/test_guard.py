@@ -21,6 +21,7 @@ from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.policy_model import LOGPROBS, bare
 from rzero_mega.learner.update_batch import UpdateBatch, read_batch
 
 VOCABULARY = 61
@@ -52,7 +53,7 @@ def build(alone: ParallelLayout, models: Path) -> Build:
 
 
 def module(learner: Learner, name: str) -> torch.nn.Module:
-    found: torch.nn.Module = dict(learner._model.module.module.named_modules())[name]
+    found: torch.nn.Module = dict(bare(learner._model.chunks[0]).named_modules())[name]
     return found
 
 
@@ -106,6 +107,7 @@ def test_a_weight_that_is_not_finite_is_named_with_its_module(build: Build, name
     spoil(learner, name, value)
     first, *_ = failures(learner, rollouts(2, VOCABULARY))
     where, _, weight = name.rpartition(".")
+    where = LOGPROBS if where == "output_layer" else where
     assert f"first in {where} (forward, micro-batch 0," in first.origin
     assert f"its weights are not finite: {weight}" in first.origin
     assert first.attempt.fault is not None and "gradient norm is nan" in first.attempt.fault
@@ -118,7 +120,7 @@ def test_a_tied_embedding_is_named_where_it_is_met_first(build: Build) -> None:
     unseen = next(token for token in range(VOCABULARY) if token not in tokens)
     learner._model.parameters["embedding.word_embeddings.weight"].data[unseen] = math.nan
     first, *_ = failures(learner, sequences)
-    assert "first in output_layer (forward" in first.origin
+    assert "first in output_logprobs (forward" in first.origin
     assert "its weights are not finite: weight" in first.origin
 
 
@@ -134,7 +136,7 @@ def test_an_overflow_between_two_modules_is_named_with_the_module_that_computes_
 @pytest.mark.parametrize("recompute", ["none", "full"])
 @pytest.mark.parametrize(
     "name",
-    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", "output_layer"],
+    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", LOGPROBS],
 )
 def test_a_gradient_that_is_not_finite_is_named_with_the_module_it_comes_out_of(
     build: Build, name: str, recompute: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +30,13 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "cp2": {"cp": 2},
     "tp2-cp2": {"tp": 2, "cp": 2, "sequence_parallel": True},
     "pp2-cp2": {"pp": 2, "cp": 2},
+    "tp2-dp2": {"tp": 2, "dp": 2, "sequence_parallel": True},
     "moe-cp2-ep2": {"cp": 2, "ep": 2},
+    "moe-etp2": {"dp": 2, "etp": 2},
+    "moe-pp2-vpp2": {"pp": 2, "vpp": 2},
+    "one-micro-batch": {"tokens_per_micro_batch": 512},
+    "reversed-order": {"reversed_order": True},
+    "pp2-vpp2-one-micro-batch": {"pp": 2, "vpp": 2, "tokens_per_micro_batch": 512},
 }
 # Every layout, in a test of its own, takes the trained weights by both executors too: some buckets hold several
 # tensors, and the embedding is larger than a bucket.
@@ -38,6 +46,8 @@ BUCKET_BYTES = 8000
 GRPO = {"sequences_per_update": 3, "kl_coefficient": 0.05, "clip_low": 0.02, "clip_high": 0.03}
 OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
 VOCABULARY = 61
+README = Path(__file__).parents[2] / "README.md"
+TABLE_START, TABLE_END = "<!-- parity -->", "<!-- /parity -->"
 MODELS = ("plain", "tied", "moe", "one-kv-head")
 
 
@@ -110,3 +120,32 @@ def test_a_weight_that_tensor_parallel_ranks_share_counts_once_in_the_gradient_n
     """The norms' weights are on both ranks; counted twice, the first norm alone would be off by percents."""
     first = outcomes[layout].metrics[0]["grad_norm"]
     assert first == pytest.approx(outcomes["plain-single"].metrics[0]["grad_norm"], rel=TOLERANCE)
+
+
+def test_the_table_in_the_readme_is_of_these_layouts_and_within_the_tolerance(outcomes: dict[str, Outcome]) -> None:
+    """With PARITY_TABLE=1 in the environment (`make parity-table`) the table is written anew."""
+    rows = {layout: differences(outcomes[layout], single(outcomes, layout)) for layout in LAYOUTS}
+    table = [
+        "| layout (`moe`: Qwen3-MoE, `tied`: tied embeddings) | loss | gradient norm | weights |",
+        "|---|---|---|---|",
+        *(f"| {layout} | {' | '.join(f'{value:.0e}' for value in row)} |" for layout, row in rows.items()),
+    ]
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(TABLE_START)
+    found, after = rest.split(TABLE_END)
+    if os.environ.get("PARITY_TABLE"):
+        found = "\n" + "\n".join(table) + "\n"
+        README.write_text(f"{before}{TABLE_START}{found}{TABLE_END}{after}", encoding="utf-8")
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.strip().splitlines()[2:]]
+    assert [row[0] for row in shown] == list(LAYOUTS)
+    assert all(float(cell) <= TOLERANCE for row in shown for cell in row[1:])
+
+
+def differences(ours: Outcome, theirs: Outcome) -> tuple[float, float, float]:
+    """Largest relative difference of loss and gradient norm over the steps, and largest difference of any weight."""
+    relative = (
+        max(abs(a[name] - b[name]) / abs(b[name]) for a, b in zip(ours.metrics, theirs.metrics, strict=True))
+        for name in ("loss", "grad_norm")
+    )
+    weights = max(float((ours.weights[name] - weight).abs().max()) for name, weight in theirs.weights.items())
+    return (*relative, weights)
