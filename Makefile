@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu test test-sglang parity-table lint clean
+.PHONY: nano smollm2 sglang-cpu test test-e2e test-sglang parity-table lint clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -18,9 +18,13 @@ smollm2: $(VENV)/.smollm2
 ## Add SGLang to .venv for servers on this machine's CPU.
 sglang-cpu: $(VENV)/.sglang-cpu
 
-## Lint, types and all tests but those that start SGLang's servers.
+## Lint, types and all tests but those of whole runs and those that start SGLang's servers.
 test: lint
-	$(BIN)/python -m pytest -q -m "not sglang" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not sglang and not e2e" $(ARGS)
+
+## Whole runs by the command, some of them killed.
+test-e2e: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "e2e and not sglang" $(ARGS)
 
 ## The tests with real SGLang servers on this machine's CPU.
 test-sglang: sglang-cpu $(VENV)/.dev
