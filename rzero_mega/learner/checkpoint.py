@@ -75,14 +75,16 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     common = check_files(folder)
     _check_shape(folder, common, model)
     _check_training_state(folder, common)
+    updates = _updates(folder, common)
     state = _sharded_state(model, optimizer, loading=True)
+    ours = state["optimizer"]
     try:
         loaded = dist_checkpointing.load(state, str(folder), strict=StrictHandling.RAISE_ALL)
     except (CheckpointException, CheckpointingException) as error:
         raise UserError(f"{folder}: {_reason(error)}") from error
     _load_weights(model, loaded["model"])
     with torch.no_grad():
-        optimizer.load_state_dict(loaded["optimizer"])
+        optimizer.load_state_dict(_optimizer_state(ours, loaded["optimizer"], updates))
     torch.set_rng_state(loaded["torch_rng"])
     if torch.cuda.is_available() and "cuda_rng" in common:  # not in a checkpoint that was written without a GPU
         tensor_parallel.get_cuda_rng_tracker().set_states(loaded["cuda_rng"])
@@ -100,7 +102,8 @@ def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
 
 
 def _check_training_state(folder: Path, common: dict[str, Any]) -> None:
-    if "optimizer" not in common or not any(key.startswith("optimizer.") for key in stored_tensors(folder)):
+    moments = any(key.startswith("optimizer.") for key in stored_tensors(folder))
+    if not moments or not isinstance(common.get("optimizer"), dict):
         raise UserError(
             f"{folder}: holds weights but no optimizer moments, so training cannot go on from it; "
             "make it a Hugging Face folder with `rzero-mega convert` and start from that"
@@ -108,6 +111,36 @@ def _check_training_state(folder: Path, common: dict[str, Any]) -> None:
     missing = [key for key in ("step", "torch_rng") if key not in common]
     if missing:
         raise UserError(f"{folder / 'common.pt'}: {missing[0]} is missing; {folder} is not a checkpoint of training")
+
+
+def _updates(folder: Path, common: dict[str, Any]) -> int:
+    """How many optimizer updates the moments have seen."""
+    try:
+        groups = [group for part in _parts(common["optimizer"]) for group in part["optimizer"]["param_groups"]]
+        (updates,) = {int(group["step"]) for group in groups if "step" in group}  # a group without parameters has none
+        return updates
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{folder / 'common.pt'}: does not say how many updates the optimizer has done") from None
+
+
+def _parts(state: dict[Any, Any]) -> list[dict[str, Any]]:
+    """The states of the optimizers that Megatron chains: under expert parallelism experts have one of their own."""
+    return [state] if "optimizer" in state else [state[index] for index in sorted(state)]
+
+
+def _optimizer_state(ours: dict[Any, Any], loaded: dict[Any, Any], updates: int) -> dict[Any, Any]:
+    """Loaded moments in this layout's chain of optimizers, whatever chain they were saved from.
+
+    The settings of the parameter groups are those of the configuration.
+    """
+
+    def restored(part: dict[str, Any], moments: dict[str, Any]) -> dict[str, Any]:
+        groups = [{**group, "step": updates} for group in part["optimizer"]["param_groups"]]
+        return {**part, "optimizer": {**part["optimizer"], "param_groups": groups}, "param_state": moments}
+
+    if "optimizer" in ours:
+        return restored(ours, loaded["param_state"])
+    return {index: restored(part, loaded[index]["param_state"]) for index, part in ours.items()}
 
 
 def shape_differences(saved: dict[str, Any], shape: ModelShape) -> list[str]:
@@ -142,6 +175,7 @@ def _load_weights(model: Model, weights: dict[str, Any]) -> None:
 def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) -> dict[str, Any]:
     metadata = {
         "distrib_optim_sharding_type": MOMENTS,
+        "chained_optim_avoid_prefix": True,  # moments have the same names whether experts have an optimizer or not
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
     state: dict[str, Any] = {"model": _sharded_weights(model, metadata)}

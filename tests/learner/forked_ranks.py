@@ -5,6 +5,7 @@ Every rank is forked from a process that has imported everything once and starte
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -56,6 +57,7 @@ def main(job_type: Callable[..., Job], run: Callable[[Any, Path], None]) -> None
 def run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
     """Run a job's ranks; False if one failed or was killed, which ends the others."""
     count = job.tp * job.pp * job.cp * job.dp
+    gc.freeze()  # Megatron collects garbage around checkpoints: ranks would walk, and copy, all that was imported
     with tempfile.TemporaryDirectory() as meeting:
         running = {_fork(job, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
         while running:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,12 +62,13 @@ class Attempt:
     ahead: int = 0
 
 
-def configuration(attempt: Attempt) -> Config:
+@cache
+def configuration(processes: int, tp: int) -> Config:
     """Two optimizer updates a step; a checkpoint after steps 2, 4 and 5, the last of which outlives the phase."""
     return load_config(
         overrides=[
-            f"learner.processes={attempt.tp * attempt.pp * attempt.dp}",
-            f"learner.layout.tp={attempt.tp}",
+            f"learner.processes={processes}",
+            f"learner.layout.tp={tp}",
             "learner.dtype=float32",
             "learner.tokens_per_micro_batch=64",
             f"learner.checkpoint={{every: {EVERY}, keep_finished: true}}",
@@ -86,7 +88,7 @@ def configuration(attempt: Attempt) -> Config:
 
 
 def _run(attempt: Attempt, _folder: Path) -> None:
-    config = configuration(attempt)
+    config = configuration(attempt.tp * attempt.dp, attempt.tp)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     layout.initialize(config.seed)
     rank = torch.distributed.get_rank()
@@ -202,6 +204,8 @@ def _left(run: Path) -> list[str]:
 if __name__ == "__main__":
     REQUEST = Path(sys.argv[1])
     for values in json.loads(REQUEST.read_text()):
-        survived = run_ranks(Attempt(**values), _run, REQUEST.parent)
+        attempt = Attempt(**values)
+        configuration(attempt.tp * attempt.dp, attempt.tp)  # once, and not in every rank
+        survived = run_ranks(attempt, _run, REQUEST.parent)
         found = {"survived": survived, "files": _left(Path(values["run"]) / "iterations/1/solver")}
         (REQUEST.parent / f"{values['name']}.json").write_text(json.dumps(found))

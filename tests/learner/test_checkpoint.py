@@ -16,12 +16,31 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
+from rzero_mega.learner.convert import convert
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner, StepMetrics
 
 GRPO = {"sequences_per_update": 3}
 OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}
+SETTINGS: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
 VOCABULARY = 61
+# Which checkpoint each layout goes on from, and the steps that it does.
+RELAY = [
+    (None, "tp2", 1, 2),
+    ("tp2", "pp2", 3, 3),
+    ("pp2", "single", 4, 4),
+    ("single", "dp2", 5, 5),
+    (None, "moe-ep2", 1, 2),
+    ("moe-ep2", "moe-tp2", 3, 3),
+]
+UNDER: dict[str, dict[str, Any]] = {
+    "tp2": {"tp": 2},
+    "pp2": {"pp": 2},
+    "single": {},
+    "dp2": {"dp": 2},
+    "moe-ep2": {"dp": 2, "ep": 2},
+    "moe-tp2": {"tp": 2, "sequence_parallel": True},
+}
 
 
 class Touch:
@@ -249,6 +268,32 @@ def test_a_checkpoint_of_another_model_is_refused_and_the_difference_named(
     assert difference in refused(tmp_path, alone, saved)
 
 
+def test_weights_without_moments_are_refused_as_such(base: Path, alone: ParallelLayout, tmp_path: Path) -> None:
+    convert(base, tmp_path / "converted")
+    message = refused(base, alone, tmp_path / "converted")
+    assert str(tmp_path / "converted") in message and "no optimizer moments" in message
+
+
+def test_a_moment_that_is_missing_is_named(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    metadata = pickle.loads((copy_of_saved / ".metadata").read_bytes())
+    moment = "optimizer.state.exp_avg_sq.decoder.final_layernorm.weight"
+    del metadata.state_dict_metadata[moment]
+    (copy_of_saved / ".metadata").write_bytes(pickle.dumps(metadata))
+    assert moment in refused(base, alone, copy_of_saved)
+
+
+@pytest.mark.parametrize("key", ["step", "torch_rng", "optimizer"])
+def test_a_missing_part_of_the_common_state_is_refused(
+    key: str, base: Path, alone: ParallelLayout, copy_of_saved: Path
+) -> None:
+    common = torch.load(copy_of_saved / "common.pt", weights_only=True)
+    del common[key]
+    torch.save(common, copy_of_saved / "common.pt")
+    message = refused(base, alone, copy_of_saved)
+    assert str(copy_of_saved) in message
+    assert key in message
+
+
 def test_a_tensor_whose_stored_shape_differs_is_named(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
     metadata = pickle.loads((copy_of_saved / ".metadata").read_bytes())
     metadata.state_dict_metadata["decoder.final_layernorm.weight"].size = torch.Size([47])
@@ -270,24 +315,24 @@ def test_damaged_data_is_refused(base: Path, alone: ParallelLayout, copy_of_save
 
 
 @pytest.fixture(scope="module")
-def resharded(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """Two steps under TP2, then one more under other layouts; and three in a row."""
+def resharded(
+    base: Path, tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Outcome]:
+    """Five steps in a row; and five under TP2, PP2, one process and DP2 in turn. The same of MoE, under EP2 and TP2."""
     folder = tmp_path_factory.mktemp("resharded")
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir()
-    settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
-    again: dict[str, Any] = {"load": str(checkpoint), "first": 3, **settings}
-    return run_jobs(
-        [
-            Job("saving", str(base), tp=2, last=2, save=str(checkpoint), **settings),
-            Job("uninterrupted", str(base), **settings),
-            Job("single", str(base), **again),
-            Job("pp2", str(base), pp=2, **again),
-            Job("dp2", str(base), dp=2, **again),
-            Job("hostile", str(base), pp=2, **{**again, "load": str(hostile_twin(folder))}),
-        ],
-        folder,
-    )
+    tiny_model("qwen3_moe", vocab_size=VOCABULARY).save_pretrained(folder / "moe")
+    jobs = [
+        Job("uninterrupted", str(base), last=5, **SETTINGS),
+        Job("moe-uninterrupted", str(folder / "moe"), **SETTINGS),
+    ]
+    for previous, name, first, last in RELAY:
+        (folder / f"{name}-saved").mkdir()
+        model = folder / "moe" if name.startswith("moe") else base
+        load = str(folder / f"{previous}-saved") if previous else None
+        save = str(folder / f"{name}-saved")
+        jobs.append(Job(name, str(model), first=first, last=last, load=load, save=save, **UNDER[name], **SETTINGS))
+    jobs.append(Job("hostile", str(base), pp=2, first=3, load=str(hostile_twin(folder)), **SETTINGS))
+    return run_jobs(jobs, folder)
 
 
 def hostile_twin(folder: Path) -> Path:
@@ -300,18 +345,28 @@ def hostile_twin(folder: Path) -> Path:
 
 
 @pytest.mark.gloo
-@pytest.mark.parametrize("layout", ["single", "pp2", "dp2"])
-def test_a_checkpoint_of_two_tensor_parallel_ranks_goes_on_under_another_layout(
-    layout: str, resharded: dict[str, Outcome]
+@pytest.mark.parametrize(
+    ("previous", "name", "first"), [(saved, name, first) for saved, name, first, _ in RELAY if saved]
+)
+def test_a_checkpoint_goes_on_under_another_layout_with_its_moments(
+    previous: str, name: str, first: int, resharded: dict[str, Outcome]
 ) -> None:
-    found, saved, expected = resharded[layout], resharded["saving"], resharded["uninterrupted"]
+    found, saved = resharded[name], resharded[previous]
+    expected = resharded["moe-uninterrupted" if name.startswith("moe") else "uninterrupted"]
     for ours, theirs in zip(found.scores_before, saved.scores_after, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
-    (step,) = found.metrics
-    for name, value in expected.metrics[2].items():
-        assert step[name] == pytest.approx(value, abs=1e-5, rel=1e-5), name
-    for name, weight in expected.weights.items():
-        torch.testing.assert_close(found.weights[name], weight, atol=1e-5, rtol=0, msg=name)
+    for step, metrics in enumerate(found.metrics, start=first):
+        for key, value in expected.metrics[step - 1].items():
+            assert metrics[key] == pytest.approx(value, abs=1e-5, rel=1e-5), f"step {step}: {key}"
+
+
+@pytest.mark.gloo
+@pytest.mark.parametrize(("last", "expected"), [("dp2", "uninterrupted"), ("moe-tp2", "moe-uninterrupted")])
+def test_weights_trained_under_one_layout_after_the_other_equal_those_of_one_process(
+    last: str, expected: str, resharded: dict[str, Outcome]
+) -> None:
+    for name, weight in resharded[expected].weights.items():
+        torch.testing.assert_close(resharded[last].weights[name], weight, atol=1e-5, rtol=0, msg=name)
 
 
 @pytest.mark.gloo

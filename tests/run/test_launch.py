@@ -1,0 +1,26 @@
+"""The processes of a job end together."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rzero_mega.run import launch as launch_module
+
+
+def test_a_killed_rank_ends_the_others_which_would_wait_for_it_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(_arguments: Sequence[str], rank: int, _processes: int, _store: Path) -> subprocess.Popen[bytes]:
+        code = "import signal; signal.pause()" if rank == 0 else "import os; os.kill(os.getpid(), 9)"
+        started.append(subprocess.Popen([sys.executable, "-c", code]))
+        return started[-1]
+
+    monkeypatch.setattr(launch_module, "_start", start)
+    assert launch_module.launch([], 2) == -signal.SIGKILL
+    assert [process.poll() for process in started] == [-signal.SIGTERM, -signal.SIGKILL]
