@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,9 +36,10 @@ class RMSNorm(torch.nn.RMSNorm):
 class SdpaCoreAttention(torch.nn.Module):
     """Causal attention over packed sequences with torch's scaled_dot_product_attention.
 
-    The packed tokens [t, n, d] are laid out as [b, n, s, d] with s the longest sequence, attended causally in one call
-    and packed again: padding comes after a sequence's tokens, so causality alone keeps it out of every real row. Under
-    context parallelism a rank's queries attend to the keys and values of all ranks, which are gathered first.
+    The packed tokens [t, n, d] are laid out as [b, n, s, d] with s the longest sequence, attended causally and packed
+    again: padding comes after a sequence's tokens, so causality alone keeps it out of every real row. Sequences of like
+    length are attended together, or padding would cost more than tokens. Under context parallelism all go in one call,
+    and a rank's queries attend to the keys and values of all ranks, which are gathered first.
     """
 
     def __init__(
@@ -76,10 +78,7 @@ class SdpaCoreAttention(torch.nn.Module):
         cu_seqlens, b = packed_seq_params.cu_seqlens_q, len(packed_seq_params.cu_seqlens_q) - 1
         s, grouped, cp = int(packed_seq_params.max_seqlen_q), query.size(1) != key.size(1), self.cp_group.size()
         if cp == 1:
-            sequence, position = zigzag(cu_seqlens, 1, 0)
-            q, k, v = (_unpack(x, sequence, position, b, s) for x in (query, key, value))
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)
-            return out.transpose(1, 2)[sequence, position].flatten(1)
+            return self._by_length(query, key, value, cu_seqlens)
         every = [zigzag(cu_seqlens, cp, rank) for rank in range(cp)]
         key_sequence, key_position = (torch.cat(part) for part in zip(*every, strict=True))
         k, v = (
@@ -94,9 +93,37 @@ class SdpaCoreAttention(torch.nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=grouped)
         return out.transpose(1, 2)[sequence, row].flatten(1)
 
+    def _by_length(self, query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor) -> Tensor:
+        """Whole sequences, those of like length in one call; returns [t, n * d]."""
+        sequence, position = zigzag(cu_seqlens, 1, 0)
+        grouped, lengths = query.size(1) != key.size(1), cu_seqlens.diff().tolist()
+        attended, order = [], []
+        for members in like_lengths(lengths):
+            row_of = sequence.new_full((len(lengths),), -1)
+            row_of[members] = torch.arange(len(members), device=sequence.device)
+            tokens = (row_of[sequence] >= 0).nonzero()[:, 0]
+            row, place = row_of[sequence[tokens]], position[tokens]
+            q, k, v = (
+                _unpack(x[tokens], row, place, len(members), lengths[members[0]]) for x in (query, key, value)
+            )
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)
+            attended.append(out.transpose(1, 2)[row, place].flatten(1))
+            order.append(tokens)
+        return torch.cat(attended)[torch.cat(order).argsort()]
+
     def sharded_state_dict(self, prefix: str = "", sharded_offsets: Any = (), metadata: Any = None) -> dict[str, Any]:
         """Nothing to save."""
         return {}
+
+
+def like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of the sequences, longest first, in groups whose shortest has three quarters of the longest's tokens."""
+    groups: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not groups or 4 * lengths[number] < 3 * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(number)
+    return groups
 
 
 def _unpack(x: Tensor, sequence: Tensor, row: Tensor, b: int, s: int) -> Tensor:

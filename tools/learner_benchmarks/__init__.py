@@ -1,0 +1,1 @@
+"""What `tools/bench_learner.py` measures, one file for each comparison."""

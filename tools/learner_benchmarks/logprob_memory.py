@@ -1,0 +1,64 @@
+"""Peak memory of log-probabilities at v = 151,936, forward and backward: over all tokens at once, and ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from learner_benchmarks.measure import Peak
+from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.logprobs import hidden_logprobs
+
+VOCABULARY, HIDDEN = 151_936, 256
+LogProbs = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass
+class LogProbMemory:
+    """What one way needs above hidden states and weights; `total` and `gradient_norm` show that ways agree."""
+
+    tokens: int
+    vocabulary: int
+    nbytes: int
+    seconds: float
+    total: float
+    gradient_norm: float
+
+
+def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities [t] of targets through all logits [t, v] in fp32."""
+    logits = (hidden @ weight.T).float()
+    return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+
+def ours(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The learner's log-probabilities [t]."""
+    logprobs, _ = hidden_logprobs(hidden, weight, targets, weight.size(0), dist.group.WORLD)  # type: ignore[arg-type]
+    return logprobs
+
+
+WAYS: dict[str, LogProbs] = {"plain": plain, "ours": ours}
+
+
+def run(way: str, tokens: int) -> LogProbMemory:
+    """Measure one way in this process, which must have done nothing else yet."""
+    ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False).initialize(0)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(tokens, HIDDEN, generator=generator, requires_grad=True)
+    weight = (torch.randn(VOCABULARY, HIDDEN, generator=generator) * 0.05).requires_grad_()
+    targets = torch.randint(VOCABULARY, (tokens,), generator=generator)
+    WAYS[way](hidden[:2], weight[:8], targets[:2] % 8).sum().backward()  # type: ignore[no-untyped-call]
+    hidden.grad = weight.grad = None
+    with Peak() as peak:
+        start = time.process_time()
+        logprobs = WAYS[way](hidden, weight, targets)
+        logprobs.sum().backward()  # type: ignore[no-untyped-call]
+        seconds = time.process_time() - start
+    assert hidden.grad is not None
+    norm = float(hidden.grad.norm())
+    return LogProbMemory(tokens, VOCABULARY, peak.nbytes, seconds, float(logprobs.sum()), norm)
