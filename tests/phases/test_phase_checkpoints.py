@@ -50,7 +50,7 @@ def phase(tmp_path: Path) -> Iterator[PhaseDirectory]:
 
 
 def checkpoints(phase: PhaseDirectory, disk: Any, **config: Any) -> Checkpoints:
-    return Checkpoints(phase, disk, CheckpointConfig(**config))
+    return Checkpoints(phase, disk, CheckpointConfig(**config), lambda _folder: None)
 
 
 def latest(phase: PhaseDirectory) -> int | None:
