@@ -23,6 +23,7 @@ from rzero_mega.config import Config, load_config  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
+from rzero_mega.learner.policy_model import bare  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailureDesk  # noqa: E402
 from rzero_mega.phases.replay import open_replay, run_replay  # noqa: E402
@@ -49,20 +50,26 @@ class Job:
     sequence_parallel: bool = False
     ep: int = 1
     etp: int | None = None
+    cp: int = 1
+    vpp: int | None = None
     spoil: str | None = None
     backward: str | None = None
     replay: str | None = None
     overrides: list[str] = field(default_factory=list)
 
     @property
+    def processes(self) -> int:
+        """How many ranks the job has."""
+        return self.tp * self.pp * self.cp * self.dp
+
+    @property
     def settings(self) -> list[str]:
         """The job's layout as overrides."""
-        etp = "null" if self.etp is None else self.etp
+        keys = ("tp", "pp", "ep", "etp", "cp", "vpp", "sequence_parallel")
+        layout = {key: getattr(self, key) for key in keys}
         return [
-            f"learner.processes={self.tp * self.pp * self.dp}",
-            *(f"learner.layout.{key}={getattr(self, key)}" for key in ("tp", "pp", "ep")),
-            f"learner.layout.etp={etp}",
-            f"learner.layout.sequence_parallel={str(self.sequence_parallel).lower()}",
+            f"learner.processes={self.processes}",
+            *(f"learner.layout.{key}={json.dumps(value)}" for key, value in layout.items()),
         ]
 
 
@@ -70,9 +77,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, Any]
     """What every rank of every job found."""
     run_script(__file__, jobs, folder)
     return {
-        job.name: [
-            json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.tp * job.pp * job.dp)
-        ]
+        job.name: [json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.processes)]
         for job in jobs
     }
 
@@ -83,6 +88,7 @@ def configuration(job: Job) -> Config:
             f"model.path={job.model}",
             "learner.dtype=float32",
             "learner.tokens_per_micro_batch=64",
+            "challenger.training.sampling.max_new_tokens=30",
             "solver.training.sampling.max_new_tokens=30",
             "solver.training.prompts_per_step=3",
             "solver.training.rollouts_per_prompt=3",
@@ -140,7 +146,7 @@ def _spoil(job: Job, learner: Learner) -> None:
     parameters = learner._model.parameters
     if job.spoil in parameters and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
         parameters[job.spoil].data.view(-1)[5] = math.nan
-    modules = dict(learner._model.module.module.named_modules())
+    modules = dict(bare(learner._model.chunks[0]).named_modules())
     if job.backward in modules and spmd.rank() == 0:
         modules[job.backward].register_full_backward_hook(
             lambda _module, inputs, _outputs: tuple(g if g is None else g * math.nan for g in inputs)

@@ -21,6 +21,7 @@ from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.policy_model import bare
 from rzero_mega.learner.update_batch import UpdateBatch, read_batch
 
 VOCABULARY = 61
@@ -52,7 +53,7 @@ def build(alone: ParallelLayout, models: Path) -> Build:
 
 
 def module(learner: Learner, name: str) -> torch.nn.Module:
-    found: torch.nn.Module = dict(learner._model.module.module.named_modules())[name]
+    found: torch.nn.Module = dict(bare(learner._model.chunks[0]).named_modules())[name]
     return found
 
 
@@ -98,6 +99,7 @@ def assert_same(before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
         "decoder.layers.1.self_attention.q_layernorm.weight",
         "decoder.layers.1.pre_mlp_layernorm.weight",
         "decoder.layers.1.mlp.linear_fc2.weight",
+        "decoder.final_layernorm.weight",
         "output_layer.weight",
     ],
 )
@@ -134,7 +136,7 @@ def test_an_overflow_between_two_modules_is_named_with_the_module_that_computes_
 @pytest.mark.parametrize("recompute", ["none", "full"])
 @pytest.mark.parametrize(
     "name",
-    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", "output_layer"],
+    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", "decoder.final_layernorm"],
 )
 def test_a_gradient_that_is_not_finite_is_named_with_the_module_it_comes_out_of(
     build: Build, name: str, recompute: str
@@ -234,8 +236,8 @@ def test_a_saved_batch_comes_back_to_the_bit_and_replays_the_same(build: Build, 
     before = dict(state(learner))
     replayed = learner.replay(batch)
     assert replayed.whole == second.attempt
-    assert len(replayed.micro_batches) > 1
-    assert sum(part.loss for part in replayed.micro_batches) == pytest.approx(second.attempt.loss, abs=1e-6)
+    assert len(replayed.parts) > 1
+    assert sum(part.loss for part in replayed.parts) == pytest.approx(second.attempt.loss, abs=1e-6)
     assert_same(before, dict(state(learner)))
 
 
