@@ -26,9 +26,9 @@ from rzero_mega.learner.batch import Pack
 from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.forward import accumulate_gradients
 from rzero_mega.learner.model import Model
-from rzero_mega.learner.policy_model import LOGPROBS, bare
+from rzero_mega.learner.policy_model import PolicyModel, bare
 
-MODEL, LOSS = "the model", "loss"
+MODEL, OUTPUT_LAYER, LOSS = "the model", "output_layer", "loss"
 _LAYER = re.compile(r"decoder\.layers\.(\d+)")
 _LOCAL_EXPERT = re.compile(r"(?<=mlp\.experts\.local_experts\.)\d+")
 
@@ -37,7 +37,8 @@ _LOCAL_EXPERT = re.compile(r"(?<=mlp\.experts\.local_experts\.)\d+")
 class Finding:
     """Where the first number that is not finite appeared.
 
-    `module` has its global name (layers counted over the pipeline, experts over expert parallelism), or is `loss`.
+    `module` has its global name (layers counted over the pipeline, experts over expert parallelism), or is `loss`:
+    logits and what is computed from them.
     `micro_batch` counts from 0 on the rank's data-parallel replica. `weights` are the module's own parameters that are
     not finite either. `order` says how findings of several ranks follow each other in time.
     """
@@ -110,7 +111,7 @@ class _Probe:
         self._names = dict(_global_names(self._root, first_expert))
         stages = parallel_state.get_pipeline_model_parallel_world_size()
         self._stage = chunk * stages + parallel_state.get_pipeline_model_parallel_rank()
-        self._has_loss = bool(getattr(self._root, "post_process", True))
+        self._has_loss = bool(self._root.post_process)
         self._callers: list[str] = []
         self._forwards = self._micro_batch = self._event = 0
         self._first_gradient: Tensor | None = None
@@ -149,6 +150,11 @@ class _Probe:
         caller = self._callers[-1] if self._callers else MODEL
         weights = tuple(_bad_weights(module, kwargs))
         self._look(list(_tensors(output)), "output", name, caller, "its output", weights)
+        if module is self._root and self._has_loss:
+            # The loss takes the output layer's weight by itself: no module is called for it.
+            value = non_finite(self._root.output_weight)
+            if value is not None:
+                self._add("forward", OUTPUT_LAYER, value, "its weight", ("weight",))
 
     def _look(
         self,
@@ -165,12 +171,13 @@ class _Probe:
             if value is not None:
                 origin = caller if kind == "input" else name
                 self._add("forward", origin, value, what, weights)
-            if tensor.requires_grad:
+            # Activations that are recomputed come without a graph first; a hook on them keeps later ones from firing.
+            if tensor.requires_grad and torch.is_grad_enabled():
                 watched = _Watched(kind, name, caller, self._micro_batch)
                 tensor.register_hook(partial(self._gradient, watched))
 
     def _gradient(self, watched: _Watched, gradient: Tensor) -> None:
-        if watched.kind == "output" and watched.module == (LOGPROBS if self._has_loss else MODEL):
+        if watched.kind == "output" and watched.module == MODEL:
             assert watched.micro_batch is not None
             self._micro_batch, self._event = watched.micro_batch, 0
         self._event += 1
@@ -190,9 +197,9 @@ class _Probe:
             return watched.module, "the gradient of its input"
         if watched.kind == "parameter":
             return watched.module, f"the gradient of its {watched.caller}"
-        if watched.module == LOGPROBS:
-            return LOSS, "its gradient"
-        if watched.module == MODEL and not self._has_loss:
+        if watched.module == MODEL:
+            if self._has_loss:
+                return LOSS, "the gradient that it gives the model's output"
             return MODEL, "the gradient that the next stage sent"
         return watched.caller, f"the gradient of what it makes of {watched.module}'s output"
 
@@ -227,7 +234,7 @@ def non_finite(tensor: Tensor) -> Literal["nan", "inf"] | None:
 
 
 def _inputs(args: Any, kwargs: Any) -> list[Tensor]:
-    # A parameter among them is a weight: the output layer is handed the embedding's where the two are tied.
+    # A parameter among them is a weight that the module shares.
     return [tensor for tensor in _tensors((args, kwargs)) if not isinstance(tensor, torch.nn.Parameter)]
 
 
@@ -250,9 +257,9 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(child)
 
 
-def _global_names(root: torch.nn.Module, first_expert: int) -> Iterator[tuple[torch.nn.Module, str]]:
+def _global_names(root: PolicyModel, first_expert: int) -> Iterator[tuple[torch.nn.Module, str]]:
     """Every module of a GPTModel with a name that means the same on every rank."""
-    layers: Any = getattr(getattr(root, "decoder", None), "layers", ())
+    layers: Any = root.decoder.layers
     for name, module in root.named_modules():
         if match := _LAYER.match(name):
             name = f"decoder.layers.{int(layers[int(match[1])].layer_number) - 1}{name[match.end() :]}"

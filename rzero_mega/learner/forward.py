@@ -16,6 +16,7 @@ from torch import Tensor
 from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.batch import Pack
 from rzero_mega.learner.compat import calls_megatron
+from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs, grpo_loss
 from rzero_mega.learner.model import Model
 from rzero_mega.learner.policy_model import bare
@@ -69,7 +70,8 @@ def accumulate_gradients(
 
 
 def _logprobs(model: Model, pack: Pack, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    return bare(model.chunks[-1]).logprobs(hidden, pack.targets)
+    group = parallel_state.get_tensor_model_parallel_group()
+    return hidden_logprobs(hidden, bare(model.chunks[-1]).output_weight, pack.targets, model.shape.vocab, group)
 
 
 def _schedule(model: Model, items: Sequence[Any], loss: Any, **settings: Any) -> list[Tensor]:

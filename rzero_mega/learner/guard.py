@@ -45,9 +45,10 @@ class FailedUpdate:
 
 @dataclass(frozen=True)
 class Replayed:
-    """A saved update done again: micro-batch by micro-batch (each summed over data-parallel ranks), then whole."""
+    """A saved update done again: `size` micro-batches at a time (on every data-parallel rank), then whole."""
 
-    micro_batches: list[Attempt]
+    size: int
+    parts: list[Attempt]
     whole: Attempt
     origin: str
 

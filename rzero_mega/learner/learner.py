@@ -66,10 +66,11 @@ class _Update:
     old: list[Tensor] | None
     reference: list[Tensor] | None
 
-    def micro_batches(self) -> Iterator[_Update]:
-        """Each micro-batch as an update of its own."""
-        for i, pack in enumerate(self.packs):
-            yield _Update([pack], self.old and [self.old[i]], self.reference and [self.reference[i]])
+    def parts(self, size: int) -> Iterator[_Update]:
+        """So many micro-batches at a time, as updates of their own."""
+        for start in range(0, len(self.packs), size):
+            here = slice(start, start + size)
+            yield _Update(self.packs[here], self.old and self.old[here], self.reference and self.reference[here])
 
 
 class Learner:
@@ -132,8 +133,9 @@ class Learner:
         """Forward and backward passes of a saved update under the present weights, which stay as they are."""
         old, reference = self._per_pack(batch, batch.old), self._per_pack(batch, batch.reference)
         update = _Update(self._packs(batch.sequences), old, reference)
-        single = [self._attempt(part)[1] for part in update.micro_batches()]
-        return Replayed(single, self._attempt(update)[1], self._origin(batch, update))
+        size = self._layout.micro_batch_multiple
+        parts = [self._attempt(part)[1] for part in update.parts(size)]
+        return Replayed(size, parts, self._attempt(update)[1], self._origin(batch, update))
 
     @contextmanager
     def parked(self) -> Iterator[None]:

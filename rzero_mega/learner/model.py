@@ -108,7 +108,6 @@ def build_gpt(
 ) -> PolicyModel:
     """The bare module of this pipeline stage, or of its chunk `vp_stage`, of the layers that `spec` says."""
     return PolicyModel(
-        vocabulary=shape.vocab,
         config=config,
         transformer_layer_spec=spec,
         vocab_size=shape.vocab + -shape.vocab % config.tensor_model_parallel_size,

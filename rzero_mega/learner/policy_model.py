@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from megatron.core import parallel_state
 from megatron.core.models.gpt import GPTModel
 from megatron.core.tensor_parallel import (
     copy_to_tensor_model_parallel_region,
@@ -13,41 +12,12 @@ from megatron.core.tensor_parallel import (
 )
 from torch import Tensor
 
-from rzero_mega.learner.logprobs import hidden_logprobs
-
-# The name, among the modules of a policy, of the one that stands in for the output layer.
-LOGPROBS = "output_logprobs"
-
-
-class OutputLogProbs(torch.nn.Module):
-    """`hidden_logprobs` as a module, so that hooks see it as they see all others."""
-
-    def __init__(self, vocabulary: int) -> None:
-        super().__init__()
-        self._vocabulary = vocabulary
-
-    def forward(self, hidden: Tensor, *, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of `targets` [t] and entropy [t] from `hidden` [t, h] and `weight` [v / tp, h]."""
-        group = parallel_state.get_tensor_model_parallel_group()
-        return hidden_logprobs(hidden, weight, targets, self._vocabulary, group)
-
 
 class PolicyModel(GPTModel):
     """A GPTModel whose last stage returns the hidden states [t, h] of its packed tokens instead of logits.
 
     On every tensor-parallel rank they are those of all t tokens, and their gradient is summed over the ranks.
     """
-
-    def __init__(self, *, vocabulary: int, **settings: Any) -> None:
-        """`vocabulary` is the number of entries without padding; the rest as GPTModel."""
-        super().__init__(**settings)
-        if self.post_process:
-            self.output_logprobs = OutputLogProbs(vocabulary)
-
-    def logprobs(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the last stage: log-probability of `targets` [t], and entropy [t], from what it returned."""
-        found: tuple[Tensor, Tensor] = self.output_logprobs(hidden, weight=self.output_weight, targets=targets)
-        return found
 
     def _postprocess(self, hidden_states: Tensor, **_unused: Any) -> Tensor:
         if not self.post_process:

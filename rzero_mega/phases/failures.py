@@ -1,10 +1,10 @@
 """Updates that the learner's guard objects to: kept in the phase's folder for `rzero-mega replay`, then stop or skip.
 
-    failures/step_00007_update_1/
-        failure.json        what, where and when
-        config.yaml         the run's resolved configuration
-        batch.safetensors   the update's sequences (learner/update_batch.py)
-        model/              the weights before the update, in Hugging Face format
+failures/step_00007_update_1/
+    failure.json        what, where and when
+    config.yaml         the run's resolved configuration
+    batch.safetensors   the update's sequences (learner/update_batch.py)
+    model/              the weights before the update, in Hugging Face format
 """
 
 from __future__ import annotations

@@ -75,8 +75,9 @@ def run_replay(replay: Replay, say: Callable[[str], None]) -> None:
         f"{len(batch.sequences)} sequences, {sum(s.length for s in batch.sequences)} tokens; "
         f"tp {layout.tp}, pp {layout.pp}, dp {layout.dp}"
     )
-    for number, attempt in enumerate(found.micro_batches):
-        say(f"micro-batch {number}: {_numbers(attempt)}")
+    for number, attempt in enumerate(found.parts):
+        first, last = number * found.size, (number + 1) * found.size - 1
+        say(f"micro-batch {first if first == last else f'{first} to {last}'}: {_numbers(attempt)}")
     say(f"update: {_numbers(found.whole)}")
     say(f"the run had: loss {failure.loss:.9g}, gradient norm {failure.gradient_norm:.9g}: {failure.fault}")
     say(f"the run found: {failure.origin}")

@@ -51,20 +51,26 @@ class Job:
     sequence_parallel: bool = False
     ep: int = 1
     etp: int | None = None
+    cp: int = 1
+    vpp: int | None = None
     spoil: str | None = None
     backward: str | None = None
     replay: str | None = None
     overrides: list[str] = field(default_factory=list)
 
     @property
+    def processes(self) -> int:
+        """How many ranks the job has."""
+        return self.tp * self.pp * self.cp * self.dp
+
+    @property
     def settings(self) -> list[str]:
         """The job's layout as overrides."""
-        etp = "null" if self.etp is None else self.etp
+        keys = ("tp", "pp", "ep", "etp", "cp", "vpp", "sequence_parallel")
+        layout = {key: getattr(self, key) for key in keys}
         return [
-            f"learner.processes={self.tp * self.pp * self.dp}",
-            *(f"learner.layout.{key}={getattr(self, key)}" for key in ("tp", "pp", "ep")),
-            f"learner.layout.etp={etp}",
-            f"learner.layout.sequence_parallel={str(self.sequence_parallel).lower()}",
+            f"learner.processes={self.processes}",
+            *(f"learner.layout.{key}={json.dumps(value)}" for key, value in layout.items()),
         ]
 
 
@@ -72,9 +78,7 @@ def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, Any]
     """What every rank of every job found."""
     run_script(__file__, jobs, folder)
     return {
-        job.name: [
-            json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.tp * job.pp * job.dp)
-        ]
+        job.name: [json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.processes)]
         for job in jobs
     }
 

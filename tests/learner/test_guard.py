@@ -21,7 +21,7 @@ from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.policy_model import LOGPROBS, bare
+from rzero_mega.learner.policy_model import bare
 from rzero_mega.learner.update_batch import UpdateBatch, read_batch
 
 VOCABULARY = 61
@@ -99,6 +99,7 @@ def assert_same(before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
         "decoder.layers.1.self_attention.q_layernorm.weight",
         "decoder.layers.1.pre_mlp_layernorm.weight",
         "decoder.layers.1.mlp.linear_fc2.weight",
+        "decoder.final_layernorm.weight",
         "output_layer.weight",
     ],
 )
@@ -107,7 +108,6 @@ def test_a_weight_that_is_not_finite_is_named_with_its_module(build: Build, name
     spoil(learner, name, value)
     first, *_ = failures(learner, rollouts(2, VOCABULARY))
     where, _, weight = name.rpartition(".")
-    where = LOGPROBS if where == "output_layer" else where
     assert f"first in {where} (forward, micro-batch 0," in first.origin
     assert f"its weights are not finite: {weight}" in first.origin
     assert first.attempt.fault is not None and "gradient norm is nan" in first.attempt.fault
@@ -120,7 +120,7 @@ def test_a_tied_embedding_is_named_where_it_is_met_first(build: Build) -> None:
     unseen = next(token for token in range(VOCABULARY) if token not in tokens)
     learner._model.parameters["embedding.word_embeddings.weight"].data[unseen] = math.nan
     first, *_ = failures(learner, sequences)
-    assert "first in output_logprobs (forward" in first.origin
+    assert "first in output_layer (forward" in first.origin
     assert "its weights are not finite: weight" in first.origin
 
 
@@ -136,7 +136,7 @@ def test_an_overflow_between_two_modules_is_named_with_the_module_that_computes_
 @pytest.mark.parametrize("recompute", ["none", "full"])
 @pytest.mark.parametrize(
     "name",
-    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", LOGPROBS],
+    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", "decoder.final_layernorm"],
 )
 def test_a_gradient_that_is_not_finite_is_named_with_the_module_it_comes_out_of(
     build: Build, name: str, recompute: str
@@ -236,8 +236,8 @@ def test_a_saved_batch_comes_back_to_the_bit_and_replays_the_same(build: Build, 
     before = dict(state(learner))
     replayed = learner.replay(batch)
     assert replayed.whole == second.attempt
-    assert len(replayed.micro_batches) > 1
-    assert sum(part.loss for part in replayed.micro_batches) == pytest.approx(second.attempt.loss, abs=1e-6)
+    assert len(replayed.parts) > 1
+    assert sum(part.loss for part in replayed.parts) == pytest.approx(second.attempt.loss, abs=1e-6)
     assert_same(before, dict(state(learner)))
 
 

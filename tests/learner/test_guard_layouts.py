@@ -37,9 +37,9 @@ def found(tiny_model: Callable[..., Any], folder: Path) -> Found:
         [
             Job("skip", dense, str(folder / "skip"), **grid, spoil=f"{FC1}.weight", overrides=SKIP),
             Job("replay-single", replay=str(folder / "skip" / SAVED)),
-            Job("replay-dp2", dp=2, replay=str(folder / "skip" / SAVED)),
+            Job("replay-pp2-vpp2", pp=2, vpp=2, replay=str(folder / "skip" / SAVED)),
             Job("replay-tp2-pp2", **grid, replay=str(folder / "skip" / SAVED)),
-            Job("stop", dense, str(folder / "stop"), dp=2, spoil=f"{NORM}.weight"),
+            Job("stop", dense, str(folder / "stop"), cp=2, spoil=f"{NORM}.weight"),
             Job(
                 "too-many",
                 dense,
@@ -78,7 +78,7 @@ def test_every_skip_is_an_event_of_the_run(found: Found, folder: Path) -> None:
     assert all(FC1 in event["origin"] and (folder / "skip" / event["folder"]).is_dir() for event in skipped)
 
 
-@pytest.mark.parametrize("layout", ["single", "dp2", "tp2-pp2"])
+@pytest.mark.parametrize("layout", ["single", "pp2-vpp2", "tp2-pp2"])
 def test_a_replay_names_the_same_module_in_any_layout(layout: str, found: Found) -> None:
     first, *others = found[f"replay-{layout}"]
     *_, ours, verdict = first["lines"]
