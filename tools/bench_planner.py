@@ -222,6 +222,7 @@ def peak_allocated(work: Callable[[], None]) -> int:
 
 def main(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    only: Annotated[str, typer.Option(help="The models whose names begin so: nano, 100m, 1b.")] = "",
     step_1b: Annotated[bool, typer.Option(help="Measure the 1B model's optimizer too: takes 24 GB.")] = False,
 ) -> None:
     """Compare every case in a process of its own, one after another, and print a line per kind."""
@@ -229,8 +230,9 @@ def main(
     if not as_json:
         typer.echo(f"{'model':24}{'kind':14}{'predicted MB':>14}{'measured MB':>14}{'error':>9}")
     rows: list[Row] = []
+    chosen = [case for case in cases(step_1b) if case.name.startswith(only)]
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for found in pool.imap(compare, cases(step_1b)):
+        for found in pool.imap(compare, chosen):
             rows += found
             for row in [] if as_json else found:
                 sizes = f"{row.predicted / 1e6:14.2f}{row.measured / 1e6:14.2f}"
