@@ -224,6 +224,10 @@ def test_weights_and_rollouts_work_without_the_learner_s_libraries(room: str) ->
     import_without({"megatron", "sglang", "nemo_run", "wandb"}, modules_of(room))
 
 
+def test_the_planner_works_without_torch_and_the_engines() -> None:
+    import_without({"torch", "megatron", "sglang", "transformers"}, modules_of("learner/planning"))
+
+
 def test_no_file_is_too_long() -> None:
     lengths = {relative(file): len(file.read_text(encoding="utf-8").splitlines()) for file in SOURCES}
     assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}

@@ -35,6 +35,7 @@ from rzero_mega.learner.planning.models import model_named  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")
+ALONE = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
 
 
@@ -88,7 +89,16 @@ def cases(step_1b: bool = False) -> list[Case]:
 
 def compare(case: Case) -> list[Row]:
     """Predicted and measured bytes of every kind."""
-    work = Workload(
+    work = workload(case)
+    memory = learner_memory(case.shape, Candidate(recompute=case.recompute), work)
+    predicted = {**asdict(memory), "peak": memory.training - memory.resident}
+    measured = measure(case)
+    return [Row(case.name, kind, predicted[kind], measured[kind]) for kind in KINDS if kind in measured]
+
+
+def workload(case: Case) -> Workload:
+    """The case's step as the planner takes it."""
+    return Workload(
         sequences=case.sequences,
         length=case.length,
         tokens_per_micro_batch=case.sequences * case.length,
@@ -96,15 +106,13 @@ def compare(case: Case) -> list[Row]:
         element_bytes=4 if case.dtype == "float32" else 2,
         spec="local",
     )
-    memory = learner_memory(case.shape, Candidate(recompute=case.recompute), work)
-    predicted = {**asdict(memory), "peak": memory.training - memory.resident}
-    measured = measure(case)
-    return [Row(case.name, kind, predicted[kind], measured[kind]) for kind in KINDS if kind in measured]
 
 
-def measure(case: Case) -> dict[str, int]:
-    """Bytes by kind of one training step in this process; `peak` is the most beyond what stays between steps."""
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
+def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
+    """Bytes by kind of one training step in this process; `peak` is the most beyond what stays between steps.
+
+    `peak` and `logits` are measured where this process is alone.
+    """
     layout.initialize(0)
     model = build_model(case.shape, layout, LearnerConfig(dtype=case.dtype, recompute=case.recompute))
     with torch.no_grad():
@@ -120,9 +128,9 @@ def measure(case: Case) -> dict[str, int]:
         "weights": _storage_bytes(weights),
         "gradients": _storage_bytes(buffer.grad_data for buffer in buffers),
         "activations": activations,
-        "logits": _logits_peak(case),
-        "peak": _training_peak(model, _pack(case)),
     }
+    if layout == ALONE:
+        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _pack(case))}
     if case.steps:
         states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
         found["optimizer"] = _storage_bytes(states, besides=weights)
@@ -140,7 +148,8 @@ def _pack(case: Case) -> Pack:
 def _saved_by_forward(model: Model, pack: Pack) -> int:
     """Bytes of the storages that the graph holds when the backward pass begins, without weights and logits."""
     ours = {weight.untyped_storage().data_ptr() for weight in model.module.parameters()}
-    logits = (pack.tokens.size(1), model.shape.vocab)
+    columns = -(-model.shape.vocab // model.config.tensor_model_parallel_size)
+    logits = (pack.tokens.size(1), columns)
     held: dict[int, int] = {}
     backward = False
 
@@ -213,6 +222,7 @@ def peak_allocated(work: Callable[[], None]) -> int:
 
 def main(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    only: Annotated[str, typer.Option(help="The models whose names begin so: nano, 100m, 1b.")] = "",
     step_1b: Annotated[bool, typer.Option(help="Measure the 1B model's optimizer too: takes 24 GB.")] = False,
 ) -> None:
     """Compare every case in a process of its own, one after another, and print a line per kind."""
@@ -220,8 +230,9 @@ def main(
     if not as_json:
         typer.echo(f"{'model':24}{'kind':14}{'predicted MB':>14}{'measured MB':>14}{'error':>9}")
     rows: list[Row] = []
+    chosen = [case for case in cases(step_1b) if case.name.startswith(only)]
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for found in pool.imap(compare, cases(step_1b)):
+        for found in pool.imap(compare, chosen):
             rows += found
             for row in [] if as_json else found:
                 sizes = f"{row.predicted / 1e6:14.2f}{row.measured / 1e6:14.2f}"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from planner_ranks import bench_planner
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.learner.layout import ParallelLayout
@@ -40,28 +37,17 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools" / "bench_planner.py"
-    spec = importlib.util.spec_from_file_location("bench_planner", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_planner"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_memory_is_predicted(name: str, tool: ModuleType, alone: ParallelLayout) -> None:
-    rows = tool.compare(tool.Case(name, **CASES[name]))
-    assert {row.kind for row in rows} == set(tool.KINDS)
+def test_every_kind_of_memory_is_predicted(name: str, alone: ParallelLayout) -> None:
+    rows = bench_planner.compare(bench_planner.Case(name, **CASES[name]))
+    assert {row.kind for row in rows} == set(bench_planner.KINDS)
     assert all(row.measured > 0 for row in rows)
     wrong = {row.kind: f"{row.error:+.1%}" for row in rows if abs(row.error) > WITHIN}
     assert wrong == {}
 
 
-def test_recompute_changes_what_is_measured(tool: ModuleType, alone: ParallelLayout) -> None:
-    plain, full = (tool.measure(tool.Case("nano", NANO, recompute=how)) for how in ("none", "full"))
+def test_recompute_changes_what_is_measured(alone: ParallelLayout) -> None:
+    plain, full = (bench_planner.measure(bench_planner.Case("nano", NANO, recompute=how)) for how in ("none", "full"))
     assert full["activations"] < plain["activations"] / 5
     assert full["weights"] == plain["weights"]
 

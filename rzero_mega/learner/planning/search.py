@@ -10,7 +10,7 @@ from rzero_mega.learner.layout_rules import check_layout
 from rzero_mega.learner.planning.candidate import Candidate, Recompute, Rollout, Workload
 from rzero_mega.learner.planning.hardware import Gpu
 from rzero_mega.learner.planning.memory import LearnerMemory, learner_memory
-from rzero_mega.learner.planning.serving import Serving, best_serving, smallest_serving
+from rzero_mega.learner.planning.serving import Serving, best_serving, servings
 from rzero_mega.learner.planning.step_time import StepTime, step_time
 from rzero_mega.weights.shape import ModelShape
 
@@ -116,23 +116,20 @@ def _divides(shape: ModelShape, candidate: Candidate) -> bool:
 
 def plans(question: Question) -> list[Plan]:
     """Those that fit, fastest first, fewest ways of cutting first among equals."""
-    everything = question.gpu.memory
+    everything, room = question.gpu.memory, question.gpu.memory * (1 - MARGIN)
     found = []
-    turns = None
-    if question.rollout == "turns":
-        turns = _serving(question, everything * (1 - MARGIN))
-        if turns is None:
-            return []
+    servers = [] if question.rollout == "elsewhere" else _servings(question)
+    turns = best_serving(servers, room)
+    if question.rollout == "turns" and turns is None:
+        return []
     for work in question.works:
         for candidate in candidates(replace(question, work=work)):
             memory = learner_memory(question.shape, candidate, work)
             if memory.peak > everything:
                 continue
-            serving = turns
-            if question.rollout == "resident":
-                serving = _serving(question, everything * (1 - MARGIN) - memory.peak)
-                if serving is None:
-                    continue
+            serving = best_serving(servers, room - memory.peak) if question.rollout == "resident" else turns
+            if question.rollout == "resident" and serving is None:
+                continue
             time = step_time(question.shape, candidate, work, question.gpu, question.gpus_per_node)
             found.append(Plan(candidate, work.tokens_per_micro_batch, memory, time, serving, question.rollout))
     return sorted(found, key=_order)
@@ -143,9 +140,9 @@ def _order(plan: Plan) -> tuple[float, ...]:
     return (plan.seconds, c.tp * c.pp * c.cp * c.vpp, RECOMPUTE.index(c.recompute), plan.peak)
 
 
-def _serving(question: Question, room: float) -> Serving | None:
+def _servings(question: Question) -> list[Serving]:
     q = question
-    return best_serving(q.shape, q.work, q.gpu, q.gpus, q.gpus_per_node, room, q.concurrent)
+    return servings(q.shape, q.work, q.gpu, q.gpus, q.gpus_per_node, q.concurrent)
 
 
 def picked(question: Question, found: list[Plan]) -> Plan | None:
@@ -201,9 +198,8 @@ def nothing_fits(question: Question) -> UserError:
         return UserError(f"--gpus {question.gpus}: no layout of as many GPUs divides the model; try a power of two")
     missing, who = least.peak - room, "the learner"
     if question.rollout != "elsewhere":
-        q = question
-        smallest = smallest_serving(q.shape, q.work, q.gpu, q.gpus, q.gpus_per_node, q.concurrent).memory
-        if q.rollout == "resident":
+        smallest = min(serving.memory for serving in _servings(question))
+        if question.rollout == "resident":
             missing, who = missing + smallest, "learner and servers"
         elif smallest > least.peak:
             missing, who = smallest - room, "a server"

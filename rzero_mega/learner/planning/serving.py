@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rzero_mega.learner.planning.candidate import Candidate, Workload
@@ -35,24 +36,16 @@ class Serving:
         return self.weights + self.kv_cache
 
 
-def best_serving(
-    shape: ModelShape, work: Workload, gpu: Gpu, gpus: int, gpus_per_node: int, room: float, concurrent: int | None
-) -> Serving | None:
-    """The fastest servers whose weights and KV cache fit into `room` bytes of each GPU; None if none does."""
-    fitting = [s for s in _servings(shape, work, gpu, gpus, gpus_per_node, concurrent) if s.memory <= room]
+def best_serving(found: Sequence[Serving], room: float) -> Serving | None:
+    """The fastest of the servers whose weights and KV cache fit into `room` bytes of each GPU; None if none does."""
+    fitting = [serving for serving in found if serving.memory <= room]
     return min(fitting, key=lambda serving: (serving.seconds, serving.tp), default=None)
 
 
-def smallest_serving(
-    shape: ModelShape, work: Workload, gpu: Gpu, gpus: int, gpus_per_node: int, concurrent: int | None
-) -> Serving:
-    """The servers that need least memory of each GPU."""
-    return min(_servings(shape, work, gpu, gpus, gpus_per_node, concurrent), key=lambda serving: serving.memory)
-
-
-def _servings(
+def servings(
     shape: ModelShape, work: Workload, gpu: Gpu, gpus: int, gpus_per_node: int, concurrent: int | None
 ) -> list[Serving]:
+    """Every way to spread servers over the GPUs; `concurrent` sequences per server, or several numbers of them."""
     found = []
     for tp in (1 << power for power in range(gpus.bit_length())):
         divides = shape.heads % tp == 0 and (shape.kv_heads % tp == 0 or tp % shape.kv_heads == 0)
