@@ -19,14 +19,16 @@ compat.install()  # before anything of Megatron's
 
 import torch  # noqa: E402
 import typer  # noqa: E402
+from megatron.core import parallel_state  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
+from rzero_mega.learner.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
-from rzero_mega.learner.logprobs import token_logprobs  # noqa: E402
+from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
 from rzero_mega.learner.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.optimizer import build_optimizer  # noqa: E402
 from rzero_mega.learner.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
@@ -114,13 +116,14 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
     `peak` and `logits` are measured where this process is alone.
     """
     layout.initialize(0)
-    model = build_model(case.shape, layout, LearnerConfig(dtype=case.dtype, recompute=case.recompute))
+    settings = LearnerConfig(dtype=case.dtype, recompute=case.recompute, overlap_gradient_reduction=False)
+    model = build_model(case.shape, layout, settings)
     with torch.no_grad():
         for weight in model.parameters.values():
             weight.normal_(0.0, 0.02)
     optimizer = build_optimizer(model, OptimizerConfig())
-    activations = _saved_by_forward(model, _pack(case))
-    buffers = [*model.module.buffers, *model.module.expert_parallel_buffers]
+    activations = _saved_by_forward(model, _pack(case, layout))
+    buffers = [b for chunk in model.chunks for b in (*chunk.buffers, *chunk.expert_parallel_buffers)]
     weights = list(model.parameters.values())
     if case.steps:
         compat.calls_megatron(optimizer.step)()
@@ -130,32 +133,31 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
         "activations": activations,
     }
     if layout == ALONE:
-        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _pack(case))}
+        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _pack(case, layout))}
     if case.steps:
         states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
         found["optimizer"] = _storage_bytes(states, besides=weights)
     return found
 
 
-def _pack(case: Case) -> Pack:
+def _pack(case: Case, layout: ParallelLayout) -> Pack:
     half = case.length // 2
     tokens = tuple(i % case.shape.vocab for i in range(case.length))
     sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
     indices = range(case.sequences)
-    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, 1, torch.device("cpu"))
+    split = TokenSplit(layout.cp, parallel_state.get_context_parallel_rank())
+    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, torch.device("cpu"))
 
 
 def _saved_by_forward(model: Model, pack: Pack) -> int:
-    """Bytes of the storages that the graph holds when the backward pass begins, without weights and logits."""
-    ours = {weight.untyped_storage().data_ptr() for weight in model.module.parameters()}
-    columns = -(-model.shape.vocab // model.config.tensor_model_parallel_size)
-    logits = (pack.tokens.size(1), columns)
+    """Bytes of the storages that the graph holds when the backward pass begins, without weights."""
+    ours = {weight.untyped_storage().data_ptr() for chunk in model.chunks for weight in chunk.parameters()}
     held: dict[int, int] = {}
     backward = False
 
     def pack_hook(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        if not backward and storage.data_ptr() not in ours and tuple(x.shape) != logits:
+        if not backward and storage.data_ptr() not in ours:
             held[storage.data_ptr()] = storage.nbytes()
         return x
 
@@ -188,23 +190,22 @@ def _storage_bytes(tensors: Any, besides: Any = ()) -> int:
 
 
 def _logits_peak(case: Case) -> int:
-    """The most that one micro-batch's logits and log-probabilities take, forward and backward."""
+    """The most that one micro-batch's log-probabilities take beyond hidden states and output layer, there and back."""
     tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
     targets, group = torch.zeros(tokens, dtype=torch.long), torch.distributed.group.WORLD
-    weight = torch.zeros((), dtype=dtype, requires_grad=True)
+    hidden, weight = (torch.randn(n, case.shape.hidden, dtype=dtype, requires_grad=True) for n in (tokens, vocabulary))
 
     def forward_and_backward() -> None:
-        # What the output layer gives, cast as Megatron does; nothing else holds it.
-        logprobs, _ = token_logprobs((weight + torch.randn(tokens, vocabulary, dtype=dtype)).float(), *arguments)
+        logprobs, _ = hidden_logprobs(hidden, weight, targets, vocabulary, group)
         logprobs.sum().backward()
 
-    arguments = (targets, vocabulary, group)
     return peak_allocated(forward_and_backward)
 
 
 def _training_peak(model: Model, pack: Pack) -> int:
     # gloo copies the gradients to reduce them, even over one process; NCCL does not.
-    model.module.finish_grad_sync = lambda *_args, **_kwargs: None
+    for chunk in model.chunks:
+        chunk.finish_grad_sync = lambda *_args, **_kwargs: None
     return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
 
 

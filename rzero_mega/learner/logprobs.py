@@ -50,8 +50,8 @@ class _HiddenLogProbs(torch.autograd.Function):
             g = _logits(hidden[rows], used).sub_(normalizer[rows, None]).exp_().mul_(-grad[rows, None])
             g.scatter_add_(1, local[rows, None], (grad[rows] * mine[rows])[:, None])
             g = g.to(weight.dtype)
-            grad_hidden[rows] = (g @ used).to(hidden.dtype)
-            grad_weight[: ctx.real] += g.T @ hidden[rows].to(weight.dtype)
+            grad_hidden[rows] = g @ used
+            grad_weight[: ctx.real] += g.T @ hidden[rows]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
 
 
@@ -64,12 +64,14 @@ def hidden_logprobs(
     of the output layer; rows at or past `vocabulary` are padding and have no probability. Only the log-probabilities
     carry gradients; the one of `hidden` is this rank's share of the sum over the group.
     """
+    # Megatron hands out a bf16 model's last hidden states in fp32: nothing is lost on the way back.
+    hidden = hidden.to(weight.dtype)
     logprobs, entropy = _HiddenLogProbs.apply(hidden, weight, targets, vocabulary, group)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
 def _logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    return (hidden.to(weight.dtype) @ weight.T).float()
+    return (hidden @ weight.T).float()
 
 
 def _chunks(t: int, columns: int) -> Iterator[slice]:
@@ -91,7 +93,7 @@ def _logsumexp(z: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor]:
     # Shifted by the maximum: sum exp(d) and sum exp(d) d need one more [t, v] and not two.
     z.sub_(top[:, None])
     weights = z.exp()
-    sums = torch.stack([weights.sum(1), torch.linalg.vecdot(weights, z)])
+    sums = torch.stack([weights.sum(1), weights.mul_(z).sum(1)])
     _sum(sums, group)
     return top + sums[0].log(), top + sums[1] / sums[0]
 

@@ -107,7 +107,9 @@ def test_more_tensor_parallelism_never_needs_more_of_any_kind(name: str, dp: int
         learner_memory(MODELS[name], Candidate(tp=n, dp=dp, etp=n, sequence_parallel=n > 1), Workload())
         for n in (tp, 2 * tp)
     )
-    assert few.weights > many.weights and few.activations > many.activations and few.logits > many.logits
+    assert few.weights > many.weights and few.activations > many.activations
+    # A chunk of logits is as large however many ranks there are, to within a row.
+    assert many.logits < 1.01 * few.logits
     assert few.peak > many.peak
 
 
@@ -230,7 +232,7 @@ def test_what_is_missing_is_said_with_what_would_help() -> None:
 
 
 def test_a_smaller_micro_batch_is_proposed_where_it_is_enough() -> None:
-    asked = question("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=65536))
+    asked = question("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=1 << 20))
     assert picked(asked, plans(asked)) is None
     assert "--tokens-per-micro-batch 1024" in str(nothing_fits(asked))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rzero_mega.learner.planning.activations import FP32, layer_bytes, norm_bytes
+from rzero_mega.learner.planning.activations import FP32, INDEX, layer_bytes, norm_bytes
 from rzero_mega.learner.planning.candidate import Candidate, Workload, stage_layers
 from rzero_mega.learner.planning.parameters import Parameters, rank_parameters
 from rzero_mega.weights.shape import ModelShape
 
 # As learner.logprobs has it.
-TOKENS_PER_CHUNK = 4096
+ENTRIES_PER_CHUNK = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,21 @@ def _layers_in_flight(shape: ModelShape, candidate: Candidate, work: Workload, s
 
 
 def _logits(shape: ModelShape, candidate: Candidate, work: Workload) -> tuple[float, float]:
-    """(training, scoring): the most that logits and log-probabilities take at once.
+    """(training, scoring): the most that log-probabilities take at once; logits exist for a chunk of tokens.
 
-    Logits [t, v / tp] are there in fp32, into which Megatron casts a bf16 model's output. Going forward a chunk needs
-    two fp32 copies of its rows; going back, the gradient of all logits and one copy of a chunk.
+    Going forward a chunk needs two fp32 copies of its logits. Going back there are the gradients of the hidden states
+    and, in fp32, of the output layer, and besides the most of: a chunk's gradient in fp32 and in the weights' type; the
+    latter, and what it adds to either gradient. A CPU (`local` modules) turns a bf16 addend into fp32 first.
     """
-    row = -(-shape.vocab // candidate.tp)
+    row, width = -(-shape.vocab // candidate.tp), work.element_bytes
     tokens = work.tokens_per_micro_batch / candidate.cp
-    chunk = min(tokens, TOKENS_PER_CHUNK)
-    cast = 0 if work.element_bytes == FP32 else work.element_bytes
-    forward = row * (tokens * FP32 + max(tokens * cast, 2 * FP32 * chunk))
-    backward = row * (2 * FP32 * tokens + FP32 * chunk)
+    rows = min(tokens, max(1, ENTRIES_PER_CHUNK // row))
+    chunk, layer = row * rows, row * shape.hidden
+    cast = 0 if width == FP32 else width
+    addend = width + FP32 if cast and work.spec == "local" else width
+    # Log-probability, entropy, normaliser and gradient; the target, and whether it is here.
+    per_token = tokens * (4 * FP32 + INDEX + 1)
+    forward = 2 * FP32 * chunk + per_token
+    products = max((FP32 + cast) * chunk, width * (chunk + rows * shape.hidden), width * chunk + addend * layer)
+    backward = tokens * shape.hidden * width + FP32 * layer + products + per_token
     return max(forward, backward), forward
