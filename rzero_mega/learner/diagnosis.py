@@ -93,12 +93,16 @@ def _earliest(findings: Iterable[Finding]) -> Finding | None:
 
 @dataclass(frozen=True)
 class _Watched:
-    """A tensor whose gradient is looked at: an input or output of a module, or one of its parameters."""
+    """A tensor whose gradient is looked at: an input or output of a module, or one of its parameters.
+
+    `met` counts the tensors in the order in which modules met them; 0 for parameters.
+    """
 
     kind: Literal["input", "output", "parameter"]
     module: str
     caller: str
     micro_batch: int | None
+    met: int = 0
 
 
 class _Probe:
@@ -114,7 +118,8 @@ class _Probe:
         self._has_loss = bool(self._root.post_process)
         self._callers: list[str] = []
         self._forwards = self._micro_batch = self._event = 0
-        self._first_gradient: Tensor | None = None
+        self._met = 0
+        self._first_gradient: tuple[Tensor, _Watched] | None = None
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
@@ -173,7 +178,8 @@ class _Probe:
                 self._add("forward", origin, value, what, weights)
             # Activations that are recomputed come without a graph first; a hook on them keeps later ones from firing.
             if tensor.requires_grad and torch.is_grad_enabled():
-                watched = _Watched(kind, name, caller, self._micro_batch)
+                self._met += 1
+                watched = _Watched(kind, name, caller, self._micro_batch, self._met)
                 tensor.register_hook(partial(self._gradient, watched))
 
     def _gradient(self, watched: _Watched, gradient: Tensor) -> None:
@@ -181,21 +187,29 @@ class _Probe:
             assert watched.micro_batch is not None
             self._micro_batch, self._event = watched.micro_batch, 0
         self._event += 1
-        again = gradient is self._first_gradient
+        again = self._first_gradient is not None and gradient is self._first_gradient[0]
         value = non_finite(gradient)
         if value is None or ((self._micro_batch, "backward") in self.findings and not again):
             return
-        if again and watched.kind != "input":
+        # The gradient may be seen at an outer module's input too, or on both sides of an operation that passes it on:
+        # it comes out of the module that took the tensor last.
+        if again and not self._is_closer(watched):
             return
-        # Hooks of one tensor run in the order in which modules met it: the last that took it is the innermost one.
-        self._first_gradient = gradient
+        self._first_gradient = gradient, watched
         origin, what = self._origin(watched)
         self._add("backward", origin, value, what, (), replaces=again)
+
+    def _is_closer(self, watched: _Watched) -> bool:
+        assert self._first_gradient is not None
+        before = self._first_gradient[1]
+        return watched.kind == "input" and (before.kind != "input" or watched.met > before.met)
 
     def _origin(self, watched: _Watched) -> tuple[str, str]:
         if watched.kind == "input":
             return watched.module, "the gradient of its input"
         if watched.kind == "parameter":
+            if watched.module == OUTPUT_LAYER:
+                return LOSS, "the gradient that it gives the output layer's weight"
             return watched.module, f"the gradient of its {watched.caller}"
         if watched.module == MODEL:
             if self._has_loss:

@@ -77,14 +77,17 @@ def attempt(statistics: Tensor, model: Model, optimizer: MegatronOptimizer, conf
     return Attempt(named["loss"], norm, fault)
 
 
-def origin_of(finding: Finding | None, batch: UpdateBatch) -> str:
+def origin_of(finding: Finding | None, batch: UpdateBatch, loss: float) -> str:
     """Where the first number that is not finite came from, in words.
 
     The inputs of the loss come after the model's forward pass, and before the gradient of anything.
     """
-    given = batch.non_finite()
-    if given is not None and (finding is None or finding.phase == "backward"):
-        return f"first in {LOSS}: {given}"
+    if finding is None or finding.phase == "backward":
+        given = batch.non_finite()
+        if given is not None:
+            return f"first in {LOSS}: {given}"
+        if not math.isfinite(loss):
+            return f"first in {LOSS}: it is {loss}, and all that it takes is finite"
     if finding is None:
         return "every activation and gradient of single micro-batches is finite"
     return f"first in {finding}"

@@ -125,7 +125,7 @@ class Learner:
             else:
                 failed = sequences[size * (number - 1) : size * number]
                 batch = self._batch(failed, update, with_old=len(updates) > 1)
-                on_failure(FailedUpdate(number, batch, found, self._origin(batch, update)))
+                on_failure(FailedUpdate(number, batch, found, self._origin(batch, update, found.loss)))
             start = here.stop
         return _metrics(rows, attempts, len(updates) - len(attempts))
 
@@ -135,7 +135,8 @@ class Learner:
         update = _Update(self._packs(batch.sequences), old, reference)
         size = self._layout.micro_batch_multiple
         parts = [self._attempt(part)[1] for part in update.parts(size)]
-        return Replayed(size, parts, self._attempt(update)[1], self._origin(batch, update))
+        whole = self._attempt(update)[1]
+        return Replayed(size, parts, whole, self._origin(batch, update, whole.loss))
 
     @contextmanager
     def parked(self) -> Iterator[None]:
@@ -229,11 +230,11 @@ class Learner:
         reference = gather(update.reference) if self._grpo.kl_coefficient > 0 else None
         return UpdateBatch(tuple(sequences), old, reference)
 
-    def _origin(self, batch: UpdateBatch, update: _Update) -> str:
+    def _origin(self, batch: UpdateBatch, update: _Update, loss: float) -> str:
         """Where the update goes wrong, by running it once more; its gradients are dropped."""
         finding = diagnose(self._model, update.packs, update.old, update.reference, self._grpo)
         self._optimizer.zero_grad()
-        return origin_of(finding, batch)
+        return origin_of(finding, batch, loss)
 
     def _per_pack(self, batch: UpdateBatch, values: Sequence[tuple[float, ...]] | None) -> list[Tensor] | None:
         """Log-probabilities of the responses, laid out as the rollouts' are in the micro-batches."""

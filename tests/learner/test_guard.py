@@ -136,7 +136,7 @@ def test_an_overflow_between_two_modules_is_named_with_the_module_that_computes_
 @pytest.mark.parametrize("recompute", ["none", "full"])
 @pytest.mark.parametrize(
     "name",
-    ["decoder.layers.0.pre_mlp_layernorm", "decoder.layers.1.self_attention.core_attention", "decoder.final_layernorm"],
+    ["decoder.layers.0.input_layernorm", "decoder.layers.1.self_attention.core_attention", "decoder.final_layernorm"],
 )
 def test_a_gradient_that_is_not_finite_is_named_with_the_module_it_comes_out_of(
     build: Build, name: str, recompute: str
@@ -169,6 +169,23 @@ def test_a_rollout_logprob_that_is_not_finite_is_the_loss_s_input(build: Build, 
     (failed,) = failures(build(), sequences)
     assert failed.number == 3
     assert failed.origin == f"first in loss: rollout_logprob 0 of sequence 1 is {value}"
+
+
+@pytest.mark.parametrize(
+    ("advantage", "fault", "origin"),
+    [
+        (3e38, "loss is nan", "first in loss: it is nan, and all that it takes is finite"),
+        (1e30, "gradient norm is inf", "every activation and gradient of single micro-batches is finite"),
+    ],
+)
+def test_an_overflow_of_the_loss_or_of_the_norm_is_no_module_s(
+    build: Build, advantage: float, fault: str, origin: str
+) -> None:
+    """Infinities of both signs add up to NaN; gradients of 1e30 are finite and their squares are not."""
+    large = [replace(s, advantage=math.copysign(advantage, s.advantage)) for s in rollouts(2, VOCABULARY)]
+    first, *_ = failures(build(), large)
+    assert first.attempt.fault is not None and first.attempt.fault.startswith(fault)
+    assert first.origin == origin
 
 
 def test_a_skipped_update_leaves_weights_and_moments_as_they_are_to_the_bit(build: Build) -> None:
