@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import gpu_steps.driver as driver
     except ModuleNotFoundError as error:
-        print(f"{error.name} is not installed; install it, or put its wheel into a folder for --wheels", file=sys.stderr)
+        print(f"{error.name} is not installed; install it, or add its wheel to --wheels", file=sys.stderr)
         return 2
     from rzero_mega.errors import UserError
 

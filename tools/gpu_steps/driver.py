@@ -23,6 +23,7 @@ REPORT = "gpu_lane.json"
 ENVIRONMENT = "environment.json"
 SCHEMA = 1
 LONGEST_ERROR = 300
+POLL_S = 0.05
 
 Status = Literal["done", "failed", "unavailable"]
 
@@ -152,17 +153,22 @@ def _call(command: Sequence[str], variables: Mapping[str, str], log: Path, limit
             env={**os.environ, **variables},
             start_new_session=True,
         )
+    deadline = time.monotonic() + limit_s
     try:
-        return process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        return None
+        while _runs(process.pid) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        ended = not _runs(process.pid)
     finally:
-        # What the step started would hold on to the GPU's memory. The group lives as long as one of its processes.
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+        # What the step started would hold on to the GPU's memory. The process is still there, alive or not, so that the
+        # group's number is nobody else's.
+        os.killpg(process.pid, signal.SIGKILL)
+        code = process.wait()
+    return code if ended else None
+
+
+def _runs(pid: int) -> bool:
+    """Whether a child runs; it is not waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _judge(step: Step, outcome: Path, code: int | None, log: Path) -> tuple[Status, str | None, dict[str, Any]]:

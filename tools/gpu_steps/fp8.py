@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median
 
+from gpu_steps.isolation import Failure, in_own_process
 from gpu_steps.models import (
     Gap,
     Sizes,
@@ -88,11 +88,11 @@ def run(settings: Settings) -> dict[str, object]:
         folder = settings.model.write(Path(name))
         for recipe in (BF16, *settings.recipes):
             # Transformer Engine keeps state of delayed scaling for the whole process.
-            with get_context("spawn").Pool(1) as pool:
-                try:
-                    curves[recipe] = pool.apply(train, (folder, settings, recipe))
-                except Exception as error:
-                    errors[recipe] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            curve = in_own_process(train, folder, settings, recipe)
+            if isinstance(curve, Failure):
+                errors[recipe] = curve.reason
+            else:
+                curves[recipe] = curve
     if BF16 in errors:
         raise StepFailed(f"bf16: {errors[BF16]}", {})
     recipes = {r: compare(curves[BF16], curves[r], settings.window) for r in settings.recipes if r in curves}

@@ -6,13 +6,13 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from gpu_steps.fp8 import BF16, learner_settings
+from gpu_steps.isolation import Failure, in_own_process
 from gpu_steps.models import Sizes, chains, learner_of, synchronize
 from gpu_steps.outcome import StepFailed
 from rzero_mega.learner.packing import SequenceCost
@@ -38,7 +38,7 @@ class Settings:
     tokens_per_micro_batch: int = 8192
     warmup: int = 3
     steps: int = 8
-    memory_share: float = 0.85
+    memory_share: float = 0.88
     fewer: int = 2
 
 
@@ -77,13 +77,13 @@ def run(settings: Settings) -> dict[str, object]:
         for precision in settings.precisions:
             while precision not in speeds and precision not in errors:
                 folder = folder or replace(settings.layer, layers=layers).write(Path(name) / str(layers))
-                found = _isolated(folder, settings, precision)
-                if isinstance(found, Speed):
+                found = in_own_process(measure, folder, settings, precision)
+                if not isinstance(found, Failure):
                     speeds[precision] = found
-                elif found.startswith("OutOfMemoryError") and layers > settings.fewer and not speeds:
+                elif found.reason.startswith("OutOfMemoryError") and layers > settings.fewer and not speeds:
                     layers, folder = layers - settings.fewer, None
                 else:
-                    errors[precision] = found
+                    errors[precision] = found.reason
     base = speeds.get(BF16)
     speedup = {name: base.step_seconds / speed.step_seconds for name, speed in speeds.items()} if base else {}
     gpu = _this_gpu()
@@ -91,15 +91,6 @@ def run(settings: Settings) -> dict[str, object]:
     if errors:
         raise StepFailed("; ".join(f"{name}: {error}" for name, error in errors.items()), asdict(report))
     return asdict(report)
-
-
-def _isolated(folder: Path, settings: Settings, precision: str) -> Speed | str:
-    """The figures, or the error in one line."""
-    with get_context("spawn").Pool(1) as pool:
-        try:
-            return pool.apply(measure, (folder, settings, precision))
-        except Exception as error:
-            return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def measure(folder: Path, settings: Settings, precision: str) -> Speed:
