@@ -12,8 +12,10 @@ from pathlib import Path
 import gpu_lane
 import pytest
 import torch
+from gpu_steps import environment
 from gpu_steps.driver import REPORT, Lane, Record, Step, open_lane, run_steps
 from gpu_steps.marked_tests import read_report
+from gpu_steps.outcome import Unavailable
 
 from rzero_mega.errors import UserError
 
@@ -119,8 +121,8 @@ def test_a_lane_that_was_killed_goes_on_after_its_last_step(lane: Lane, tmp_path
         "run_steps(lane, [one, two], 60, print)"
     )
     tools = Path(gpu_lane.__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tools), str(tools.parent)])}
-    killed = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tools), str(tools.parent)])}
+    killed = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     records = run(lane, good("one", 7.0), good("two", 7.0))
     assert [record.figures["value"] for record in records.values()] == [1, 7.0]
@@ -170,6 +172,15 @@ def test_without_a_gpu_nothing_is_written(tmp_path: Path, capsys: pytest.Capture
     assert gpu_lane.main(["--output", str(tmp_path / "lane")]) == 2
     assert capsys.readouterr().err == "tools/gpu_lane.py: needs a GPU with CUDA\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["megatron-core", "transformer_engine", "transformer_engine_torch"])
+def test_what_is_missing_for_transformer_engine_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {name: None if name == missing else "1" for name in environment.PACKAGES}
+    monkeypatch.setattr(environment, "installed_versions", lambda: installed)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(Unavailable, match=f"^{missing} is not installed; "):
+        environment.run()
 
 
 def test_what_pytest_reports_is_counted_with_reasons() -> None:

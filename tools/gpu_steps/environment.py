@@ -38,9 +38,12 @@ class Environment:
 
 
 def run() -> Environment:
-    """Facts of this machine; Unavailable without CUDA."""
+    """Facts of this machine; Unavailable without CUDA or Transformer Engine."""
     if not torch.cuda.is_available():
         raise Unavailable("needs a GPU with CUDA")
+    missing = missing_transformer_engine()
+    if missing:
+        raise Unavailable(f"{missing}; install it, or add its wheel to --wheels")
     from rzero_mega import __version__
 
     properties = torch.cuda.get_device_properties(0)
@@ -69,10 +72,10 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def missing_transformer_engine() -> str | None:
-    """Which package Transformer Engine lacks here, in words; None if it can be imported."""
-    names = ("transformer_engine", "transformer_engine_torch")
-    for name in names:
-        if installed_versions()[name] is None:
+    """Which package is missing for Transformer Engine's modules, in words; None if they can be imported."""
+    versions = installed_versions()
+    for name in ("megatron-core", "transformer_engine", "transformer_engine_torch"):
+        if versions[name] is None:
             return f"{name} is not installed"
     try:
         import transformer_engine.pytorch  # type: ignore[import-not-found]  # noqa: F401
