@@ -82,6 +82,11 @@ def check_recipe(
         )
     if dtype != "bfloat16":
         raise UserError(f"learner.fp8.format: {fp8.format} needs learner.dtype bfloat16, not {dtype}")
+    if fp8.first_last_layers_bf16 and fp8.recipe == "delayed":
+        # Its scales are reduced when the one context of all layers is left.
+        raise UserError(
+            "learner.fp8.first_last_layers_bf16: not with the recipe delayed; choose another learner.fp8.recipe"
+        )
     for what, size in _sides(shape, layout).items():
         if size % needs.multiple:
             raise UserError(

@@ -23,7 +23,7 @@ from rzero_mega.learner.fp8 import check_fp8, fp8_settings
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.layout_rules import check_layout
 from rzero_mega.learner.policy_model import PolicyModel
-from rzero_mega.learner.spec import layer_spec
+from rzero_mega.learner.spec import LayerSpec, layer_spec
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.mapping.names import global_parameters, is_expert
@@ -66,8 +66,13 @@ def _plain(weight: Tensor) -> Tensor:
 
 
 @calls_megatron
-def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> Model:
-    """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`."""
+def build_model(
+    shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig, spec: LayerSpec = layer_spec
+) -> Model:
+    """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`.
+
+    `spec` says of which modules its layers are; anything but the default is for comparisons.
+    """
     check_layout(shape, layout)
     check_fp8(learner.fp8, shape, layout, learner.dtype)
     config = transformer_config(shape, layout, learner)
@@ -80,7 +85,7 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
         overlap_param_gather=False,
         fp8_param_gather=learner.fp8.parameters,
     )
-    chunks = [_build_chunk(shape, config, ddp, stage) for stage in stages]
+    chunks = [_build_chunk(shape, config, ddp, spec(config, stage), stage) for stage in stages]
     if learner.overlap_gradient_reduction:
         # Micro-batches but the last accumulate; the schedules leave this context for the last.
         config.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
@@ -90,9 +95,13 @@ def build_model(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfi
 
 
 def _build_chunk(
-    shape: ModelShape, config: TransformerConfig, ddp: DistributedDataParallelConfig, vp_stage: int | None
+    shape: ModelShape,
+    config: TransformerConfig,
+    ddp: DistributedDataParallelConfig,
+    spec: ModuleSpec | TransformerBlockSubmodules,
+    vp_stage: int | None,
 ) -> DistributedDataParallel:
-    gpt: torch.nn.Module = build_gpt(shape, config, layer_spec(config, vp_stage), vp_stage)
+    gpt: torch.nn.Module = build_gpt(shape, config, spec, vp_stage)
     if torch.cuda.is_available():
         gpt.cuda(torch.cuda.current_device())
     if config.params_dtype != torch.float32:
@@ -179,6 +188,8 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         bias_activation_fusion=on_cuda,
         masked_softmax_fusion=on_cuda,
         persist_layer_norm=on_cuda,
+        # Unfused, the rotation of packed sequences waits for the GPU in every layer to learn their lengths.
+        apply_rope_fusion=on_cuda,
         gradient_accumulation_fusion=False,
         variable_seq_lengths=True,
         # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.

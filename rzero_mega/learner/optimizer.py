@@ -26,6 +26,8 @@ def build_optimizer(model: Model, config: OptimizerConfig) -> MegatronOptimizer:
         params_dtype=dtype,
         bf16=dtype == torch.bfloat16,
         use_distributed_optimizer=True,
+        # FP8 weights of all recipes but one have no flat view into which the optimizer could copy.
+        fp8_recipe=model.config.fp8_recipe if model.config.fp8 else None,
     )
     optimizer = get_megatron_optimizer(settings, model.chunks, use_gloo_process_groups=False)
     model.config.grad_scale_func = optimizer.scale_loss

@@ -54,6 +54,13 @@ def test_fp8_on_top_of_float32_is_refused() -> None:
         check_recipe(Fp8Config(format="hybrid"), QWEN3_8B, ONE, "float32", HOPPER)
 
 
+def test_outer_layers_in_bf16_are_refused_where_scales_are_delayed() -> None:
+    for recipe in ("tensorwise", "blockwise"):
+        check_recipe(Fp8Config("hybrid", recipe, first_last_layers_bf16=True), QWEN3_8B, ONE, "bfloat16", HOPPER)
+    with pytest.raises(UserError, match=r"^learner\.fp8\.first_last_layers_bf16: not with the recipe delayed"):
+        check_recipe(Fp8Config("hybrid", "delayed", first_last_layers_bf16=True), QWEN3_8B, ONE, "bfloat16", HOPPER)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
 def test_without_a_gpu_it_is_refused_before_a_model_is_built() -> None:
     with pytest.raises(UserError, match=r"^learner\.fp8\.format: hybrid needs an FP8-capable GPU"):

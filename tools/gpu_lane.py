@@ -1,0 +1,131 @@
+"""What only a GPU can show: `python tools/gpu_lane.py --output FOLDER` on a machine with one H100.
+
+Runs the gpu-marked tests and the benchmarks of tools/gpu_steps one after another, each in a process of its own, and
+brings every figure, the device and the versions together in FOLDER/gpu_lane.json. The same command goes on where the
+last one stopped; `--only STEP` measures a step again. The steps' limits add up to 25 minutes.
+
+Exit codes: 0, everything has run; 1, a step failed or time ran out; 2, this machine or the arguments are not usable.
+Only the standard library is needed before `--wheels` has installed the rest from a folder of wheels (and of source
+archives, which build against the torch that is there). Has not been run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+TOOLS = Path(__file__).resolve().parent
+ROOT = TOOLS.parent
+# A machine without a network has a checkout and not the installed package.
+sys.path[:0] = [str(ROOT), str(TOOLS)]
+
+if TYPE_CHECKING:
+    from gpu_steps.driver import Lane, Step
+
+STEPS = {
+    "tests": (300, "pytest -m gpu"),
+    "spec_parity": (150, "Transformer Engine's modules against the local ones: log-probabilities and gradients"),
+    "checkpoint": (120, "a checkpoint written without a GPU, loaded into Transformer Engine's modules"),
+    "logprob_memory": (60, "peak memory of chunked log-probabilities against plain ones"),
+    "mfu": (330, "tokens per second and model FLOPs utilisation at layers of an 8B model, bf16 and FP8"),
+    "fp8": (360, "FP8 recipes against bf16: loss over 200 steps, gradients, step time"),
+    "cuda_ipc": (180, "an update of an SGLang server on the same GPU through CUDA-IPC handles"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        for name, (limit, what) in STEPS.items():
+            print(f"{name:16}{limit:>5} s  {what}")
+        return 0
+    if options.output is None:
+        print("--output: needed, the folder where figures go", file=sys.stderr)
+        return 2
+    if options.wheels is not None:
+        problem = install(options.wheels)
+        if problem:
+            print(f"--wheels {options.wheels}: {problem}", file=sys.stderr)
+            return 2
+    try:
+        import gpu_steps.driver as driver
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed; install it, or add its wheel to --wheels", file=sys.stderr)
+        return 2
+    from rzero_mega.errors import UserError
+
+    try:
+        lane = _lane(options.output)
+        chosen = [step for step in _steps() if options.only in (None, step.name)]
+        again = [options.only] if options.only else []
+        records = driver.run_steps(lane, chosen, 60 * options.minutes, print, again)
+        driver.write_report(lane, _steps())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"figures: {options.output / driver.REPORT}")
+    complete = len(records) == len(chosen)
+    return 0 if complete and all(record.status != "failed" for record in records) else 1
+
+
+def install(wheels: Path) -> str | None:
+    """Install everything in a folder of wheels and source archives, without a network; what went wrong, or None."""
+    files = sorted(str(file) for pattern in ("*.whl", "*.tar.gz") for file in wheels.glob(pattern))
+    if not files:
+        return "holds no .whl and no .tar.gz"
+    # Transformer Engine's PyTorch part is built against the torch that is installed, not against one in isolation.
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-build-isolation", "--find-links"]
+    done = subprocess.run([*command, str(wheels), *files], capture_output=True, text=True)
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if "ERROR" in line]
+    return None if done.returncode == 0 else (lines[-1] if lines else f"pip ended with code {done.returncode}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--output", type=Path, help="folder of the figures; an existing one is gone on with")
+    parser.add_argument("--only", choices=STEPS, help="run this step alone, again if it was run already")
+    parser.add_argument("--list", action="store_true", help="list the steps with their time limits")
+    parser.add_argument("--wheels", type=Path, help="first install all wheels and source archives of this folder")
+    parser.add_argument("--minutes", type=float, default=25.0, help="stop after so many minutes")
+    return parser
+
+
+def _steps() -> list[Step]:
+    from gpu_steps.driver import Step
+
+    worker = (sys.executable, "-m", "gpu_steps.worker")
+    return [Step(name, what, limit, (*worker, name)) for name, (limit, what) in STEPS.items()]
+
+
+def _lane(folder: Path) -> Lane:
+    """The folder, if this machine has a GPU and the folder's figures, if any, are of the same one."""
+    from gpu_steps.driver import open_lane
+
+    from rzero_mega.errors import UserError
+    from rzero_mega.run.atomic import read_json
+
+    variables = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    with tempfile.TemporaryDirectory() as name:
+        outcome = Path(name) / "outcome.json"
+        # In a process of its own: this one must not hold memory of the GPU while steps run.
+        command = [sys.executable, "-m", "gpu_steps.worker", "environment", str(outcome)]
+        done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+        if not outcome.is_file():
+            lines = done.stderr.strip().splitlines()
+            raise UserError(f"this machine cannot be looked at: {lines[-1] if lines else done.returncode}")
+        found = read_json(outcome)
+    problem = found.get("unavailable") or found.get("error")
+    if problem:
+        raise UserError(f"tools/gpu_lane.py: {problem}")
+    return open_lane(folder, found["figures"], variables)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""One step in this process: `python -m gpu_steps.worker NAME OUTCOME`; or the machine's facts, as `environment`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from gpu_steps.outcome import StepFailed, Unavailable
+
+
+def main(name: str, outcome: Path) -> None:
+    """Run a step with the settings of a GPU and write what came of it; errors become one line."""
+    try:
+        written: dict[str, Any] = {"figures": _plain(_run(name, outcome))}
+    except Unavailable as missing:
+        written = {"unavailable": str(missing)}
+    except StepFailed as failure:
+        written = {"error": str(failure), "figures": _plain(failure.figures)}
+    except Exception as error:
+        traceback.print_exc()
+        message = str(error).strip().splitlines()
+        written = {"error": f"{type(error).__name__}: {message[0] if message else ''}"}
+    outcome.write_text(json.dumps(written), encoding="utf-8")
+
+
+def _plain(found: Any) -> Any:
+    return asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
+
+
+def _run(name: str, outcome: Path) -> Mapping[str, Any] | object:
+    # Each step imports what it needs: what one lacks must not keep the others from running.
+    match name:
+        case "environment":
+            from gpu_steps import environment
+
+            return environment.run()
+        case "tests":
+            from gpu_steps import marked_tests
+
+            return marked_tests.run(marked_tests.Settings())
+        case "spec_parity":
+            from gpu_steps import spec_parity
+
+            return spec_parity.run(spec_parity.Settings())
+        case "fp8":
+            from gpu_steps import fp8
+
+            return fp8.run(fp8.Settings())
+        case "checkpoint":
+            from gpu_steps import checkpoint
+
+            return checkpoint.run(checkpoint.Settings())
+        case "mfu":
+            from gpu_steps import mfu
+
+            return mfu.run(mfu.Settings())
+        case "logprob_memory":
+            from gpu_steps import logprob_memory
+
+            return logprob_memory.run(logprob_memory.Settings())
+        case "cuda_ipc":
+            from gpu_steps import cuda_ipc
+
+            return cuda_ipc.run(cuda_ipc.Settings(log=outcome.parent.parent / "logs" / "sglang_server.log"))
+    raise ValueError(f"no step {name}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
