@@ -24,10 +24,9 @@ from torch import Tensor  # noqa: E402
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
-from rzero_mega.learner.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
 from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
-from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
+from rzero_mega.learner.logprobs import token_logprobs  # noqa: E402
 from rzero_mega.learner.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.optimizer import build_optimizer  # noqa: E402
 from rzero_mega.learner.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
@@ -115,16 +114,13 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
     `peak` and `logits` are measured where this process is alone.
     """
     layout.initialize(0)
-    # Overlapped, gloo's copies of the gradients would count as the backward pass's.
-    learner = LearnerConfig(dtype=case.dtype, recompute=case.recompute, overlap_gradient_reduction=False)
-    model = build_model(case.shape, layout, learner)
+    model = build_model(case.shape, layout, LearnerConfig(dtype=case.dtype, recompute=case.recompute))
     with torch.no_grad():
         for weight in model.parameters.values():
             weight.normal_(0.0, 0.02)
     optimizer = build_optimizer(model, OptimizerConfig())
-    pack = _pack(case, TokenSplit(tp=layout.tp if layout.sequence_parallel else 1))
-    activations = _saved_by_forward(model, pack)
-    buffers = [buffer for chunk in model.chunks for buffer in (*chunk.buffers, *chunk.expert_parallel_buffers)]
+    activations = _saved_by_forward(model, _pack(case))
+    buffers = [*model.module.buffers, *model.module.expert_parallel_buffers]
     weights = list(model.parameters.values())
     if case.steps:
         compat.calls_megatron(optimizer.step)()
@@ -134,30 +130,32 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
         "activations": activations,
     }
     if layout == ALONE:
-        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, pack)}
+        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _pack(case))}
     if case.steps:
         states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
         found["optimizer"] = _storage_bytes(states, besides=weights)
     return found
 
 
-def _pack(case: Case, split: TokenSplit) -> Pack:
+def _pack(case: Case) -> Pack:
     half = case.length // 2
     tokens = tuple(i % case.shape.vocab for i in range(case.length))
     sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
     indices = range(case.sequences)
-    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, torch.device("cpu"))
+    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, 1, torch.device("cpu"))
 
 
 def _saved_by_forward(model: Model, pack: Pack) -> int:
-    """Bytes of the storages that the graph holds when the backward pass begins, without weights."""
-    ours = {weight.untyped_storage().data_ptr() for chunk in model.chunks for weight in chunk.parameters()}
+    """Bytes of the storages that the graph holds when the backward pass begins, without weights and logits."""
+    ours = {weight.untyped_storage().data_ptr() for weight in model.module.parameters()}
+    columns = -(-model.shape.vocab // model.config.tensor_model_parallel_size)
+    logits = (pack.tokens.size(1), columns)
     held: dict[int, int] = {}
     backward = False
 
     def pack_hook(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        if not backward and storage.data_ptr() not in ours:
+        if not backward and storage.data_ptr() not in ours and tuple(x.shape) != logits:
             held[storage.data_ptr()] = storage.nbytes()
         return x
 
@@ -190,23 +188,23 @@ def _storage_bytes(tensors: Any, besides: Any = ()) -> int:
 
 
 def _logits_peak(case: Case) -> int:
-    """The most that a micro-batch's log-probabilities take, forward and backward, beyond hidden states and weights."""
-    tokens, shape = case.sequences * case.length, case.shape
-    hidden = torch.randn(tokens, shape.hidden, requires_grad=True)
-    weight = torch.randn(shape.vocab, shape.hidden, dtype=getattr(torch, case.dtype), requires_grad=True)
+    """The most that one micro-batch's logits and log-probabilities take, forward and backward."""
+    tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
     targets, group = torch.zeros(tokens, dtype=torch.long), torch.distributed.group.WORLD
+    weight = torch.zeros((), dtype=dtype, requires_grad=True)
 
     def forward_and_backward() -> None:
-        logprobs, _ = hidden_logprobs(hidden, weight, targets, shape.vocab, group)
+        # What the output layer gives, cast as Megatron does; nothing else holds it.
+        logprobs, _ = token_logprobs((weight + torch.randn(tokens, vocabulary, dtype=dtype)).float(), *arguments)
         logprobs.sum().backward()
 
+    arguments = (targets, vocabulary, group)
     return peak_allocated(forward_and_backward)
 
 
 def _training_peak(model: Model, pack: Pack) -> int:
-    for chunk in model.chunks:
-        # gloo copies the gradients to reduce them, even over one process; NCCL does not.
-        chunk.finish_grad_sync = lambda *_args, **_kwargs: None
+    # gloo copies the gradients to reduce them, even over one process; NCCL does not.
+    model.module.finish_grad_sync = lambda *_args, **_kwargs: None
     return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
 
 

@@ -31,14 +31,12 @@ class Job:
     sequence_parallel: bool = False
     ep: int = 1
     etp: int = 1
-    cp: int = 1
-    vpp: int | None = None
 
 
 def measure_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, float]]]:
     """Bytes by kind, and the pipeline stage, of every rank of every job."""
     run_script(__file__, jobs, folder)
-    ranks = {job.name: job.tp * job.pp * job.dp * job.cp for job in jobs}
+    ranks = {job.name: job.tp * job.pp * job.dp for job in jobs}
     return {
         name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(count)]
         for name, count in ranks.items()
@@ -46,7 +44,7 @@ def measure_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, 
 
 
 def _run(job: Job, folder: Path) -> None:
-    layout = ParallelLayout(job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp, job.cp, job.vpp)
+    layout = ParallelLayout(job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp)
     found: dict[str, int] = bench_planner.measure(bench_planner.Case(job.name, ModelShape(**job.shape)), layout)
     found["stage"] = parallel_state.get_pipeline_model_parallel_rank()
     rank = bench_planner.torch.distributed.get_rank()

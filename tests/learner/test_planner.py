@@ -102,12 +102,12 @@ def test_more_data_parallelism_never_needs_more_memory(name: str, dp: int, tp: i
 
 
 @given(some_model, power, power)
-def test_more_tensor_parallelism_needs_less_memory(name: str, dp: int, tp: int) -> None:
+def test_more_tensor_parallelism_never_needs_more_of_any_kind(name: str, dp: int, tp: int) -> None:
     few, many = (
         learner_memory(MODELS[name], Candidate(tp=n, dp=dp, etp=n, sequence_parallel=n > 1), Workload())
         for n in (tp, 2 * tp)
     )
-    assert few.weights > many.weights and few.activations > many.activations
+    assert few.weights > many.weights and few.activations > many.activations and few.logits > many.logits
     assert few.peak > many.peak
 
 
@@ -129,7 +129,7 @@ def test_longer_micro_batches_need_more_memory(name: str, length: int, count: in
         learner_memory(MODELS[name], Candidate(), Workload(length=length, tokens_per_micro_batch=n * length))
         for n in (count, count + 1)
     ]
-    assert sizes[0].activations < sizes[1].activations and sizes[0].logits <= sizes[1].logits
+    assert sizes[0].activations < sizes[1].activations and sizes[0].logits < sizes[1].logits
 
 
 @pytest.mark.parametrize("name", ["Qwen3-0.6B", "Qwen3-8B", "Qwen3-30B-A3B"])
@@ -230,7 +230,7 @@ def test_what_is_missing_is_said_with_what_would_help() -> None:
 
 
 def test_a_smaller_micro_batch_is_proposed_where_it_is_enough() -> None:
-    asked = question("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=1 << 21))
+    asked = question("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=65536))
     assert picked(asked, plans(asked)) is None
     assert "--tokens-per-micro-batch 1024" in str(nothing_fits(asked))
 

@@ -10,7 +10,7 @@ from planner_ranks import bench_planner
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.learner.logprobs import ENTRIES_PER_CHUNK
+from rzero_mega.learner.logprobs import TOKENS_PER_CHUNK
 from rzero_mega.learner.planning import memory
 from rzero_mega.learner.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape
@@ -52,5 +52,5 @@ def test_recompute_changes_what_is_measured(alone: ParallelLayout) -> None:
     assert full["weights"] == plain["weights"]
 
 
-def test_the_planner_knows_the_learner_s_chunk_of_logits() -> None:
-    assert memory.ENTRIES_PER_CHUNK == ENTRIES_PER_CHUNK
+def test_the_planner_knows_the_learner_s_chunk_of_tokens() -> None:
+    assert memory.TOKENS_PER_CHUNK == TOKENS_PER_CHUNK

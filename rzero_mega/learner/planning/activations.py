@@ -39,10 +39,9 @@ def layer_bytes(shape: ModelShape, candidate: Candidate, spec: Spec, width: int)
     attention = core(shape, candidate.recompute == "selective", width) / (candidate.cp * candidate.tp)
     rotary = 4 * shape.head_dim * width / candidate.cp  # cosines and sines, for queries and keys
     hidden = shape.hidden * width / candidate.token_ranks
-    # Backward of the MLP: gradients of its product (which is released by then), of both halves of its first matrix, of
-    # its input and output.
+    # Backward of the MLP: gradients of its product, of both halves of its first matrix, of its input and output.
     widest = _mlp_width(shape, candidate)
-    return LayerBytes(2 * norm + attention + rotary + mlp, hidden, 2 * widest * width + 2 * hidden)
+    return LayerBytes(2 * norm + attention + rotary + mlp, hidden, 3 * widest * width + 2 * hidden)
 
 
 def norm_bytes(shape: ModelShape, spec: Spec, width: int) -> float:
@@ -51,15 +50,6 @@ def norm_bytes(shape: ModelShape, spec: Spec, width: int) -> float:
         return 2 * shape.hidden * width + FP32
     # The local RMSNorm computes in fp32: its input there, normalised, and multiplied by the weight.
     return shape.hidden * (FP32 + 2 * width) + FP32
-
-
-def final_bytes(shape: ModelShape, candidate: Candidate, spec: Spec, width: int) -> float:
-    """Per token, on the last stage: the last normalisation, and the hidden states that log-probabilities start from.
-
-    Those are there in fp32, into which Megatron casts a bf16 model's output, and on every tensor-parallel rank.
-    """
-    normalised = 0 if spec == "transformer_engine" else FP32
-    return shape.hidden * ((width + normalised) / candidate.token_ranks + FP32 / candidate.cp)
 
 
 def _te_attention(shape: ModelShape, selective: bool, width: int) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rzero_mega.learner.planning.activations import FP32, final_bytes, layer_bytes
+from rzero_mega.learner.planning.activations import FP32, layer_bytes, norm_bytes
 from rzero_mega.learner.planning.candidate import Candidate, Workload, stage_layers
 from rzero_mega.learner.planning.parameters import Parameters, rank_parameters
 from rzero_mega.weights.shape import ModelShape
 
 # As learner.logprobs has it.
-ENTRIES_PER_CHUNK = 1 << 27
+TOKENS_PER_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def stage_memory(shape: ModelShape, candidate: Candidate, work: Workload, stage:
         activations, workspace = layer.input, layer.workspace + layer.saved
     saved = tokens * activations * _layers_in_flight(shape, candidate, work, stage)
     if last:
-        saved += tokens * final_bytes(shape, candidate, work.spec, width)
+        saved += tokens * norm_bytes(shape, work.spec, width) / candidate.token_ranks
     logits = _logits(shape, candidate, work) if last else (0.0, 0.0)
     return LearnerMemory(
         weights=held * width,
@@ -106,23 +106,15 @@ def _layers_in_flight(shape: ModelShape, candidate: Candidate, work: Workload, s
 
 
 def _logits(shape: ModelShape, candidate: Candidate, work: Workload) -> tuple[float, float]:
-    """(training, scoring): the most that logits, log-probabilities and the output layer's gradient take at once.
+    """(training, scoring): the most that logits and log-probabilities take at once.
 
-    Logits exist for a chunk of tokens at a time. Going forward a chunk needs three of them in fp32 (logits, weights and
-    their product). Going back, the output layer's gradient and that of all hidden states are summed in fp32; beside
-    them there are the chunk's logits while they are cast, or those and the chunk's part of the one sum or of the other.
+    Logits [t, v / tp] are there in fp32, into which Megatron casts a bf16 model's output. Going forward a chunk needs
+    two fp32 copies of its rows; going back, the gradient of all logits and one copy of a chunk.
     """
-    columns, width = -(-shape.vocab // candidate.tp), work.element_bytes
+    row = -(-shape.vocab // candidate.tp)
     tokens = work.tokens_per_micro_batch / candidate.cp
-    chunk = min(tokens, max(1, ENTRIES_PER_CHUNK // columns))
-    logits, layer = chunk * columns, columns * shape.hidden
-    cast = 0 if width == FP32 else FP32
-    # On a CPU torch adds a bf16 matrix to an fp32 one by way of an fp32 copy.
-    copied = cast if work.spec == "local" else 0
-    forward = logits * 3 * FP32
-    backward = FP32 * (layer + tokens * shape.hidden) + max(
-        logits * (FP32 + width * (cast > 0)),
-        logits * width + chunk * shape.hidden * (width + cast),
-        logits * width + layer * (width + copied),
-    )
+    chunk = min(tokens, TOKENS_PER_CHUNK)
+    cast = 0 if work.element_bytes == FP32 else work.element_bytes
+    forward = row * (tokens * FP32 + max(tokens * cast, 2 * FP32 * chunk))
+    backward = row * (2 * FP32 * tokens + FP32 * chunk)
     return max(forward, backward), forward
