@@ -31,4 +31,6 @@ def overrides(plan: Plan, question: Question) -> list[str]:
             "rollout.sglang.max_total_tokens": serving.concurrent * question.work.length,
             "rollout.sglang.context_length": question.work.length,
         }
+    if plan.rollout == "turns":
+        settings["learner.offload"] = "all"
     return [f"{key}={value}" for key, value in settings.items()]
