@@ -19,7 +19,6 @@ compat.install()  # before anything of Megatron's
 
 import torch  # noqa: E402
 import typer  # noqa: E402
-from megatron.core import parallel_state  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega.assets import nano_base_path  # noqa: E402
@@ -145,7 +144,7 @@ def _pack(case: Case, layout: ParallelLayout) -> Pack:
     tokens = tuple(i % case.shape.vocab for i in range(case.length))
     sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
     indices = range(case.sequences)
-    split = TokenSplit(layout.cp, parallel_state.get_context_parallel_rank())
+    split = TokenSplit(layout.cp)
     return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, torch.device("cpu"))
 
 

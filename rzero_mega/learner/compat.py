@@ -85,6 +85,7 @@ def install() -> None:
     _keep_rng_on_cpu()
     _adam_shaped_like_fused_adam()
     _route_tokens_on_cpu()
+    _exchange_unequal_parts_over_gloo()
 
 
 def _compile_nothing() -> None:
@@ -130,3 +131,30 @@ def _route_tokens_on_cpu() -> None:
 
 def _already_on_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
     return tensor.numpy() if as_numpy and torch.is_tensor(tensor) else tensor
+
+
+def _exchange_unequal_parts_over_gloo() -> None:
+    # Ranks that share an expert have unequal numbers of tokens for it; gloo gathers and scatters equal parts only.
+    from megatron.core.tensor_parallel import mappings
+
+    module: Any = mappings
+    gather, scatter = module._gather_along_first_dim, module._reduce_scatter_along_first_dim
+
+    def gather_along_first_dim(input_: Any, group: Any, output_split_sizes: Any = None, *rest: Any) -> Any:
+        if output_split_sizes is None or group.size() == 1:
+            return gather(input_, group, output_split_sizes, *rest)
+        parts = [input_.new_empty(size, *input_.shape[1:]) for size in output_split_sizes]
+        parts[group.rank()] = input_.contiguous()
+        for rank, part in enumerate(parts):
+            torch.distributed.broadcast(part, group_src=rank, group=group)
+        return torch.cat(parts)
+
+    def reduce_scatter_along_first_dim(input_: Any, group: Any, input_split_sizes: Any = None, *rest: Any) -> Any:
+        if input_split_sizes is None or group.size() == 1:
+            return scatter(input_, group, input_split_sizes, *rest)
+        total = input_.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total, group=group)
+        return total.split(input_split_sizes)[group.rank()].clone()
+
+    module._gather_along_first_dim = gather_along_first_dim
+    module._reduce_scatter_along_first_dim = reduce_scatter_along_first_dim

@@ -48,5 +48,11 @@ def check_layout(shape: ModelShape, layout: LayoutSizes) -> None:
         raise UserError(f"learner.layout.ep: {layout.ep} does not divide the model's {shape.experts} experts")
     if shape.expert_ffn % layout.etp:
         raise UserError(f"learner.layout.etp: {layout.etp} does not divide the experts' {shape.expert_ffn} ffn")
+    if shape.experts and layout.ep == 1 and layout.etp != layout.tp:
+        # Megatron-core takes experts for a part of the dense model then, and sums their gradients over its ranks.
+        raise UserError(
+            f"learner.layout.etp: {layout.etp} is not the tp {layout.tp}, which it must be where ep is 1; "
+            "leave it out, or set ep above 1"
+        )
     if shape.experts and layout.tp > 1 and not layout.sequence_parallel:
         raise UserError("learner.layout.sequence_parallel: experts with tp above 1 need it; set it to true")

@@ -11,7 +11,7 @@ from command import run, tiny
 
 pytestmark = [pytest.mark.sglang, pytest.mark.e2e]
 
-SGLANG = ["rollout.engine=sglang", "rollout.sglang.max_total_tokens=20000"]
+SGLANG = ["rollout.engine=sglang", "rollout.sglang.max_total_tokens=20000", "challenger.training.ahead=1"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,14 @@ def test_learner_and_server_agree_after_every_update(folder: Path, phase: str) -
     assert len(found) > 1
     for row in found:
         assert 0 < row["probe_difference"] < 1e-5
-        assert row["logprob_difference"] < 1e-5
+        assert row["staleness"] > 0 or row["logprob_difference"] < 1e-5
+
+
+def test_the_challenger_s_rollouts_are_drawn_one_step_ahead_and_the_solver_s_are_not(folder: Path) -> None:
+    ahead = rows(folder, "challenger")
+    assert [row["staleness"] for row in ahead] == [0.0] + [1.0] * (len(ahead) - 1)
+    assert all(row["logprob_difference"] > 1e-5 for row in ahead[1:])
+    assert {row["staleness"] for row in rows(folder, "solver")} == {0.0}
 
 
 def test_the_log_says_how_weights_go_and_why(folder: Path) -> None:

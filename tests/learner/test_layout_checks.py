@@ -54,7 +54,9 @@ def test_a_layout_that_the_processes_cannot_have_names_its_key(
         (DENSE, {"ep": 2}, "learner.layout.ep.*no experts"),
         (MOE, {"ep": 4}, "learner.layout.ep.*6 experts"),
         (MOE, {"etp": 8}, "learner.layout.etp"),
-        (MOE, {"tp": 2}, "learner.layout.sequence_parallel"),
+        (MOE, {"dp": 2, "etp": 2}, "learner.layout.etp.*where ep is 1"),
+        (MOE, {"tp": 2, "etp": 1, "sequence_parallel": True}, "learner.layout.etp.*where ep is 1"),
+        (MOE, {"tp": 2, "etp": 2}, "learner.layout.sequence_parallel"),
     ],
 )
 def test_a_layout_that_does_not_divide_the_model_names_its_key(
