@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.config.schema import LayoutConfig
+from rzero_mega.config.schema import LayoutConfig, LearnerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.layout_rules import check_layout
+from rzero_mega.learner.model import transformer_config
 from rzero_mega.weights.shape import ModelShape
 
 DENSE = ModelShape("qwen3", 4, 32, 48, 8, 2, 4, 100, 64, 1e-6, 1e4, None, False, True, False)
@@ -68,3 +69,10 @@ def test_a_layout_that_does_not_divide_the_model_names_its_key(
 
 def test_fewer_key_value_heads_than_tensor_parallel_ranks_are_possible() -> None:
     check_layout(DENSE, ParallelLayout(tp=4, pp=1, dp=1, sequence_parallel=False, etp=4))
+
+
+def test_an_interleaved_pipeline_never_batches_its_transfers(alone: ParallelLayout) -> None:
+    """Batched, they hang over gloo, or hand chunks each other's tensors."""
+    layout = ParallelLayout(tp=1, pp=2, dp=1, sequence_parallel=False, vpp=2)
+    config = transformer_config(DENSE, layout, LearnerConfig(dtype="float32"))
+    assert config.overlap_p2p_comm and not config.batch_p2p_comm
