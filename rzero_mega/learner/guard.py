@@ -14,7 +14,7 @@ from torch import Tensor
 from rzero_mega.config.schema import GuardConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.compat import calls_megatron
-from rzero_mega.learner.diagnosis import LOSS, Finding, non_finite
+from rzero_mega.learner.diagnosis import LOSS, Finding
 from rzero_mega.learner.layout import device
 from rzero_mega.learner.losses.grpo import STATISTICS
 from rzero_mega.learner.model import Model
@@ -68,7 +68,8 @@ def attempt(statistics: Tensor, model: Model, optimizer: MegatronOptimizer, conf
     scaler_overflow = optimizer.prepare_grads()
     norm = float(optimizer.get_grad_norm())
     # The norm leaves out what tensor-parallel ranks hold several times, so every rank looks at its own buffers too.
-    spoilt = scaler_overflow or any(non_finite(gradient) for gradient in _gradients(model))
+    largest = torch.nn.utils.get_total_norm(_gradients(model), norm_type=math.inf)
+    spoilt = scaler_overflow or not math.isfinite(largest)
     fault = _fault(named, norm, config)
     votes = torch.tensor([float(spoilt), float(fault is not None)], device=device())
     dist.all_reduce(votes, op=dist.ReduceOp.MAX)
