@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ compat.install()  # before anything of Megatron's
 import torch  # noqa: E402
 import typer  # noqa: E402
 from torch import Tensor  # noqa: E402
+from torch_memory import peak_allocated  # noqa: E402
 
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
@@ -206,18 +207,6 @@ def _training_peak(model: Model, pack: Pack) -> int:
     for chunk in model.chunks:
         chunk.finish_grad_sync = lambda *_args, **_kwargs: None
     return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
-
-
-def peak_allocated(work: Callable[[], None]) -> int:
-    """The most bytes that torch had allocated at once while `work` ran, beyond what there was before."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
-    now = peak = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak
 
 
 def main(

@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
 import typer
+from measurement import Peak, alternate
 
 LAYOUTS = {"tp1": (1, 1), "tp2": (2, 1), "pp2": (1, 2), "tp2-pp2": (2, 2)}
 SIZES = ("100m", "1b")
@@ -69,8 +70,9 @@ class Results:
     against: list[Against] = field(default_factory=list)
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     sizes: Annotated[str, typer.Option(help="Comma-separated: 100m, 1b.")] = ",".join(SIZES),
     layouts: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(LAYOUTS),
@@ -79,6 +81,8 @@ def main(
     folder: Annotated[Path | None, typer.Option(help="Where files are written.")] = None,
 ) -> None:
     """Measure everything and print a table, or JSON."""
+    if context.invoked_subcommand is not None:
+        return
     results = Results(f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors, load {_load()}")
     with tempfile.TemporaryDirectory(dir=folder, prefix="bench-weights-") as name:
         for size in sizes.split(","):
@@ -159,7 +163,7 @@ def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path)
     for _ in range(repeats):
         for name, source in ways.items():
             dist.barrier()
-            with _Peak() as peak:
+            with Peak() as peak:
                 start = time.perf_counter()
                 for _bucket in source:
                     pass
@@ -189,26 +193,6 @@ def _memcpy(nbytes: int) -> float:
     return time.perf_counter() - start
 
 
-class _Peak:
-    """How far the memory of this process rises above where it was, in bytes, inside the block."""
-
-    def __enter__(self) -> _Peak:
-        self.nbytes = 0
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-        self._before = _status("VmRSS")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.nbytes = _status("VmHWM") - self._before
-
-
-def _status(field_name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field_name):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 # Disk
 
 
@@ -229,20 +213,9 @@ def _disk(size: str, model: Path, repeats: int, folder: Path) -> Against:
                     while view:
                         view = view[file.write(view) :]
 
-    ours, raw = _alternate(repeats, lambda: transport.send([], iter(buckets)), lambda: plain(buckets))
-    return Against(size, "disk transport", sum(b.data.nbytes for b in buckets), ours, raw)
-
-
-def _alternate(repeats: int, first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
-    """Median seconds of both, run in turn."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(repeats + 1):
-        for which, run in enumerate((first, second)):
-            start = time.perf_counter()
-            run()
-            if repeat:  # the first round warms caches up
-                seconds[which].append(time.perf_counter() - start)
-    return median(seconds[0]), median(seconds[1])
+    ways = {"ours": lambda: transport.send([], iter(buckets)), "plain": lambda: plain(buckets)}
+    seconds = alternate(repeats, ways, time.perf_counter)
+    return Against(size, "disk transport", sum(b.data.nbytes for b in buckets), seconds["ours"], seconds["plain"])
 
 
 # Convert
@@ -281,12 +254,11 @@ def conversion(source: Path, target: Path, template: Path) -> None:
     compat.install()
     from rzero_mega.learner.convert import convert
 
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
-    start = time.perf_counter()
-    convert(source, target, template=None if (source / "config.json").is_file() else template)
-    elapsed = time.perf_counter() - start
-    print(json.dumps({"seconds": elapsed, "peak": _status("VmHWM") - before}))
+    with Peak() as peak:
+        start = time.perf_counter()
+        convert(source, target, template=None if (source / "config.json").is_file() else template)
+        elapsed = time.perf_counter() - start
+    print(json.dumps({"seconds": elapsed, "peak": peak.nbytes}))
 
 
 def _plain_copy(model: Path, target: Path) -> float:

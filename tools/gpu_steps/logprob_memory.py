@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from learner_benchmarks.logprob_memory import plain as plain_logprobs
 from torch import Tensor
+from torch_memory import peak_allocated
 
 from gpu_steps.models import alone, free_memory
 from rzero_mega.learner.layout import device
@@ -60,11 +62,6 @@ def run(settings: Settings) -> Peaks:
     return Peaks(peak, plain_peak, peak / plain_peak, difference, gradient)
 
 
-def plain_logprobs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities [t] of `targets` from all logits [t, v] in fp32."""
-    return (hidden @ weight.T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
-
-
 def _measure(
     logprobs: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, weight: Tensor
 ) -> tuple[tuple[Tensor, Tensor], int]:
@@ -77,25 +74,6 @@ def _measure(
         out.sum().backward()
         found.append(out.detach())
 
-    peak = peak_bytes(work)
+    peak = peak_allocated(work)
     assert h.grad is not None
     return (found[0].cpu(), h.grad.float().cpu()), peak
-
-
-def peak_bytes(work: Callable[[], None]) -> int:
-    """The most bytes that torch had allocated at once while `work` ran, beyond what there was before."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
-    now = peak = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak

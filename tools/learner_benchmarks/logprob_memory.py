@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from measurement import Peak
 from torch import Tensor
 
-from learner_benchmarks.measure import Peak
 from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.logprobs import hidden_logprobs
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from learner_benchmarks.measure import alternate
+from measurement import alternate
+
 from learner_benchmarks.rollouts import (
     LONGEST_RESPONSE,
     MICRO_BATCH,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measurement import Peak, alternate
 from random_model import SHAPES, write_random_model
 
-from learner_benchmarks.measure import Peak, alternate
 from learner_benchmarks.rollouts import rollouts
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.layout import ParallelLayout

@@ -1,8 +1,4 @@
-"""Processor seconds of things run in turn, and how far memory rises.
-
-Every process computes with one thread, so that its processor time is what its steps take on a machine of its own; other
-work on this machine would count in time by the clock.
-"""
+"""Seconds of things run in turn, and how far the memory of a process rises."""
 
 from __future__ import annotations
 
@@ -12,17 +8,23 @@ from pathlib import Path
 from statistics import median
 
 
-def alternate(repeats: int, ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median processor seconds of each way, run in turn; rounds begin with different ones, the first isn't counted."""
+def alternate(
+    repeats: int, ways: Mapping[str, Callable[[], object]], clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
+    """Median seconds of each way, run in turn; rounds begin with different ones, the first isn't counted.
+
+    Processor seconds by default: where a process computes with one thread they are what its steps take on a machine of
+    its own, while other work on this machine would count in time by the clock.
+    """
     names = list(ways)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for round_number in range(repeats + 1):
         first = round_number % len(names)
         for name in names[first:] + names[:first]:
-            start = time.process_time()
+            start = clock()
             ways[name]()
             if round_number:
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(clock() - start)
     return {name: median(values) for name, values in seconds.items()}
 
 
