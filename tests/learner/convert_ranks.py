@@ -15,33 +15,21 @@ from rzero_mega.learner import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import main, run_script  # noqa: E402
+from forked_ranks import LayoutJob, main, run_script  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.checkpoint import load_model_only  # noqa: E402
-from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Loading:
+class Loading(LayoutJob):
     """Build the model of `model`, zero its weights, load the checkpoint, under a layout."""
 
-    name: str
     model: str
     checkpoint: str
-    tp: int = 1
-    pp: int = 1
-    cp: int = 1
-    dp: int = 1
-    ep: int = 1
-    sequence_parallel: bool = False
-
-    @property
-    def layout(self) -> ParallelLayout:
-        return ParallelLayout(self.tp, self.pp, self.dp, self.sequence_parallel, ep=self.ep, etp=1)
 
 
 def load_under(jobs: Sequence[Loading], folder: Path) -> dict[str, dict[str, Tensor]]:

@@ -14,23 +14,40 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.run.launch import STORE, die_with_parent
 
 HANG_S = 600.0
 
 
-class Job(Protocol):
-    """A dataclass that names a job and its layout."""
+@dataclass(frozen=True, kw_only=True)
+class LayoutJob:
+    """A job and its layout; `etp` None is the tp."""
 
-    name: str
-    tp: int
-    pp: int
-    cp: int
-    dp: int
+    name: str = field(kw_only=False)
+    tp: int = 1
+    pp: int = 1
+    cp: int = 1
+    dp: int = 1
+    sequence_parallel: bool = False
+    ep: int = 1
+    etp: int | None = None
+    vpp: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """Number of ranks."""
+        return self.tp * self.pp * self.cp * self.dp
+
+    @property
+    def layout(self) -> ParallelLayout:
+        """What the learner takes."""
+        etp = self.etp or self.tp
+        return ParallelLayout(self.tp, self.pp, self.dp, self.sequence_parallel, self.ep, etp, self.cp, self.vpp)
 
 
 def run_script(script: str, jobs: Sequence[Any], folder: Path) -> None:
@@ -46,7 +63,7 @@ def run_script(script: str, jobs: Sequence[Any], folder: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def main(job_type: Callable[..., Job], run: Callable[[Any, Path], None]) -> None:
+def main(job_type: Callable[..., LayoutJob], run: Callable[[Any, Path], None]) -> None:
     """Of the script: call `run(job, folder)` in every rank of every job, one job after another, and exit."""
     die_with_parent()
     request = Path(sys.argv[1])
@@ -54,9 +71,9 @@ def main(job_type: Callable[..., Job], run: Callable[[Any, Path], None]) -> None
     sys.exit(0 if all(run_ranks(job, run, request.parent) for job in jobs) else 1)
 
 
-def run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
+def run_ranks(job: LayoutJob, run: Callable[[Any, Path], None], folder: Path) -> bool:
     """Run a job's ranks; False if one failed or was killed, which ends the others."""
-    count = job.tp * job.pp * job.cp * job.dp
+    count = job.processes
     gc.freeze()  # Megatron collects garbage around checkpoints: ranks would walk, and copy, all that was imported
     with tempfile.TemporaryDirectory() as meeting:
         running = {_fork(job, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
@@ -71,7 +88,7 @@ def run_ranks(job: Job, run: Callable[[Any, Path], None], folder: Path) -> bool:
     return True
 
 
-def _fork(job: Job, run: Callable[[Any, Path], None], rank: int, count: int, store: Path, folder: Path) -> int:
+def _fork(job: LayoutJob, run: Callable[[Any, Path], None], rank: int, count: int, store: Path, folder: Path) -> int:
     child = os.fork()
     if child:
         return child

@@ -14,7 +14,7 @@ from rzero_mega.learner import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import main, run_script  # noqa: E402
+from forked_ranks import LayoutJob, main, run_script  # noqa: E402
 from ranks import rollouts  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -34,34 +34,19 @@ STEP = 2
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(LayoutJob):
     """Train `model` for two steps, with one element of the weight `spoil` made NaN on the last rank before the second.
 
     With `backward` the module's backward gives NaN instead. A job with `replay` replays that failed update alone. `run`
     is the folder of the run.
     """
 
-    name: str
     model: str = ""
     run: str = ""
-    tp: int = 1
-    pp: int = 1
-    cp: int = 1
-    dp: int = 1
-    sequence_parallel: bool = False
-    ep: int = 1
-    etp: int | None = None
-    cp: int = 1
-    vpp: int | None = None
     spoil: str | None = None
     backward: str | None = None
     replay: str | None = None
     overrides: list[str] = field(default_factory=list)
-
-    @property
-    def processes(self) -> int:
-        """How many ranks the job has."""
-        return self.tp * self.pp * self.cp * self.dp
 
     @property
     def settings(self) -> list[str]:

@@ -23,7 +23,7 @@ from rzero_mega.learner import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import run_ranks  # noqa: E402
+from forked_ranks import LayoutJob, run_ranks  # noqa: E402
 
 from rzero_mega.coevolution.plan import BASE, PhaseName, PhasePlan  # noqa: E402
 from rzero_mega.coevolution.streams import derive_seed  # noqa: E402
@@ -43,7 +43,7 @@ PLAN = PhasePlan(1, PhaseName.SOLVER, solver=BASE, outputs=("model",))
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Attempt(LayoutJob):
     """An attempt at the run `run`, in which a rank is killed: in a "write", a "commit", a "step", a "reload", or never.
 
     "write": rank 1, while its thread writes the checkpoint of step 4 and the others are in step 5. "commit": rank 0,
@@ -51,14 +51,9 @@ class Attempt:
     of step 3. "reload": rank 1, when the weights are restored and the moments aren't.
     """
 
-    name: str
     model: str
     run: str
     kill: str | None = None
-    tp: int = 1
-    pp: int = 1
-    cp: int = 1
-    dp: int = 1
     ahead: int = 0
 
 

@@ -18,14 +18,13 @@ from rzero_mega.learner import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import main, run_script  # noqa: E402
+from forked_ranks import LayoutJob, main, run_script  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
-from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.model import tensor_part  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
@@ -36,24 +35,15 @@ from rzero_mega.weights.reshard.validation import placement_violations, plan_vio
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(LayoutJob):
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
     `grpo` and `optimizer` hold values that differ from the defaults. With `reversed_order` each update's rollouts come
-    last first. With `bucket_bytes` the trained weights are also
-    taken by the fast executor, in buckets of that size, by the last rank, and after another step by all ranks.
+    last first. With `bucket_bytes` the trained weights are also taken by the fast executor, in buckets of that size, by
+    the last rank, and after another step by all ranks.
     """
 
-    name: str
     model: str
-    tp: int = 1
-    pp: int = 1
-    cp: int = 1
-    dp: int = 1
-    sequence_parallel: bool = False
-    ep: int = 1
-    etp: int | None = None
-    vpp: int | None = None
     bucket_bytes: int | None = None
     tokens_per_micro_batch: int = 64
     reversed_order: bool = False
@@ -104,13 +94,10 @@ def _outcome(folder: Path, name: str) -> Outcome:
 
 
 def _run(job: Job, folder: Path) -> None:
-    layout = ParallelLayout(
-        job.tp, job.pp, job.dp, job.sequence_parallel, job.ep, job.etp or job.tp, job.cp, job.vpp
-    )
-    layout.initialize(0)
+    job.layout.initialize(0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=job.tokens_per_micro_batch)
     optimizer = OptimizerConfig(**job.optimizer)
-    learner = Learner(Path(job.model), layout, settings, GrpoConfig(**job.grpo), optimizer, longest_response=30)
+    learner = Learner(Path(job.model), job.layout, settings, GrpoConfig(**job.grpo), optimizer, longest_response=30)
     vocabulary = learner._model.shape.vocab
     found: dict[str, Any] = {"metrics": [], "scores_before": [], "scores_after": [], "error": None}
     try:

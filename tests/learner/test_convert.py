@@ -163,7 +163,7 @@ def loaded(
             Loading("dense tp2 pp2", *dense, tp=2, pp=2),
             Loading("tied tp2 pp2", *tied, tp=2, pp=2),
             Loading("moe ep2", *moe, dp=2, ep=2),
-            Loading("moe tp2 ep2 pp2", *moe, tp=2, pp=2, ep=2, sequence_parallel=True),
+            Loading("moe tp2 ep2 pp2", *moe, tp=2, pp=2, ep=2, etp=1, sequence_parallel=True),
         ],
         tmp_path_factory.mktemp("loaded"),
     )

@@ -25,7 +25,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "dp2": {"dp": 2},
     "cp2": {"cp": 2},
     "moe-ep2": {"dp": 2, "ep": 2},
-    "moe-tp2-ep2": {"tp": 2, "ep": 2, "sequence_parallel": True},
+    "moe-tp2-ep2": {"tp": 2, "ep": 2, "etp": 1, "sequence_parallel": True},
     "moe-etp2": {"tp": 2, "etp": 2, "sequence_parallel": True},
 }
 
