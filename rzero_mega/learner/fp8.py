@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -60,11 +59,6 @@ def check_fp8(fp8: Fp8Config, shape: ModelShape, layout: ParallelLayout, dtype: 
     if not torch.cuda.is_available():
         raise UserError(
             f"learner.fp8.format: {fp8.format} needs an FP8-capable GPU and Transformer Engine; set it to none"
-        )
-    if find_spec("transformer_engine") is None:
-        raise UserError(
-            f"learner.fp8.format: {fp8.format} needs Transformer Engine, which is not installed; "
-            "install it or set it to none"
         )
     check_recipe(fp8, shape, layout, dtype, torch.cuda.get_device_capability())
 

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 from rzero_mega.errors import UserError
 
+# Shares of the data sheet's figures that training and decoding are taken to reach: assumptions, not measurements.
+COMPUTE_SHARE = 0.5
+LINK_SHARE = 0.7
+MEMORY_SHARE = 0.7
+
 
 @dataclass(frozen=True)
 class Gpu:

@@ -38,10 +38,10 @@ def _layer(shape: ModelShape, tp: int) -> int:
     return (attention + 3 * shape.hidden * shape.ffn) // tp + norms
 
 
-def total_parameters(shape: ModelShape) -> int:
-    """All parameters of the model."""
-    alone = rank_parameters(shape, Candidate(), 0)
-    return alone.dense + alone.experts
+def total_parameters(shape: ModelShape, tp: int = 1) -> int:
+    """All parameters of the model, or those on one of `tp` ranks over which experts are cut like the rest."""
+    held = rank_parameters(shape, Candidate(tp=tp, etp=tp), 0)
+    return held.dense + held.experts
 
 
 def active_parameters(shape: ModelShape) -> int:

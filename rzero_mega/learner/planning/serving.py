@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rzero_mega.learner.planning.candidate import Candidate, Workload
-from rzero_mega.learner.planning.hardware import Gpu
+from rzero_mega.learner.planning.hardware import COMPUTE_SHARE, MEMORY_SHARE, Gpu
 from rzero_mega.learner.planning.parameters import active_parameters, rank_parameters, total_parameters
 from rzero_mega.weights.shape import ModelShape
 
 ROLES = 2  # Challenger and Solver speak in the same phase
 # rollout.sglang.max_running_requests
 MOST_CONCURRENT = 256
-# Shares of the data sheet's figures that decoding is taken to reach: assumptions, not measurements.
-MEMORY_SHARE, COMPUTE_SHARE = 0.7, 0.5
 # One all-reduce of a decoding step's few bytes.
 ALL_REDUCE_S = 10e-6
 
@@ -58,17 +56,11 @@ def servings(
         most = [min(share, concurrent)] if concurrent else [min(share, MOST_CONCURRENT >> n) for n in range(9)]
         for running in dict.fromkeys(most):
             link = gpu.nvlink if tp <= gpus_per_node else gpu.network
-            weights = total_parameters_of_server(shape, tp) * work.element_bytes
+            weights = total_parameters(shape, tp) * work.element_bytes
             cache = running * work.length * kv_bytes(shape, tp, work.element_bytes)
             seconds = -(-share // running) * work.length * _decode_step(shape, work, gpu, tp, running, link)
             found.append(Serving(tp, replicas, running, per_gpu * weights, per_gpu * cache, seconds))
     return found
-
-
-def total_parameters_of_server(shape: ModelShape, tp: int) -> int:
-    """Parameters on one GPU of a server; experts are cut over tp like the rest."""
-    parameters = rank_parameters(shape, Candidate(tp=tp, etp=tp), 0)
-    return parameters.dense + parameters.experts
 
 
 def kv_bytes(shape: ModelShape, tp: int, width: int) -> int:

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 
 from rzero_mega.learner.planning.activations import FP32
 from rzero_mega.learner.planning.candidate import Candidate, Workload
-from rzero_mega.learner.planning.hardware import Gpu
+from rzero_mega.learner.planning.hardware import COMPUTE_SHARE, LINK_SHARE, MEMORY_SHARE, Gpu
 from rzero_mega.learner.planning.parameters import active_parameters, rank_parameters
 from rzero_mega.weights.shape import ModelShape
 
-# Assumptions, not measurements.
-COMPUTE_SHARE = 0.5
-LINK_SHARE = 0.7
-MEMORY_SHARE = 0.7
 # What a collective takes however little it moves.
 COLLECTIVE_S = 20e-6
 
