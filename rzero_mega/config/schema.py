@@ -400,6 +400,20 @@ class RunConfig:
 
 
 @dataclass
+class PlacementConfig:
+    """The nodes of a job, and where learner and SGLang servers run on them.
+
+    A node has `gpus_per_node` GPUs (without GPUs: places for processes). The learner takes the first
+    `learner.processes` of them. `colocated` servers share the learner's GPUs and give memory back while it trains;
+    `split` servers have the GPUs that the learner leaves. In both cases the two roles' servers share GPUs in turns.
+    """
+
+    nodes: int = number(1, 1)
+    gpus_per_node: int = number(8, 1)
+    servers: str = choice("colocated", "split")
+
+
+@dataclass
 class Config:
     """Everything that decides a run."""
 
@@ -416,6 +430,7 @@ class Config:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
     grading: GradingConfig = field(default_factory=GradingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -32,7 +32,7 @@ from rzero_mega.run.phase import PHASES, PhaseDirectory, PhaseName
 FORMAT = 1
 # Keys that change how a run is watched, paced or prolonged, and never what a step computes. The guard decides about
 # updates that failed: a run that one of them stopped must be able to go on past it.
-FREE_KEYS = ("tracking", "run", "iterations", "grading.workers", "learner.checkpoint", "learner.guard")
+FREE_KEYS = ("tracking", "run", "iterations", "grading.workers", "placement", "learner.checkpoint", "learner.guard")
 _PACKAGES = ("rzero-mega", "torch", "megatron-core", "transformers", "sglang", "transformer-engine", "wandb")
 _SHOWN_DIFFERENCES = 4
 
