@@ -21,6 +21,9 @@ from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe, recipe_names
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.launch import die_with_parent, is_rank, launch
+from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
+from rzero_mega.run.stop import SIGNAL as STOP_SIGNAL
+from rzero_mega.run.stop import Stopped, StopRequest
 
 app = typer.Typer(
     help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
@@ -46,14 +49,14 @@ def run(
     if dry_run:
         _print_plan(config)
         return
-    _start(config, lambda: _run_all(config))
+    _start(config, lambda stop: _run_all(config, stop))
 
 
 @app.command()
 def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None) -> None:
     """Run one phase (challenger, questions, labels, solver, evaluate) of one iteration."""
     config = _config(recipe, overrides)
-    _start(config, lambda: _run_phase(config, iteration, name))
+    _start(config, lambda stop: _run_phase(config, iteration, name, stop))
 
 
 @app.command()
@@ -94,7 +97,7 @@ def evaluate(
     """Score one model on the benchmarks of a recipe, without training."""
     config = _config(recipe, overrides, [f"model.path={model}", "learner.processes=1"])
 
-    def score() -> None:
+    def score(_: StopRequest) -> None:
         from rzero_mega.phases.runner import evaluate_model
 
         typer.echo(json.dumps(evaluate_model(config), indent=2))
@@ -127,7 +130,7 @@ def replay(
     from rzero_mega.phases.replay import open_replay, run_replay
 
     opened = open_replay(folder, model, overrides or [])
-    _spread(opened.config, lambda: run_replay(opened, typer.echo))
+    _spread(opened.config, lambda _: run_replay(opened, typer.echo))
 
 
 @app.command()
@@ -175,6 +178,8 @@ def main() -> None:
     if is_rank():
         die_with_parent()
     _quiet_libraries()
+    # Until the work can be saved there is nothing to save; by default the signal would end the process.
+    signal.signal(STOP_SIGNAL, signal.SIG_IGN)
     interruption = Interruption()
     try:
         app()
@@ -182,6 +187,10 @@ def main() -> None:
         if type(error) is UserError:
             print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
         _leave(2)
+    except Stopped as stopped:
+        if str(stopped):
+            print(f"rzero-mega: {stopped}", file=sys.stderr)
+        _leave(STOPPED_EXIT_CODE)
     except BaseException:
         if not interruption.came:
             raise
@@ -226,7 +235,7 @@ def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = N
     return config
 
 
-def _start(config: Config, work: Callable[[], None]) -> None:
+def _start(config: Config, work: Callable[[StopRequest], None]) -> None:
     """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
     if not is_rank():
         from rzero_mega.phases.preflight import preflight
@@ -235,25 +244,27 @@ def _start(config: Config, work: Callable[[], None]) -> None:
     _spread(config, work)
 
 
-def _spread(config: Config, work: Callable[[], None]) -> None:
+def _spread(config: Config, work: Callable[[StopRequest], None]) -> None:
+    stop = StopRequest()
+    stop.listen()
     if not is_rank() and config.learner.processes > 1:
-        code = launch(sys.argv[1:], config.learner.processes)
+        code = launch(sys.argv[1:], config.learner.processes, stop)
         if code:
             _leave(code)
         return
-    work()
+    work(stop)
 
 
-def _run_all(config: Config) -> None:
+def _run_all(config: Config, stop: StopRequest) -> None:
     from rzero_mega.phases.runner import run_all
 
-    run_all(config)
+    run_all(config, stop)
 
 
-def _run_phase(config: Config, iteration: int, name: str) -> None:
+def _run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> None:
     from rzero_mega.phases.runner import run_phase
 
-    run_phase(config, iteration, name)
+    run_phase(config, iteration, name, stop)
 
 
 def _open(run: Path | None) -> RunDirectory:

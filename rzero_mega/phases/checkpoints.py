@@ -24,6 +24,7 @@ class Checkpoints:
         """Nothing is written before the first step. `add` adds to a checkpoint's folder, on the first rank."""
         self._phase, self._learner, self._config, self._add = phase, learner, config, add
         self._pending: tuple[int, PendingSave] | None = None
+        self._last = 0
 
     def after_step(self, step: int, last: int) -> None:
         """Commit the checkpoint on its way if it is written, and begin one if it is due, as after the step `last`.
@@ -34,18 +35,28 @@ class Checkpoints:
             self._commit()
         if step % self._config.every and step != last:
             return
-        self._commit()
-        staging = spmd.on_rank_0(lambda: self._phase.checkpoint_staging(step))
-        spmd.on_rank_0(lambda: self._add(staging))
-        self._pending = step, self._learner.start_save(staging, step)
+        self._begin(step)
         if not self._config.asynchronous:
             self._commit()
+
+    def now(self, step: int) -> None:
+        """Return when the checkpoint after `step` is on disk, due or not: there will be no further step."""
+        if self._last != step:
+            self._begin(step)
+        self._commit()
 
     def finish(self) -> None:
         """Wait for the checkpoint on its way, and put what stays where it stays."""
         self._commit()
         if self._config.keep_finished:
             spmd.on_rank_0(self._phase.keep_checkpoints)
+
+    def _begin(self, step: int) -> None:
+        self._commit()
+        staging = spmd.on_rank_0(lambda: self._phase.checkpoint_staging(step))
+        spmd.on_rank_0(lambda: self._add(staging))
+        self._pending = step, self._learner.start_save(staging, step)
+        self._last = step
 
     def _commit(self) -> None:
         if self._pending is None:

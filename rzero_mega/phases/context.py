@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.atomic import sha256
+from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.wandb_run import WandbRun
 
@@ -105,6 +106,7 @@ class RunContext(Workbench):
     base: Path
     progress: Progress
     wandb: WandbRun | None
+    stop: StopRequest = field(default_factory=StopRequest, kw_only=True)
     open_phases: dict[PhasePlan, PhaseDirectory] = field(default_factory=dict, kw_only=True)
 
     @cached_property
@@ -119,6 +121,19 @@ class RunContext(Workbench):
     def base_sha256(self) -> str:
         """Hash of the base model's folder."""
         return spmd.on_rank_0(lambda: sha256(self.base))
+
+    def may_stop(self, save: Callable[[], None] | None = None) -> None:
+        """Between two steps or parts: if somebody asked this job to stop, `save` what is not saved and raise `Stopped`.
+
+        Every rank makes the same calls.
+        """
+        if not spmd.on_rank_0(lambda: self.stop.requested):
+            return
+        if save is not None:
+            save()
+        if spmd.rank() == 0:
+            self.run.event("stopped")
+        raise Stopped("stopped and saved, as asked; the same command goes on from here" if spmd.rank() == 0 else "")
 
     def phase(self, plan: PhasePlan) -> PhaseDirectory:
         """The folder of a phase; one object for the whole run, since it knows whether it was begun."""

@@ -44,6 +44,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
                 for text, result in zip(texts, polls, strict=True)
             ]
             spmd.on_rank_0(lambda: phase.write_part(part, labelled))  # noqa: B023
+            ctx.may_stop()
         bar.advance(part + 1)
     solver.close()
     spmd.on_rank_0(lambda: _finish(ctx, plan))

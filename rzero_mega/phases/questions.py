@@ -33,6 +33,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
                 if question is not None
             ]
             spmd.on_rank_0(lambda: phase.write_part(part, rows))  # noqa: B023
+            ctx.may_stop()
         bar.advance(part + 1)
     challenger.close()
     tokenizer = ctx.config.challenger.reward.repetition.tokenizer

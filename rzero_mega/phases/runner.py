@@ -20,6 +20,7 @@ from rzero_mega.rollout import spmd
 from rzero_mega.rollout.sglang.fleet import Fleet
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.launch import processors
+from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import PhaseProgress, Progress
 from rzero_mega.tracking.report import write_report
 from rzero_mega.tracking.wandb_run import WandbRun
@@ -34,9 +35,9 @@ PHASES: dict[PhaseName, Callable[[RunContext, PhasePlan, PhaseProgress], None]] 
 }
 
 
-def run_all(config: Config) -> None:
+def run_all(config: Config, stop: StopRequest) -> None:
     """Every phase of the plan in order, then the report. The same call goes on with a run that was interrupted."""
-    with _context(config) as ctx:
+    with _context(config, stop) as ctx:
         for plan in iteration_plan(config):
             _run_phase(ctx, plan)
         _report(ctx)
@@ -45,12 +46,12 @@ def run_all(config: Config) -> None:
             ctx.progress.say(f"report: {ctx.run.path / 'report.html'}")
 
 
-def run_phase(config: Config, iteration: int, name: str) -> None:
+def run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> None:
     """One phase; UserError if an earlier one that it needs is not finished."""
     plans = [plan for plan in iteration_plan(config) if (plan.iteration, plan.name) == (iteration, name)]
     if not plans:
         raise UserError(f"phase {name} of iteration {iteration}: not in the plan of this configuration")
-    with _context(config) as ctx:
+    with _context(config, stop) as ctx:
         _run_phase(ctx, plans[0])
         _report(ctx)
 
@@ -73,7 +74,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
 
 
 @contextmanager
-def _context(config: Config) -> Iterator[RunContext]:
+def _context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     torch.set_num_threads(1)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     layout.initialize(config.seed)
@@ -100,6 +101,7 @@ def _context(config: Config) -> Iterator[RunContext]:
             encoder=load_encoder(base),
             progress=progress,
             wandb=wandb,
+            stop=stop,
             pool=pool,
             fleet=_fleet(stack, config, run.path / "servers", progress),
         )

@@ -91,6 +91,8 @@ def train_policy(
         _log(ctx, phase, step, row)
         checkpoints.after_step(step, last=training.steps)
         bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
+        if step < training.steps:
+            ctx.may_stop(lambda step=step: checkpoints.now(step))  # type: ignore[misc]
     if training.steps == 0:
         _write_model(phase, learner, ctx)
     engine.close()

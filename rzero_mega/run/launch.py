@@ -1,4 +1,4 @@
-"""The processes of one job on this machine: started together, ended together."""
+"""The processes of one job on one machine: started together, ended together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from rzero_mega.run.stop import SIGNAL, StopRequest
 
 PR_SET_PDEATHSIG = 1
 STORE = "RZERO_MEGA_STORE"
 GRACE_S = 20.0
+POLL_S = 0.05
 
 
 def is_rank() -> bool:
@@ -27,34 +31,111 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def launch(arguments: Sequence[str], processes: int) -> int:
+def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
     """Run `python -m rzero_mega ARGUMENTS` in so many processes; returns the exit code of the first that failed, or 0.
 
     They meet through a file, so nothing listens on the network but gloo on the loopback interface. When one fails, the
-    others are ended. They die with this process, also when it is killed.
+    others are ended; a request to stop is passed on. They die with this process, also when it is killed.
     """
     with tempfile.TemporaryDirectory(prefix="rzero-mega-") as folder:
-        children: list[subprocess.Popen[bytes]] = []
+        with RankGroup(arguments, range(processes), processes, meeting_in(Path(folder)), None) as ranks:
+            while (code := ranks.poll()) is None:
+                if stop.requested:
+                    stop.requested = False
+                    ranks.signal(SIGNAL)
+                time.sleep(POLL_S)
+            return code
+
+
+def meeting_in(folder: Path) -> dict[str, str]:
+    """Environment of ranks on one machine: they meet through a file in `folder`, and gloo on the loopback interface."""
+    return {STORE: str(folder / "store"), "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")}
+
+
+@dataclass(frozen=True)
+class FirstDeath:
+    """The rank whose end was seen first, and its code: negative is the signal that killed it."""
+
+    rank: int
+    code: int
+
+
+class RankGroup:
+    """Some ranks of a job, those of one machine. Leaving its `with` block ends them."""
+
+    def __init__(
+        self, arguments: Sequence[str], ranks: range, world: int, meeting: Mapping[str, str], logs: Path | None
+    ) -> None:
+        """Start `python -m rzero_mega ARGUMENTS` for each of `ranks` out of `world`; `meeting` tells how they meet.
+
+        Their output goes to `logs`/rank-0003.log, or to this process's where `logs` is None.
+        """
+        self.first_death: FirstDeath | None = None
+        self._ranks = list(ranks)
+        self._children: list[subprocess.Popen[bytes]] = []
         try:
-            for rank in range(processes):
-                children.append(_start(arguments, rank, processes, Path(folder) / "store"))
-            return _wait(children)
-        finally:
-            _end(children)
+            for rank in ranks:
+                place = {"RANK": rank, "LOCAL_RANK": rank - ranks.start, "WORLD_SIZE": world}
+                place["LOCAL_WORLD_SIZE"] = len(ranks)
+                environment = {**os.environ, **meeting, **{name: str(value) for name, value in place.items()}}
+                environment.setdefault("OMP_NUM_THREADS", "1")
+                self._children.append(_start(arguments, environment, logs and log_of(logs, rank)))
+        except BaseException:
+            self.end()
+            raise
+
+    def poll(self) -> int | None:
+        """None while all go on; 0 when all ended well; else the code of the first that failed, an error of the user's
+        first."""
+        codes = [child.poll() for child in self._children]
+        failed = [(rank, code) for rank, code in zip(self._ranks, codes, strict=True) if code]
+        if failed:
+            self.first_death = self.first_death or FirstDeath(*failed[0])
+            # The rank that met the error and the ones that lost their peer end together; an error of the user's counts.
+            time.sleep(0.5)
+            codes = [child.poll() for child in self._children]
+            return 2 if 2 in codes else failed[0][1]
+        return 0 if all(code == 0 for code in codes) else None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all that live."""
+        for child in self._children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    def end(self) -> None:
+        """End all; those that take longer than GRACE_S seconds are killed."""
+        self.signal(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_S
+        for child in self._children:
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def __enter__(self) -> RankGroup:
+        """Use the group in a `with` statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all."""
+        self.end()
 
 
-def _start(arguments: Sequence[str], rank: int, processes: int, store: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(processes),
-        STORE: str(store),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
-    }
+def log_of(logs: Path, rank: int) -> Path:
+    """Where a rank's output lies."""
+    return logs / f"rank-{rank:04d}.log"
+
+
+def _start(arguments: Sequence[str], environment: Mapping[str, str], log: Path | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "rzero_mega", *arguments]
-    return subprocess.Popen(command, env=environment)
+    if log is None:
+        return subprocess.Popen(command, env=environment)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
 
 
 def die_with_parent() -> None:
@@ -63,30 +144,3 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    while True:
-        codes = [child.poll() for child in children]
-        failed = [code for code in codes if code]
-        if failed:
-            # The rank that met the error and the ones that lost their peer end together; an error of the user's counts.
-            time.sleep(0.5)
-            codes = [child.poll() for child in children]
-            return 2 if 2 in codes else failed[0]
-        if all(code == 0 for code in codes):
-            return 0
-        time.sleep(0.05)
-
-
-def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    for child in children:
-        if child.poll() is None:
-            child.terminate()
-    deadline = time.monotonic() + GRACE_S
-    for child in children:
-        try:
-            child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
