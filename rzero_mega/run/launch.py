@@ -37,14 +37,16 @@ def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
     They meet through a file, so nothing listens on the network but gloo on the loopback interface. When one fails, the
     others are ended; a request to stop is passed on. They die with this process, also when it is killed.
     """
-    with tempfile.TemporaryDirectory(prefix="rzero-mega-") as folder:
-        with RankGroup(arguments, range(processes), processes, meeting_in(Path(folder)), None) as ranks:
-            while (code := ranks.poll()) is None:
-                if stop.requested:
-                    stop.requested = False
-                    ranks.signal(SIGNAL)
-                time.sleep(POLL_S)
-            return code
+    with (
+        tempfile.TemporaryDirectory(prefix="rzero-mega-") as folder,
+        RankGroup(arguments, range(processes), processes, meeting_in(Path(folder)), None) as ranks,
+    ):
+        while (code := ranks.poll()) is None:
+            if stop.requested:
+                stop.requested = False
+                ranks.signal(SIGNAL)
+            time.sleep(POLL_S)
+        return code
 
 
 def meeting_in(folder: Path) -> dict[str, str]:
