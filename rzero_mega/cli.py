@@ -6,20 +6,22 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from rzero_mega import __version__
-from rzero_mega.config import Config, to_yaml
+from rzero_mega.config import Config, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe, recipe_names
 from rzero_mega.run import RunDirectory, run_path, run_status
+from rzero_mega.run.job import place_from
 from rzero_mega.run.launch import die_with_parent, is_rank, launch
 from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
 from rzero_mega.run.stop import SIGNAL as STOP_SIGNAL
@@ -63,16 +65,82 @@ def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None
 def status(
     run: Run = None, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
 ) -> None:
-    """What each iteration brought, and how long its phases took."""
+    """What each iteration brought, how long its phases took, and where its jobs stand."""
     from rich.console import Console
 
     from rzero_mega.tracking import iterations_table
 
-    found = run_status(_open(run))
+    opened = _open(run)
+    found = run_status(opened)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
-    else:
-        Console().print(iterations_table(found))
+        return
+    Console().print(iterations_table(found))
+    if (opened.path / "jobs").is_dir():
+        from rzero_mega.cluster import command
+
+        command.show_jobs(opened)
+
+
+@app.command()
+def submit(
+    recipe: Recipe,
+    cluster: Annotated[Path | None, typer.Option(help="The cluster file; slurm/ has examples.")] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print configuration, jobs and scripts; submit nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when no job is left; 0 if the run is finished.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="The same phases as processes here, without Slurm.")] = False,
+) -> None:
+    """Submit to Slurm whatever the run still needs; the same command goes on where jobs are missing."""
+    from rzero_mega.cluster import command
+
+    if local:
+        _leave(command.run_here(_config(recipe, overrides), dry_run))
+    if cluster is None:
+        raise UserError("--cluster: needed, a YAML file that describes the cluster; or --local to run here")
+    _leave(command.submit(recipe, overrides or [], cluster, dry_run, wait))
+
+
+@app.command()
+def logs(
+    run: Run = None,
+    rank: Annotated[int, typer.Option(help="Of the learner.")] = 0,
+    job: Annotated[str | None, typer.Option(help="Slurm's number of it; the last if left out.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
+) -> None:
+    """Print what a rank of a job wrote."""
+    from rzero_mega.run.job_logs import log_file, text_of
+
+    for text in text_of(log_file(_open(run).path, job, rank), follow):
+        typer.echo(text, nl=False)
+
+
+@app.command()
+def cancel(run: Run = None) -> None:
+    """Cancel the jobs of a run that are queued or running; `submit` goes on later."""
+    from rzero_mega.cluster import command
+
+    typer.echo(command.cancel(_open(run)))
+
+
+@app.command()
+def sync(run: Run = None) -> None:
+    """Send to W&B what jobs without internet have left in the run."""
+    from rzero_mega.tracking.wandb_offline import sync_offline
+
+    sync_offline(_open(run))
+
+
+@app.command(hidden=True)
+def node(config_file: Path, iteration: int, name: str) -> None:
+    """What a phase's job runs on each of its nodes."""
+    from rzero_mega.phases.node import run_node
+
+    config = config_from_yaml(config_file)
+    arguments = ["phase", str(config_file), str(iteration), name]
+    _leave(run_node(config, iteration, name, arguments, place_from(os.environ, socket.gethostname())))
 
 
 @app.command()
@@ -215,7 +283,7 @@ class Interruption:
         raise KeyboardInterrupt
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     # Peers may wait in a collective: a destructor that waits for them in turn would never return.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {"config", "grading", "rollout"},
     "tracking": {"config", "run"},
     "assets": set(),
+    "cluster": {"config", "coevolution", "recipes", "run", "tracking"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
 }
 HTTP = {"requests", "httpx", "aiohttp", "http", "urllib.request"}
@@ -37,6 +38,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "coevolution": {"torch", "transformers", *ENGINES, *HTTP},
     "grading": {"torch", "transformers", *ENGINES, *HTTP},
     "run": {"torch", "transformers", *ENGINES, *HTTP},
+    "cluster": {"torch", "transformers", *ENGINES, *HTTP},
     "tracking": {"torch", "transformers", *ENGINES},
     "evaluation": ENGINES,
     "rollout": {"megatron", "transformer_engine"},
@@ -45,7 +47,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
 }
 # Not everyone has these: they are imported where they are used.
 OPTIONAL = {"sglang", "nemo_run", "wandb", "transformer_engine", "gguf", "accelerate", "matplotlib"}
-PURE = ("config", "coevolution", "grading", "run", "tracking", "evaluation")
+PURE = ("config", "coevolution", "grading", "run", "cluster", "tracking", "evaluation")
 
 LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 

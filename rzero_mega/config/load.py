@@ -6,14 +6,16 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rzero_mega.config.schema import Config
-from rzero_mega.config.validate import validate
+from rzero_mega.config.validate import check_fields, validate
 from rzero_mega.errors import UserError, first_line
+
+T = TypeVar("T")
 
 
 def preset_names() -> list[str]:
@@ -38,6 +40,23 @@ def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> C
         raise UserError(f"{error.full_key or 'config'}: {first_line(error)}") from None
     validate(config)
     return config
+
+
+def load_file(schema: type[T], path: Path) -> T:
+    """A YAML file over the defaults of a dataclass, its fields checked by their metadata.
+
+    Raises UserError naming file and key for an unknown key, a wrong type, an impossible value and a missing one.
+    """
+    merged = _merge(cast(DictConfig, OmegaConf.structured(schema)), _read_preset(str(path)), str(path))
+    try:
+        loaded = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {error.full_key}: {first_line(error)}") from None
+    try:
+        check_fields(loaded)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return cast(T, loaded)
 
 
 def config_from_yaml(path: Path) -> Config:

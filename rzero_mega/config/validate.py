@@ -12,15 +12,16 @@ from rzero_mega.errors import UserError
 
 def validate(config: Config) -> None:
     """Raise UserError for the first impossible value, naming its key."""
-    _check_fields(config, "")
+    check_fields(config)
     _check_between(config)
 
 
-def _check_fields(node: Any, prefix: str) -> None:
+def check_fields(node: Any, prefix: str = "") -> None:
+    """Raise UserError for the first value that its field's metadata rules out; `prefix` precedes the names."""
     for spec in fields(node):
         key, value = prefix + spec.name, getattr(node, spec.name)
         if is_dataclass(value):
-            _check_fields(value, key + ".")
+            check_fields(value, key + ".")
             continue
         choices = spec.metadata.get("choices")
         if choices and value not in choices:

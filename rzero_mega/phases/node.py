@@ -133,7 +133,7 @@ class _Supervisor:
         return stack.enter_context(group)
 
     def _watch(self, ranks: RankGroup | None, echo: _Echo | None) -> int:
-        """Wait for the end of this node's ranks, then, since others may still need its servers, for the first node's."""
+        """Wait for this node's ranks to end, then for the first node's: until then others may need the servers here."""
         code: int | None = None if ranks is not None else 0
         while True:
             if self._stop.requested and ranks is not None:
@@ -197,9 +197,10 @@ def _tail(log: Path) -> str:
 
 def _tcp_store() -> Any:
     """A store on a free port of this host. It listens on all interfaces: ranks on other nodes have to reach it."""
-    from torch.distributed import TCPStore
+    import torch.distributed as dist
 
-    return TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False)
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        "0.0.0.0", 0, is_master=True, wait_for_workers=False)
 
 
 def end_message(code: int) -> str:

@@ -89,8 +89,13 @@ class JobFolder:
 
     def find_leader(self, timeout_s: float, go_on: Callable[[], bool]) -> tuple[Leader, str]:
         """Wait for the first node's address and key. UserError if it is not there in time, or `go_on` says no."""
-        found = _wait_for(self.path / "leader.json", timeout_s, go_on)
-        return Leader(str(found["host"]), int(found["port"])), (self.path / "key").read_text()
+        path = self.path / "leader.json"
+        _wait_for(path, timeout_s, go_on)
+        found = read_json(path)
+        try:
+            return Leader(str(found["host"]), int(found["port"])), (self.path / "key").read_text()
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise UserError(f"{path}: malformed ({error!r}); remove {self.path}") from None
 
     def publish_end(self, ended: Ended) -> None:
         """Tell the other nodes that the job is over, and how; the key is of no more use."""
@@ -126,13 +131,9 @@ def failed_nodes(run: Path) -> list[str]:
     return sorted({line for line in lines if re.fullmatch(r"[A-Za-z0-9_.-]+", line)})
 
 
-def _wait_for(path: Path, timeout_s: float, go_on: Callable[[], bool]) -> dict[str, object]:
+def _wait_for(path: Path, timeout_s: float, go_on: Callable[[], bool]) -> None:
     deadline = time.monotonic() + timeout_s
     while not path.is_file():
         if not go_on() or time.monotonic() > deadline:
             raise UserError(f"{path}: the job's first node did not write it; see its log beside it")
         time.sleep(POLL_S)
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: malformed; remove it")
-    return found

@@ -1,0 +1,125 @@
+"""The cluster file: all that a site writes down once, as YAML."""
+
+from __future__ import annotations
+
+import re
+import stat
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from rzero_mega.config.load import load_file
+from rzero_mega.config.schema import number
+from rzero_mega.errors import UserError
+
+_SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
+_TIME = re.compile(r"(?:(\d+)-)?(\d{1,2}):(\d{2}):(\d{2})")
+
+
+@dataclass
+class ClusterFile:
+    """A Slurm cluster as its user sees it; null leaves a setting to Slurm.
+
+    `root` is a folder on the file system that all nodes share: runs lie in `root`/runs, NeMo-Run's files in
+    `root`/nemo_run; containers see it under the same path. `wall_time` is the longest that a job may take,
+    HH:MM:SS or D-HH:MM:SS; `grace_s` seconds before it jobs are told to save and stop. A phase has `jobs_per_phase`
+    jobs: the first does the work, and each of the others goes on where the one before it did not finish.
+
+    `gpus_per_node` is what jobs ask for and must be that of the recipe; 0 asks for none. `env` is exported on every
+    node. `pre_commands` are lines of shell that run on every node before the phase, inside the container where there
+    is one. `secrets_file` is a file of lines NAME=value that only its owner may read; it is read by jobs when they
+    start, and appears nowhere.
+    """
+
+    account: str = MISSING
+    root: str = MISSING
+    partition: str | None = None
+    gpus_per_node: int = number(8, 0)
+    wall_time: str = "04:00:00"
+    grace_s: int = number(600, 1)
+    jobs_per_phase: int = number(4, 1, 100)
+    container_image: str | None = None
+    mounts: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    pre_commands: list[str] = field(default_factory=list)
+    secrets_file: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+    exclude: str | None = None
+    exclusive: bool = True
+    cpus_per_task: int | None = number(None, 1)
+    mem: str | None = None
+
+    @property
+    def runs(self) -> Path:
+        """Where run directories lie."""
+        return Path(self.root) / "runs"
+
+    @property
+    def nemo_run_home(self) -> Path:
+        """Where NeMo-Run keeps scripts, job logs and its records."""
+        return Path(self.root) / "nemo_run"
+
+
+def read_cluster_file(path: Path) -> ClusterFile:
+    """Read and check a cluster file. UserError names the file and the key."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such cluster file; slurm/ has examples")
+    cluster = load_file(ClusterFile, path)
+    try:
+        _check(cluster)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return cluster
+
+
+def seconds_of(wall_time: str) -> int:
+    """Seconds of D-HH:MM:SS or HH:MM:SS; UserError for anything else."""
+    match = _TIME.fullmatch(wall_time)
+    if match is None:
+        raise UserError(f"wall_time: {wall_time!r} is not HH:MM:SS or D-HH:MM:SS")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _check(cluster: ClusterFile) -> None:
+    # Parameters of a batch script end with their line; whatever came after would be a command.
+    for spec in fields(cluster):
+        for text in _texts(getattr(cluster, spec.name)):
+            if not text.isprintable():
+                raise UserError(f"{spec.name}: {text!r} has a line break or another control character; leave it out")
+    for name in cluster.env:
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+            raise UserError(f"env.{name}: is no name of a variable in upper case, the only ones that NeMo-Run hands on")
+        if _SECRET.search(name):
+            raise UserError(f"env.{name}: looks like a secret, and scripts are readable; put it into secrets_file")
+    if not Path(cluster.root).is_absolute():
+        raise UserError(f"root: {cluster.root} is not an absolute path; nodes have other working directories")
+    if cluster.grace_s >= seconds_of(cluster.wall_time):
+        raise UserError(f"grace_s: {cluster.grace_s} is not shorter than wall_time {cluster.wall_time}")
+    for mount in cluster.mounts:
+        if not re.fullmatch(r"/[^:]*:/[^:]*(:[a-z,+-]+)?", mount):
+            raise UserError(f"mounts: {mount} is not /on/the/node:/in/the/container, with options or without")
+    if cluster.secrets_file is not None:
+        _check_secrets(Path(cluster.secrets_file))
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    if isinstance(value, dict):
+        return [str(item) for item in value.values()]
+    return []
+
+
+def _check_secrets(path: Path) -> None:
+    if not path.is_absolute():
+        raise UserError(f"secrets_file: {path} is not an absolute path; nodes have other working directories")
+    if not path.is_file():
+        raise UserError(f"secrets_file: {path} does not exist; write it, lines of NAME=value, and chmod 600 it")
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise UserError(f"secrets_file: {path} can be read by others; chmod 600 it")

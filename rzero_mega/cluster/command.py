@@ -1,0 +1,102 @@
+"""What the commands about jobs do: read the cluster file, submit or show, and say how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from rzero_mega.cluster.cluster_file import ClusterFile, read_cluster_file
+from rzero_mega.cluster.jobs import job_graph, job_prefix
+from rzero_mega.cluster.local import run_locally
+from rzero_mega.cluster.nemo import write_scripts
+from rzero_mega.cluster.show import graph_lines, script_text, submitted_text
+from rzero_mega.cluster.show import show_jobs as show
+from rzero_mega.cluster.slurm import QueuedJob, available, cancel_jobs, queued_jobs
+from rzero_mega.cluster.submit import submission_of, unfinished
+from rzero_mega.cluster.submit import submit as submit_missing
+from rzero_mega.cluster.submit import wait as wait_for
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.config import Config, to_yaml
+from rzero_mega.errors import UserError
+from rzero_mega.recipes import load_recipe
+from rzero_mega.run import RunDirectory
+
+LOCAL_ATTEMPTS = 3
+
+
+def submit(recipe: str, overrides: Sequence[str], cluster_file: Path, dry_run: bool, wait: bool) -> int:
+    """Submit what is missing; returns the exit code: 1 if it waited, and jobs ended without finishing the run."""
+    cluster = read_cluster_file(cluster_file)
+    # The run has to lie where all nodes see it.
+    config: Config = load_recipe(recipe, [*overrides, f"run.root={cluster.runs}"])
+    if dry_run:
+        _print_dry_run(config, cluster)
+        return 0
+    done = submit_missing(config, cluster)
+    typer.echo(submitted_text(done))
+    if not wait:
+        return 0
+    return _wait(config, RunDirectory.open_existing(done.run))
+
+
+def run_here(config: Config, dry_run: bool) -> int:
+    """Local mode; returns the exit code."""
+    here = ClusterFile(account="", root=str(Path(config.run.root).absolute()), gpus_per_node=0)
+    if dry_run:
+        typer.echo(to_yaml(config))
+        typer.echo("\n".join(graph_lines(job_graph(iteration_plan(config), links=1))))
+        return 0
+    return run_locally(config, submission_of(config, here), LOCAL_ATTEMPTS, typer.echo)
+
+
+def cancel(run: RunDirectory) -> str:
+    """Cancel all jobs of the run; a line that says how many."""
+    queue = queued_jobs(job_prefix(run.path))
+    cancel_jobs([job.number for job in queue])
+    return f"{len(queue)} jobs cancelled; submit again to go on" if queue else "no job is queued or running"
+
+
+def show_jobs(run: RunDirectory) -> None:
+    """The jobs of the run below its status; without Slurm's clients only what the run itself knows."""
+    console = Console()
+    queue: list[QueuedJob] = []
+    if available():
+        try:
+            queue = queued_jobs(job_prefix(run.path))
+        except UserError as error:
+            console.print(f"jobs: {error}", markup=False, highlight=False, soft_wrap=True)
+    show(console, run.path, queue)
+
+
+def _print_dry_run(config: Config, cluster: ClusterFile) -> None:
+    submission = submission_of(config, cluster)
+    jobs = job_graph(iteration_plan(config), cluster.jobs_per_phase)
+    scripts = write_scripts(jobs, cluster, submission)
+    typer.echo(to_yaml(config))
+    typer.echo(f"# run directory: {submission.run}\n")
+    for line in graph_lines(jobs):
+        typer.echo(f"# {line}")
+    for job in jobs:
+        typer.echo(f"\n{script_text(job, scripts[job.name])}")
+
+
+def _wait(config: Config, run: RunDirectory) -> int:
+    from rzero_mega.tracking.progress import Progress
+
+    phases = len(iteration_plan(config))
+    with Progress(run.path.name, 1) as shown, shown.phase(config.iterations, "jobs", phases) as bar:
+
+        def step(left: int, queue: Sequence[QueuedJob]) -> None:
+            bar.advance(phases - left, queued=float(len(queue)))
+
+        finished = wait_for(config, run, step)
+    if finished:
+        typer.echo(f"finished: {run.path}")
+        return 0
+    show_jobs(run)
+    left = unfinished(config, run)
+    typer.echo(f"{len(left)} phases are not finished, the first is {left[0].iteration}/{left[0].name}", err=True)
+    return 1

@@ -1,0 +1,65 @@
+"""What people see of a submission: the plan before it, and the jobs after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rzero_mega.cluster.jobs import PhaseJob
+from rzero_mega.cluster.nemo import Scripts
+from rzero_mega.cluster.record import submitted_jobs
+from rzero_mega.cluster.slurm import QueuedJob
+from rzero_mega.cluster.submit import Submitted
+from rzero_mega.run.job import failed_nodes
+from rzero_mega.run.job_logs import last_end
+
+
+def graph_lines(jobs: Sequence[PhaseJob]) -> list[str]:
+    """One line per job: what it does and what it waits for."""
+    return [
+        f"{job.name:<16} iteration {job.iteration} · {job.phase} · job {job.link} of {job.links}"
+        + (f" · after the end of {job.after}" if job.after else "")
+        for job in jobs
+    ]
+
+
+def script_text(job: PhaseJob, scripts: Scripts) -> str:
+    """A job's batch script and step, under headings."""
+    return f"# ---- {job.name}: batch script\n{scripts.batch}\n# ---- {job.name}: step\n{scripts.step}"
+
+
+def submitted_text(done: Submitted) -> str:
+    """What a submission did, and how to go on."""
+    words = [f"{len(done.jobs)} jobs submitted" if done.jobs else "nothing to submit"]
+    if done.kept:
+        words.append(f"{done.kept} of earlier submissions are still queued or running")
+    if done.cancelled:
+        words.append(f"{done.cancelled} that nobody could have served were cancelled")
+    if not done.jobs and not done.kept:
+        words.append("the run is finished")
+    return f"{'; '.join(words)}\nrun: {done.run}\nwatch it with: rzero-mega status {done.run}"
+
+
+def show_jobs(console: Console, run: Path, queue: Sequence[QueuedJob]) -> None:
+    """The jobs that Slurm has, the nodes that are avoided, and why the last job ended."""
+    if queue:
+        phases = {job.number: job for job in submitted_jobs(run)}
+        table = Table(title="jobs", title_justify="left")
+        for heading in ("job", "iteration", "phase", "state", "time", "nodes or reason"):
+            table.add_column(heading)
+        for job in queue:
+            known = phases.get(job.number)
+            what = (str(known.iteration), f"{known.phase} ({known.link})") if known else ("", job.name)
+            table.add_row(job.number, *what, job.state.lower(), job.used, job.nodes or job.reason)
+        console.print(table)
+    elif submitted_jobs(run):
+        console.print("no job is queued or running", highlight=False)
+    end = last_end(run)
+    if end is not None and end.code:
+        console.print(f"last job ended with code {end.code}: {end.why}", markup=False, highlight=False, soft_wrap=True)
+    avoided = failed_nodes(run)
+    if avoided:
+        console.print(f"avoided after failures there: {', '.join(avoided)}", highlight=False, soft_wrap=True)

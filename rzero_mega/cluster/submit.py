@@ -1,0 +1,133 @@
+"""`rzero-mega submit`: whatever a run still needs, as jobs; and waiting for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rzero_mega.cluster.cluster_file import ClusterFile
+from rzero_mega.cluster.jobs import PhaseJob, job_graph, job_prefix, missing_phases
+from rzero_mega.cluster.nemo import PartlySubmitted, submit_jobs
+from rzero_mega.cluster.record import record_submission
+from rzero_mega.cluster.script import Submission
+from rzero_mega.cluster.slurm import QueuedJob, SlurmError, cancel_jobs, queued_jobs
+from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
+from rzero_mega.config import Config, to_yaml
+from rzero_mega.config.placement import placement_of
+from rzero_mega.errors import UserError
+from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run.atomic import write_text
+from rzero_mega.run.job import failed_nodes
+from rzero_mega.run.lock import RunLock
+
+WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission did: jobs submitted now, with Slurm's numbers, and those that were waiting or running."""
+
+    run: Path
+    jobs: tuple[PhaseJob, ...]
+    numbers: dict[str, str]
+    kept: int
+    cancelled: int
+
+
+def submission_of(config: Config, cluster: ClusterFile) -> Submission:
+    """Where the run of a configuration lies on the cluster; UserError if recipe and cluster do not fit each other."""
+    placement = placement_of(config)
+    per_node = config.placement.gpus_per_node
+    if cluster.gpus_per_node not in (0, per_node):
+        raise UserError(
+            f"gpus_per_node: the cluster's nodes have {cluster.gpus_per_node}, the recipe wants {per_node} "
+            "(placement.gpus_per_node); make the two equal"
+        )
+    run = run_path(config)
+    return Submission(run, run / "jobs" / "config.yaml", placement.nodes)
+
+
+def submit(config: Config, cluster: ClusterFile) -> Submitted:
+    """Create the run where it does not exist, and submit the phases that are neither finished nor waiting already.
+
+    Jobs that wait for a phase which nobody does are cancelled and submitted anew. UserError, before anything is
+    submitted, for a configuration that is not the run's.
+    """
+    submission = submission_of(config, cluster)
+    run = open_run(config, submission.run)
+    (submission.run / "jobs").mkdir(exist_ok=True)
+    lock = RunLock(submission.run / "jobs" / ".lock")
+    try:
+        write_text(submission.config, to_yaml(config))
+        return _submit_missing(config, run, _avoiding(cluster, submission.run), submission)
+    finally:
+        lock.release()
+
+
+def open_run(config: Config, path: Path) -> RunDirectory:
+    """The run, open for reading. While a job has it, only that job may write."""
+    if not (path / "run.json").is_file():
+        RunDirectory.create_or_open(path, config, writer=True).close()
+    return RunDirectory.create_or_open(path, config, writer=False)
+
+
+def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, submission: Submission) -> Submitted:
+    queue = queued_jobs(job_prefix(submission.run))
+    missing, useless = missing_phases(
+        iteration_plan(config), finished_phases(run), [phase_of(job, submission.run) for job in queue]
+    )
+    doomed = [job.number for job in queue if phase_of(job, submission.run) in useless]
+    cancel_jobs(doomed)
+    kept = [job for job in queue if job.number not in doomed]
+    jobs = job_graph(missing, cluster.jobs_per_phase, after=kept[-1].number if kept else None)
+    numbers: dict[str, str] = {}
+    try:
+        numbers = submit_jobs(jobs, cluster, submission) if jobs else {}
+    except PartlySubmitted as broken:
+        cancel_jobs(list(broken.numbers.values()))
+        raise UserError(f"{broken}; the {len(broken.numbers)} jobs submitted before it were cancelled") from None
+    record_submission(submission.run, jobs, numbers)
+    return Submitted(submission.run, tuple(jobs), numbers, len(kept), len(doomed))
+
+
+def finished_phases(run: RunDirectory) -> set[tuple[int, str]]:
+    """(iteration, phase) of what is finished."""
+    return {(phase.iteration, phase.phase) for phase in run.phases() if phase.manifest() is not None}
+
+
+def unfinished(config: Config, run: RunDirectory) -> list[PhasePlan]:
+    """The phases of the plan that are left, in order."""
+    done = finished_phases(run)
+    return [phase for phase in iteration_plan(config) if (phase.iteration, phase.name.value) not in done]
+
+
+def phase_of(job: QueuedJob, run: Path) -> tuple[int, str]:
+    """(iteration, phase) out of a job's name."""
+    iteration, phase, _ = job.name.removeprefix(job_prefix(run)).split("-")
+    return int(iteration), phase
+
+
+def wait(config: Config, run: RunDirectory, show: Callable[[int, Sequence[QueuedJob]], None]) -> bool:
+    """Return when no job of the run is left; whether every phase is finished. `show` gets phases left, and jobs.
+
+    A controller that does not answer is asked again.
+    """
+    while True:
+        left = unfinished(config, run)
+        try:
+            queue = queued_jobs(job_prefix(run.path))
+        except SlurmError:
+            time.sleep(WAIT_S)
+            continue
+        show(len(left), queue)
+        if not queue:
+            return not unfinished(config, run)
+        time.sleep(min(WAIT_S, 1.0) if not left else WAIT_S)
+
+
+def _avoiding(cluster: ClusterFile, run: Path) -> ClusterFile:
+    """The cluster without the nodes on which something of this run died."""
+    avoided = [*([cluster.exclude] if cluster.exclude else []), *failed_nodes(run)]
+    return replace(cluster, exclude=",".join(avoided) or None)

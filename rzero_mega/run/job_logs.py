@@ -1,0 +1,57 @@
+"""What the jobs of a run wrote: which job was the last, how it ended, and its ranks' output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rzero_mega.errors import UserError
+from rzero_mega.run.job import Ended, read_end
+from rzero_mega.run.launch import log_of
+
+POLL_S = 0.5
+
+
+def job_folders(run: Path) -> list[Path]:
+    """The folders of the run's jobs, the one that began last at the end."""
+    folder = run / "jobs"
+    found = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    return sorted(found, key=lambda entry: (_began(entry), entry.name))
+
+
+def last_end(run: Path) -> Ended | None:
+    """How the job that began last ended; None while it goes on, where it was killed, and without jobs."""
+    folders = job_folders(run)
+    return read_end(folders[-1]) if folders else None
+
+
+def log_file(run: Path, job: str | None, rank: int) -> Path:
+    """The log of a rank in the last job, or in the one whose number is given. UserError if there is none."""
+    folders = [folder for folder in job_folders(run) if job is None or folder.name.rsplit("-", 1)[0] == job]
+    if not folders:
+        what = "has no job yet" if job is None else f"knows no job {job}"
+        raise UserError(f"{run}: {what}; `rzero-mega status {run}` lists its jobs")
+    log = log_of(folders[-1], rank)
+    if not log.is_file():
+        have = ", ".join(sorted(path.stem.removeprefix("rank-") for path in folders[-1].glob("rank-*.log")))
+        raise UserError(f"{log}: does not exist; {f'there are ranks {have}' if have else 'no rank has started'}")
+    return log
+
+
+def text_of(log: Path, follow: bool) -> Iterator[str]:
+    """What is in a log; with `follow` also what is added to it, until its job ends."""
+    with log.open(encoding="utf-8", errors="replace") as file:
+        while True:
+            ended = read_end(log.parent) is not None
+            text = file.read()
+            if text:
+                yield text
+            if not follow or ended:
+                return
+            time.sleep(POLL_S)
+
+
+def _began(folder: Path) -> float:
+    leader = folder / "leader.json"
+    return leader.stat().st_mtime if leader.is_file() else folder.stat().st_mtime
