@@ -7,8 +7,6 @@ import stat
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from omegaconf import MISSING
-
 from rzero_mega.config.load import load_file
 from rzero_mega.config.schema import number
 from rzero_mega.errors import UserError
@@ -22,7 +20,7 @@ class ClusterFile:
     """A Slurm cluster as its user sees it; null leaves a setting to Slurm.
 
     `root` is a folder on the file system that all nodes share: runs lie in `root`/runs, NeMo-Run's files in
-    `root`/nemo_run; containers see it under the same path. `wall_time` is the longest that a job may take,
+    `root`/nemo; containers see it under the same path. `wall_time` is the longest that a job may take,
     HH:MM:SS or D-HH:MM:SS; `grace_s` seconds before it jobs are told to save and stop. A phase has `jobs_per_phase`
     jobs: the first does the work, and each of the others goes on where the one before it did not finish.
 
@@ -32,8 +30,8 @@ class ClusterFile:
     start, and appears nowhere.
     """
 
-    account: str = MISSING
-    root: str = MISSING
+    account: str = ""
+    root: str = ""
     partition: str | None = None
     gpus_per_node: int = number(8, 0)
     wall_time: str = "04:00:00"
@@ -60,7 +58,7 @@ class ClusterFile:
     @property
     def nemo_run_home(self) -> Path:
         """Where NeMo-Run keeps scripts, job logs and its records."""
-        return Path(self.root) / "nemo_run"
+        return Path(self.root) / "nemo"
 
 
 def read_cluster_file(path: Path) -> ClusterFile:
@@ -90,13 +88,17 @@ def _check(cluster: ClusterFile) -> None:
         for text in _texts(getattr(cluster, spec.name)):
             if not text.isprintable():
                 raise UserError(f"{spec.name}: {text!r} has a line break or another control character; leave it out")
+            if "/nemo_run" in text:
+                raise UserError(f"{spec.name}: NeMo-Run puts another path in place of /nemo_run in {text}; rename it")
     for name in cluster.env:
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
             raise UserError(f"env.{name}: is no name of a variable in upper case, the only ones that NeMo-Run hands on")
         if _SECRET.search(name):
             raise UserError(f"env.{name}: looks like a secret, and scripts are readable; put it into secrets_file")
+    if not cluster.account:
+        raise UserError("account: needed, the account that Slurm charges")
     if not Path(cluster.root).is_absolute():
-        raise UserError(f"root: {cluster.root} is not an absolute path; nodes have other working directories")
+        raise UserError("root: needed, the absolute path of a folder on the file system that all nodes share")
     if cluster.grace_s >= seconds_of(cluster.wall_time):
         raise UserError(f"grace_s: {cluster.grace_s} is not shorter than wall_time {cluster.wall_time}")
     for mount in cluster.mounts:

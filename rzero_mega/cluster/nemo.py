@@ -1,7 +1,7 @@
 """Jobs handed to Slurm by NeMo-Run, and their scripts looked at without submitting. The one file that knows NeMo-Run.
 
 NeMo-Run writes the batch scripts, packages nothing (the code comes with the container or the environment), submits
-with dependencies and records the experiment under `root`/nemo_run. Status and cancelling need Slurm alone: see `slurm`.
+with dependencies and records the experiment under `root`/nemo. Status and cancelling need Slurm alone: see `slurm`.
 """
 
 from __future__ import annotations
@@ -65,15 +65,11 @@ def write_scripts(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Su
         experiment.dryrun(log=False, delete_exp_dir=False)
         folder = Path(experiment._exp_dir)
 
-        def text(file: Path) -> str:
-            return file.read_text(encoding="utf-8").replace(home, str(cluster.nemo_run_home))
+        def text(file: str) -> str:
+            return (folder / file).read_text(encoding="utf-8").replace(home, str(cluster.nemo_run_home))
 
-        return {
-            job.name: Scripts(
-                batch=text(folder / f"{job.name}_sbatch.sh"), step=text(folder / job.name / "scripts" / f"{job.name}.sh")
-            )
-            for job in jobs
-        }
+        names = [job.name for job in jobs]
+        return {n: Scripts(batch=text(f"{n}_sbatch.sh"), step=text(f"{n}/scripts/{n}.sh")) for n in names}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -111,7 +112,8 @@ def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> tuple[str
         if name not in base:
             return prefix + name, [str(k) for k in base]
         below, above = update._get_node(name), base._get_node(name)
-        if isinstance(below, DictConfig) and isinstance(above, DictConfig):
+        # A field that is a plain dict takes any key.
+        if isinstance(below, DictConfig) and isinstance(above, DictConfig) and is_dataclass(OmegaConf.get_type(above)):
             found = _unknown_key(above, below, f"{prefix}{name}.")
             if found is not None:
                 return found
