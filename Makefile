@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu test test-e2e test-sglang parity-table lint clean
+.PHONY: nano smollm2 sglang-cpu test test-e2e test-sglang parity-table recipes-table lint clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -33,6 +33,10 @@ test-sglang: sglang-cpu $(VENV)/.dev
 ## Write the README's table of parallel layouts anew.
 parity-table: $(VENV)/.dev
 	PARITY_TABLE=1 $(BIN)/python -m pytest -q tests/learner/test_layouts.py
+
+## Write the README's table of recipes anew.
+recipes-table: $(VENV)/.dev
+	RECIPES_TABLE=1 $(BIN)/python -m pytest -q tests/recipes/test_recipes.py -k table
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check rzero_mega recipes tools tests

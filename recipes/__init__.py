@@ -11,7 +11,7 @@ from rzero_mega.config import Config, load_config
 
 def recipe_names() -> list[str]:
     """Names of the recipes that are shipped with the package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Config:

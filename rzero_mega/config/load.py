@@ -33,14 +33,12 @@ def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> C
     merged = cast(DictConfig, OmegaConf.structured(Config))
     for preset in presets:
         merged = _merge(merged, _read_preset(preset), f"preset {preset}")
-    for override in overrides:
-        merged = _merge(merged, _read_override(override), f"{override!r}")
-    try:
-        config = cast(Config, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'config'}: {first_line(error)}") from None
-    validate(config)
-    return config
+    return _overridden(merged, overrides)
+
+
+def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """A copy of `config` with the overrides merged over it, checked; UserError as of `load_config`."""
+    return _overridden(cast(DictConfig, OmegaConf.structured(config)), overrides)
 
 
 def load_file(schema: type[T], path: Path) -> T:
@@ -68,6 +66,17 @@ def config_from_yaml(path: Path) -> Config:
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML; `config_from_yaml` reads it back to an equal `Config`."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _overridden(merged: DictConfig, overrides: Sequence[str]) -> Config:
+    for override in overrides:
+        merged = _merge(merged, _read_override(override), f"{override!r}")
+    try:
+        config = cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'config'}: {first_line(error)}") from None
+    validate(config)
+    return config
 
 
 def _read_preset(preset: str) -> Any:

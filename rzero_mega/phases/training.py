@@ -27,7 +27,7 @@ from rzero_mega.run.atomic import atomic_folder
 from rzero_mega.tracking.progress import PhaseProgress
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import WeightSource, tensors_of
-from rzero_mega.weights.verification.probe import check_probe, less_precise
+from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 
 RollOut = Callable[[int, RolloutEngine], Rollouts]
 
@@ -137,8 +137,7 @@ def _probe(
     chosen = sequences[: verify.probe_sequences]
     ours = learner.score(chosen)
     theirs = engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
-    dtype = less_precise(config.learner.dtype, config.rollout.dtype)
-    result = check_probe(ours, theirs, dtype, verify.probe_tolerance, str(step))
+    result = check_probe(ours, theirs, probe_dtype(config), verify.probe_tolerance, str(step))
     return {"probe_difference": result.mean}
 
 

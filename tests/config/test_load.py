@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.config import Config, config_from_yaml, load_config, preset_names, to_yaml
+from rzero_mega.config import Config, config_from_yaml, load_config, preset_names, to_yaml, with_overrides
 from rzero_mega.errors import UserError
 
 
@@ -197,3 +197,21 @@ def test_no_field_of_the_schema_is_left_out_of_the_yaml(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_refused(value: str) -> None:
     with pytest.raises(UserError, match=r"^labels\.curation\.low: "):
         load_config(["paper"], [f"labels.curation.low={value}"])
+
+
+def test_overrides_win_over_a_configuration_built_in_python_and_leave_it_alone() -> None:
+    built = load_config(["paper"])
+    built.learner.layout.tp = 2
+    built.learner.processes = 4
+    changed = with_overrides(built, ["learner.processes=8", "seed=3"])
+    assert (changed.learner.layout.tp, changed.learner.processes, changed.seed) == (2, 8, 3)
+    assert (built.learner.processes, built.seed) == (4, 0)
+
+
+def test_a_configuration_built_in_python_is_checked_like_a_loaded_one() -> None:
+    built = load_config(["paper"])
+    built.learner.layout.tp = 3
+    with pytest.raises(UserError, match=r"^learner\.processes"):
+        with_overrides(built, [])
+    with pytest.raises(UserError, match=r"^learner\.layout\.tpp: no such key"):
+        with_overrides(load_config(["paper"]), ["learner.layout.tpp=1"])

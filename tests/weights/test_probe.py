@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
-from rzero_mega.weights.verification.probe import LARGEST_PER_MEAN, TOLERANCES, check_probe, less_precise
+from rzero_mega.weights.verification.probe import (
+    LARGEST_PER_MEAN,
+    TOLERANCES,
+    check_probe,
+    less_precise,
+    probe_dtype,
+)
 
 LEARNER = [[-1.0, -2.0, -0.5], [-3.0]]
 
@@ -62,3 +69,16 @@ def test_the_less_precise_dtype_decides() -> None:
     assert less_precise("float32", "bfloat16") == "bfloat16"
     assert less_precise("bfloat16", "fp8") == "fp8"
     assert less_precise("float32", "float32") == "float32"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dtype"),
+    [
+        ([], "bfloat16"),
+        (["learner.dtype=float32", "rollout.dtype=float32"], "float32"),
+        (["learner.fp8.format=hybrid"], "fp8"),
+        (["weights.quantization=fp8_block"], "fp8"),
+    ],
+)
+def test_fp8_on_either_side_has_the_tolerance_of_fp8(overrides: list[str], dtype: str) -> None:
+    assert probe_dtype(load_config([], overrides)) == dtype

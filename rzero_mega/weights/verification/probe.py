@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 
 # Mean absolute difference of log-probabilities at T=1 that two right implementations may show. Measured on a CPU server
@@ -33,6 +34,12 @@ class ProbeResult:
 def less_precise(*dtypes: str) -> str:
     """The dtype of several whose tolerance is the widest."""
     return max(dtypes, key=TOLERANCES.__getitem__)
+
+
+def probe_dtype(config: Config) -> str:
+    """The less precise of what learner and server compute in, FP8 included."""
+    fp8 = config.learner.fp8.format != "none" or config.weights.quantization != "none"
+    return less_precise(config.learner.dtype, config.rollout.dtype, *(["fp8"] if fp8 else []))
 
 
 def check_probe(

@@ -1,0 +1,39 @@
+"""What the recipes for clusters have in common: the paper's algorithm with SGLang's servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rzero_mega.config import Config, load_config, with_overrides
+from rzero_mega.config.schema import LearnerConfig, ModelConfig, PlacementConfig, RolloutConfig, SglangConfig
+
+# A question may be as long as the Challenger's response, and so may its answer: 4,096 tokens each. What is left is for
+# the Solver's instructions.
+MICRO_BATCH_TOKENS = 12_288
+
+
+def paper_on_cluster(
+    name: str,
+    model: str,
+    placement: PlacementConfig,
+    learner: LearnerConfig,
+    servers: SglangConfig,
+    overrides: Sequence[str],
+) -> Config:
+    """The recipe `name`: the preset `paper` with this model on these GPUs, then the overrides, checked."""
+    config = load_config(["paper"])
+    config.recipe = name
+    config.model = ModelConfig(model)
+    config.placement = placement
+    config.learner = learner
+    config.rollout = RolloutConfig(engine="sglang", sglang=servers)
+    return with_overrides(config, overrides)
+
+
+def servers(replicas: int, tp: int = 1, host: str = "127.0.0.1") -> SglangConfig:
+    """`replicas` servers per role over `tp` GPUs each; `host` 0.0.0.0 where they run on other nodes than the first.
+
+    Challenger and Solver share the servers' GPUs in turns, and who waits keeps its CUDA graphs and buffers: a fifth of
+    the memory stays out of weights and KV cache, more than SGLang leaves by itself.
+    """
+    return SglangConfig(replicas=replicas, tp=tp, host=host, extra_arguments=["--mem-fraction-static=0.8"])

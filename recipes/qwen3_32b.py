@@ -1,0 +1,37 @@
+"""Qwen3-32B on four nodes of eight GPUs of 80 GB: two train, two serve.
+
+The Qwen team has published no base model of this size: `Qwen/Qwen3-32B` is the one trained to follow instructions.
+
+Four pipeline stages over half a node each, so that between the learner's nodes nothing goes but the activations of one
+boundary. They are recomputed within stages: kept, they would not fit.
+
+The learner's linear layers compute in FP8 with a scale per 128 values, which the sizes allow; nobody has measured it on
+a GPU with this model. `learner.fp8.format=none` trains in bf16, as the paper does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rzero_mega.config import Config
+from rzero_mega.config.schema import Fp8Config, LayoutConfig, LearnerConfig, PlacementConfig
+
+from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
+
+
+def qwen3_32b(overrides: Sequence[str] = ()) -> Config:
+    """Beyond the paper: a dense model of 32B."""
+    return paper_on_cluster(
+        "qwen3_32b",
+        model="Qwen/Qwen3-32B",
+        placement=PlacementConfig(nodes=4, gpus_per_node=8, servers="split"),
+        learner=LearnerConfig(
+            processes=16,
+            layout=LayoutConfig(tp=4, pp=4, sequence_parallel=True),
+            fp8=Fp8Config(format="hybrid", recipe="blockwise"),
+            tokens_per_micro_batch=MICRO_BATCH_TOKENS,
+            recompute="full",
+        ),
+        servers=servers(replicas=4, tp=4, host="0.0.0.0"),
+        overrides=overrides,
+    )
