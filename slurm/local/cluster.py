@@ -44,7 +44,7 @@ CLUSTER_NAME = "virtual"
 CORES, MEMORY_MB = 128, 2_000_000
 # A unix socket's path has at most 107 bytes; the longest is spool/nNNN/nNNN_JOB.STEP.
 LONGEST_FOLDER = 64
-START_SECONDS, STOP_SECONDS, CLIENT_SECONDS = 60.0, 30.0, 20.0
+START_SECONDS, STOP_SECONDS, KILL_SECONDS, CLIENT_SECONDS = 60.0, 30.0, 5.0, 20.0
 
 
 class ClusterError(Exception):
@@ -136,16 +136,16 @@ def up(folder: Folder, nodes: int, gpus: int) -> None:
 
 def check(folder: Folder, nodes: int, gpus: int) -> None:
     """ClusterError unless a cluster can start in the folder."""
-    path = folder.environment()["PATH"]
-    missing = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
-    if missing:
-        raise ClusterError(f"{', '.join(missing)}: not installed; apt-get install {PACKAGES}", exit_code=2)
     if not 1 <= nodes <= 250 or gpus < 1:
         raise ClusterError("--nodes must be 1 to 250, --gpus at least 1", exit_code=2)
     if len(os.fsencode(folder.path)) > LONGEST_FOLDER:
         raise ClusterError(
             f"{folder.path}: longer than {LONGEST_FOLDER} bytes, too long for unix sockets in it", exit_code=2
         )
+    path = folder.environment()["PATH"]
+    missing = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
+    if missing:
+        raise ClusterError(f"{', '.join(missing)}: not installed; apt-get install {PACKAGES}", exit_code=2)
     if list(daemons(folder)):
         raise ClusterError(f"{folder.path}: already up; `down` ends it", exit_code=2)
 
@@ -307,7 +307,8 @@ def wait_idle(folder: Folder, nodes: int) -> None:
 
 def down(folder: Folder) -> None:
     """Cancel the jobs, end the daemons that `up` started and what is left of jobs; keep the logs alone."""
-    if any(name == "slurmctld" for name, _ in daemons(folder)):
+    # Where a daemon is dead Slurm cannot end jobs, and waiting for it is in vain.
+    if (folder.pids / "slurmctld").exists() and len(list(daemons(folder))) == len(list(folder.pids.iterdir())):
         try:
             cancel_jobs(folder)
         except ClusterError as error:
@@ -329,7 +330,7 @@ def cancel_jobs(folder: Folder) -> None:
 
 
 def end_processes(find: Callable[[], Iterable[int]]) -> None:
-    """End the processes that `find` finds until it finds none: SIGTERM, and SIGKILL after ten seconds."""
+    """End the processes that `find` finds until it finds none: SIGTERM, and SIGKILL after KILL_SECONDS."""
     started = time.monotonic()
     asked: set[int] = set()
     while pids := list(find()):
@@ -337,9 +338,9 @@ def end_processes(find: Callable[[], Iterable[int]]) -> None:
         if waited > STOP_SECONDS:
             raise ClusterError(f"processes {pids} do not end")
         for pid in pids:
-            if pid not in asked or waited > 10:
+            if pid not in asked or waited > KILL_SECONDS:
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL if waited > 10 else signal.SIGTERM)
+                    os.kill(pid, signal.SIGKILL if waited > KILL_SECONDS else signal.SIGTERM)
                 asked.add(pid)
         time.sleep(0.05)
 

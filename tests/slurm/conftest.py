@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from virtual_cluster import VirtualCluster, command
 
 
