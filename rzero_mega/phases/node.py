@@ -26,10 +26,10 @@ from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.job import JOB_FOLDER, JOB_NODE, Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
 from rzero_mega.run.phase import PHASES
-from rzero_mega.run.stop import EXIT_CODE as STOPPED
 from rzero_mega.run.stop import SIGNAL, StopRequest
 
 POLL_S = 0.2
+ENDED_FROM_OUTSIDE = 128 + signal.SIGTERM
 LEADER_TIMEOUT_S = 900.0
 LOG_TAIL_BYTES = 65_536
 # Signals that are sent on purpose: by the scheduler, by a person, or by this program.
@@ -55,7 +55,8 @@ def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str
     code = _Supervisor(config, placement, place, arguments).run()
     if manifest.is_file():
         return 0
-    return code or 1
+    # A shell would take a negative code, that of a killed rank, for another one.
+    return code if code > 0 else 1
 
 
 class _Supervisor:
@@ -87,15 +88,21 @@ class _Supervisor:
             try:
                 code = self._watch(ranks, echo)
             except KeyboardInterrupt:
-                code = 128 + signal.SIGTERM
+                code = ENDED_FROM_OUTSIDE
                 if ranks is not None:
                     ranks.end()
             if echo is not None:
                 echo.show()
-            self._note_death(ranks)
+            if code != ENDED_FROM_OUTSIDE:
+                self._note_death(ranks)
             if self._first:
-                self._folder.publish_end(Ended(code, why_of(self._folder.path) if code else ""))
+                self._folder.publish_end(Ended(code, self._why(code)))
             return code
+
+    def _why(self, code: int) -> str:
+        if code == ENDED_FROM_OUTSIDE:
+            return "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
+        return why_of(self._folder.path) if code else ""
 
     @property
     def _first(self) -> bool:
@@ -201,8 +208,3 @@ def _tcp_store() -> Any:
 
     return dist.TCPStore(  # type: ignore[attr-defined]
         "0.0.0.0", 0, is_master=True, wait_for_workers=False)
-
-
-def end_message(code: int) -> str:
-    """What a job's exit code means."""
-    return {0: "finished", STOPPED: "stopped in time and saved", 2: "needs you"}.get(code, "failed")
