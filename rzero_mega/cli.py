@@ -75,11 +75,16 @@ def status(
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
         return
-    Console().print(iterations_table(found))
-    if (opened.path / "jobs").is_dir():
-        from rzero_mega.cluster import command
+    if not (opened.path / "jobs").is_dir():
+        Console().print(iterations_table(found))
+        return
+    from rzero_mega.cluster import command
+    from rzero_mega.cluster.show import show_jobs
 
-        command.show_jobs(opened)
+    queue = command.jobs_of(opened)
+    waits = found.state == "stopped" and queue
+    Console().print(iterations_table(found, "queued" if waits else None))
+    show_jobs(Console(), opened.path, queue)
 
 
 @app.command()

@@ -12,8 +12,7 @@ from rzero_mega.cluster.cluster_file import ClusterFile, read_cluster_file
 from rzero_mega.cluster.jobs import job_graph, job_prefix
 from rzero_mega.cluster.local import run_locally
 from rzero_mega.cluster.nemo import write_scripts
-from rzero_mega.cluster.show import graph_lines, script_text, submitted_text
-from rzero_mega.cluster.show import show_jobs as show
+from rzero_mega.cluster.show import Waiting, graph_lines, script_text, show_jobs, submitted_text
 from rzero_mega.cluster.slurm import QueuedJob, available, cancel_jobs, queued_jobs
 from rzero_mega.cluster.submit import submission_of, unfinished
 from rzero_mega.cluster.submit import submit as submit_missing
@@ -59,44 +58,38 @@ def cancel(run: RunDirectory) -> str:
     return f"{len(queue)} jobs cancelled; submit again to go on" if queue else "no job is queued or running"
 
 
-def show_jobs(run: RunDirectory) -> None:
-    """The jobs of the run below its status; without Slurm's clients only what the run itself knows."""
-    console = Console()
-    queue: list[QueuedJob] = []
-    if available():
-        try:
-            queue = queued_jobs(job_prefix(run.path))
-        except UserError as error:
-            console.print(f"jobs: {error}", markup=False, highlight=False, soft_wrap=True)
-    show(console, run.path, queue)
+def jobs_of(run: RunDirectory) -> list[QueuedJob]:
+    """The run's jobs that Slurm has; none without Slurm's clients, or with a line where Slurm does not answer."""
+    if not available():
+        return []
+    try:
+        return queued_jobs(job_prefix(run.path))
+    except UserError as error:
+        typer.echo(f"jobs: {error}", err=True)
+        return []
 
 
 def _print_dry_run(config: Config, cluster: ClusterFile) -> None:
     submission = submission_of(config, cluster)
     jobs = job_graph(iteration_plan(config), cluster.jobs_per_phase)
-    scripts = write_scripts(jobs, cluster, submission)
+    first = [job for job in jobs if job.link == 1]
+    scripts = write_scripts(first, cluster, submission)
     typer.echo(to_yaml(config))
     typer.echo(f"# run directory: {submission.run}\n")
     for line in graph_lines(jobs):
         typer.echo(f"# {line}")
-    for job in jobs:
+    for job in first:
         typer.echo(f"\n{script_text(job, scripts[job.name])}")
+    typer.echo("# A phase's further jobs have the same scripts, but for their names and, in the last, last_attempt=1.")
 
 
 def _wait(config: Config, run: RunDirectory) -> int:
-    from rzero_mega.tracking.progress import Progress
-
-    phases = len(iteration_plan(config))
-    with Progress(run.path.name, 1) as shown, shown.phase(config.iterations, "jobs", phases) as bar:
-
-        def step(left: int, queue: Sequence[QueuedJob]) -> None:
-            bar.advance(phases - left, queued=float(len(queue)))
-
-        finished = wait_for(config, run, step)
+    with Waiting(run.path.name, len(iteration_plan(config)), Console()) as shown:
+        finished = wait_for(config, run, shown.update)
     if finished:
         typer.echo(f"finished: {run.path}")
         return 0
-    show_jobs(run)
+    show_jobs(Console(), run.path, jobs_of(run))
     left = unfinished(config, run)
     typer.echo(f"{len(left)} phases are not finished, the first is {left[0].iteration}/{left[0].name}", err=True)
     return 1

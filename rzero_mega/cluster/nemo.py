@@ -6,6 +6,7 @@ with dependencies and records the experiment under `root`/nemo. Status and cance
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,6 +83,8 @@ def _experiment(
         import nemo_run
     except ModuleNotFoundError as error:
         raise UserError(f"{INSTALL} ({first_line(error)})") from None
+    # A line for every job that is launched; what was submitted is said once, by the command.
+    logging.getLogger("nemo_run").setLevel(logging.WARNING)
     names = {job.name for job in jobs}
     with nemo_run.Experiment(submission.run.name, enable_goodbye_message=False, clean_mode=True) as found:
         for job in jobs:

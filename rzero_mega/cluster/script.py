@@ -49,6 +49,7 @@ def step_script(job: PhaseJob, cluster: ClusterFile, submission: Submission) -> 
         iteration=job.iteration,
         phase=job.phase,
         pre_commands=cluster.pre_commands,
+        logs=submission.run / "jobs" / "JOB-RESTART" / "rank-NNNN.log",
     )
 
 

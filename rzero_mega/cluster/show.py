@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from rzero_mega.cluster.jobs import PhaseJob
@@ -41,6 +42,39 @@ def submitted_text(done: Submitted) -> str:
     if not done.jobs and not done.kept:
         words.append("the run is finished")
     return f"{'; '.join(words)}\nrun: {done.run}\nwatch it with: rzero-mega status {done.run}"
+
+
+class Waiting:
+    """How far a run is, while its jobs are waited for: a bar on a terminal, elsewhere a line when something changes."""
+
+    def __init__(self, name: str, phases: int, console: Console) -> None:
+        """`phases` is the number of phases of the whole run."""
+        self._name, self._phases, self._console = name, phases, console
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        words = TextColumn("{task.fields[words]}", style="dim")
+        self._bars = Progress(*columns, words, console=console, disable=not console.is_terminal)
+        self._task = self._bars.add_task(name, total=phases, words="")
+        self._said = ""
+
+    def update(self, left: int, queue: Sequence[QueuedJob]) -> None:
+        """Show that `left` phases are not finished, and what Slurm has."""
+        running = [job for job in queue if not job.waits]
+        names = ", ".join(f"{job.name.partition('.')[2]} on {job.nodes or '?'}" for job in running)
+        words = f"{f'running: {names}' if running else 'nothing is running'}; {len(queue) - len(running)} jobs queued"
+        self._bars.update(self._task, completed=self._phases - left, words=words)
+        line = f"{self._phases - left}/{self._phases} phases finished; {words}"
+        if not self._console.is_terminal and line != self._said:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._said = line
+
+    def __enter__(self) -> Waiting:
+        """Draw the bar."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._bars.stop()
 
 
 def show_jobs(console: Console, run: Path, queue: Sequence[QueuedJob]) -> None:

@@ -81,6 +81,8 @@ class RankGroup:
                 place["LOCAL_WORLD_SIZE"] = len(ranks)
                 environment = {**os.environ, **meeting, **{name: str(value) for name, value in place.items()}}
                 environment.setdefault("OMP_NUM_THREADS", "1")
+                # Megatron-core overlaps communication of tensor parallelism with work only if kernels keep their order.
+                environment.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
                 self._children.append(_start(arguments, environment, logs and log_of(logs, rank)))
         except BaseException:
             self.end()

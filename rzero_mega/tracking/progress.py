@@ -120,9 +120,9 @@ class PhaseProgress:
             self._bars.remove_task(task)
 
 
-def iterations_table(status: RunStatus) -> Table:
-    """What each iteration brought, the base in the first row."""
-    table = Table(title=f"{status.name} · {status.state}", title_justify="left")
+def iterations_table(status: RunStatus, state: str | None = None) -> Table:
+    """What each iteration brought, the base in the first row. `state` stands for the run's own where that is given."""
+    table = Table(title=f"{status.name} · {state or status.state}", title_justify="left")
     for heading in ("iteration", "mean", "greedy", "label accuracy", "kept", "time"):
         table.add_column(heading, justify="right")
     for row in status.iterations:

@@ -95,9 +95,11 @@ def records(text: str) -> list[dict[str, str]]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
-    """Wait until the condition holds; an assertion fails with the explanation after PATIENCE_SECONDS."""
-    end = time.monotonic() + PATIENCE_SECONDS
+def wait_until(
+    condition: Callable[[], bool], explain: Callable[[], str], patience: float = PATIENCE_SECONDS
+) -> None:
+    """Wait until the condition holds; an assertion fails with the explanation after `patience` seconds."""
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, explain()
         time.sleep(0.1)

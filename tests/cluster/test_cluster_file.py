@@ -1,0 +1,80 @@
+"""What a site writes down, and what is refused before anything is submitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rzero_mega.cluster.cluster_file import read_cluster_file, seconds_of
+from rzero_mega.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def written(folder: Path, **keys: object) -> Path:
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump({"account": "a", "root": "/shared/me", **keys}))
+    return path
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "slurm").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_are_cluster_files(example: Path) -> None:
+    cluster = read_cluster_file(example)
+    assert cluster.gpus_per_node == 8
+    assert any(name.startswith("NCCL_") for name in cluster.env)
+
+
+def test_folders_lie_below_the_root(tmp_path: Path) -> None:
+    cluster = read_cluster_file(written(tmp_path))
+    assert (cluster.runs, cluster.nemo_run_home) == (Path("/shared/me/runs"), Path("/shared/me/nemo"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"acount": "a"}, "acount: no such key"),
+        ({"account": ""}, "account: needed"),
+        ({"root": "relative"}, "root"),
+        ({"root": "/shared/nemo_run"}, "/nemo_run"),
+        ({"wall_time": "4h"}, "wall_time"),
+        ({"wall_time": "00:05:00", "grace_s": 600}, "grace_s"),
+        ({"jobs_per_phase": 0}, "jobs_per_phase"),
+        ({"gpus_per_node": -1}, "gpus_per_node"),
+        ({"env": {"nccl_debug": "WARN"}}, "env.nccl_debug"),
+        ({"env": {"WANDB_API_KEY": "x"}}, "env.WANDB_API_KEY"),
+        ({"env": {"HF_TOKEN": "x"}}, "env.HF_TOKEN"),
+        ({"mounts": ["/models"]}, "mounts"),
+        ({"partition": "batch\n#SBATCH --uid=0"}, "partition"),
+        ({"secrets_file": "/no/such/file"}, "secrets_file"),
+    ],
+)
+def test_what_cannot_be_is_one_line_that_names_the_key(tmp_path: Path, keys: dict[str, object], named: str) -> None:
+    path = written(tmp_path, **keys)
+    with pytest.raises(UserError) as caught:
+        read_cluster_file(path)
+    assert named in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.yaml"):
+        read_cluster_file(tmp_path / "nothing.yaml")
+
+
+def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.write_text("WANDB_API_KEY=x\n")
+    secrets.chmod(0o644)
+    path = written(tmp_path, secrets_file=str(secrets))
+    with pytest.raises(UserError, match="chmod 600"):
+        read_cluster_file(path)
+    secrets.chmod(0o600)
+    assert read_cluster_file(path).secrets_file == str(secrets)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("00:00:30", 30), ("04:00:00", 14400), ("2-01:00:00", 176400)])
+def test_a_wall_time_has_seconds(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds

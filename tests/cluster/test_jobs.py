@@ -1,0 +1,69 @@
+"""Phases as jobs: chains, and what a second submission adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rzero_mega.cluster.jobs import job_graph, job_prefix, missing_phases
+from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
+from rzero_mega.config import load_config
+
+
+def plan(iterations: int = 2) -> list[PhasePlan]:
+    return iteration_plan(load_config(["paper", "nano"], [f"iterations={iterations}", "evaluation.base_model=false"]))
+
+
+def key(phase: PhasePlan) -> tuple[int, str]:
+    return phase.iteration, phase.name.value
+
+
+KEYS = [key(phase) for phase in plan()]
+
+
+def test_each_job_waits_for_the_one_before_it() -> None:
+    jobs = job_graph(plan()[:2], links=2)
+    assert [(job.name, job.after) for job in jobs] == [
+        ("1-challenger-1", None),
+        ("1-challenger-2", "1-challenger-1"),
+        ("1-questions-1", "1-challenger-2"),
+        ("1-questions-2", "1-questions-1"),
+    ]
+
+
+def test_the_first_job_waits_for_one_that_slurm_has_already() -> None:
+    assert job_graph(plan()[:1], links=1, after="17")[0].after == "17"
+
+
+def test_no_job_s_name_begins_with_the_name_of_another_phase() -> None:
+    jobs = job_graph(plan(12), links=2)
+    for phase in {job.phase_name for job in jobs}:
+        assert {(job.iteration, job.phase) for job in jobs if job.name.startswith(phase)} == {
+            (int(phase.split("-")[0]), phase.split("-")[1])
+        }
+
+
+def test_runs_of_the_same_name_in_different_folders_have_different_jobs() -> None:
+    assert job_prefix(Path("/a/nano-seed0")) != job_prefix(Path("/b/nano-seed0"))
+    assert job_prefix(Path("/a/nano-seed0")).startswith("rz-nano-seed0-")
+
+
+def test_a_new_run_misses_everything() -> None:
+    assert missing_phases(plan(), set(), []) == (plan(), [])
+
+
+def test_jobs_past_a_hole_are_of_no_use() -> None:
+    missing, useless = missing_phases(plan(), set(KEYS[:2]), [KEYS[2], KEYS[4], KEYS[5]])
+    assert [key(phase) for phase in missing] == KEYS[3:]
+    assert useless == [KEYS[4], KEYS[5]]
+
+
+@given(st.integers(0, len(KEYS)), st.sets(st.sampled_from(KEYS)))
+def test_whatever_waits_every_phase_that_is_left_is_done_once(done: int, waiting: set[tuple[int, str]]) -> None:
+    finished = set(KEYS[:done])
+    ordered = [phase for phase in KEYS if phase in waiting]
+    missing, useless = missing_phases(plan(), finished, ordered)
+    kept = [phase for phase in ordered if phase not in useless and phase not in finished]
+    assert kept + [key(phase) for phase in missing] == KEYS[done:]

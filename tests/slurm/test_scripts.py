@@ -1,0 +1,63 @@
+"""The scripts that a cluster gets for the recipes, word for word."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from submission import ROOT, login_node
+
+pytestmark = pytest.mark.slurm
+
+GOLDEN = Path(__file__).parent / "golden"
+RECIPES = {"qwen3_8b": 1, "qwen3_32b": 4}
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def scripts(recipe: str) -> str:
+    """The scripts of the first training phase out of a dry run with a cluster file of slurm/."""
+    command = [str(login_node()), "-m", "rzero_mega", "submit", recipe, "--dry-run", "--cluster=slurm/pyxis.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    start = done.stdout.index("# ---- 1-challenger-1: batch script")
+    end = done.stdout.index("# ---- 1-questions-1")
+    # NeMo-Run names an experiment by the time.
+    return re.sub(r"seed0_\d{19}", "seed0_EXPERIMENT", done.stdout[start:end]).strip() + "\n"
+
+
+def test_the_scripts_are_those_that_were_looked_at(recipe: str, scripts: str) -> None:
+    golden = GOLDEN / f"{recipe}.sh"
+    if os.environ.get("WRITE_GOLDEN"):
+        golden.write_text(scripts)
+    assert scripts == golden.read_text(), "look at the difference, then write it with WRITE_GOLDEN=1"
+
+
+def test_they_ask_for_the_recipes_nodes(recipe: str, scripts: str) -> None:
+    assert f"#SBATCH --nodes={RECIPES[recipe]}\n" in scripts
+    assert "#SBATCH --gpus-per-node=8\n" in scripts
+    assert "#SBATCH --signal=USR1@900\n" in scripts
+
+
+def test_every_path_in_them_is_one_of_the_cluster_file(scripts: str) -> None:
+    given = ("/lustre/my_account/", "/nemo_run", "/bin/bash", "/usr/bin/bash", "/dev/")
+    paths = set(re.findall(r"(?<![\w$}.\])])/[A-Za-z][\w./-]*", scripts))
+    assert {path for path in paths if not path.startswith(given)} == set()
+
+
+def test_they_end_nothing_by_name_and_stop_at_the_first_error(scripts: str) -> None:
+    assert "pkill" not in scripts and "killall" not in scripts
+    assert scripts.count("set -euo pipefail") == 2
+
+
+def test_bash_can_read_them(scripts: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.sh"
+    file.write_text(scripts)
+    subprocess.run(["bash", "-n", str(file)], check=True)
