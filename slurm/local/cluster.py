@@ -44,7 +44,9 @@ CLUSTER_NAME = "virtual"
 CORES, MEMORY_MB = 128, 2_000_000
 # A unix socket's path has at most 107 bytes; the longest is spool/nNNN/nNNN_JOB.STEP.
 LONGEST_FOLDER = 64
-START_SECONDS, STOP_SECONDS, KILL_SECONDS, CLIENT_SECONDS = 60.0, 30.0, 5.0, 20.0
+START_SECONDS, CLIENT_SECONDS = 60.0, 20.0
+# More than KillWait for jobs; of daemons and of what Slurm leaves, how long SIGTERM has, and how long all of it takes.
+JOB_SECONDS, KILL_SECONDS, STOP_SECONDS = 10.0, 5.0, 30.0
 
 
 class ClusterError(Exception):
@@ -146,7 +148,7 @@ def check(folder: Folder, nodes: int, gpus: int) -> None:
     missing = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
     if missing:
         raise ClusterError(f"{', '.join(missing)}: not installed; apt-get install {PACKAGES}", exit_code=2)
-    if list(daemons(folder)):
+    if daemons(folder):
         raise ClusterError(f"{folder.path}: already up; `down` ends it", exit_code=2)
 
 
@@ -199,8 +201,9 @@ SlurmdPidFile={folder.pids}/slurmd.%n
 SlurmctldLogFile={folder.logs}/slurmctld.log
 SlurmdLogFile={folder.logs}/slurmd.%n.log
 
-# Nothing that needs root or cgroups.
-ProctrackType=proctrack/linuxproc
+# Nothing that needs root or cgroups. A process whose parent was killed is still in its step's process group;
+# proctrack/linuxproc, which goes from parent to child, would let it live on.
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -217,13 +220,14 @@ GresTypes=gpu
 
 # Everything that a test waits for comes soon; what it asks about ended jobs is remembered.
 SchedulerType=sched/backfill
-SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0
+SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0,bf_interval=1
 KillWait=5
 OverTimeLimit=0
 MinJobAge=86400
 SlurmdTimeout=60
 InactiveLimit=0
-ReturnToService=2
+# A node that was set DOWN stays so, as broken hardware would.
+ReturnToService=1
 
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -294,27 +298,27 @@ def start(folder: Folder, command: Sequence[str]) -> None:
 
 def wait_idle(folder: Folder, nodes: int) -> None:
     """Wait until Slurm calls all nodes idle."""
-    expected = 2 + nodes
     end = time.monotonic() + START_SECONDS
     while True:
         idle = folder.client("sinfo", "--noheader", "--partition=batch", "--states=idle", "--format=%D").split()
         if idle == [str(nodes)]:
             return
-        if time.monotonic() > end or len(list(daemons(folder))) < expected:
+        if time.monotonic() > end or len(daemons(folder)) < 2 + nodes:
             raise ClusterError(f"{(idle or ['0'])[0]} of {nodes} nodes became idle; the reason is in {folder.logs}")
         time.sleep(0.1)
 
 
 def down(folder: Folder) -> None:
     """Cancel the jobs, end the daemons that `up` started and what is left of jobs; keep the logs alone."""
+    nodes = len(list(folder.path.glob("spool/*")))
     # Where a daemon is dead Slurm cannot end jobs, and waiting for it is in vain.
-    if (folder.pids / "slurmctld").exists() and len(list(daemons(folder))) == len(list(folder.pids.iterdir())):
+    if nodes and len(daemons(folder)) >= 2 + nodes:
         try:
             cancel_jobs(folder)
         except ClusterError as error:
-            print(f"{error}; going on", file=sys.stderr)
-    for kind in ("slurmd.", "slurmctld", "munged"):
-        end_processes(partial(daemon_ids, folder, kind))
+            print(f"{error}; their processes are killed", file=sys.stderr)
+    for program in ("slurmd", "slurmctld", "munged"):
+        end_processes(partial(daemons, folder, program))
     end_processes(partial(job_processes, folder))
     clear(folder)
 
@@ -322,10 +326,10 @@ def down(folder: Folder) -> None:
 def cancel_jobs(folder: Folder) -> None:
     """Cancel all jobs and wait until Slurm has ended their processes."""
     folder.client("scancel", f"--user={user_name()}")
-    end = time.monotonic() + STOP_SECONDS
+    end = time.monotonic() + JOB_SECONDS
     while folder.client("squeue", "--noheader", "--format=%A").split():
         if time.monotonic() > end:
-            raise ClusterError(f"jobs still there {STOP_SECONDS:.0f} s after they were cancelled")
+            raise ClusterError(f"{folder.path}: jobs are there {JOB_SECONDS:.0f} s after they were cancelled")
         time.sleep(0.1)
 
 
@@ -333,44 +337,46 @@ def end_processes(find: Callable[[], Iterable[int]]) -> None:
     """End the processes that `find` finds until it finds none: SIGTERM, and SIGKILL after KILL_SECONDS."""
     started = time.monotonic()
     asked: set[int] = set()
-    while pids := list(find()):
+    while pids := set(find()):
         waited = time.monotonic() - started
         if waited > STOP_SECONDS:
             raise ClusterError(f"processes {pids} do not end")
-        for pid in pids:
-            if pid not in asked or waited > KILL_SECONDS:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL if waited > KILL_SECONDS else signal.SIGTERM)
-                asked.add(pid)
+        for pid in pids if waited > KILL_SECONDS else pids - asked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if waited > KILL_SECONDS else signal.SIGTERM)
+        asked |= pids
         time.sleep(0.05)
 
 
-def daemons(folder: Folder) -> Iterator[tuple[str, int]]:
-    """Name and process id of each daemon of the folder that runs."""
-    for file in sorted(folder.pids.glob("*")):
-        text = file.read_text().strip()
-        # A dead daemon's id may be another process's by now; the folder stands in the command line of ours.
-        if text.isdigit() and str(folder.path).encode() in proc(int(text), "cmdline"):
-            yield file.name, int(text)
+def daemons(folder: Folder, program: str = "") -> list[int]:
+    """Process ids of the folder's running daemons: all, or those of one program.
 
-
-def daemon_ids(folder: Folder, kind: str) -> list[int]:
-    """Process ids of the running daemons whose names begin so."""
-    return [pid for name, pid in daemons(folder) if name.startswith(kind)]
+    Found by their command lines: a daemon writes the file with its id after its start, and removes it before its end.
+    """
+    own = {str(folder.conf).encode(), f"--socket={folder.socket}".encode()}
+    programs = {program} if program else {"slurmd", "slurmctld", "munged"}
+    found = []
+    for pid in processes():
+        name, *arguments = proc(pid, "cmdline").split(b"\0")
+        if os.path.basename(name).decode(errors="replace") in programs and own & set(arguments):
+            found.append(pid)
+    return found
 
 
 def job_processes(folder: Folder) -> Iterator[int]:
     """Ids of processes that this cluster's nodes started for jobs, and of the slurmstepds above them."""
     conf, cluster = f"SLURM_CONF={folder.conf}".encode(), f"SLURM_CLUSTER_NAME={CLUSTER_NAME}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        pid = int(entry.name)
+    for pid in processes():
         variables = proc(pid, "environ").split(b"\0")
         # A shell that uses the cluster has its SLURM_CONF too, but is on none of its nodes.
         on_node = cluster in variables and any(variable.startswith(b"SLURMD_NODENAME=") for variable in variables)
         if conf in variables and (on_node or proc(pid, "cmdline").startswith(b"slurmstepd:")):
             yield pid
+
+
+def processes() -> list[int]:
+    """Ids of all processes of this machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def proc(pid: int, name: str) -> bytes:

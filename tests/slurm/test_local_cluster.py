@@ -34,6 +34,14 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+def alive(pid: str) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
 def test_nodes_come_up_idle_with_their_gpus(cluster: VirtualCluster) -> None:
     nodes = cluster.nodes()
     assert {name: (node["State"], node["Gres"]) for name, node in nodes.items()} == {
@@ -116,6 +124,22 @@ def test_a_drained_node_takes_no_job(cluster: VirtualCluster) -> None:
         assert cluster.wait(job) == "COMPLETED"
         assert cluster.output(job) == "n2\n"
     assert cluster.state(both) == "PENDING"
+
+
+def test_a_job_on_a_node_that_goes_down_is_requeued_and_runs_on_another(cluster: VirtualCluster) -> None:
+    script = 'echo "start $SLURM_JOB_NODELIST"; [ "$SLURM_JOB_NODELIST" = n2 ] || srun sleep 1000'
+    job = cluster.submit(script, "--requeue")
+    cluster.wait_output(job, "start n1")
+    cluster.run(["scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=test"])
+    assert cluster.wait(job) == "COMPLETED"
+    assert [line for line in cluster.output(job).splitlines() if "start" in line] == ["start n1", "start n2"]
+
+
+def test_what_a_killed_process_of_a_step_leaves_behind_ends_with_the_step(cluster: VirtualCluster) -> None:
+    job = cluster.submit("srun --ntasks=1 bash -c 'sleep 1000 & echo child $!; kill -9 $$'")
+    assert cluster.wait(job) == "FAILED"
+    child = cluster.output(job).split()[1]
+    wait_until(lambda: not alive(child), lambda: f"{child} lives")
 
 
 def test_a_pending_job_can_be_kept_from_a_node(cluster: VirtualCluster) -> None:
