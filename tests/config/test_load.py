@@ -197,3 +197,10 @@ def test_no_field_of_the_schema_is_left_out_of_the_yaml(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_refused(value: str) -> None:
     with pytest.raises(UserError, match=r"^labels\.curation\.low: "):
         load_config(["paper"], [f"labels.curation.low={value}"])
+
+
+def test_colocated_servers_are_not_asked_to_draw_while_the_learner_trains() -> None:
+    ahead = ["rollout.engine=sglang", "solver.training.ahead=1", "solver.training.grpo.importance_cap=2.0"]
+    assert error_of(*ahead, presets=("paper",)).startswith("placement.servers: colocated")
+    assert load_config(["paper"], [*ahead, "placement.servers=split"]).solver.training.ahead == 1
+    assert load_config(["paper"], ["rollout.engine=embedded", *ahead[1:]]).solver.training.ahead == 1

@@ -11,7 +11,12 @@ from command import run, tiny
 
 pytestmark = [pytest.mark.sglang, pytest.mark.e2e]
 
-SGLANG = ["rollout.engine=sglang", "rollout.sglang.max_total_tokens=20000", "challenger.training.ahead=1"]
+SGLANG = [
+    "rollout.engine=sglang",
+    "rollout.sglang.max_total_tokens=20000",
+    "challenger.training.ahead=1",
+    "placement.servers=split",
+]
 
 
 @pytest.fixture(scope="module")
