@@ -41,8 +41,8 @@ def test_every_phase_finishes_on_two_servers(folder: Path) -> None:
     assert status["state"] == "finished"
     assert set(status["iterations"][1]["seconds"]) == {"challenger", "questions", "labels", "solver", "evaluate"}
     assert {path.name for path in (folder / "runs" / "loop" / "servers").iterdir()} == {
-        "challenger-0.log",
-        "solver-0.log",
+        *("challenger-0.log", "challenger-0-a1.address.json"),
+        *("solver-0.log", "solver-0-a1.address.json"),
     }
 
 

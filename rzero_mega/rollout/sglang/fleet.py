@@ -16,10 +16,13 @@ from torch import Tensor
 
 from rzero_mega.config.placement import Placement, on_one_machine, placement_of
 from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
+from rzero_mega.errors import UserError
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.limits import stop_tokens
+from rzero_mega.rollout.sglang.address import own_ip
 from rzero_mega.rollout.sglang.command import ServerSpec
 from rzero_mega.rollout.sglang.engine import ServedModel, ServerLink, SglangEngine
+from rzero_mega.rollout.sglang.job_files import JobServers
 from rzero_mega.rollout.sglang.launcher import Launcher
 from rzero_mega.rollout.sglang.process import check_startable
 from rzero_mega.rollout.sglang.replicas import Replicas, State
@@ -63,11 +66,16 @@ class Fleet:
         rollout: RolloutConfig,
         weights: WeightsConfig,
         placement: Placement,
+        job: JobServers | None,
         logs: Path,
         say: Callable[[str], None],
     ) -> None:
-        """Nothing is started yet. `logs` is where servers write; `say` is told what happens, a line each."""
-        self._rollout, self._weights, self._placement = rollout, weights, placement
+        """Nothing is started yet. `logs` is where servers write; `say` is told what happens, a line each.
+
+        UserError if there are places on other nodes without a `job` that has processes there.
+        """
+        spmd.on_rank_0(lambda: check_nodes(placement, job))
+        self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
         self._logs, self._say = logs, say
         self._links: dict[str, ServerLink] = {}
         self._turns = Turns(saver=device_of_servers() == "cuda", say=say)
@@ -126,13 +134,13 @@ class Fleet:
         sglang = self._rollout.sglang
         key = os.environ.get(sglang.api_key_env)
         spec = self._spec(model, device, context, version)
-        launcher = Launcher(role, spec, self._placement.servers, self._logs, key)
+        launcher = Launcher(role, spec, self._placement.servers, self._logs, self._job, key)
         replicas = Replicas(role, launcher.start, sglang, self._say)
         self._turns.join(role, replicas)
         self._links[role] = ServerLink(
             replicas=replicas,
             take=partial(self._turns.take, role),
-            transport=build_transport(choice, facts, folder),
+            transport=build_transport(choice, facts, folder, self._master(spec)),
             scheme=scheme,
             tp=sglang.tp,
             attempts=sglang.attempts,
@@ -168,6 +176,12 @@ class Fleet:
             extra_arguments=tuple(sglang.extra_arguments),
         )
 
+    def _master(self, spec: ServerSpec) -> str:
+        """This machine's address as the servers know it."""
+        node = 0 if self._job is None else self._job.node
+        remote = any(place.node != node for place in self._placement.servers)
+        return own_ip() if remote and not spec.on_loopback else "127.0.0.1"
+
     def _quantized(self, role: str, source: FolderWeights, scheme: Scheme) -> Path:
         """The source's folder in FP8: a server whose weights are to be FP8 has to start with such weights."""
         folder = self._logs / f"{role}-{scheme.name}"
@@ -179,6 +193,12 @@ class Fleet:
 def device_of_servers() -> str:
     """"cuda" where there are GPUs, "cpu" elsewhere."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_nodes(placement: Placement, job: JobServers | None) -> None:
+    """UserError if there are servers on other nodes, and no job that has processes there."""
+    if job is None and any(place.node for place in placement.servers):
+        raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
 
 
 def placement_here(config: Config) -> Placement:

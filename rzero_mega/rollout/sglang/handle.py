@@ -41,6 +41,6 @@ class ServerHandle(Protocol):
         """Why it ended: the line of its log that says that best."""
         ...
 
-    def stop(self, grace_s: float) -> None:
-        """End the server. It may finish its requests for `grace_s` seconds. Can be called again."""
+    def stop(self) -> None:
+        """End the server at once. Can be called again."""
         ...

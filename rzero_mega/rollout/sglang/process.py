@@ -90,9 +90,9 @@ class ServerProcess:
         return self.spec.url
 
     @property
-    def where(self) -> str:
-        """Base address."""
-        return self.url
+    def pid(self) -> int:
+        """Its main process."""
+        return self._child.pid
 
     def client(self, name: str = "SGLang server", timeout_s: float = 3600.0) -> SglangClient:
         """A client of this server."""

@@ -145,7 +145,7 @@ class Replicas:
                 f"see {replica.process.log}"
             )
         self._retired.append(replica)
-        replica.process.stop(grace_s=0.0)
+        replica.process.stop()
         self._replicas[self._replicas.index(replica)] = self._new(replica.number, replica.starts + 1)
 
     def generate(
@@ -176,7 +176,7 @@ class Replicas:
         for replica in (*self._retired, *self._replicas):
             replica.hang_up()
         with ThreadPoolExecutor(len(self._replicas)) as threads:
-            ends = [threads.submit(replica.process.stop, 0.0) for replica in self._replicas]
+            ends = [threads.submit(replica.process.stop) for replica in self._replicas]
         for end in ends:
             end.result()
 

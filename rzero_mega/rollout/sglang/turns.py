@@ -85,7 +85,7 @@ class Turns:
             error = done.exception()
             if isinstance(error, UserError):
                 self._say(f"{error}; the server is ended")
-                replica.process.stop(grace_s=0.0)
+                replica.process.stop()
             elif error is not None:
                 raise error
 

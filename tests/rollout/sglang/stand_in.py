@@ -56,5 +56,5 @@ class StandInServer:
     def reason(self) -> str:
         return "for no reason"
 
-    def stop(self, grace_s: float) -> None:
+    def stop(self) -> None:
         self.stopped = True

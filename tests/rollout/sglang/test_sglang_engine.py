@@ -21,7 +21,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.engine import SglangEngine
 from rzero_mega.rollout.sglang.fleet import Fleet, FolderWeights
-from rzero_mega.rollout.sglang.process import ServerProcess
+from rzero_mega.rollout.sglang.published import PublishedServer
 from rzero_mega.rollout.sglang.replicas import Replica
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
@@ -45,6 +45,7 @@ def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
                 RolloutConfig(engine="sglang", dtype="float32", sglang=config),
                 WeightsConfig(sync=sync, bucket_mb=1, verify=VerifyConfig()),
                 Placement(1, (range(1),), (ServerPlace(0, 0),) * config.replicas, shared_gpus=True),
+                None,
                 tmp_path_factory.mktemp(name),
                 (said if said is not None else []).append,
             )
@@ -82,8 +83,8 @@ def kill(replica: Replica) -> None:
 
 
 def pids(replica: Replica) -> list[int]:
-    assert isinstance(replica.process, ServerProcess)
-    return replica.process.pids()
+    assert isinstance(replica.process, PublishedServer)
+    return replica.process.process.pids()
 
 
 class TestTwoReplicas:
