@@ -22,8 +22,10 @@ from typing import Any
 from rzero_mega.config.placement import Placement, placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.host import ServerHost
+from rzero_mega.rollout.sglang.job_files import JOB, NODE
 from rzero_mega.run import RunDirectory, run_path
-from rzero_mega.run.job import JOB_FOLDER, JOB_NODE, Ended, JobFolder, JobPlace, Leader
+from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
 from rzero_mega.run.phase import PHASES
 from rzero_mega.run.stop import SIGNAL, StopRequest
@@ -84,9 +86,10 @@ class _Supervisor:
         with ExitStack() as stack:
             meeting = self._meet(stack)
             ranks = self._start_ranks(stack, meeting)
+            host = self._server_host(stack)
             echo = _Echo(log_of(self._folder.path, 0)) if self._first else None
             try:
-                code = self._watch(ranks, echo)
+                code = self._watch(ranks, host, echo)
             except KeyboardInterrupt:
                 code = ENDED_FROM_OUTSIDE
                 if ranks is not None:
@@ -134,12 +137,21 @@ class _Supervisor:
         ranks = self._placement.ranks[self._place.node]
         if not ranks:
             return None
-        environment = {**meeting, JOB_FOLDER: str(self._folder.path), JOB_NODE: str(self._place.node)}
+        environment = {**meeting, JOB: str(self._folder.path), NODE: str(self._place.node)}
         world = self._config.learner.processes
         group = RankGroup(self._arguments, ranks, world, environment, self._folder.path)
         return stack.enter_context(group)
 
-    def _watch(self, ranks: RankGroup | None, echo: _Echo | None) -> int:
+    def _server_host(self, stack: ExitStack) -> ServerHost | None:
+        """What starts servers here when the first rank asks for them; that rank starts those of its own node itself."""
+        if self._first or all(server.node != self._place.node for server in self._placement.servers):
+            return None
+        key = os.environ.get(self._config.rollout.sglang.api_key_env)
+        host = ServerHost(self._folder.path, self._place.node, key, lambda text: print(text, flush=True))
+        stack.callback(host.close)
+        return host
+
+    def _watch(self, ranks: RankGroup | None, host: ServerHost | None, echo: _Echo | None) -> int:
         """Wait for this node's ranks to end, then for the first node's: until then others may need the servers here."""
         code: int | None = None if ranks is not None else 0
         while True:
@@ -150,6 +162,8 @@ class _Supervisor:
                 code = ranks.poll()
             if code or (code == 0 and (self._first or self._folder.ended() is not None)):
                 return code
+            if host is not None:
+                host.poll()
             if echo is not None:
                 echo.show()
             time.sleep(POLL_S)
