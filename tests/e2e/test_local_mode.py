@@ -1,0 +1,50 @@
+"""`rzero-mega submit --local`: a phase after the other as a process, going on where one was killed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from command import TINY, final_weights, run, start
+
+pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
+
+RUN = ["nano", *TINY, "learner.processes=2"]
+
+
+def ranks_of(config: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if config in line and "phase" in line:
+            found.append(process)
+    return found
+
+
+def test_local_mode_goes_on_where_a_rank_was_killed_and_leaves_what_a_run_leaves(tmp_path: Path) -> None:
+    reference = run(tmp_path, "run", *RUN, "run.name=reference")
+    assert reference.returncode == 0, reference.stderr
+
+    process = start(tmp_path, "submit", *RUN, "run.name=x", "--local")
+    folder = tmp_path / "runs" / "x"
+    while not (folder / "iterations" / "1" / "solver" / "metrics.jsonl").is_file() and process.poll() is None:
+        time.sleep(0.05)
+    ranks_of("runs/x/jobs/config.yaml")[-1].kill()
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert "iteration 1 · solver · ended with code 1; going on with it" in out
+    assert final_weights(tmp_path, "x") == final_weights(tmp_path, "reference")
+
+    logs = run(tmp_path, "logs", "runs/x")
+    assert "iteration 1 · evaluate · finished" in logs.stdout
+    again = run(tmp_path, "submit", *RUN, "run.name=x", "--local")
+    assert again.returncode == 0 and again.stdout == ""
+
+
+def test_a_configuration_that_cannot_work_ends_it_with_one_line(tmp_path: Path) -> None:
+    result = run(tmp_path, "submit", *RUN, "run.name=x", "--local", "placement.gpus_per_node=1")
+    assert result.returncode == 2
+    (line,) = [line for line in result.stderr.splitlines() if line]
+    assert "learner.processes" in line
