@@ -47,6 +47,15 @@ def placement_of(config: Config) -> Placement:
     return Placement(nodes, ranks, _servers(config, free), shared_gpus=colocated)
 
 
+def on_one_machine(config: Config) -> Placement:
+    """The placement on one machine without GPUs: it has room for any number of processes, and all share it."""
+    ranks = (range(config.learner.processes),)
+    if config.rollout.engine != "sglang":
+        return Placement(1, ranks, (), shared_gpus=False)
+    servers = (ServerPlace(0, 0),) * config.rollout.sglang.replicas
+    return Placement(1, ranks, servers, shared_gpus=config.placement.servers == "colocated")
+
+
 def _servers(config: Config, free: list[range]) -> tuple[ServerPlace, ...]:
     """The first `replicas` places for servers; none spreads over two nodes."""
     sglang, mode = config.rollout.sglang, config.placement.servers

@@ -79,5 +79,10 @@ def _check_between(config: Config) -> None:
             "learner.offload: rollouts drawn ahead (challenger.training.ahead, solver.training.ahead) run while the "
             "learner trains; set it to none"
         )
+    if config.placement.servers == "colocated" and ahead and config.rollout.engine == "sglang":
+        raise UserError(
+            "placement.servers: colocated servers give their memory back while the learner trains, and can't draw "
+            "rollouts ahead (challenger.training.ahead, solver.training.ahead); set it to split"
+        )
     if learner.fp8.parameters and learner.fp8.format == "none":
         raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")

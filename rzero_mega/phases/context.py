@@ -92,6 +92,11 @@ class Workbench:
         rollout = self.config.rollout
         return ShardedEngine(EmbeddedEngine(model, rollout.dtype, rollout.batch_sequences, device))
 
+    def rest_servers(self) -> None:
+        """Have servers that share the learner's GPUs give their memory back, where there are any. For all ranks."""
+        if self.fleet is not None:
+            self.fleet.rest()
+
     def texts(self, samples: Sequence[Sample]) -> list[str]:
         """What the samples say, without special tokens."""
         return self.encoder.decode([sample.tokens for sample in samples])

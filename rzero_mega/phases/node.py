@@ -22,14 +22,16 @@ from typing import Any
 from rzero_mega.config.placement import Placement, placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.host import ServerHost
+from rzero_mega.rollout.sglang.job_files import JOB, NODE
 from rzero_mega.run import RunDirectory, run_path
-from rzero_mega.run.job import JOB_FOLDER, JOB_NODE, Ended, JobFolder, JobPlace, Leader
+from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
 from rzero_mega.run.phase import PHASES
-from rzero_mega.run.stop import EXIT_CODE as STOPPED
 from rzero_mega.run.stop import SIGNAL, StopRequest
 
 POLL_S = 0.2
+ENDED_FROM_OUTSIDE = 128 + signal.SIGTERM
 LEADER_TIMEOUT_S = 900.0
 LOG_TAIL_BYTES = 65_536
 # Signals that are sent on purpose: by the scheduler, by a person, or by this program.
@@ -55,7 +57,8 @@ def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str
     code = _Supervisor(config, placement, place, arguments).run()
     if manifest.is_file():
         return 0
-    return code or 1
+    # A shell would take a negative code, that of a killed rank, for another one.
+    return code if code > 0 else 1
 
 
 class _Supervisor:
@@ -83,19 +86,26 @@ class _Supervisor:
         with ExitStack() as stack:
             meeting = self._meet(stack)
             ranks = self._start_ranks(stack, meeting)
+            host = self._server_host(stack)
             echo = _Echo(log_of(self._folder.path, 0)) if self._first else None
             try:
-                code = self._watch(ranks, echo)
+                code = self._watch(ranks, host, echo)
             except KeyboardInterrupt:
-                code = 128 + signal.SIGTERM
+                code = ENDED_FROM_OUTSIDE
                 if ranks is not None:
                     ranks.end()
             if echo is not None:
                 echo.show()
-            self._note_death(ranks)
+            if code != ENDED_FROM_OUTSIDE:
+                self._note_death(ranks)
             if self._first:
-                self._folder.publish_end(Ended(code, why_of(self._folder.path) if code else ""))
+                self._folder.publish_end(Ended(code, self._why(code)))
             return code
+
+    def _why(self, code: int) -> str:
+        if code == ENDED_FROM_OUTSIDE:
+            return "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
+        return why_of(self._folder.path) if code else ""
 
     @property
     def _first(self) -> bool:
@@ -127,12 +137,21 @@ class _Supervisor:
         ranks = self._placement.ranks[self._place.node]
         if not ranks:
             return None
-        environment = {**meeting, JOB_FOLDER: str(self._folder.path), JOB_NODE: str(self._place.node)}
+        environment = {**meeting, JOB: str(self._folder.path), NODE: str(self._place.node)}
         world = self._config.learner.processes
         group = RankGroup(self._arguments, ranks, world, environment, self._folder.path)
         return stack.enter_context(group)
 
-    def _watch(self, ranks: RankGroup | None, echo: _Echo | None) -> int:
+    def _server_host(self, stack: ExitStack) -> ServerHost | None:
+        """What starts servers here when the first rank asks for them; that rank starts those of its own node itself."""
+        if self._first or all(server.node != self._place.node for server in self._placement.servers):
+            return None
+        key = os.environ.get(self._config.rollout.sglang.api_key_env)
+        host = ServerHost(self._folder.path, self._place.node, key, lambda text: print(text, flush=True))
+        stack.callback(host.close)
+        return host
+
+    def _watch(self, ranks: RankGroup | None, host: ServerHost | None, echo: _Echo | None) -> int:
         """Wait for this node's ranks to end, then for the first node's: until then others may need the servers here."""
         code: int | None = None if ranks is not None else 0
         while True:
@@ -143,6 +162,8 @@ class _Supervisor:
                 code = ranks.poll()
             if code or (code == 0 and (self._first or self._folder.ended() is not None)):
                 return code
+            if host is not None:
+                host.poll()
             if echo is not None:
                 echo.show()
             time.sleep(POLL_S)
@@ -201,8 +222,3 @@ def _tcp_store() -> Any:
 
     return dist.TCPStore(  # type: ignore[attr-defined]
         "0.0.0.0", 0, is_master=True, wait_for_workers=False)
-
-
-def end_message(code: int) -> str:
-    """What a job's exit code means."""
-    return {0: "finished", STOPPED: "stopped in time and saved", 2: "needs you"}.get(code, "failed")

@@ -25,7 +25,7 @@ def preflight(config: Config) -> ModelShape:
     shape = read_shape(resolve_base_model(config.model, Path(config.run.root) / ".models"))
     check_layout(shape, layout)
     if config.rollout.engine == "sglang":
-        check_fleet(config.rollout, config.weights, shape)
+        check_fleet(config, shape)
     elif config.weights.quantization != "none":
         raise UserError("weights.quantization: needs rollout.engine sglang; set it to none")
     return shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
 from rzero_mega.rollout import spmd
-from rzero_mega.rollout.sglang.fleet import Fleet
+from rzero_mega.rollout.sglang.fleet import Fleet, placement_here
+from rzero_mega.rollout.sglang.job_files import job_servers_from
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.launch import processors
 from rzero_mega.run.stop import StopRequest
@@ -111,7 +113,8 @@ def _fleet(stack: ExitStack, config: Config, logs: Path, progress: Progress) -> 
     """The run's servers, ended with the stack; None for the embedded engine."""
     if config.rollout.engine != "sglang":
         return None
-    fleet = Fleet(config.rollout, config.weights, logs, progress.say)
+    job = job_servers_from(os.environ)
+    fleet = Fleet(config.rollout, config.weights, placement_here(config), job, logs, progress.say)
     stack.callback(fleet.close)
     return fleet
 

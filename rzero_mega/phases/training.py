@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
 
 from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.coevolution.plan import PhasePlan, Source
-from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.learner import Learner, StepMetrics
@@ -55,6 +56,7 @@ def train_policy(
         TokenSplit(ctx.layout.cp).sequence_multiple,
     )
     phase = ctx.phase(plan)
+    ctx.rest_servers()
     learner = Learner(
         ctx.path(start),
         ctx.layout,
@@ -63,11 +65,12 @@ def train_policy(
         training.optimizer,
         training.sampling.max_new_tokens,
     )
-    engine = ctx.engine(role, ctx.path(start))
+    with _servers_turn(ctx, learner):
+        engine = ctx.engine(role, ctx.path(start))
     weights = Gate(learner.weights(engine.receivers, ctx.config.weights))
 
     def draw(step: int) -> Rollouts:
-        with learner.parked():
+        with _servers_turn(ctx, learner):
             return roll_out(step, engine)
 
     feed = Feed(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
@@ -83,7 +86,7 @@ def train_policy(
             metrics = learner.train_step(sequences, failures.at(step))
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(weights, version=step)
-            probe = _probe(ctx.config, learner, engine, sequences, step)
+            probe = _probe(ctx, learner, engine, sequences, step)
         if step == (training.use_step or training.steps):
             _write_model(phase, learner, ctx)
         seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
@@ -98,6 +101,14 @@ def train_policy(
     engine.close()
     checkpoints.finish()
     spmd.on_rank_0(lambda: phase.finish({"model": Path("model")}, _means(phase)))
+
+
+@contextmanager
+def _servers_turn(ctx: RunContext, learner: Learner) -> Iterator[None]:
+    """A context in which servers may use the GPUs that they share with the learner, whose memory is parked."""
+    with learner.parked():
+        yield
+        ctx.rest_servers()
 
 
 def _resume(
@@ -128,15 +139,16 @@ def _log(ctx: RunContext, phase: PhaseDirectory, step: int, row: Mapping[str, fl
 
 
 def _probe(
-    config: Config, learner: Learner, engine: RolloutEngine, sequences: Sequence[TrainingSequence], step: int
+    ctx: RunContext, learner: Learner, engine: RolloutEngine, sequences: Sequence[TrainingSequence], step: int
 ) -> dict[str, float]:
     """Log-probabilities of a few rollouts, learner against engine; UserError if the engine speaks for other weights."""
-    verify = config.weights.verify
+    config, verify = ctx.config, ctx.config.weights.verify
     if not verify.probe_every or step % verify.probe_every:
         return {}
     chosen = sequences[: verify.probe_sequences]
     ours = learner.score(chosen)
-    theirs = engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
+    with _servers_turn(ctx, learner):
+        theirs = engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
     result = check_probe(ours, theirs, probe_dtype(config), verify.probe_tolerance, str(step))
     return {"probe_difference": result.mean}
 

@@ -23,8 +23,6 @@ from pathlib import Path
 from rzero_mega.errors import UserError
 from rzero_mega.run.atomic import read_json, write_json
 
-# The environment of a job's ranks: the job's folder, and the number of the node.
-JOB_FOLDER, JOB_NODE = "RZERO_MEGA_JOB", "RZERO_MEGA_NODE"
 POLL_S = 0.2
 
 

@@ -215,3 +215,10 @@ def test_a_configuration_built_in_python_is_checked_like_a_loaded_one() -> None:
         with_overrides(built, [])
     with pytest.raises(UserError, match=r"^learner\.layout\.tpp: no such key"):
         with_overrides(load_config(["paper"]), ["learner.layout.tpp=1"])
+
+
+def test_colocated_servers_are_not_asked_to_draw_while_the_learner_trains() -> None:
+    ahead = ["rollout.engine=sglang", "solver.training.ahead=1", "solver.training.grpo.importance_cap=2.0"]
+    assert error_of(*ahead, presets=("paper",)).startswith("placement.servers: colocated")
+    assert load_config(["paper"], [*ahead, "placement.servers=split"]).solver.training.ahead == 1
+    assert load_config(["paper"], ["rollout.engine=embedded", *ahead[1:]]).solver.training.ahead == 1

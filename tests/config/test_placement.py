@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.config import Config, load_config
-from rzero_mega.config.placement import placement_of
+from rzero_mega.config.placement import on_one_machine, placement_of
 from rzero_mega.errors import UserError
 
 
@@ -47,6 +47,13 @@ def test_colocated_servers_share_the_learners_gpus() -> None:
 
 def test_the_embedded_engine_has_no_servers() -> None:
     assert placement_of(load_config(["paper", "nano"])).servers == ()
+
+
+def test_one_machine_without_gpus_has_room_for_any_number() -> None:
+    placement = on_one_machine(config(1, 1, 2, 5, 2, "split"))
+    assert (placement.ranks, len(placement.servers), placement.shared_gpus) == ((range(2),), 5, False)
+    assert on_one_machine(config(1, 1, 2, 5, 2, "colocated")).shared_gpus
+    assert on_one_machine(load_config(["paper", "nano"])).servers == ()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ from command import run, tiny
 
 pytestmark = [pytest.mark.sglang, pytest.mark.e2e]
 
-SGLANG = ["rollout.engine=sglang", "rollout.sglang.max_total_tokens=20000", "challenger.training.ahead=1"]
+SGLANG = [
+    "rollout.engine=sglang",
+    "rollout.sglang.max_total_tokens=20000",
+    "challenger.training.ahead=1",
+    "placement.servers=split",
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +41,8 @@ def test_every_phase_finishes_on_two_servers(folder: Path) -> None:
     assert status["state"] == "finished"
     assert set(status["iterations"][1]["seconds"]) == {"challenger", "questions", "labels", "solver", "evaluate"}
     assert {path.name for path in (folder / "runs" / "loop" / "servers").iterdir()} == {
-        "challenger-0.log",
-        "solver-0.log",
+        *("challenger-0.log", "challenger-0-a1.address.json"),
+        *("solver-0.log", "solver-0-a1.address.json"),
     }
 
 

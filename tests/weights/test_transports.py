@@ -117,6 +117,8 @@ def facts(**changes: Any) -> SyncFacts:
         ({}, "collective", "NCCL"),
         ({"same_host": False}, "collective", "NCCL"),
         ({"shared_gpus": True}, "tensor", "share GPUs"),
+        ({"shared_gpus": True, "same_host": False, "shared_folder": True}, "disk", "on one GPU, but both see the same"),
+        ({"shared_gpus": True, "same_host": False}, "tensor", "on one GPU, and no folder is shared, so the bytes"),
         ({"learner_device": "cpu", "server_device": "cpu"}, "collective", "GLOO"),
         ({"learner_device": "cpu"}, "disk", "same folder"),
         ({"learner_device": "cpu", "same_host": False, "shared_folder": True}, "disk", "same folder"),

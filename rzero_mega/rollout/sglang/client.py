@@ -107,6 +107,8 @@ class SglangClient:
         return [tables[rank] for rank in range(self._tp)]
 
     def _call(self, method: str, path: str, timeout_s: float | None, body: Mapping[str, Any] | None = None) -> Any:
+        if self._http.is_closed:
+            raise self._error(path, "was not called, since its client is closed")
         timeout = httpx.Timeout(timeout_s or self._timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
             response = self._http.request(method, f"/{path}", json=body, timeout=timeout)

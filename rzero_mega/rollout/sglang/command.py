@@ -38,6 +38,10 @@ RESERVED = (
     "--config",
     "--skip-tokenizer-init",
     "--trust-remote-code",
+    "--base-gpu-id",
+    "--gpu-id-step",
+    "--enable-memory-saver",
+    "--enable-weights-cpu-backup",
 )
 
 
@@ -48,7 +52,8 @@ class ServerSpec:
     `weight_version` is what it reports and writes into samples from its start. `max_total_tokens` bounds the KV cache
     (None: the server's own choice on a GPU, CPU_MAX_TOTAL_TOKENS on a CPU). `context_length` is what a prompt and its
     response may have together; it must not be more than the model's, which SGLang doesn't check (None: the model's less
-    CONTEXT_MARGIN). `extra_arguments` go to SGLang as they are.
+    CONTEXT_MARGIN). On CUDA the server runs on the GPUs `first_gpu` … `first_gpu + tp - 1`, and with `memory_saver` it
+    can give their memory back (see `turns`). `extra_arguments` go to SGLang as they are.
     """
 
     model: Path
@@ -61,6 +66,8 @@ class ServerSpec:
     max_running_requests: int = 256
     max_total_tokens: int | None = None
     context_length: int | None = None
+    first_gpu: int = 0
+    memory_saver: bool = False
     extra_arguments: tuple[str, ...] = ()
 
     @property
@@ -97,6 +104,12 @@ def server_arguments(spec: ServerSpec) -> list[str]:
     if spec.context_length is not None:
         values["--context-length"] = spec.context_length + CONTEXT_MARGIN
     switches = ["--skip-tokenizer-init", "--skip-server-warmup"]
+    if spec.device == "cuda":
+        # Not CUDA_VISIBLE_DEVICES: a handle to memory names its GPU by the number that the learner knows it by.
+        values["--base-gpu-id"] = spec.first_gpu
+        if spec.memory_saver:
+            # Without the copy in host memory the weights would come back as whatever is in the GPU's.
+            switches += ["--enable-memory-saver", "--enable-weights-cpu-backup"]
     if spec.device == "cpu":
         switches.append("--sleep-on-idle")  # the learner works on the same cores while the server waits
     return [*(str(part) for option in values.items() for part in option), *switches, *spec.extra_arguments]

@@ -11,6 +11,7 @@ from rzero_mega.rollout import spmd
 from rzero_mega.rollout.limits import check_prompts
 from rzero_mega.rollout.protocol import EngineHealth, Request, Sample, Scored
 from rzero_mega.rollout.sglang.replicas import Replica, Replicas, State
+from rzero_mega.rollout.sglang.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.wire import Draw, Version, draws_of, read_score, score_body
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.hf_folder import dtype_named
@@ -35,9 +36,13 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServerLink:
-    """What the first rank alone has: the servers, how weights go to them (`scheme`: as FP8), and whom to tell."""
+    """What the first rank alone has: the servers, how weights go to them (`scheme`: as FP8), and whom to tell.
+
+    `take` makes it these servers' turn to hold what they need in memory (see `turns`).
+    """
 
     replicas: Replicas
+    take: Callable[[frozenset[str]], None]
     transport: Transport
     scheme: Scheme | None
     tp: int
@@ -60,10 +65,19 @@ class SglangEngine:
     """
 
     def __init__(
-        self, model: ServedModel, link: ServerLink | None, source: WeightSource, name: Callable[[int], str]
+        self,
+        model: ServedModel,
+        link: ServerLink | None,
+        source: WeightSource,
+        name: Callable[[int], str],
+        make_room: Callable[[], None],
     ) -> None:
-        """`name` gives the servers' name of a version. The servers hold, or wait for, the weights of version 0."""
+        """`name` gives the servers' name of a version. The servers hold, or wait for, the weights of version 0.
+
+        Every rank calls `make_room` before servers take memory.
+        """
         self._model, self._link, self._source, self._name = model, link, source, name
+        self._make_room = make_room
         self._version = Version(0, name(0))
         self._updates = 0
 
@@ -77,15 +91,17 @@ class SglangEngine:
         check_prompts(requests, self._model.context)
         left: list[Draw] = draws_of(requests)
         drawn: dict[int, Sample] = {}
+        self._make_room()
         while left:
-            self._supply()
+            self._supply(EVERYTHING)
             done, left = spmd.on_rank_0(lambda draws=left: self._draw(draws))  # type: ignore[misc]
             drawn.update(done)
         return [drawn[position] for position in range(len(drawn))]
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         """Log-probability of every response token under the present weights, by one server."""
-        self._supply()
+        self._make_room()
+        self._supply(EVERYTHING)
         return spmd.on_rank_0(lambda: self._score(sequences))
 
     def update_weights(self, source: WeightSource, version: int) -> None:
@@ -94,7 +110,8 @@ class SglangEngine:
         if self._link is not None:
             for replica in self._link.replicas.serving():
                 replica.state = State.WAITING
-        self._supply()
+        self._make_room()
+        self._supply(WEIGHTS)
 
     def health(self) -> EngineHealth:
         """Whether a server serves, as the first rank sees it; True on others."""
@@ -114,10 +131,16 @@ class SglangEngine:
         answers = client.generate(score_body(sequences))
         return [read_score(s, a, self._version) for s, a in zip(sequences, answers, strict=True)]
 
-    def _supply(self) -> None:
+    def _admit(self, needed: frozenset[str]) -> bool:
+        """Take the servers' turn, and take in those that are ready; whether one waits for weights."""
+        assert self._link is not None
+        self._link.take(needed)
+        return self._link.replicas.admit()
+
+    def _supply(self, needed: frozenset[str]) -> None:
         """Until no server waits for weights: send them, over and over if a server dies of it."""
         attempt = 0
-        while spmd.on_rank_0(lambda: self._link is not None and self._link.replicas.admit()):
+        while spmd.on_rank_0(lambda: self._admit(needed)):
             error: UserError | None = None
             if self._link is None:
                 for _ in self._source:

@@ -7,19 +7,26 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
 import torch
 from torch import Tensor
 
-from rzero_mega.config.schema import RolloutConfig, WeightsConfig
+from rzero_mega.config.placement import Placement, on_one_machine, placement_of
+from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
+from rzero_mega.errors import UserError
 from rzero_mega.rollout import spmd
 from rzero_mega.rollout.limits import stop_tokens
+from rzero_mega.rollout.sglang.address import own_ip
 from rzero_mega.rollout.sglang.command import ServerSpec
 from rzero_mega.rollout.sglang.engine import ServedModel, ServerLink, SglangEngine
+from rzero_mega.rollout.sglang.job_files import JobServers
+from rzero_mega.rollout.sglang.launcher import Launcher
 from rzero_mega.rollout.sglang.process import check_startable
 from rzero_mega.rollout.sglang.replicas import Replicas, State
+from rzero_mega.rollout.sglang.turns import Turns
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries, hf_sizes
@@ -55,11 +62,23 @@ class Fleet:
     """Servers of every role. All ranks hold one and make the same calls; servers and threads are the first rank's."""
 
     def __init__(
-        self, rollout: RolloutConfig, weights: WeightsConfig, logs: Path, say: Callable[[str], None]
+        self,
+        rollout: RolloutConfig,
+        weights: WeightsConfig,
+        placement: Placement,
+        job: JobServers | None,
+        logs: Path,
+        say: Callable[[str], None],
     ) -> None:
-        """Nothing is started yet. `logs` is where servers write; `say` is told what happens, a line each."""
-        self._rollout, self._weights, self._logs, self._say = rollout, weights, logs, say
+        """Nothing is started yet. `logs` is where servers write; `say` is told what happens, a line each.
+
+        UserError if there are places on other nodes without a `job` that has processes there.
+        """
+        spmd.on_rank_0(lambda: check_nodes(placement, job))
+        self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
+        self._logs, self._say = logs, say
         self._links: dict[str, ServerLink] = {}
+        self._turns = Turns(saver=device_of_servers() == "cuda", say=say)
         self._engines = 0
 
     def engine(self, role: str, model: Path) -> SglangEngine:
@@ -75,8 +94,21 @@ class Fleet:
         stop = tuple(sorted(stop_tokens(model)))
         context = self._rollout.sglang.context_length or shape.max_positions
         served = ServedModel(shape, stop, context, self._rollout.dtype)
+        self._make_room()
         spmd.on_rank_0(lambda: self._bring_up(role, source, context, name(0)))
-        return SglangEngine(served, self._links.get(role), source, name)
+        return SglangEngine(served, self._links.get(role), source, name, self._make_room)
+
+    def rest(self) -> None:
+        """Before the learner needs its memory: have servers that share its GPUs give theirs back."""
+        if self._placement.shared_gpus:
+            spmd.on_rank_0(self._turns.rest)
+
+    def _make_room(self) -> None:
+        """Before servers take memory: wait until every rank has given up what it does not need."""
+        if self._placement.shared_gpus:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            spmd.barrier()
 
     def close(self) -> None:
         """End all servers."""
@@ -91,7 +123,8 @@ class Fleet:
             for replica in self._links[role].replicas.serving():
                 replica.state = State.WAITING
             return
-        device, facts = device_of_servers(), sync_facts()
+        self._turns.take(role)
+        device, facts = device_of_servers(), sync_facts(self._placement, self._weights)
         choice = choose(self._weights.sync, facts)
         self._say(f"{role}: weights go by {choice.name}: {choice.reason}")
         folder = Path(self._weights.folder or gettempdir())
@@ -101,9 +134,13 @@ class Fleet:
         sglang = self._rollout.sglang
         key = os.environ.get(sglang.api_key_env)
         spec = self._spec(model, device, context, version)
+        launcher = Launcher(role, spec, self._placement.servers, self._logs, self._job, key)
+        replicas = Replicas(role, launcher.start, sglang, self._say)
+        self._turns.join(role, replicas)
         self._links[role] = ServerLink(
-            replicas=Replicas(role, spec, sglang, self._logs, key, self._say),
-            transport=build_transport(choice, facts, folder),
+            replicas=replicas,
+            take=partial(self._turns.take, role),
+            transport=build_transport(choice, facts, folder, self._master(spec)),
             scheme=scheme,
             tp=sglang.tp,
             attempts=sglang.attempts,
@@ -135,8 +172,15 @@ class Fleet:
             max_running_requests=sglang.max_running_requests,
             max_total_tokens=sglang.max_total_tokens,
             context_length=context,
+            memory_saver=True,
             extra_arguments=tuple(sglang.extra_arguments),
         )
+
+    def _master(self, spec: ServerSpec) -> str:
+        """This machine's address as the servers know it."""
+        node = 0 if self._job is None else self._job.node
+        remote = any(place.node != node for place in self._placement.servers)
+        return own_ip() if remote and not spec.on_loopback else "127.0.0.1"
 
     def _quantized(self, role: str, source: FolderWeights, scheme: Scheme) -> Path:
         """The source's folder in FP8: a server whose weights are to be FP8 has to start with such weights."""
@@ -151,9 +195,29 @@ def device_of_servers() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def sync_facts() -> SyncFacts:
-    """Servers run on the learner's host, on the same kind of device."""
-    return SyncFacts(learner_device=device_of_servers(), server_device=device_of_servers(), same_host=True)
+def check_nodes(placement: Placement, job: JobServers | None) -> None:
+    """UserError if there are servers on other nodes, and no job that has processes there."""
+    if job is None and any(place.node for place in placement.servers):
+        raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
+
+
+def placement_here(config: Config) -> Placement:
+    """The configuration's placement; without GPUs one node has room for any number of servers."""
+    if device_of_servers() == "cuda" or config.placement.nodes > 1:
+        return placement_of(config)
+    return on_one_machine(config)
+
+
+def sync_facts(placement: Placement, weights: WeightsConfig) -> SyncFacts:
+    """Servers run on the learner's kind of device; the first rank, which sends weights, is on node 0."""
+    device = device_of_servers()
+    return SyncFacts(
+        learner_device=device,
+        server_device=device,
+        same_host=all(place.node == 0 for place in placement.servers),
+        shared_gpus=placement.shared_gpus and device == "cuda",
+        shared_folder=weights.folder is not None,
+    )
 
 
 def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> Scheme | None:
@@ -166,8 +230,9 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     return scheme
 
 
-def check_fleet(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> None:
+def check_fleet(config: Config, shape: ModelShape) -> None:
     """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
-    check_startable(rollout.sglang.host, os.environ.get(rollout.sglang.api_key_env))
-    choose(weights.sync, sync_facts())
-    quantization_scheme(rollout, weights, shape)
+    sglang = config.rollout.sglang
+    check_startable(sglang.host, os.environ.get(sglang.api_key_env))
+    choose(config.weights.sync, sync_facts(placement_here(config), config.weights))
+    quantization_scheme(config.rollout, config.weights, shape)

@@ -27,6 +27,7 @@ from rzero_mega.rollout.sglang.server_log import decisive_line
 from rzero_mega.rollout.sglang.shared_memory import shared_files
 
 POLL_S = 0.25
+READY_S = 5.0
 END_S = 20.0
 
 
@@ -88,6 +89,11 @@ class ServerProcess:
         """Base address."""
         return self.spec.url
 
+    @property
+    def pid(self) -> int:
+        """Its main process."""
+        return self._child.pid
+
     def client(self, name: str = "SGLang server", timeout_s: float = 3600.0) -> SglangClient:
         """A client of this server."""
         return SglangClient(name, self.url, self.spec.tp, self._api_key, timeout_s)
@@ -95,19 +101,24 @@ class ServerProcess:
     def wait_ready(self, timeout_s: float) -> None:
         """Return when the server takes requests. UserError if it dies first, or does not get there in time."""
         deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            if not self.alive():
+                raise self._failed("did not start")
+            if time.monotonic() > deadline:
+                raise self._failed(f"was not ready after {timeout_s:g} s (rollout.sglang.start_timeout_s)")
+            time.sleep(POLL_S)
+
+    def ready(self) -> bool:
+        """Whether the server takes requests now."""
         client = self.client()
         try:
-            while not (self._listens() and client.ready()):
-                if not self.alive():
-                    raise self._failed("did not start")
-                if time.monotonic() > deadline:
-                    raise self._failed(f"was not ready after {timeout_s:g} s (rollout.sglang.start_timeout_s)")
-                self._note_files()
-                time.sleep(POLL_S)
+            ready = self._listens() and client.ready(READY_S)
         finally:
             client.close()
         self._note_files()
-        self._held_port.close()
+        if ready:
+            self._held_port.close()
+        return ready
 
     def alive(self) -> bool:
         """Whether the server's main process runs."""

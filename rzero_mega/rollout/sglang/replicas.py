@@ -11,15 +11,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Sample
 from rzero_mega.rollout.sglang.client import SglangClient
-from rzero_mega.rollout.sglang.command import ServerSpec
-from rzero_mega.rollout.sglang.process import ServerProcess
+from rzero_mega.rollout.sglang.handle import ServerHandle
 from rzero_mega.rollout.sglang.wire import Draw, MalformedAnswer, Version, generate_body, read_sample
 from rzero_mega.weights.transports.protocol import ServerError
 
@@ -36,13 +35,33 @@ class State(Enum):
 
 @dataclass
 class Replica:
-    """One server of the role: its process, its client, and what it can be used for."""
+    """One server of the role: its process, its client, and what it can be used for.
 
+    `released` is what it has given back of its memory (see `turns`).
+    """
+
+    title: str
     number: int
-    process: ServerProcess
-    client: SglangClient
+    process: ServerHandle
+    request_timeout_s: float
+    starts: int
     state: State = State.STARTING
-    starts: int = 1
+    released: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What messages call the server, also before it has an address."""
+        return f"{self.title} ({self.process.where})"
+
+    @cached_property
+    def client(self) -> SglangClient:
+        """Its client, for a server that is or was ready."""
+        return self.process.client(self.title, self.request_timeout_s)
+
+    def hang_up(self) -> None:
+        """Give up the client's connections."""
+        if "client" in self.__dict__:
+            self.client.close()
 
     def answers(self) -> bool:
         """Whether its process lives and takes requests."""
@@ -59,23 +78,31 @@ class Replicas:
     """`config.replicas` servers of one role. Every method may raise UserError, one line that names the server."""
 
     def __init__(
-        self,
-        role: str,
-        spec: ServerSpec,
-        config: SglangConfig,
-        logs: Path,
-        api_key: str | None,
-        say: Callable[[str], None],
+        self, role: str, start: Callable[[int, int], ServerHandle], config: SglangConfig, say: Callable[[str], None]
     ) -> None:
-        """Start all servers on `spec`, whose port is 0: each takes a free one. Returns at once.
+        """Start all servers. Returns at once.
 
+        `start` takes the number of a server and how many times one of that number has been started, counted from 1;
         `say` is told what happens to servers, a line each.
         """
-        self._role, self._spec, self._config, self._logs = role, spec, config, logs
-        self._api_key, self._say = api_key, say
-        # Clients of servers that were replaced: threads may still wait for their answers.
-        self._retired: list[SglangClient] = []
-        self._replicas = [self._start(number) for number in range(config.replicas)]
+        self._role, self._start, self._config, self._say = role, start, config, say
+        # Servers that were replaced: threads may still wait for their answers.
+        self._retired: list[Replica] = []
+        self._replicas = [self._new(number, 1) for number in range(config.replicas)]
+
+    def all(self) -> list[Replica]:
+        """All servers, whatever they can be used for."""
+        return list(self._replicas)
+
+    def settle(self, replica: Replica) -> bool:
+        """Wait until a server that starts is ready; whether it lives. UserError if it does not get ready in time."""
+        if replica.state is State.STARTING:
+            try:
+                self._await(replica)
+            except UserError:
+                if replica.process.alive():
+                    raise
+        return replica.process.alive()
 
     def serve_first_weights(self) -> None:
         """Wait until all servers are ready; they serve the weights of the folder that they were started on."""
@@ -89,9 +116,9 @@ class Replicas:
         Waits for servers that start only if there is none that serves. To be called while nothing is being drawn.
         """
         while self._retired:
-            self._retired.pop().close()
+            self._retired.pop().hang_up()
         for replica in list(self._replicas):
-            if replica.state is State.STARTING and replica.client.ready(READY_S):
+            if replica.state is State.STARTING and replica.process.ready():
                 replica.state = State.WAITING
             elif not replica.process.alive():
                 self.replace(replica)
@@ -111,17 +138,15 @@ class Replicas:
 
     def replace(self, replica: Replica) -> None:
         """End a server that is dead or of no use, and start another in its place."""
-        self._say(f"{replica.client.name} ended ({replica.process.reason()}); starting another")
+        self._say(f"{replica.name} ended ({replica.process.reason()}); starting another")
         if replica.starts >= self._config.attempts:
             raise UserError(
-                f"{replica.client.name} ended {replica.starts} times (rollout.sglang.attempts); "
+                f"{replica.name} ended {replica.starts} times (rollout.sglang.attempts); "
                 f"see {replica.process.log}"
             )
-        self._retired.append(replica.client)
-        replica.process.stop(grace_s=0.0)
-        new = self._start(replica.number)
-        new.starts = replica.starts + 1
-        self._replicas[self._replicas.index(replica)] = new
+        self._retired.append(replica)
+        replica.process.stop()
+        self._replicas[self._replicas.index(replica)] = self._new(replica.number, replica.starts + 1)
 
     def generate(
         self, draws: Sequence[Draw], version: Version, stop: Sequence[int], context: int
@@ -148,16 +173,16 @@ class Replicas:
 
     def stop(self) -> None:
         """End all servers at once. Nothing is under way: a graceful end would wait ten seconds for requests of none."""
-        for client in (*self._retired, *(replica.client for replica in self._replicas)):
-            client.close()
-        for replica in self._replicas:
-            replica.process.stop(grace_s=0.0)
+        for replica in (*self._retired, *self._replicas):
+            replica.hang_up()
+        with ThreadPoolExecutor(len(self._replicas)) as threads:
+            ends = [threads.submit(replica.process.stop) for replica in self._replicas]
+        for end in ends:
+            end.result()
 
-    def _start(self, number: int) -> Replica:
-        log = self._logs / f"{self._role}-{number}.log"
-        process = ServerProcess.start(self._spec, log, self._api_key)
-        client = process.client(f"{self._role} replica {number}", self._config.request_timeout_s)
-        return Replica(number, process, client)
+    def _new(self, number: int, attempt: int) -> Replica:
+        title = f"{self._role} replica {number}"
+        return Replica(title, number, self._start(number, attempt), self._config.request_timeout_s, attempt)
 
     def _await(self, replica: Replica) -> None:
         replica.process.wait_ready(self._config.start_timeout_s)

@@ -41,14 +41,15 @@ def choose(sync: str, facts: SyncFacts) -> Choice:
             raise UserError(f"weights.sync {sync}: {obstacle}; take auto")
         return Choice(sync, f"weights.sync says {sync}")
     devices = f"learner on {facts.learner_device}, servers on {facts.server_device}"
-    if facts.shared_gpus:
+    if facts.shared_gpus and facts.same_host:
         return Choice("tensor", "learner and servers share GPUs, where NCCL refuses two processes but handles work")
     if not _obstacle("collective", facts):
         backend = backend_of(facts.learner_device).upper()
         return Choice("collective", f"{devices}: one {backend} broadcast reaches all servers without a copy on disk")
     if not _obstacle("disk", facts):
-        return Choice("disk", f"{devices}: no broadcast goes from one to the other, but both see the same folder")
-    return Choice("tensor", f"{devices}: no broadcast and no shared folder, so the bytes go inside the requests")
+        return Choice("disk", f"{devices}: {_obstacle('collective', facts)}, but both see the same folder")
+    reason = f"{_obstacle('collective', facts)}, and no folder is shared, so the bytes go inside the requests"
+    return Choice("tensor", f"{devices}: {reason}")
 
 
 def _obstacle(name: str, facts: SyncFacts) -> str | None:

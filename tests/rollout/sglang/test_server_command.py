@@ -53,7 +53,10 @@ def test_a_given_size_of_the_cache_is_passed_on(device: str) -> None:
 
 @pytest.mark.parametrize(
     "argument",
-    ["--api-key", "--api-key=s", "--api", "--admin-api-key", "--host=0.0.0.0", "--ho", "--port", "--tp", "--config"],
+    [
+        *("--api-key", "--api-key=s", "--api", "--admin-api-key", "--host=0.0.0.0", "--ho", "--port", "--tp"),
+        *("--config", "--base-gpu-id=1", "--enable-memory-saver", "--enable-weights-cpu-backup"),
+    ],
 )
 def test_extra_arguments_can_not_change_what_the_specification_says(argument: str) -> None:
     with pytest.raises(UserError, match=r"rollout\.sglang\.extra_arguments: --"):
@@ -141,3 +144,15 @@ def test_address_of_a_server_and_whether_others_can_reach_it(host: str, url: str
 def test_a_server_is_on_the_loopback_interface_unless_told_otherwise() -> None:
     fields: dict[str, Any] = ServerSpec.__dataclass_fields__
     assert fields["host"].default == "127.0.0.1"
+
+
+def test_a_gpu_server_runs_on_its_gpus_and_can_give_their_memory_back() -> None:
+    spec = replace(SPEC, device="cuda", tp=2, first_gpu=4, memory_saver=True)
+    arguments = server_arguments(spec)
+    assert value(arguments, "--base-gpu-id") == "4"
+    assert {"--enable-memory-saver", "--enable-weights-cpu-backup"} <= set(arguments)
+    assert "--enable-memory-saver" not in server_arguments(replace(spec, memory_saver=False))
+
+
+def test_a_cpu_server_has_neither_gpus_nor_a_memory_saver() -> None:
+    assert server_arguments(replace(SPEC, first_gpu=4, memory_saver=True)) == server_arguments(SPEC)

@@ -137,3 +137,9 @@ def test_many_threads_may_speak_at_once(client: SglangClient, faulty: FaultyServ
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(lambda _: client.generate({}), range(200)))
     assert answers == [[{"output_ids": [1]}]] * 200
+
+
+def test_a_client_that_was_closed_fails_like_a_server_that_is_gone(client: SglangClient, faulty: FaultyServer) -> None:
+    client.close()
+    assert "its client is closed" in error_of(client)
+    assert faulty.seen == []

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from contract import EngineFor, ModelFolder, RolloutContract, largest_logprob_error, prompt, source_of, weights_of
 
+from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.engine import SglangEngine
 from rzero_mega.rollout.sglang.fleet import Fleet, FolderWeights
+from rzero_mega.rollout.sglang.published import PublishedServer
 from rzero_mega.rollout.sglang.replicas import Replica
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
@@ -42,6 +44,8 @@ def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
             fleets[name] = Fleet(
                 RolloutConfig(engine="sglang", dtype="float32", sglang=config),
                 WeightsConfig(sync=sync, bucket_mb=1, verify=VerifyConfig()),
+                Placement(1, (range(1),), (ServerPlace(0, 0),) * config.replicas, shared_gpus=True),
+                None,
                 tmp_path_factory.mktemp(name),
                 (said if said is not None else []).append,
             )
@@ -64,8 +68,8 @@ class TestSglang(RolloutContract):
         return lambda folder: fleet.engine("solver", folder)
 
 
-def replicas_of(fleet: Fleet) -> list[Replica]:
-    return fleet._links["solver"].replicas._replicas
+def replicas_of(fleet: Fleet, role: str = "solver") -> list[Replica]:
+    return fleet._links[role].replicas.all()
 
 
 def many(samples: int, tokens: int) -> list[Request]:
@@ -74,8 +78,13 @@ def many(samples: int, tokens: int) -> list[Request]:
 
 def kill(replica: Replica) -> None:
     """The whole server at once, as a node that loses power."""
-    for pid in replica.process.pids():
+    for pid in pids(replica):
         os.kill(pid, signal.SIGKILL)
+
+
+def pids(replica: Replica) -> list[int]:
+    assert isinstance(replica.process, PublishedServer)
+    return replica.process.process.pids()
 
 
 class TestTwoReplicas:
@@ -110,7 +119,7 @@ class TestTwoReplicas:
         engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
         engine.update_weights(source_of(weights_of(other)), version=3)
         victim = replicas_of(fleet)[0]
-        before = set(victim.process.pids())
+        before = set(pids(victim))
         threading.Timer(0.3, kill, [victim]).start()
         samples: list[Sample] = []
         requests = many(2000, 40)
@@ -119,7 +128,7 @@ class TestTwoReplicas:
         assert {s.weight_version for s in samples} == {3}
         assert any("replica 0" in line and "starting another" in line for line in said)
         wait_for_all(engine, fleet)
-        assert not before & set(replicas_of(fleet)[0].process.pids())
+        assert not before & set(pids(replicas_of(fleet)[0]))
         assert largest_logprob_error(other, engine.generate(many(80, 8))) <= 1e-5
 
     def test_without_any_server_left_both_are_replaced(
@@ -153,6 +162,40 @@ class TestTwoReplicas:
         samples = engine.generate(many(1500, 40))
         assert len(samples) == 1500
         assert all(s.finish.value != "abort" for s in samples)
+
+
+class TestTwoRoles:
+    """Servers of two roles that give their memory back in turns, with SGLang's calls; on a CPU none becomes free."""
+
+    @pytest.fixture
+    def fleet(self, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+        fleet = make_fleet("turns")
+        monkeypatch.setattr(fleet._turns, "_saver", True)
+        return fleet
+
+    def test_each_speaks_for_its_own_weights_whenever_it_is_its_turn(
+        self, fleet: Fleet, model_folder: ModelFolder
+    ) -> None:
+        folders = {"challenger": model_folder("qwen3"), "solver": model_folder("qwen3", seed=1)}
+        engines = {role: fleet.engine(role, folder) for role, folder in folders.items()}
+        assert fleet._turns.awake() == {"solver"}
+        for role in ("challenger", "solver", "challenger"):
+            assert largest_logprob_error(folders[role], engines[role].generate(many(12, 8))) <= 1e-5
+            assert fleet._turns.awake() == {role}
+        fleet.rest()
+        assert fleet._turns.awake() == set()
+
+        other = model_folder("qwen3", seed=2)
+        engines["solver"].update_weights(source_of(weights_of(other)), version=1)
+        assert replicas_of(fleet)[0].released == {"kv_cache", "cuda_graph"}
+        assert largest_logprob_error(other, engines["solver"].generate(many(12, 8))) <= 1e-5
+
+        asleep = replicas_of(fleet, "challenger")[0]
+        kill(asleep)
+        fleet.rest()
+        assert largest_logprob_error(folders["challenger"], engines["challenger"].generate(many(12, 8))) <= 1e-5
+        assert replicas_of(fleet, "challenger")[0] is not asleep
+        assert fleet._turns.awake() == {"challenger"}
 
 
 SAID: list[str] = []

@@ -1,0 +1,23 @@
+"""A second node: ``python host_program.py FOLDER NODE`` serves requests for servers until its standard input ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from pathlib import Path
+
+from rzero_mega.rollout.sglang.host import ServerHost
+
+
+def main(folder: Path, node: int) -> None:
+    host = ServerHost(folder, node, os.environ.get("RZERO_SGLANG_API_KEY"), lambda line: print(line, flush=True))
+    try:
+        while not select.select([sys.stdin], [], [], 0.2)[0]:
+            host.poll()
+    finally:
+        host.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,103 @@
+"""Real servers on a second node, which is another process of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from contract import ModelFolder, largest_logprob_error, prompt, source_of, weights_of
+
+from rzero_mega.config.placement import Placement, ServerPlace
+from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, WeightsConfig
+from rzero_mega.rollout.protocol import Request
+from rzero_mega.rollout.sglang.address import Address, read_address
+from rzero_mega.rollout.sglang.fleet import Fleet
+from rzero_mega.rollout.sglang.job_files import JobServers
+
+pytestmark = pytest.mark.sglang
+
+PROGRAM = Path(__file__).with_name("host_program.py")
+KEY = "a key of the job"
+
+
+@pytest.fixture
+def second_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    if importlib.util.find_spec("sglang") is None:
+        pytest.skip("SGLang is not installed: make sglang-cpu")
+    monkeypatch.setenv("RZERO_SGLANG_API_KEY", KEY)
+    host = subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(tmp_path), "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield host
+    finally:
+        host.kill()
+        host.communicate()
+
+
+def address(folder: Path, name: str) -> Address:
+    found = read_address(folder / "node0001" / f"{name}.address.json")
+    assert found is not None
+    return found
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and not been waited for does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def many(samples: int) -> list[Request]:
+    return [Request(f"r{i}", prompt(4, i), 1, SamplingConfig(max_new_tokens=8)) for i in range(samples)]
+
+
+def test_a_server_on_another_node_speaks_is_updated_is_replaced_and_ends_with_its_host(
+    second_node: subprocess.Popen[str], model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    config = SglangConfig(max_total_tokens=20_000, start_timeout_s=300.0, host="0.0.0.0")
+    said: list[str] = []
+    fleet = Fleet(
+        RolloutConfig(engine="sglang", dtype="float32", sglang=config),
+        WeightsConfig(bucket_mb=1),
+        Placement(2, (range(1), range(0)), (ServerPlace(1, 0),), shared_gpus=False),
+        JobServers(tmp_path, 0),
+        tmp_path / "logs",
+        said.append,
+    )
+    try:
+        folder, other = model_folder("qwen3"), model_folder("qwen3", seed=1)
+        engine = fleet.engine("solver", folder)
+        assert largest_logprob_error(folder, engine.generate(many(8))) <= 1e-5
+        engine.update_weights(source_of(weights_of(other)), version=1)
+        assert largest_logprob_error(other, engine.generate(many(8))) <= 1e-5
+        assert any("weights go by collective" in line for line in said)
+
+        first = address(tmp_path, "solver-0-a1")
+        assert first.state == "ready" and first.pid is not None
+        assert psutil.Process(first.pid).ppid() == second_node.pid
+        os.kill(first.pid, signal.SIGKILL)
+        assert largest_logprob_error(other, engine.generate(many(8))) <= 1e-5
+        assert any("solver replica 0" in line and "starting another" in line for line in said)
+        assert address(tmp_path, "solver-0-a1").state == "ended"
+
+        second = address(tmp_path, "solver-0-a2")
+        assert second.state == "ready" and second.pid is not None
+        processes = psutil.Process(second_node.pid).children(recursive=True)
+        assert second.pid in {process.pid for process in processes}
+        out, _ = second_node.communicate(timeout=60)
+        assert second_node.returncode == 0
+        assert address(tmp_path, "solver-0-a2").reason == "was told to end"
+        assert not [process for process in processes if lives(process)]
+        assert "solver-0-a1 is ready at" in out and "solver-0-a2 is ready at" in out
+        assert KEY not in "".join(file.read_text(errors="replace") for file in (tmp_path / "node0001").iterdir())
+    finally:
+        fleet.close()
