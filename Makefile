@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu test test-e2e test-sglang parity-table recipes-table lint clean
+.PHONY: nano smollm2 sglang-cpu slurm slurm-packages test test-e2e test-sglang test-slurm parity-table recipes-table lint clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -18,17 +19,29 @@ smollm2: $(VENV)/.smollm2
 ## Add SGLang to .venv for servers on this machine's CPU.
 sglang-cpu: $(VENV)/.sglang-cpu
 
-## Lint, types and all tests but those of whole runs and those that start SGLang's servers.
+## An environment for `rzero-mega submit` on a login node: .venv-slurm, without torch.
+slurm: $(VENV)-slurm/.done
+
+## Install Slurm for slurm/local, on Debian and as root.
+slurm-packages:
+	dpkg -s $(SLURM_PACKAGES) > /dev/null 2>&1 || { apt-get update && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SLURM_PACKAGES); }
+
+## Lint, types and all tests but those of whole runs and those that start SGLang's servers or Slurm.
 test: lint
-	$(BIN)/python -m pytest -q -m "not sglang and not e2e" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not sglang and not e2e and not slurm" $(ARGS)
 
 ## Whole runs by the command, some of them killed.
 test-e2e: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "e2e and not sglang" $(ARGS)
+	$(BIN)/python -m pytest -q -m "e2e and not sglang and not slurm" $(ARGS)
 
 ## The tests with real SGLang servers on this machine's CPU.
 test-sglang: sglang-cpu $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m sglang $(ARGS)
+	$(BIN)/python -m pytest -q -m "sglang and not slurm" $(ARGS)
+
+## The tests on a real Slurm of virtual nodes (make slurm-packages).
+test-slurm: slurm $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m slurm $(ARGS)
 
 ## Write the README's table of parallel layouts anew.
 parity-table: $(VENV)/.dev
@@ -39,8 +52,9 @@ recipes-table: $(VENV)/.dev
 	RECIPES_TABLE=1 $(BIN)/python -m pytest -q tests/recipes/test_recipes.py -k table
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check rzero_mega recipes tools tests
+	$(BIN)/ruff check rzero_mega recipes slurm tools tests
 	$(BIN)/mypy
+	$(BIN)/mypy slurm/local/cluster.py slurm/local/bin/sacct
 	$(BIN)/hadolint Dockerfile
 
 # torch is installed first and exactly: a range lets pip choose the newest build, CUDA libraries included.
@@ -66,5 +80,13 @@ $(VENV)/.sglang-cpu: $(VENV)/.core tools/sglang-cpu.txt
 	$(BIN)/python -m pip install -q --no-deps sglang==0.5.23 compressed-tensors==0.18.0 xgrammar==0.2.7
 	touch $@
 
+# An environment of its own: leptonai, which nemo_run needs, pins an older httpx, anyio and urllib3 than huggingface-hub
+# and wandb run with. So it is no extra of the package, whose own dependencies are left out here: submission needs few.
+$(VENV)-slurm/.done: pyproject.toml tools/slurm-submit.txt
+	test -x $(VENV)-slurm/bin/python || $(PYTHON) -m venv $(VENV)-slurm
+	$(VENV)-slurm/bin/python -m pip install -q -r tools/slurm-submit.txt
+	$(VENV)-slurm/bin/python -m pip install -q --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-slurm build dist *.egg-info

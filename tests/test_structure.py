@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rzero_mega"
-SOURCES = sorted(file for folder in ("rzero_mega", "recipes", "tools") for file in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("rzero_mega", "recipes", "slurm", "tools")
+SOURCES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 
 # The rooms that each room may import besides itself and errors.py. phases and cli put the rooms together.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -4,11 +4,11 @@
     cluster.py up FOLDER [--nodes 2] [--gpus 8]     start it, wait until all nodes are idle, print how to use it
     cluster.py down FOLDER                          cancel its jobs, end its daemons; FOLDER/log stays
 
-Each folder is a cluster of its own, with its own ports on loopback, its own key and sockets; several may run at once.
+Each folder is a cluster of its own, with its own ports, its own key and sockets; several may run at once.
 Jobs run as the user who calls `up`, with all the hardware of this machine: Slurm counts the nodes' GPUs, cores and
 memory (which only exist on paper), and gives every job its share of them, but nothing holds a process to its share.
-The GPUs' files lead to /dev/null. Every node answers on a loopback address of its own, which
-`scontrol show node NAME` calls NodeAddr; the nodes' names do not resolve.
+The GPUs' files lead to /dev/null. All nodes have the address of this machine's name, as a rule on loopback
+(NodeAddr in `scontrol show node NAME`); the names n1, n2, ... do not resolve.
 
 All nodes are in two partitions: a job in `urgent` preempts jobs in `batch` (the default), which are requeued.
 Standard library only. Exit codes: 0; 1, a daemon did not start or did not end; 2, Slurm is missing or an argument

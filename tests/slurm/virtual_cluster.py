@@ -81,7 +81,7 @@ class VirtualCluster:
         self.run(["scancel", "--user", str(os.geteuid())])
         wait_until(lambda: not self.run(["squeue", "-h", "-o", "%A"]).split(), lambda: self.run(["squeue"]))
         for name, node in self.nodes().items():
-            if node["State"] != "IDLE":
+            if "DRAIN" in node["State"] or "DOWN" in node["State"]:
                 self.run(["scontrol", "update", f"NodeName={name}", "State=RESUME"])
         wait_until(lambda: {node["State"] for node in self.nodes().values()} == {"IDLE"}, lambda: str(self.nodes()))
 
