@@ -17,7 +17,7 @@ from virtual_cluster import VirtualCluster
 
 pytestmark = [pytest.mark.slurm]
 
-STEPS = 20
+STEPS = 15
 OVERRIDES = (
     *NANO,
     "iterations=2",

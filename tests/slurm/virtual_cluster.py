@@ -36,9 +36,16 @@ class VirtualCluster:
         return own | {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": f"{LOCAL / 'bin'}:{os.environ['PATH']}"}
 
     def run(self, arguments: list[str], timeout: float = 30.0) -> str:
-        """Standard output of a client command, which must succeed within the time: without slurmctld they hang."""
-        done = subprocess.run(arguments, env=self.environment, capture_output=True, text=True, timeout=timeout)
-        assert done.returncode == 0, f"{arguments}: {done.stderr}"
+        """Standard output of a client command, which must succeed within the time: without slurmctld they hang.
+
+        A controller on a busy machine may not answer at once: questions, which change nothing, are asked three times.
+        """
+        for attempt in range(3):
+            done = subprocess.run(arguments, env=self.environment, capture_output=True, text=True, timeout=timeout)
+            if done.returncode == 0 or not (arguments[0] in ("squeue", "sinfo") or "show" in arguments):
+                break
+            time.sleep(attempt)
+        assert done.returncode == 0, f"{arguments} (exit code {done.returncode}): {done.stderr}"
         return done.stdout
 
     def submit(self, script: str, *options: str) -> str:

@@ -77,6 +77,11 @@ avoid_failed_nodes() {
   echo "jobs to come keep away from $failed"
 }
 
+# Slurm puts a preempted job back into the queue only if it is still there when its grace time is over.
+is_preempted() {
+  timeout 60 scontrol --oneliner show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING .*PreemptTime=[0-9]'
+}
+
 # What the phase left decides about success, never the exit code of the step.
 after_step() {
   local code=$?
@@ -84,6 +89,10 @@ after_step() {
   set +e
   if [[ -f "$manifest" ]]; then
     cancel rz-qwen3_32b-seed0-c49498.1-challenger-
+    exit 0
+  fi
+  if (( code > 128 )) && is_preempted; then
+    timeout 60 scontrol requeue "$SLURM_JOB_ID"
     exit 0
   fi
   if (( code == 2 || (last_attempt && code <= 128) )); then
