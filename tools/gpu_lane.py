@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from gpu_steps.driver import Lane, Step
 
 STEPS = {
-    "tests": (300, "pytest -m gpu"),
-    "spec_parity": (150, "Transformer Engine's modules against the local ones: log-probabilities and gradients"),
+    "tests": (270, "pytest -m gpu"),
+    "spec_parity": (120, "Transformer Engine's modules against the local ones: log-probabilities and gradients"),
     "checkpoint": (120, "a checkpoint written without a GPU, loaded into Transformer Engine's modules"),
     "logprob_memory": (60, "peak memory of chunked log-probabilities against plain ones"),
+    "planner": (60, "the planner's memory against torch's at layers of an 8B model"),
     "mfu": (330, "tokens per second and model FLOPs utilisation at layers of an 8B model, bf16 and FP8"),
     "fp8": (360, "FP8 recipes against bf16: loss over 200 steps, gradients, step time"),
     "cuda_ipc": (180, "an update of an SGLang server on the same GPU through CUDA-IPC handles"),
