@@ -1,7 +1,7 @@
 """The planner's memory against what torch holds: `python tools/bench_planner.py [--json]`.
 
-Builds models with random weights on this machine's CPU, trains each for one step, and compares every kind of memory
-with the prediction for the same model, tokens and modules (Megatron's local ones: there is no Transformer Engine here).
+Builds models with random weights, trains each for one step, and compares every kind of memory with the prediction for
+the same model, tokens and modules: on a GPU Transformer Engine's, on a CPU Megatron's local ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig 
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
 from rzero_mega.learner.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
-from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.layout import ParallelLayout, device  # noqa: E402
 from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
 from rzero_mega.learner.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.optimizer import build_optimizer  # noqa: E402
@@ -106,7 +106,7 @@ def workload(case: Case) -> Workload:
         tokens_per_micro_batch=case.sequences * case.length,
         sequences_per_update=case.sequences,
         element_bytes=4 if case.dtype == "float32" else 2,
-        spec="local",
+        spec="transformer_engine" if torch.cuda.is_available() else "local",
     )
 
 
@@ -146,7 +146,7 @@ def _pack(case: Case, layout: ParallelLayout) -> Pack:
     sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
     indices = range(case.sequences)
     split = TokenSplit(layout.cp)
-    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, torch.device("cpu"))
+    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, device())
 
 
 def _saved_by_forward(model: Model, pack: Pack) -> int:
@@ -192,8 +192,11 @@ def _storage_bytes(tensors: Any, besides: Any = ()) -> int:
 def _logits_peak(case: Case) -> int:
     """The most that one micro-batch's log-probabilities take beyond hidden states and output layer, there and back."""
     tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
-    targets, group = torch.zeros(tokens, dtype=torch.long), torch.distributed.group.WORLD
-    hidden, weight = (torch.randn(n, case.shape.hidden, dtype=dtype, requires_grad=True) for n in (tokens, vocabulary))
+    where, group = device(), torch.distributed.group.WORLD
+    targets = torch.zeros(tokens, dtype=torch.long, device=where)
+    hidden, weight = (
+        torch.randn(n, case.shape.hidden, dtype=dtype, device=where, requires_grad=True) for n in (tokens, vocabulary)
+    )
 
     def forward_and_backward() -> None:
         logprobs, _ = hidden_logprobs(hidden, weight, targets, vocabulary, group)
@@ -203,9 +206,10 @@ def _logits_peak(case: Case) -> int:
 
 
 def _training_peak(model: Model, pack: Pack) -> int:
-    # gloo copies the gradients to reduce them, even over one process; NCCL does not.
-    for chunk in model.chunks:
-        chunk.finish_grad_sync = lambda *_args, **_kwargs: None
+    if not torch.cuda.is_available():
+        # gloo copies the gradients to reduce them, even over one process; NCCL does not.
+        for chunk in model.chunks:
+            chunk.finish_grad_sync = lambda *_args, **_kwargs: None
     return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
 
 

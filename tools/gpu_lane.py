@@ -6,12 +6,13 @@ last one stopped; `--only STEP` measures a step again. The steps' limits add up 
 
 Exit codes: 0, everything has run; 1, a step failed or time ran out; 2, this machine or the arguments are not usable.
 Only the standard library is needed before `--wheels` has installed the rest from a folder of wheels (and of source
-archives, which build against the torch that is there). Has not been run on a GPU yet.
+archives, which build against the torch that is there).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from gpu_steps.driver import Lane, Step
 
 STEPS = {
-    "tests": (300, "pytest -m gpu"),
-    "spec_parity": (150, "Transformer Engine's modules against the local ones: log-probabilities and gradients"),
+    "tests": (270, "pytest -m gpu"),
+    "spec_parity": (120, "Transformer Engine's modules against the local ones: log-probabilities and gradients"),
     "checkpoint": (120, "a checkpoint written without a GPU, loaded into Transformer Engine's modules"),
     "logprob_memory": (60, "peak memory of chunked log-probabilities against plain ones"),
+    "planner": (60, "the planner's memory against torch's at layers of an 8B model"),
     "mfu": (330, "tokens per second and model FLOPs utilisation at layers of an 8B model, bf16 and FP8"),
     "fp8": (360, "FP8 recipes against bf16: loss over 200 steps, gradients, step time"),
     "cuda_ipc": (180, "an update of an SGLang server on the same GPU through CUDA-IPC handles"),
@@ -111,7 +113,7 @@ def _lane(folder: Path) -> Lane:
     from rzero_mega.errors import UserError
     from rzero_mega.run.atomic import read_json
 
-    variables = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    variables = {"PYTHONPATH": _path("PYTHONPATH", ROOT, TOOLS), **_cudnn_of_torch()}
     with tempfile.TemporaryDirectory() as name:
         outcome = Path(name) / "outcome.json"
         # In a process of its own: this one must not hold memory of the GPU while steps run.
@@ -125,6 +127,24 @@ def _lane(folder: Path) -> Lane:
     if problem:
         raise UserError(f"tools/gpu_lane.py: {problem}")
     return open_lane(folder, found["figures"], variables)
+
+
+def _cudnn_of_torch() -> dict[str, str]:
+    """Variables by which Transformer Engine takes the cuDNN that came with torch, unless CUDNN_HOME is set.
+
+    It looks on the system first, and torch refuses to work with an older one that is loaded already.
+    """
+    if "CUDNN_HOME" in os.environ or importlib.util.find_spec("nvidia") is None:
+        return {}
+    spec = importlib.util.find_spec("nvidia.cudnn")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    if not places:
+        return {}
+    return {"CUDNN_HOME": places[0], "LD_LIBRARY_PATH": _path("LD_LIBRARY_PATH", Path(places[0]) / "lib")}
+
+
+def _path(variable: str, *first: Path) -> str:
+    return os.pathsep.join([*map(str, first), *filter(None, [os.environ.get(variable)])])
 
 
 if __name__ == "__main__":

@@ -45,6 +45,16 @@ PLAIN_NAMES = {
 }
 
 
+def write_common(folder: Path, common: dict[str, Any]) -> None:
+    """Write what is no tensor of a checkpoint, and the description of its format.
+
+    Megatron-core from 0.17 on reads this and has no class any more that writes it.
+    """
+    torch.save(common, folder / "common.pt")
+    versions = {f"{key}_version": 1 for key in BACKENDS}
+    (folder / "metadata.json").write_text(json.dumps(BACKENDS | versions), encoding="utf-8")
+
+
 def check_files(folder: Path) -> dict[str, Any]:
     """The common state of a checkpoint that is complete and cannot run code.
 

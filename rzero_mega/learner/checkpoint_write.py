@@ -17,10 +17,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
-from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
 from megatron.core.dist_checkpointing.exchange_utils import determine_main_replica_uniform_distribution
 from megatron.core.dist_checkpointing.state_dict_utils import save_preprocess
-from megatron.core.dist_checkpointing.strategies.common import TorchCommonSaveStrategy
 from megatron.core.dist_checkpointing.strategies.fully_parallel import (
     distribute_main_replicas_with_precomputed_distribution,
 )
@@ -37,7 +35,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.checkpoint.utils import _DistWrapper
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.checkpoint_files import BACKENDS
+from rzero_mega.learner.checkpoint_files import write_common
 from rzero_mega.learner.layout import device
 from rzero_mega.run.atomic import storage_errors
 
@@ -110,9 +108,8 @@ def _plan(
 
     def local() -> SavePlan:
         with storage_errors(folder):
-            TorchCommonSaveStrategy("torch", 1).save_common(common, folder)  # rank 0 alone
             if ranks.is_coordinator:
-                save_config(CheckpointingConfig(**BACKENDS), str(folder))
+                write_common(folder, common)
         planner.set_up_planner(mcore_to_pyt_state_dict(sharded, False), is_coordinator=ranks.is_coordinator)
         writer.set_up_storage_writer(ranks.is_coordinator, rank=ranks.rank, use_collectives=True)
         return writer.prepare_local_plan(planner.create_local_plan())

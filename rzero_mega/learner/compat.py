@@ -84,6 +84,7 @@ def install() -> None:
     _compile_nothing()
     _keep_rng_on_cpu()
     _adam_shaped_like_fused_adam()
+    _many_tensors_without_kernels()
     _route_tokens_on_cpu()
     _exchange_unequal_parts_over_gloo()
 
@@ -115,6 +116,19 @@ def _adam_shaped_like_fused_adam() -> None:
     distributed: Any = distrib_optimizer
     distributed.Adam = GroupStepAdamW
     distributed.HAVE_APEX_OR_TE = distributed.USING_TE_OPTIMIZER = True
+
+
+def _many_tensors_without_kernels() -> None:
+    # Where Transformer Engine is installed and no GPU is seen, norms and scaling of gradients would be its kernels'.
+    from megatron.core import utils
+    from megatron.core.optimizer import clip_grads, optimizer
+
+    for module in (clip_grads, optimizer):
+        chosen: Any = module
+        chosen.multi_tensor_applier = utils.local_multi_tensor_applier
+        chosen.multi_tensor_scale_impl = utils.local_multi_tensor_scale
+    clipping: Any = clip_grads
+    clipping.l2_norm_impl, clipping.multi_tensor_scale_tensor_impl = utils.local_multi_tensor_l2_norm, None
 
 
 def _route_tokens_on_cpu() -> None:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
-from megatron.core.dist_checkpointing.strategies.common import TorchCommonSaveStrategy
 from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, create_default_global_save_plan
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter, _StorageInfo, _StoragePrefix
@@ -39,7 +37,7 @@ from torch.distributed.checkpoint.planner_helpers import create_read_items_for_c
 from torch.distributed.checkpoint.storage import WriteResult
 
 from rzero_mega.errors import UserError, first_line
-from rzero_mega.learner.checkpoint_files import BACKENDS, check_files
+from rzero_mega.learner.checkpoint_files import check_files, write_common
 from rzero_mega.learner.convert_memory import Scratch, one_ahead
 from rzero_mega.learner.convert_plan import StoredTensor
 from rzero_mega.learner.convert_work import WorkFolder
@@ -102,10 +100,9 @@ def write_checkpoint(
             work.add(file, [(written[item.index].offset, written[item.index].length) for item in part])
         results += [_result(item, file, *place) for item, place in zip(part, work.details(file) or (), strict=True)]
         done(sum(_nbytes(item) for item in part))
-    TorchCommonSaveStrategy("torch", 1).save_common({"shape": asdict(shape)}, work.path)
+    write_common(work.path, {"shape": asdict(shape)})
     _, metadata = create_default_global_save_plan([SavePlan(items)])
     writer.finish(metadata, [results])
-    save_config(CheckpointingConfig(**BACKENDS), str(work.path))
 
 
 def _write_item(stored: StoredTensor, dtype: torch.dtype) -> WriteItem:

@@ -7,7 +7,5 @@ import torch
 
 GPU_ONLY = [
     pytest.mark.gpu,
-    pytest.mark.skipif(
-        not torch.cuda.is_available(), reason="needs CUDA and Transformer Engine; has not been run on a GPU yet"
-    ),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA and Transformer Engine"),
 ]

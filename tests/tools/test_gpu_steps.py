@@ -171,7 +171,7 @@ def test_a_model_too_large_is_tried_with_fewer_layers_and_a_precision_that_fails
             raise torch.OutOfMemoryError("CUDA out of memory")
         if precision == "delayed":
             raise UserError("no FP8 here")
-        return mfu.Speed(precision, layers, 2.0, 1.0, 1.0, 1.0, None, None, 0)
+        return mfu.Speed(precision, layers, 2.0, 1.0, 1.0, 1.0, None, None, 0, None, 0.0)
 
     monkeypatch.setattr(mfu, "in_own_process", here)
     monkeypatch.setattr(mfu, "measure", measure)

@@ -16,7 +16,7 @@ from rzero_mega.weights.transports.tensor import TensorTransport
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA; has not been run on a GPU yet"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
 ]
 
 

@@ -19,6 +19,7 @@ from rzero_mega.learner.packing import SequenceCost
 from rzero_mega.learner.planning.candidate import Candidate, Workload
 from rzero_mega.learner.planning.hardware import GPUS, Gpu
 from rzero_mega.learner.planning.memory import learner_memory
+from rzero_mega.learner.planning.step_time import step_time
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 
@@ -44,7 +45,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Speed:
-    """A precision's median step. MFU is of the peak of bf16 and, for FP8, of FP8's; None on an unknown GPU."""
+    """A precision's median step. MFU is of the peak of bf16 and, for FP8, of FP8's; None on an unknown GPU.
+
+    `planned_` is what the planner says of the same step.
+    """
 
     precision: str
     layers: int
@@ -55,6 +59,8 @@ class Speed:
     mfu_bf16: float | None
     mfu_fp8: float | None
     peak_memory_bytes: int
+    planned_step_seconds: float | None
+    planned_memory_bytes: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def measure(folder: Path, settings: Settings, precision: str) -> Speed:
     step_seconds = median(seconds[settings.warmup :])
     shape = read_shape(folder)
     flops = training_flops(shape, [settings.length] * settings.sequences)
-    gpu = _this_gpu()
+    gpu, work = _this_gpu(), workload(settings, precision)
     return Speed(
         precision=precision,
         layers=shape.layers,
@@ -119,6 +125,8 @@ def measure(folder: Path, settings: Settings, precision: str) -> Speed:
         mfu_bf16=utilisation(flops, step_seconds, gpu.bf16_flops if gpu else None),
         mfu_fp8=utilisation(flops, step_seconds, gpu.fp8_flops if gpu else None) if precision != BF16 else None,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        planned_step_seconds=step_time(shape, Candidate(), work, gpu, gpus_per_node=1).seconds if gpu else None,
+        planned_memory_bytes=learner_memory(shape, Candidate(), work).training,
     )
 
 
@@ -146,16 +154,21 @@ def gpu_of(device: str) -> Gpu | None:
     return next((gpu for gpu in GPUS.values() if all(part in device for part in gpu.name.split("-"))), None)
 
 
-def fitting_layers(settings: Settings, memory: int) -> int:
-    """Most layers whose training the planner expects to fit; at least one."""
-    work = Workload(
+def workload(settings: Settings, precision: str) -> Workload:
+    """A step as the planner takes it."""
+    return Workload(
         sequences=settings.sequences,
         length=settings.length,
         tokens_per_micro_batch=settings.tokens_per_micro_batch,
         sequences_per_update=settings.sequences,
         scoring_passes=0,
+        fp8=precision != BF16,
     )
-    layer = settings.layer
+
+
+def fitting_layers(settings: Settings, memory: int) -> int:
+    """Most layers whose training the planner expects to fit; at least one."""
+    work, layer = workload(settings, BF16), settings.layer
     for layers in range(layer.layers, 1, -1):
         shape = ModelShape(
             "qwen3", layers, layer.hidden, layer.ffn, layer.heads, layer.kv_heads, layer.head_dim, layer.vocab,

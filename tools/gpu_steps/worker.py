@@ -63,6 +63,10 @@ def _run(name: str, outcome: Path) -> Mapping[str, Any] | object:
             from gpu_steps import logprob_memory
 
             return logprob_memory.run(logprob_memory.Settings())
+        case "planner":
+            from gpu_steps import planner
+
+            return planner.run(planner.Settings())
         case "cuda_ipc":
             from gpu_steps import cuda_ipc
 

@@ -1,6 +1,6 @@
 """Weights inside the request: a CUDA-IPC handle where learner and servers share GPUs, the bytes themselves elsewhere.
 
-The branch for CUDA has not run on a GPU.
+On a GPU another process has read a handle, no SGLang server yet.
 """
 
 from __future__ import annotations
