@@ -49,6 +49,7 @@ class Experiment:
     folder: Path
     overrides: tuple[str, ...]
     wall_time: str = "00:30:00"
+    gpus_per_node: int = 8
     more: str = ""
 
     @property
@@ -60,7 +61,8 @@ class Experiment:
         """The file that a site writes."""
         path = self.folder / "cluster.yaml"
         path.write_text(
-            f"account: test\npartition: batch\nroot: {self.folder}\ngpus_per_node: 8\nwall_time: '{self.wall_time}'\n"
+            f"account: test\npartition: batch\nroot: {self.folder}\nwall_time: '{self.wall_time}'\n"
+            f"gpus_per_node: {self.gpus_per_node}\n"
             "grace_s: 50\njobs_per_phase: 4\nexclusive: false\nenv: {OMP_NUM_THREADS: '1'}\n"
             f"pre_commands: ['export PATH={Path(sys.executable).parent}:$PATH']\n{self.more}"
         )
