@@ -52,6 +52,12 @@ def queued_jobs(prefix: str) -> list[QueuedJob]:
     return sorted(alive, key=lambda job: int(job.number))
 
 
+def node_names(partition: str | None) -> set[str]:
+    """The nodes of a partition, in whatever state; of all partitions where none is named."""
+    where = [f"--partition={partition}"] if partition is not None else []
+    return set(_client("sinfo", "--noheader", "--Node", "--format=%N", *where).split())
+
+
 def cancel_jobs(numbers: Sequence[str]) -> None:
     """Cancel jobs; those that have ended meanwhile are left alone by Slurm."""
     if numbers:

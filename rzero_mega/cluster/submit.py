@@ -12,7 +12,7 @@ from rzero_mega.cluster.jobs import PhaseJob, job_graph, job_prefix, missing_pha
 from rzero_mega.cluster.nemo import PartlySubmitted, submit_jobs
 from rzero_mega.cluster.record import record_submission
 from rzero_mega.cluster.script import Submission
-from rzero_mega.cluster.slurm import QueuedJob, SlurmError, cancel_jobs, queued_jobs
+from rzero_mega.cluster.slurm import QueuedJob, SlurmError, cancel_jobs, node_names, queued_jobs
 from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.config.placement import placement_of
@@ -61,7 +61,7 @@ def submit(config: Config, cluster: ClusterFile) -> Submitted:
     lock = RunLock(submission.run / "jobs" / ".lock")
     try:
         write_text(submission.config, to_yaml(config))
-        return _submit_missing(config, run, _avoiding(cluster, submission.run), submission)
+        return _submit_missing(config, run, _avoiding(cluster, submission), submission)
     finally:
         lock.release()
 
@@ -127,7 +127,9 @@ def wait(config: Config, run: RunDirectory, show: Callable[[int, Sequence[Queued
         time.sleep(min(WAIT_S, 1.0) if not left else WAIT_S)
 
 
-def _avoiding(cluster: ClusterFile, run: Path) -> ClusterFile:
-    """The cluster without the nodes on which something of this run died."""
-    avoided = [*([cluster.exclude] if cluster.exclude else []), *failed_nodes(run)]
-    return replace(cluster, exclude=",".join(avoided) or None)
+def _avoiding(cluster: ClusterFile, submission: Submission) -> ClusterFile:
+    """The cluster without the nodes on which something of this run died, as long as enough others are left."""
+    failed = failed_nodes(submission.run)
+    if not failed or len(node_names(cluster.partition) - set(failed)) < submission.nodes:
+        return cluster
+    return replace(cluster, exclude=",".join([*([cluster.exclude] if cluster.exclude else []), *failed]))
