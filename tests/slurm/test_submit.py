@@ -36,7 +36,7 @@ def test_a_run_that_cannot_work_says_why_and_waits_for_nothing(experiment: Exper
     broken = Experiment(experiment.cluster, experiment.folder, (*NANO, *SHORT, "model.path=/no/such/model"))
     done = broken.submit("--wait", ok=False)
     assert done.returncode == 1
-    assert "last job ended with code 2: /no/such/model" in done.stdout
+    assert "last job ended with code 2: model.path /no/such/model" in done.stdout
     assert "4 phases are not finished, the first is 1/questions" in done.stderr
     assert names(experiment) == []
     status = broken.command("status", str(broken.run)).stdout
