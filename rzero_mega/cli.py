@@ -24,8 +24,7 @@ from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.job import place_from
 from rzero_mega.run.launch import die_with_parent, is_rank, launch
 from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
-from rzero_mega.run.stop import SIGNAL as STOP_SIGNAL
-from rzero_mega.run.stop import Stopped, StopRequest
+from rzero_mega.run.stop import Stopped, StopRequest, hold_requests
 
 app = typer.Typer(
     help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
@@ -251,8 +250,7 @@ def main() -> None:
     if is_rank():
         die_with_parent()
     _quiet_libraries()
-    # Until the work can be saved there is nothing to save; by default the signal would end the process.
-    signal.signal(STOP_SIGNAL, signal.SIG_IGN)
+    hold_requests()
     interruption = Interruption()
     try:
         app()
@@ -319,7 +317,6 @@ def _start(config: Config, work: Callable[[StopRequest], None]) -> None:
 
 def _spread(config: Config, work: Callable[[StopRequest], None]) -> None:
     stop = StopRequest()
-    stop.listen()
     if not is_rank() and config.learner.processes > 1:
         code = launch(sys.argv[1:], config.learner.processes, stop)
         if code:

@@ -74,7 +74,6 @@ class _Supervisor:
 
     def run(self) -> int:
         """Until the learner has ended everywhere; the exit code of this node's part."""
-        self._stop.listen()
         try:
             return self._run()
         except UserError as error:
@@ -155,8 +154,7 @@ class _Supervisor:
         """Wait for this node's ranks to end, then for the first node's: until then others may need the servers here."""
         code: int | None = None if ranks is not None else 0
         while True:
-            if self._stop.requested and ranks is not None:
-                self._stop.requested = False
+            if ranks is not None and self._stop.take():
                 ranks.signal(SIGNAL)
             if code is None and ranks is not None:
                 code = ranks.poll()

@@ -42,8 +42,7 @@ def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
         RankGroup(arguments, range(processes), processes, meeting_in(Path(folder)), None) as ranks,
     ):
         while (code := ranks.poll()) is None:
-            if stop.requested:
-                stop.requested = False
+            if stop.take():
                 ranks.signal(SIGNAL)
             time.sleep(POLL_S)
         return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
 
 SIGNAL = signal.SIGUSR1
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, and the same command goes on from here.
@@ -14,16 +13,26 @@ class Stopped(Exception):
     """The work was saved because somebody asked; the same command goes on with it."""
 
 
+def hold_requests() -> None:
+    """Keep SIGUSR1 back until somebody looks, here and in everything that is started from here.
+
+    A scheduler signals every process of a job: graders, servers and W&B know nothing of it, and would end. To be called
+    before there are threads.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {SIGNAL})
+
+
 class StopRequest:
-    """Whether this process was sent SIGUSR1. Whoever works asks between two steps, saves, and raises `Stopped`."""
+    """Whether this process was sent SIGUSR1, which `hold_requests` keeps back.
 
-    def __init__(self) -> None:
-        """Not asked."""
-        self.requested = False
+    Whoever works asks between two steps, saves, and raises `Stopped`.
+    """
 
-    def listen(self) -> None:
-        """From now on SIGUSR1 is such a request; without this it would end the process."""
-        signal.signal(SIGNAL, self._ask)
+    @property
+    def requested(self) -> bool:
+        """Whether somebody has asked."""
+        return SIGNAL in signal.sigpending()
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True
+    def take(self) -> bool:
+        """Whether somebody has asked since this was last called: for those who pass the request on."""
+        return self.requested and signal.sigtimedwait({SIGNAL}, 0) is not None
