@@ -17,18 +17,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rzero_mega.config.placement import Placement, placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.host import ServerHost
 from rzero_mega.rollout.sglang.job_files import JOB, NODE
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
 from rzero_mega.run.phase import PHASES
 from rzero_mega.run.stop import SIGNAL, StopRequest
+
+if TYPE_CHECKING:
+    from rzero_mega.rollout.sglang.host import ServerHost
 
 POLL_S = 0.2
 ENDED_FROM_OUTSIDE = 128 + signal.SIGTERM
@@ -145,6 +147,9 @@ class _Supervisor:
         """What starts servers here when the first rank asks for them; that rank starts those of its own node itself."""
         if self._first or all(server.node != self._place.node for server in self._placement.servers):
             return None
+        # Imported by those that need it: it brings torch, which takes a supervisor seconds and memory.
+        from rzero_mega.rollout.sglang.host import ServerHost
+
         key = os.environ.get(self._config.rollout.sglang.api_key_env)
         host = ServerHost(self._folder.path, self._place.node, key, lambda text: print(text, flush=True))
         stack.callback(host.close)
