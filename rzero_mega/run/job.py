@@ -56,7 +56,8 @@ class Ended:
 def place_from(environ: Mapping[str, str], host: str) -> JobPlace:
     """The place that Slurm's environment of a step names; without Slurm, the only node of a job of its own."""
     if "SLURM_JOB_ID" not in environ or "SLURM_NODEID" not in environ:
-        return JobPlace(f"local-{os.getpid()}", 0, 0, 1, host)
+        # Numbers of processes come back; a job's folder must be new.
+        return JobPlace(f"local-{int(time.time())}-{os.getpid()}", 0, 0, 1, host)
     return JobPlace(
         job=environ["SLURM_JOB_ID"],
         restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
