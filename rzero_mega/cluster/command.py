@@ -27,7 +27,8 @@ LOCAL_ATTEMPTS = 3
 
 
 def submit(recipe: str, overrides: Sequence[str], cluster_file: Path, dry_run: bool, wait: bool) -> int:
-    """Submit what is missing; returns the exit code: 1 if it waited, and jobs ended without finishing the run."""
+    """Submit what is missing; returns the exit code: 1 if it waited and jobs ended without finishing the run, 130 if the
+    waiting was interrupted."""
     cluster = read_cluster_file(cluster_file)
     # The run has to lie where all nodes see it.
     config: Config = load_recipe(recipe, [*overrides, f"run.root={cluster.runs}"])
@@ -84,8 +85,12 @@ def _print_dry_run(config: Config, cluster: ClusterFile) -> None:
 
 
 def _wait(config: Config, run: RunDirectory) -> int:
-    with Waiting(run.path.name, len(iteration_plan(config)), Console()) as shown:
-        finished = wait_for(config, run, shown.update)
+    try:
+        with Waiting(run.path.name, len(iteration_plan(config)), Console()) as shown:
+            finished = wait_for(config, run, shown.update)
+    except KeyboardInterrupt:
+        typer.echo(f"not waiting any more; the jobs go on: rzero-mega status {run.path}", err=True)
+        return 130
     if finished:
         typer.echo(f"finished: {run.path}")
         return 0

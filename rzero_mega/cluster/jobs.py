@@ -52,7 +52,8 @@ def job_graph(phases: Sequence[PhasePlan], links: int, after: str | None = None)
 
 def job_prefix(run: Path) -> str:
     """What Slurm's names of a run's jobs begin with: the run's name, and a mark of its path, since names may repeat."""
-    mark = hashlib.sha256(str(run).encode()).hexdigest()[:6]
+    # The same run may be named by different paths: from inside its folder, through a link.
+    mark = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:6]
     return f"rz-{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}-{mark}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,14 @@ def test_no_job_s_name_begins_with_the_name_of_another_phase() -> None:
 def test_runs_of_the_same_name_in_different_folders_have_different_jobs() -> None:
     assert job_prefix(Path("/a/nano-seed0")) != job_prefix(Path("/b/nano-seed0"))
     assert job_prefix(Path("/a/nano-seed0")).startswith("rz-nano-seed0-")
+
+
+def test_a_run_s_jobs_are_found_by_whatever_path_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "runs" / "x"
+    run.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(run.parent)
+    monkeypatch.chdir(tmp_path)
+    assert job_prefix(Path("runs/x")) == job_prefix(tmp_path / "link" / "x") == job_prefix(run)
 
 
 def test_a_new_run_misses_everything() -> None:
