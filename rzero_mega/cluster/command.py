@@ -27,8 +27,10 @@ LOCAL_ATTEMPTS = 3
 
 
 def submit(recipe: str, overrides: Sequence[str], cluster_file: Path, dry_run: bool, wait: bool) -> int:
-    """Submit what is missing; returns the exit code: 1 if it waited and jobs ended without finishing the run, 130 if the
-    waiting was interrupted."""
+    """Submit what is missing; returns the exit code.
+
+    That is 1 if it waited and jobs ended without finishing the run, 130 if the waiting was interrupted.
+    """
     cluster = read_cluster_file(cluster_file)
     # The run has to lie where all nodes see it.
     config: Config = load_recipe(recipe, [*overrides, f"run.root={cluster.runs}"])
