@@ -96,4 +96,5 @@ def show_jobs(console: Console, run: Path, queue: Sequence[QueuedJob]) -> None:
         console.print(f"last job ended with code {end.code}: {end.why}", markup=False, highlight=False, soft_wrap=True)
     avoided = failed_nodes(run)
     if avoided:
-        console.print(f"avoided after failures there: {', '.join(avoided)}", highlight=False, soft_wrap=True)
+        nodes = ", ".join(avoided)
+        console.print(f"failed on {nodes}: avoided while enough other nodes are left", highlight=False, soft_wrap=True)

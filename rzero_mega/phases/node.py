@@ -71,6 +71,7 @@ class _Supervisor:
         # Opened for reading: a configuration that is not the run's is refused here, before GPUs are taken.
         RunDirectory.create_or_open(run, config, writer=False)
         self._config, self._placement, self._place, self._arguments = config, placement, place, arguments
+        self._ranks = placement.ranks[place.node]
         self._folder = JobFolder(run, place)
         self._stop = StopRequest()
 
@@ -101,10 +102,15 @@ class _Supervisor:
                 self._note_death(ranks)
             if self._first:
                 self._folder.publish_end(Ended(code, self._why(code)))
+            elif code not in (0, ENDED_FROM_OUTSIDE):
+                self._folder.publish_failure(f"node {self._place.name}: {why_of(self._folder.path, self._ranks)}")
             return code
 
     def _why(self, code: int) -> str:
         if code == ENDED_FROM_OUTSIDE:
+            failures = self._folder.failures()
+            if failures:
+                return failures[0]
             return "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
         return why_of(self._folder.path) if code else ""
 
@@ -135,12 +141,11 @@ class _Supervisor:
         return leader, self._folder.publish_leader(leader)
 
     def _start_ranks(self, stack: ExitStack, meeting: Mapping[str, str]) -> RankGroup | None:
-        ranks = self._placement.ranks[self._place.node]
-        if not ranks:
+        if not self._ranks:
             return None
         environment = {**meeting, JOB: str(self._folder.path), NODE: str(self._place.node)}
         world = self._config.learner.processes
-        group = RankGroup(self._arguments, ranks, world, environment, self._folder.path)
+        group = RankGroup(self._arguments, self._ranks, world, environment, self._folder.path)
         return stack.enter_context(group)
 
     def _server_host(self, stack: ExitStack) -> ServerHost | None:
@@ -200,9 +205,12 @@ class _Echo:
         sys.stdout.flush()
 
 
-def why_of(folder: Path) -> str:
-    """The line of the ranks' logs that says best why the job failed: an error of the user's, else the last line."""
-    logs = sorted(folder.glob("rank-*.log"))
+def why_of(folder: Path, ranks: Sequence[int] | None = None) -> str:
+    """The line of the ranks' logs that says best why the job failed: an error of the user's, else the last line.
+
+    All ranks' logs are looked at where `ranks` names none.
+    """
+    logs = sorted(folder.glob("rank-*.log")) if ranks is None else [log_of(folder, rank) for rank in ranks]
     lines = [line for log in logs for line in _tail(log).splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("rzero-mega: ")]
     if ours:

@@ -4,6 +4,7 @@
         leader.json     the first node's address and the port where the learner's ranks meet
         key             what servers and their clients know; only the owner may read it
         rank-0003.log   output of a rank
+        node-0001.failure   why a node that is not the first failed
         ended.json      the first node is done: exit code and the line that says why
     RUN/jobs/failed_nodes   names of nodes on which something died by itself, one per line
 
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rzero_mega.errors import UserError
-from rzero_mega.run.atomic import read_json, write_json
+from rzero_mega.run.atomic import read_json, write_json, write_text
 
 POLL_S = 0.2
 
@@ -104,6 +105,14 @@ class JobFolder:
     def ended(self) -> Ended | None:
         """What the first node said at its end; None before."""
         return read_end(self.path)
+
+    def publish_failure(self, why: str) -> None:
+        """Tell the first node why this one failed: the scheduler ends that one next, without saying why."""
+        write_text(self.path / f"node-{self._place.node:04d}.failure", why)
+
+    def failures(self) -> list[str]:
+        """What other nodes said of their failures."""
+        return [path.read_text() for path in sorted(self.path.glob("node-*.failure"))]
 
     def note_failed_node(self) -> None:
         """Remember that something died by itself on this node: later jobs of the run keep away from it."""

@@ -88,8 +88,7 @@ class RankGroup:
             raise
 
     def poll(self) -> int | None:
-        """None while all go on; 0 when all ended well; else the code of the first that failed, an error of the user's
-        first."""
+        """None while all go on, 0 when all ended well, else the code of one that failed: 2, if any, is the user's."""
         codes = [child.poll() for child in self._children]
         failed = [(rank, code) for rank, code in zip(self._ranks, codes, strict=True) if code]
         if failed:

@@ -67,6 +67,12 @@ def test_the_line_that_says_why_is_the_one_a_person_would_pick(tmp_path: Path, t
     assert why_of(logs(tmp_path, *texts)) == why
 
 
+def test_a_node_speaks_for_its_own_ranks(tmp_path: Path) -> None:
+    assert why_of(logs(tmp_path, "RuntimeError: peer\n", "torch.OutOfMemoryError: 80 GB\n"), range(1, 2)) == (
+        "torch.OutOfMemoryError: 80 GB"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "broken"),
     [

@@ -64,6 +64,11 @@ def test_the_key_goes_when_the_job_ends(tmp_path: Path) -> None:
     assert read_end(folder.path) == Ended(75, "stopped")
 
 
+def test_the_first_node_is_told_why_another_failed(tmp_path: Path) -> None:
+    JobFolder(tmp_path, place(1)).publish_failure("node n2: torch.OutOfMemoryError")
+    assert JobFolder(tmp_path, place(0)).failures() == ["node n2: torch.OutOfMemoryError"]
+
+
 def test_failed_nodes_are_names_and_nothing_else(tmp_path: Path) -> None:
     for node in (1, 0, 1):
         JobFolder(tmp_path, place(node)).note_failed_node()
