@@ -101,18 +101,21 @@ class _Supervisor:
             if code != ENDED_FROM_OUTSIDE:
                 self._note_death(ranks)
             if self._first:
-                self._folder.publish_end(Ended(code, self._why(code)))
+                self._folder.publish_end(Ended(code, self._why(code, ranks)))
             elif code not in (0, ENDED_FROM_OUTSIDE):
-                self._folder.publish_failure(f"node {self._place.name}: {why_of(self._folder.path, self._ranks)}")
+                self._folder.publish_failure(self._why(code, ranks))
             return code
 
-    def _why(self, code: int) -> str:
+    def _why(self, code: int, ranks: RankGroup | None) -> str:
+        """One line about the end with this code; empty where all is well."""
         if code == ENDED_FROM_OUTSIDE:
-            failures = self._folder.failures()
-            if failures:
-                return failures[0]
-            return "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
-        return why_of(self._folder.path) if code else ""
+            # The scheduler ends this node also when another one has failed.
+            outside = "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
+            return next(iter(self._folder.failures()), outside)
+        death = ranks.first_death if ranks is not None else None
+        if death is not None and death.code < 0:
+            return f"rank {death.rank} was killed by {signal.Signals(-death.code).name} on node {self._place.name}"
+        return why_of(self._folder.path, self._ranks) if code else ""
 
     @property
     def _first(self) -> bool:

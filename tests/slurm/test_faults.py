@@ -119,6 +119,8 @@ def test_a_run_that_meets_every_fault_ends_with_the_weights_of_an_undisturbed_on
     experiment.wait(lambda: (experiment.run / "jobs" / f"{again['JobId']}-1" / "rank-0000.log").exists())
     rank_of(experiment).send_signal(signal.SIGKILL)
     experiment.wait(lambda: cluster.state(again["JobId"]) == "FAILED")
+    end = json.loads((experiment.run / "jobs" / f"{again['JobId']}-1" / "ended.json").read_text())
+    assert end["why"] == f"rank 0 was killed by SIGKILL on node {again['NodeList']}"
     assert (experiment.run / "jobs" / "failed_nodes").read_text().split() == [again["NodeList"]]
     experiment.wait(lambda: experiment.is_finished(2, "solver"))
 
