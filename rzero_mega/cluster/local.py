@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable
 
 from rzero_mega.cluster.script import Submission
-from rzero_mega.cluster.submit import open_run, unfinished
+from rzero_mega.cluster.submit import prepare, unfinished
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.run.atomic import write_text
 
 
 def run_locally(config: Config, submission: Submission, attempts: int, say: Callable[[str], None]) -> int:
     """Do what jobs would do, as the same commands in the same order; returns the exit code of what did not succeed."""
-    run = open_run(config, submission.run)
-    (submission.run / "jobs").mkdir(exist_ok=True)
+    run = prepare(config, submission)
     write_text(submission.config, to_yaml(config))
     for phase in unfinished(config, run):
         folder = run.phase(phase.iteration, phase.name.value)

@@ -56,8 +56,7 @@ def submit(config: Config, cluster: ClusterFile) -> Submitted:
     submitted, for a configuration that is not the run's.
     """
     submission = submission_of(config, cluster)
-    run = open_run(config, submission.run)
-    (submission.run / "jobs").mkdir(exist_ok=True)
+    run = prepare(config, submission)
     lock = RunLock(submission.run / "jobs" / ".lock")
     try:
         write_text(submission.config, to_yaml(config))
@@ -66,11 +65,17 @@ def submit(config: Config, cluster: ClusterFile) -> Submitted:
         lock.release()
 
 
-def open_run(config: Config, path: Path) -> RunDirectory:
-    """The run, open for reading. While a job has it, only that job may write."""
+def prepare(config: Config, submission: Submission) -> RunDirectory:
+    """Create the run and the folder of its jobs where they do not exist; the run, open for reading.
+
+    While a job has it, only that job may write into it.
+    """
+    path = submission.run
     if not (path / "run.json").is_file():
         RunDirectory.create_or_open(path, config, writer=True).close()
-    return RunDirectory.create_or_open(path, config, writer=False)
+    run = RunDirectory.create_or_open(path, config, writer=False)
+    submission.config.parent.mkdir(exist_ok=True)
+    return run
 
 
 def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, submission: Submission) -> Submitted:

@@ -46,7 +46,9 @@ def load_file(schema: type[T], path: Path) -> T:
 
     Raises UserError naming file and key for an unknown key, a wrong type, an impossible value and a missing one.
     """
-    merged = _merge(cast(DictConfig, OmegaConf.structured(schema)), _read_preset(str(path)), str(path))
+    source = str(path)
+    given = _parsed(path.read_text(encoding="utf-8"), source)
+    merged = _merge(cast(DictConfig, OmegaConf.structured(schema)), given, source)
     try:
         loaded = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -87,11 +89,15 @@ def _read_preset(preset: str) -> Any:
         text = path.read_text(encoding="utf-8")
     else:
         raise UserError(f"{preset}: neither a preset ({', '.join(preset_names())}) nor a YAML file")
+    return _parsed(text, preset)
+
+
+def _parsed(text: str, source: str) -> Any:
     try:
         # OmegaConf reads YAML with a safe loader: no Python object can come out of it.
         return OmegaConf.create(text)
     except Exception as error:
-        raise UserError(f"{preset}: not readable as YAML: {first_line(error)}") from None
+        raise UserError(f"{source}: not readable as YAML: {first_line(error)}") from None
 
 
 def _read_override(override: str) -> Any:

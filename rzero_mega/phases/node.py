@@ -208,13 +208,9 @@ class _Echo:
         sys.stdout.flush()
 
 
-def why_of(folder: Path, ranks: Sequence[int] | None = None) -> str:
-    """The line of the ranks' logs that says best why the job failed: an error of the user's, else the last line.
-
-    All ranks' logs are looked at where `ranks` names none.
-    """
-    logs = sorted(folder.glob("rank-*.log")) if ranks is None else [log_of(folder, rank) for rank in ranks]
-    lines = [line for log in logs for line in _tail(log).splitlines() if line.strip()]
+def why_of(folder: Path, ranks: Sequence[int]) -> str:
+    """The line of these ranks' logs that says best why the job failed: an error of the user's, else the last line."""
+    lines = [line for rank in ranks for line in _tail(log_of(folder, rank)).splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("rzero-mega: ")]
     if ours:
         return ours[-1].removeprefix("rzero-mega: ")

@@ -7,23 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tiny_nano import SIZES
+
 TINY = [
+    *SIZES,
     "iterations=1",
     "challenger.training.steps=2",
-    "challenger.training.prompts_per_step=4",
-    "challenger.training.grpo.sequences_per_update=16",
-    "challenger.votes.samples=4",
-    "questions.count=60",
-    "questions.per_part=30",
-    "labels.questions_per_part=30",
-    "labels.votes.samples=6",
     "solver.training.steps=3",
-    "solver.training.prompts_per_step=4",
-    "solver.training.grpo.sequences_per_update=16",
-    "learner.checkpoint.every=1",
-    "evaluation.benchmarks=[arithmetic:2]",
     "tracking.wandb=disabled",
-    "run.minimum_free_mb=0",
 ]
 
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from command import TINY, final_weights, run, start
+from rank_processes import ranks_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
 RUN = ["nano", *TINY, "learner.processes=2"]
-
-
-def ranks_of(config: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if config in line and "phase" in line:
-            found.append(process)
-    return found
 
 
 def test_local_mode_goes_on_where_a_rank_was_killed_and_leaves_what_a_run_leaves(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tiny_nano import SIZES
 from virtual_cluster import VirtualCluster, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -16,21 +17,10 @@ ROOT = Path(__file__).parents[2]
 LOGIN_NODE = ROOT / ".venv-slurm" / "bin" / "python"
 # Phases long enough for a fault to hit them in the middle, small enough for a test.
 NANO = [
-    "challenger.training.prompts_per_step=4",
-    "challenger.training.grpo.sequences_per_update=16",
-    "challenger.votes.samples=4",
-    "questions.count=60",
-    "questions.per_part=30",
-    "labels.questions_per_part=30",
-    "labels.votes.samples=6",
-    "solver.training.prompts_per_step=4",
-    "solver.training.grpo.sequences_per_update=16",
-    "learner.checkpoint.every=1",
+    *SIZES,
     "learner.processes=1",
-    "evaluation.benchmarks=[arithmetic:2]",
     "evaluation.base_model=false",
     "tracking.wandb=offline",
-    "run.minimum_free_mb=0",
 ]
 
 

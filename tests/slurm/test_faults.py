@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rank_processes import ranks_of
 from submission import NANO, Experiment
 from virtual_cluster import VirtualCluster
 
@@ -56,12 +57,9 @@ def weights(run: Path) -> dict[str, bytes]:
 
 def rank_of(experiment: Experiment) -> psutil.Process:
     """The process of the learner that works on this run."""
-    config = str(experiment.run / "jobs" / "config.yaml")
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if config in line and "phase" in line:
-            return process
-    raise AssertionError(experiment.explain())
+    ranks = ranks_of(str(experiment.run / "jobs" / "config.yaml"))
+    assert ranks, experiment.explain()
+    return ranks[0]
 
 
 def was_asked_to_stop(process: psutil.Process) -> bool:

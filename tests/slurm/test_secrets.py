@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from rank_processes import ranks_of
 from submission import NANO, Experiment
 from virtual_cluster import VirtualCluster
 
@@ -32,21 +32,11 @@ def command_lines() -> list[str]:
     return [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
 
 
-def environment_of(config: Path) -> Callable[[], list[dict[str, str]]]:
-    def found() -> list[dict[str, str]]:
-        environments = []
-        for process in psutil.process_iter(["cmdline"]):
-            if str(config) in (process.info["cmdline"] or []) and "phase" in process.info["cmdline"]:
-                environments.append(process.environ())
-        return environments
-
-    return found
-
-
 def test_keys_reach_the_ranks_and_nothing_that_can_be_read(experiment: Experiment) -> None:
     experiment.submit()
     experiment.job_in(1, "solver", at_step=1)
-    (environment,) = environment_of(experiment.run / "jobs" / "config.yaml")()
+    (rank,) = ranks_of(str(experiment.run / "jobs" / "config.yaml"))
+    environment = rank.environ()
     assert environment["WANDB_API_KEY"] == KEY
     assert environment["RZERO_SGLANG_API_KEY"] == SERVERS_KEY
     lines = command_lines()
