@@ -1,0 +1,1 @@
+"""What `tools/bench_rewards.py` measures, a file for each benchmark."""
