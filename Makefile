@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where a lane's tests are: to look for them everywhere imports every library, which takes a minute.
+SGLANG_TESTS := tests/e2e tests/learner/test_server_parity.py tests/rollout/sglang tests/weights
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
@@ -33,15 +35,15 @@ test: lint
 
 ## Whole runs by the command, some of them killed.
 test-e2e: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "e2e and not sglang and not slurm" $(ARGS)
+	$(BIN)/python -m pytest -q tests/e2e -m "e2e and not sglang and not slurm" $(ARGS)
 
 ## The tests with real SGLang servers on this machine's CPU.
 test-sglang: sglang-cpu $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "sglang and not slurm" $(ARGS)
+	$(BIN)/python -m pytest -q $(SGLANG_TESTS) -m "sglang and not slurm" $(ARGS)
 
 ## The tests on a real Slurm of virtual nodes (make slurm-packages).
 test-slurm: slurm $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m slurm $(ARGS)
+	$(BIN)/python -m pytest -q tests/slurm -m slurm $(ARGS)
 
 ## Write the README's table of parallel layouts anew.
 parity-table: $(VENV)/.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -314,3 +315,16 @@ def test_the_search_leaves_innocent_calls_alone(tmp_path: Path, monkeypatch: pyt
     file = tmp_path / "example.py"
     file.write_text("model.eval()\nre.compile(text)\njson.load(file)\nyaml.safe_load(text)\nsubprocess.run([a])\n")
     assert dangers(file) == set()
+
+
+@pytest.mark.parametrize("lane", ["e2e", "sglang", "slurm"])
+def test_a_lane_is_looked_for_wherever_it_has_tests(lane: str) -> None:
+    made = (ROOT / "Makefile").read_text().replace("$(SGLANG_TESTS)", "SGLANG")
+    variable = re.search(r"^SGLANG_TESTS := (.*)$", made, re.MULTILINE)
+    recipe = re.search(rf"^test-{lane}:.*\n\t.*pytest -q (.*?) -m", made, re.MULTILINE)
+    assert variable is not None and recipe is not None
+    places = recipe[1].replace("SGLANG", variable[1]).split()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        marks = set(re.findall(r"pytest\.mark\.(e2e|sglang|slurm)\b", file.read_text()))
+        if lane == max(marks, key=["e2e", "sglang", "slurm"].index, default=None):
+            assert any((ROOT / place) in (file, *file.parents) for place in places), relative(file)
