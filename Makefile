@@ -29,21 +29,25 @@ slurm-packages:
 	dpkg -s $(SLURM_PACKAGES) > /dev/null 2>&1 || { apt-get update && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SLURM_PACKAGES); }
 
+# Most tests compute with one thread or wait for a process that does. WORKERS=0 keeps them in one process, for --pdb.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
 ## Lint, types and all tests but those of whole runs and those that start SGLang's servers or Slurm.
 test: lint
-	$(BIN)/python -m pytest -q -m "not sglang and not e2e and not slurm" $(ARGS)
+	$(PYTEST) -m "not sglang and not e2e and not slurm" $(ARGS)
 
 ## Whole runs by the command, some of them killed.
 test-e2e: $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/e2e -m "e2e and not sglang and not slurm" $(ARGS)
+	$(PYTEST) tests/e2e -m "e2e and not sglang and not slurm" $(ARGS)
 
 ## The tests with real SGLang servers on this machine's CPU.
 test-sglang: sglang-cpu $(VENV)/.dev
-	$(BIN)/python -m pytest -q $(SGLANG_TESTS) -m "sglang and not slurm" $(ARGS)
+	$(PYTEST) $(SGLANG_TESTS) -m "sglang and not slurm" $(ARGS)
 
-## The tests on a real Slurm of virtual nodes (make slurm-packages).
+## The tests on a real Slurm of virtual nodes (make slurm-packages), one by one: jobs have wall times.
 test-slurm: slurm $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/slurm -m slurm $(ARGS)
+	$(PYTEST) tests/slurm -n 0 -m slurm $(ARGS)
 
 ## Write the README's table of parallel layouts anew.
 parity-table: $(VENV)/.dev
