@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from rzero_mega.coevolution.ngrams import Ngrams, ngrams
+
 MAX_ORDER = 4
 SMOOTHING = 0.1
 """Count that stands in for zero matches (method 1 of Chen and Cherry, 2014; NLTK's epsilon)."""
@@ -76,7 +78,10 @@ def bleu_blocks(token_lists: Sequence[Sequence[str]]) -> Iterator[BleuBlock]:
     tokens scores below 1 against itself: 0.178, 0.316 and 0.562 for one, two and three tokens.
     """
     lengths = np.array([len(tokens) for tokens in token_lists], dtype=np.int64)
-    orders = list(_orders(token_lists, lengths))
+    orders = [
+        _order(found, np.maximum(1, lengths - order + 1))
+        for order, found in enumerate(ngrams(token_lists, MAX_ORDER), start=1)
+    ]
     # BLEU is brevity * (m1 m2 m3 m4)^(1/4) / (c1 c2 c3 c4)^(1/4). The matches m are those of the pair, whichever of the
     # two is the hypothesis; its counts c are its own. Square roots are cheaper than logarithms.
     own = _fourth_root(np.prod([order.counts for order in orders], axis=0))
@@ -108,36 +113,11 @@ def _brevity_penalty(hypothesis: NDArray[np.int64], reference: NDArray[np.int64]
     return np.exp(np.minimum(0.0, 1.0 - reference / np.maximum(hypothesis, 1)))
 
 
-def _orders(token_lists: Sequence[Sequence[str]], lengths: NDArray[np.int64]) -> Iterator[_Order]:
-    vocabulary: dict[str, int] = {}
-    tokens = np.array(
-        [vocabulary.setdefault(token, len(vocabulary)) for tokens in token_lists for token in tokens], dtype=np.int64
-    )
-    texts = np.repeat(np.arange(len(lengths)), lengths)
-    remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))  # tokens from here to the text's end
-    grams, starts = tokens, np.arange(len(tokens))
-    for order in range(1, MAX_ORDER + 1):
-        if order > 1:
-            inside = remaining[starts] >= order
-            starts = starts[inside]
-            # An n-gram is a shorter one and a further token; numbering the pairs anew keeps the numbers small.
-            pairs = grams[inside] * len(vocabulary) + tokens[starts + order - 1]
-            grams = np.unique(pairs, return_inverse=True)[1].reshape(-1)
-        yield _order(texts[starts], grams, np.maximum(1, lengths - order + 1))
-
-
-def _order(texts: NDArray[np.int64], grams: NDArray[np.int64], counts: NDArray[np.int64]) -> _Order:
-    by_text = np.argsort(texts * (int(grams.max(initial=0)) + 1) + grams)
-    texts, grams = texts[by_text], grams[by_text]
-    index = np.arange(len(grams))
-    new = np.ones(len(grams), dtype=bool)
-    new[1:] = (texts[1:] != texts[:-1]) | (grams[1:] != grams[:-1])
-    occurrence = index - np.maximum.accumulate(np.where(new, index, 0))
-    bound = int(occurrence.max(initial=0)) + 1
-    features = np.unique(grams * bound + occurrence, return_inverse=True)[1].reshape(-1)
+def _order(ngrams: Ngrams, counts: NDArray[np.int64]) -> _Order:
+    features, n = ngrams.features(), len(counts)
     found_in = np.bincount(features)
-    n = len(counts)
     frequent = found_in > max(1, n // _DENSE_SHARE)
-    found = sparse.csr_array((np.ones(len(texts), dtype=np.float32), (texts, features)), shape=(n, len(found_in)))
+    ones = np.ones(len(features), dtype=np.float32)
+    found = sparse.csr_array((ones, (ngrams.texts, features)), shape=(n, len(found_in)))
     rare = found[:, (found_in > 1) & ~frequent]  # what one text alone contains matches no other
     return _Order(rare, rare.T.tocsr(), found[:, frequent].toarray(), counts.astype(np.float64))
