@@ -23,7 +23,10 @@ _SAID = re.compile(
     r"|\bhint\s?:\s?(?:it is\s|it's\s|think of\s|try\s)?"
 )
 _TO_SHOW = re.compile(r"\b(?:show|prove|verify|confirm|check)\sthat\b")
-_IS = re.compile(r"\bis\s(?:equal\sto\s)?|\bequals\s|=\s?")
+# Not the given in "for n = 12".
+_IS = re.compile(
+    r"\bis\s(?:equal\sto\s)?|\bequals\s|(?<!\b(?:if|at)\s[a-z]\s)(?<!\bfor\s[a-z]\s)(?<!\b(?:when|with)\s[a-z]\s)=\s?"
+)
 _DRESS = re.compile(r"[\s$\\([{]{0,6}")
 _BARE = re.compile(r"[\d\s+\-*/×÷^().]*=")
 _GOES_ON = re.compile(r"[a-z0-9]|[.,/^*+\-]\d")
@@ -55,7 +58,7 @@ def _forms(answer: str) -> list[str]:
 
 
 def _shown(text: str) -> list[int]:
-    """Where a claim ends in its result: behind each "is" and "=" after the first "show that"."""
+    """Where a claim ends in its result: behind each "is" and "=" from the first "show that" on."""
     claim = _TO_SHOW.search(text)
     return [found.end() for found in _IS.finditer(text, claim.end())] if claim is not None else []
 

@@ -12,9 +12,9 @@ import re
 from rzero_mega.coevolution.checks.asked import VERBS, Asked
 from rzero_mega.config.schema import ChecksConfig
 
-# A verb demands where a sentence or clause begins: "their sum" and "the order" don't.
+# Some verbs demand wherever they stand; others do where a sentence or clause begins: "their sum", "they show" don't.
 _DEMAND = re.compile(
-    r"[?？]|\b(?:what|how|who|whose|why)\b"
+    r"[?？]|\b(?:what|how|who|whose|why|find|compute|determine|calculate|evaluate|solve|simplify|prove)\b"
     r"|(?:^|[.!:;,$)\]]\s?|\b(?:then|and|now|hence|thus|next|finally|first|please|to|you|must|should|could|can)\s)"
     rf"(?:{VERBS}|choose|select|pick|think|complete|fill|answer|add|subtract|multiply|divide|sum|draw|sketch|plot|graph"
     r"|arrange|order|rank|sort|compare|classify|reduce|obtain|decide|deduce|justify|establish|discuss|rewrite|tell"

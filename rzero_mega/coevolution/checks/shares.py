@@ -41,7 +41,7 @@ def exploit_shares(
         "near_duplicate": fmean(of is not None for of in copies.repeated),
         "template": fmean(in_batch),
         **(from_earlier if earlier is not None else {}),
-        "unanswered": 1.0 - sum(vote.answered for vote in votes) / samples,
+        "unanswered": sum(vote.samples - vote.answered for vote in votes) / samples,
         "cut_off": sum(vote.cut_off for vote in votes) / samples,
         "singleton": sum(count == 1 for vote in votes for _, count in vote.tally) / samples,
         "distinct_answers": fmean(len(vote.tally) for vote in votes),
