@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from rzero_mega.coevolution.questions import Question
 from rzero_mega.coevolution.votes import Vote
@@ -17,7 +18,7 @@ class Asked:
     question: Question
     vote: Vote
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The question in one line and in small letters, for patterns to read."""
         return " ".join(self.question.text.casefold().split())
