@@ -1,4 +1,4 @@
-"""What the recipes for clusters have in common: the paper's algorithm with SGLang's servers."""
+"""What the recipes for clusters have in common: the paper's algorithm, hardened, with SGLang's servers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ def paper_on_cluster(
     servers: SglangConfig,
     overrides: Sequence[str],
 ) -> Config:
-    """The recipe `name`: the preset `paper` with this model on these GPUs, then the overrides, checked."""
-    config = load_config(["paper"])
+    """The recipe `name`: the presets `paper` and `hardened` with this model on these GPUs, then the overrides, checked.
+
+    The ablation `no_checks` gives the paper's algorithm as it is.
+    """
+    config = load_config(["paper", "hardened"])
     config.recipe = name
     config.model = ModelConfig(model)
     config.placement = placement

@@ -45,7 +45,9 @@ Run = Annotated[Path | None, typer.Argument(help="A run directory; the latest un
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
-    ablation: Annotated[str | None, typer.Option(help="untrained_challenger, no_filter or no_repetition")] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="untrained_challenger, no_filter, no_repetition or no_checks")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print configuration and plan; start nothing.")] = False,
 ) -> None:
     """Run all iterations; the same command goes on with a run that was interrupted."""

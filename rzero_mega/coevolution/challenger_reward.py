@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rzero_mega.coevolution.checks import flaw
+from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.questions import Question
 from rzero_mega.coevolution.repetition import cluster_shares
 from rzero_mega.coevolution.uncertainty import UNCERTAINTIES
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.schema import ChallengerRewardConfig, RepetitionConfig
+from rzero_mega.config.schema import ChallengerRewardConfig, ChecksConfig, RepetitionConfig
 
 
 @dataclass(frozen=True)
 class ChallengerReward:
-    """A reward and its parts. `repetition` is what was subtracted, weight included."""
+    """A reward and its parts. `repetition` is what was subtracted, weight included.
+
+    `flaw` names the check for which a well-formed question was rewarded as a malformed one; then `uncertainty` is 0.
+    """
 
     total: float
     uncertainty: float
     repetition: float
     well_formed: bool
+    flaw: str | None = None
 
 
 def challenger_rewards(
-    questions: Sequence[Question | None], votes: Sequence[Vote | None], config: ChallengerRewardConfig
+    questions: Sequence[Question | None],
+    votes: Sequence[Vote | None],
+    config: ChallengerRewardConfig,
+    checks: ChecksConfig | None = None,
 ) -> list[ChallengerReward]:
     """Reward every response of a step; the whole batch is needed, since repetition is a matter of the batch.
 
@@ -32,10 +42,13 @@ def challenger_rewards(
     -1 - |C_k|/B for malformed. B counts all responses, malformed ones too; in the clustering these are empty texts,
     which are similar to nothing, so that each is alone in its cluster and pays 1/B. The clamp is for well-formed
     questions only: a negative `malformed` stays.
+
+    A question that one of `checks` (None: no checks) finds a flaw in is rewarded as malformed. Its text still counts
+    in the clusters: copies of it don't get cheaper because of its flaw.
     """
     if len(questions) != len(votes):
         raise ValueError(f"{len(questions)} questions for {len(votes)} votes")
-    uncertainty = UNCERTAINTIES[config.uncertainty]
+    uncertainty, checks = UNCERTAINTIES[config.uncertainty], checks or ChecksConfig()
     rewards = []
     for question, vote, penalty in zip(questions, votes, _penalties(questions, config.repetition), strict=True):
         if question is None:
@@ -44,7 +57,12 @@ def challenger_rewards(
             continue
         if vote is None:
             raise ValueError(f"no vote on the question {question.text[:60]!r}")
-        unsure = uncertainty(vote)
+        found = flaw(Asked(question, vote), checks)
+        if found is not None:
+            pays = penalty if config.malformed_pays_repetition else 0.0
+            rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, True, found))
+            continue
+        unsure = uncertainty(vote, config.silence_is_doubt)
         total = unsure - penalty
         rewards.append(ChallengerReward(max(0.0, total) if config.clamp_at_zero else total, unsure, penalty, True))
     return rewards
@@ -54,5 +72,7 @@ def _penalties(questions: Sequence[Question | None], config: RepetitionConfig) -
     if config.weight == 0:
         return [0.0] * len(questions)
     texts = [question.text if question is not None else "" for question in questions]
+    if config.mask_numbers:
+        texts = [template(text) for text in texts]
     shares = cluster_shares(texts, config.symmetric, config.distance_threshold, config.tokenizer)
     return [config.weight * share for share in shares]

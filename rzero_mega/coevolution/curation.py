@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rzero_mega.coevolution.checks import CHECKS, flaw
+from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.checks.templates import template
+from rzero_mega.coevolution.near_duplicates import Copies
+from rzero_mega.coevolution.questions import Question
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.schema import CurationConfig
+from rzero_mega.config.schema import ChecksConfig, CurationConfig
 from rzero_mega.errors import UserError
 
 REASONS = (
     "duplicate",
+    "seen_before",
+    "near_duplicate",
     "unanswered",
+    *CHECKS,
     "below_band",
     "above_band",
     "question_text",
     "answer",
     "answer_text",
     "held_out",
+    "template",
 )
 """Why a question is dropped, in the order in which the reasons are looked for."""
 
 
 @dataclass(frozen=True)
 class LabelledQuestion:
-    """A question with the Solver's vote on it; the vote's answer is the pseudo-label."""
+    """A question with the Solver's vote on it; the vote's answer is the pseudo-label.
+
+    `own_answer` is the Challenger's, for checks to look at.
+    """
 
     question: str
     vote: Vote
+    own_answer: str | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """The same for a check."""
+        return Asked(Question(self.question, self.own_answer), self.vote)
 
 
 @dataclass(frozen=True)
@@ -44,27 +63,40 @@ class Curation:
 
 
 def curate(
-    labelled: Sequence[LabelledQuestion], config: CurationConfig, held_out: Callable[[str], bool] | None = None
+    labelled: Sequence[LabelledQuestion],
+    config: CurationConfig,
+    held_out: Callable[[str], bool] | None = None,
+    checks: ChecksConfig | None = None,
+    copies: Copies | None = None,
 ) -> Curation:
     """Keep the questions whose share p lies in [low, high], both ends included, and which nothing else speaks against.
 
     The band is compared in exact arithmetic, with the bounds as they are written in decimal: 3 of 10 lies in a band
     from 0.3. `held_out` tells questions that the evaluation asks. Of questions that are the same but for whitespace
-    only the first is looked at, whatever becomes of it: to pick among several votes on one question is a bias.
+    only the first is looked at, whatever becomes of it: to pick among several votes on one question is a bias. The same
+    holds for near-duplicates; `copies` has them, by the position in `labelled`. `checks` are those of the Challenger's
+    reward. None stands for no checks and no copies.
 
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
     band = Fraction(repr(float(config.low))), Fraction(repr(float(config.high)))
+    checks = checks or ChecksConfig()
     seen: set[str] = set()
+    templates: Counter[str] = Counter()
     kept: list[LabelledQuestion] = []
     dropped = dict.fromkeys(REASONS, 0)
     reasons: list[str | None] = []
-    for item in labelled:
+    for position, item in enumerate(labelled):
         key = " ".join(item.question.split())
         repeated = config.drop_duplicates and key in seen
         seen.add(key)
-        reason = "duplicate" if repeated else _reason(item, band, config, held_out)
+        reason = "duplicate" if repeated else _copied(position, copies, config)
+        reason = reason or _reason(item, band, config, checks, held_out)
+        if reason is None and config.maximum_per_template is not None:
+            form = template(item.question)
+            reason = "template" if templates[form] >= config.maximum_per_template else None
+            templates[form] += reason is None
         reasons.append(reason)
         if reason is None:
             kept.append(item)
@@ -74,15 +106,29 @@ def curate(
     return Curation(tuple(kept), dropped, tuple(reasons))
 
 
+def _copied(position: int, copies: Copies | None, config: CurationConfig) -> str | None:
+    if copies is None:
+        return None
+    if config.near_duplicates.drop_seen and copies.seen[position] is not None:
+        return "seen_before"
+    if config.near_duplicates.drop and copies.repeated[position] is not None:
+        return "near_duplicate"
+    return None
+
+
 def _reason(
     item: LabelledQuestion,
     band: tuple[Fraction, Fraction],
     config: CurationConfig,
+    checks: ChecksConfig,
     held_out: Callable[[str], bool] | None,
 ) -> str | None:
     vote, answer = item.vote, item.vote.answer
     if answer is None or vote.count == 0:
         return "unanswered"
+    found = flaw(item.asked, checks)
+    if found is not None:
+        return found
     share = Fraction(vote.count, vote.samples)
     if share < band[0]:
         return "below_band"

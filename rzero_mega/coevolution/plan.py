@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema import ChecksConfig, Config, TrainingConfig
 
 
 class PhaseName(StrEnum):
@@ -45,7 +45,8 @@ class PhasePlan:
     """One phase: the models it speaks with, the data it reads, and the names of what it leaves.
 
     The model that is trained is `challenger` in the challenger phase and `solver` in the solver phase; the KL reference
-    is that same model, as it is at the start of the phase.
+    is that same model, as it is at the start of the phase. `earlier` are the data sets of earlier iterations, which new
+    questions are compared with.
     """
 
     iteration: int
@@ -53,12 +54,14 @@ class PhasePlan:
     challenger: Source | None = None
     solver: Source | None = None
     data: Source | None = None
+    earlier: tuple[Source, ...] = ()
     outputs: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[Source, ...]:
         """Everything that has to exist before the phase can begin."""
-        return tuple(source for source in (self.challenger, self.solver, self.data) if source is not None)
+        named = (self.challenger, self.solver, self.data, *self.earlier)
+        return tuple(source for source in named if source is not None)
 
 
 def iteration_plan(config: Config) -> list[PhasePlan]:
@@ -83,13 +86,20 @@ def apply_ablation(config: Config) -> Config:
 
     `no_repetition` weighs the penalty with 0. `no_filter` opens the band of p to [0, 1], so that every question with a
     label is kept; duplicates, held-out questions and ungradable answers are dropped as before, since they are not what
-    the ablation is about. `untrained_challenger` changes no value: `iteration_plan` leaves its phase out.
+    the ablation is about. `no_checks` switches off what the preset `hardened` adds to the paper. `untrained_challenger`
+    changes no value: `iteration_plan` leaves its phase out.
     """
     config = copy.deepcopy(config)
     if config.ablation == "no_repetition":
         config.challenger.reward.repetition.weight = 0.0
     elif config.ablation == "no_filter":
         config.labels.curation.low, config.labels.curation.high = 0.0, 1.0
+    elif config.ablation == "no_checks":
+        config.checks = ChecksConfig()
+        config.challenger.reward.silence_is_doubt = True
+        config.challenger.reward.repetition.mask_numbers = False
+        config.labels.curation.near_duplicates.drop = config.labels.curation.near_duplicates.drop_seen = False
+        config.labels.curation.maximum_per_template = None
     return config
 
 
@@ -130,11 +140,18 @@ def _iteration(iteration: int, trains_challenger: bool) -> list[PhasePlan]:
         phases.append(PhasePlan(iteration, PhaseName.CHALLENGER, start, solver, outputs=("model",)))
         challenger = _model(PhaseName.CHALLENGER, iteration)
     questions = Source(iteration, PhaseName.QUESTIONS, "questions")
-    labels = Source(iteration, PhaseName.LABELS, "dataset")
+    *earlier, labels = (Source(number, PhaseName.LABELS, "dataset") for number in range(1, iteration + 1))
     return [
         *phases,
         PhasePlan(iteration, PhaseName.QUESTIONS, challenger=challenger, outputs=(questions.output,)),
-        PhasePlan(iteration, PhaseName.LABELS, solver=solver, data=questions, outputs=(labels.output,)),
+        PhasePlan(
+            iteration,
+            PhaseName.LABELS,
+            solver=solver,
+            data=questions,
+            earlier=tuple(earlier),
+            outputs=(labels.output,),
+        ),
         PhasePlan(iteration, PhaseName.SOLVER, solver=solver, data=labels, outputs=("model",)),
     ]
 

@@ -11,12 +11,18 @@ UNANSWERED_TEXT = "None"
 
 @dataclass(frozen=True)
 class Vote:
-    """Result of a vote: `count` of `samples` samples gave `answer`; `answered` of them gave any answer."""
+    """Result of a vote: `count` of `samples` samples gave `answer`; `answered` of them gave any answer.
+
+    `tally` has every class of equal answers with its votes, the most frequent first; `cut_off` samples did not end by
+    themselves.
+    """
 
     answer: str | None
     count: int
     samples: int
     answered: int
+    tally: tuple[tuple[str, int], ...] = ()
+    cut_off: int = 0
 
     @property
     def share(self) -> float:
@@ -25,7 +31,10 @@ class Vote:
 
 
 def majority_vote(
-    classes: Sequence[int | None], answers: Sequence[str | None], unanswered: str = "denominator"
+    classes: Sequence[int | None],
+    answers: Sequence[str | None],
+    unanswered: str = "denominator",
+    cut_off: int = 0,
 ) -> Vote:
     """Count the samples of one question, given in the order of their sample index.
 
@@ -58,6 +67,7 @@ def majority_vote(
         first.setdefault(label, answer)
     answered = sum(label is not None for label in classes)
     if not counts:
-        return Vote(None, 0, len(classes), answered)
-    winner = max(counts, key=lambda label: counts[label])  # the first of several, and a dict keeps the order of sight
-    return Vote(first[winner], counts[winner], len(classes), answered)
+        return Vote(None, 0, len(classes), answered, cut_off=cut_off)
+    # Of equal counts the first: a dict keeps the order of sight, and the sort is stable.
+    tally = sorted(((first[label], count) for label, count in counts.items()), key=lambda pair: -pair[1])
+    return Vote(*tally[0], len(classes), answered, tuple(tally), cut_off)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-ABLATIONS = ("none", "untrained_challenger", "no_filter", "no_repetition")
+ABLATIONS = ("none", "untrained_challenger", "no_filter", "no_repetition", "no_checks")
 
 
 def choice(default: str, *others: str) -> Any:
@@ -113,13 +113,15 @@ class RepetitionConfig:
 
     `symmetric` makes BLEU the mean of both directions; the official code takes the one with the earlier question as
     hypothesis and mirrors it. `tokenizer: character` is for questions of one or two words, which BLEU-4 over words
-    does not find alike even when they are identical.
+    does not find alike even when they are identical. `mask_numbers` compares questions with one sign for every number:
+    a short question with other numbers is far from its model in BLEU and pays nothing otherwise.
     """
 
     weight: float = number(1.0, 0.0)
     distance_threshold: float = number(0.5, 0.0, 1.0)
     symmetric: bool = True
     tokenizer: str = choice("whitespace", "character")
+    mask_numbers: bool = False
 
 
 @dataclass
@@ -127,10 +129,13 @@ class ChallengerRewardConfig:
     """`tent` is 1 - 2|p - 1/2| (paper), `min` is min(p, 1 - p) (official code).
 
     Well-formed means a question block; with `require_boxed` an own answer in a box too. Phase 2 has its own
-    `questions.require_boxed`.
+    `questions.require_boxed`. With `silence_is_doubt` p is a share of all samples, as in paper and code, so that the
+    Solver counts as unsure of a question that it answers alike whenever it is not cut off. Without, only answers other
+    than the majority's are doubt: min(count, answered - count) of the samples takes the place of min(p, 1 - p).
     """
 
     uncertainty: str = choice("tent", "min")
+    silence_is_doubt: bool = True
     clamp_at_zero: bool = True
     require_boxed: bool = False
     malformed: float = 0.0
@@ -171,13 +176,32 @@ class QuestionsConfig:
 
 
 @dataclass
+class NearDuplicatesConfig:
+    """Questions whose n-grams of `shingle` tokens overlap (Jaccard) with an earlier question's by `threshold` or more.
+
+    `drop` is for those of the same iteration, `drop_seen` for questions that the Solver was trained on in an earlier
+    one. Both are counted in any case. Tokens are those of `challenger.reward.repetition.tokenizer`.
+    """
+
+    drop: bool = False
+    drop_seen: bool = False
+    threshold: float = number(0.8, 0.1, 1.0)
+    shingle: int = number(3, 1)
+
+
+@dataclass
 class CurationConfig:
-    """What is kept of the labelled questions. The band of p is inclusive at both ends."""
+    """What is kept of the labelled questions. The band of p is inclusive at both ends.
+
+    `maximum_per_template` bounds the kept questions that are the same but for their numbers (null: no bound).
+    """
 
     low: float = number(0.25, 0.0, 1.0)
     high: float = number(0.75, 0.0, 1.0)
     drop_duplicates: bool = True
     drop_held_out: bool = True
+    near_duplicates: NearDuplicatesConfig = field(default_factory=NearDuplicatesConfig)
+    maximum_per_template: int | None = number(None, 1)
     drop_questions_containing: list[str] = field(default_factory=list)
     drop_answers: list[str] = field(default_factory=list)
     drop_answers_containing: list[str] = field(default_factory=list)
@@ -191,6 +215,29 @@ class LabelsConfig:
     votes: VotesConfig = field(default_factory=VotesConfig)
     curation: CurationConfig = field(default_factory=CurationConfig)
     questions_per_part: int = number(1000, 1)
+
+
+@dataclass
+class ChecksConfig:
+    """Questions with a flaw that a Challenger could learn to earn by: rewarded as malformed, and kept from the Solver.
+
+    Neither paper nor official code has these, so all are off by default; the preset `hardened` has them on. Whatever is
+    off is counted all the same, at the bounds given here. The checks stand in `rzero_mega/coevolution/checks/`.
+    `minimum_majority` is the share of all samples that the majority needs, `maximum_unanswered` the share of samples
+    that may go without an answer; the other words name files.
+    """
+
+    several_questions: bool = False
+    no_question: bool = False
+    answer_in_question: bool = False
+    random_choice: bool = False
+    too_long: bool = False
+    mostly_unanswered: bool = False
+    no_answer: bool = False
+    no_majority: bool = False
+    maximum_question_chars: int = number(2000, 1)
+    maximum_unanswered: float = number(0.5, 0.0, 1.0)
+    minimum_majority: float = number(0.25, 0.0, 1.0)
 
 
 @dataclass
@@ -426,6 +473,7 @@ class Config:
     challenger: ChallengerConfig = field(default_factory=ChallengerConfig)
     questions: QuestionsConfig = field(default_factory=QuestionsConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from statistics import fmean
 
 from rzero_mega.coevolution.challenger_reward import ChallengerReward, challenger_rewards
+from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.diversity import clusters_per_question, unique_share
+from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.questions import Question, parse_question
 from rzero_mega.coevolution.repetition import cluster_labels
-from rzero_mega.config.schema import RepetitionConfig
+from rzero_mega.config.schema import Config
 from rzero_mega.phases.context import RunContext, finished
 from rzero_mega.phases.feed import Rollouts
 from rzero_mega.phases.training import train_policy
@@ -40,8 +43,8 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
         answered = [next(polls) if question is not None else None for question in questions]
         with ctx.stopwatch.measure("reward_seconds"):
             votes = [poll.vote if poll is not None else None for poll in answered]
-            rewards = spmd.on_rank_0(lambda: challenger_rewards(questions, votes, config.reward))
-            metrics = spmd.on_rank_0(lambda: _metrics(questions, answered, rewards, config.reward.repetition))
+            rewards = spmd.on_rank_0(lambda: challenger_rewards(questions, votes, config.reward, ctx.config.checks))
+            metrics = spmd.on_rank_0(lambda: _metrics(questions, answered, rewards, ctx.config))
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
     train_policy(ctx, plan, "challenger", plan.challenger, config.training, len(prompt), roll_out, bar)
@@ -58,13 +61,21 @@ def _metrics(
     questions: list[Question | None],
     polls: list[Poll | None],
     rewards: list[ChallengerReward],
-    repetition: RepetitionConfig,
+    config: Config,
 ) -> dict[str, float]:
+    repetition, near = config.challenger.reward.repetition, config.labels.curation.near_duplicates
     asked = [question.text for question in questions if question is not None]
     if not asked:
         return {"well_formed_rate": 0.0}
     shares = [poll.vote.share for poll in polls if poll is not None]
     unanswered = [answer is None for poll in polls if poll is not None for answer in poll.answers]
+    tried = [
+        Asked(question, poll.vote)
+        for question, poll in zip(questions, polls, strict=True)
+        if question is not None and poll is not None
+    ]
+    copies = find_copies(asked, (), near.threshold, near.shingle, repetition.tokenizer)
+    exploits = exploit_shares(tried, copies, config.checks)
     labels = cluster_labels(asked, repetition.symmetric, repetition.distance_threshold, repetition.tokenizer)
     return {
         "well_formed_rate": len(asked) / len(questions),
@@ -76,4 +87,7 @@ def _metrics(
         "unique_share": unique_share(asked),
         "clusters_share": clusters_per_question(labels),
         "question_length": fmean(len(text) for text in asked),
+        "answer_length": fmean(poll.tokens / poll.vote.samples for poll in polls if poll is not None),
+        "flawed_rate": sum(reward.flaw is not None for reward in rewards) / len(asked),
+        **{f"hacking/{name}": share for name, share in exploits.items()},
     }

@@ -7,7 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.curation import Curation, LabelledQuestion, curate
+from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import VotesConfig
@@ -29,19 +31,23 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
     finished_parts = spmd.on_rank_0(phase.finished_parts)
     for part, start in enumerate(range(0, len(rows), config.questions_per_part)):
         if part not in finished_parts:
-            texts = [row["question"] for row in rows[start : start + config.questions_per_part]]
+            asked = rows[start : start + config.questions_per_part]
+            texts = [row["question"] for row in asked]
             polls = poll(ctx, solver, texts, config.votes, ctx.seed_key(plan, part))
             labelled = [
                 {
-                    "question": text,
+                    **row,
                     "answer": result.vote.answer,
                     "share": result.vote.share,
                     "count": result.vote.count,
                     "samples": result.vote.samples,
                     "answered": result.vote.answered,
                     "answers": list(result.answers),
+                    "tally": [list(pair) for pair in result.vote.tally],
+                    "cut_off": result.vote.cut_off,
+                    "tokens": result.tokens,
                 }
-                for text, result in zip(texts, polls, strict=True)
+                for row, result in zip(asked, polls, strict=True)
             ]
             spmd.on_rank_0(lambda: phase.write_part(part, labelled))  # noqa: B023
             ctx.may_stop()
@@ -53,12 +59,15 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
 def _finish(ctx: RunContext, plan: PhasePlan) -> None:
     phase = ctx.phase(plan)
     rows = phase.read_parts()
-    labelled = [
-        LabelledQuestion(row["question"], Vote(row["answer"], row["count"], row["samples"], row["answered"]))
-        for row in rows
-    ]
+    labelled = [LabelledQuestion(row["question"], _vote(row), row["own_answer"]) for row in rows]
+    earlier = [row["question"] for source in plan.earlier for row in read_jsonl(ctx.path(source))]
+    config = ctx.config.labels.curation
+    near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
+    copies = find_copies([item.question for item in labelled], earlier, near.threshold, near.shingle, tokenizer)
     held_out = {" ".join(problem.question.split()) for bench in ctx.benchmarks for problem in bench.problems}
-    curation = curate(labelled, ctx.config.labels.curation, lambda text: " ".join(text.split()) in held_out)
+    checks = ctx.config.checks
+    curation = curate(labelled, config, lambda text: " ".join(text.split()) in held_out, checks, copies)
+    exploits = exploit_shares([item.asked for item in labelled], copies, checks, earlier)
     assert ctx.pool is not None
     # The truth is only looked at here, for the figures of the report; nothing that is trained on depends on it.
     audited = [_audited(row, reason, ctx.pool) for row, reason in zip(rows, curation.reasons, strict=True)]
@@ -66,7 +75,13 @@ def _finish(ctx: RunContext, plan: PhasePlan) -> None:
     write_jsonl(phase.path / "labelled.jsonl", audited)
     write_jsonl(phase.path / "dataset.jsonl", dataset)
     outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
-    phase.finish(outputs, _summary(audited, curation, ctx.config.labels.votes, ctx.pool.stats.timeouts))
+    summary = _summary(audited, curation, ctx.config.labels.votes, ctx.pool.stats.timeouts)
+    phase.finish(outputs, {**summary, "hacking": exploits})
+
+
+def _vote(row: dict[str, Any]) -> Vote:
+    tally = tuple((str(answer), int(count)) for answer, count in row["tally"])
+    return Vote(row["answer"], row["count"], row["samples"], row["answered"], tally, row["cut_off"])
 
 
 def _audited(row: dict[str, Any], reason: str | None, pool: GradingPool) -> dict[str, Any]:
@@ -77,9 +92,7 @@ def _audited(row: dict[str, Any], reason: str | None, pool: GradingPool) -> dict
     return {**row, "kept": reason is None, "dropped": reason, "truth": truth, "correct": correct}
 
 
-def _summary(
-    rows: Sequence[dict[str, Any]], curation: Curation, votes: VotesConfig, timeouts: int
-) -> dict[str, Any]:
+def _summary(rows: Sequence[dict[str, Any]], curation: Curation, votes: VotesConfig, timeouts: int) -> dict[str, Any]:
     shares = [row["share"] for row in rows]
     m = votes.samples
     counts = [0] * (m + 1)
@@ -98,5 +111,6 @@ def _summary(
         "label_accuracy": fmean(kept) if kept else None,
         "label_accuracy_all": fmean(every) if every else None,
         "audited": len(kept),
+        "answer_length": fmean(row["tokens"] / row["samples"] for row in rows),
         "timeouts": timeouts,
     }

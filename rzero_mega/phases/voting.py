@@ -15,15 +15,14 @@ from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 @dataclass(frozen=True)
 class Poll:
-    """A vote with the answers behind it, by sample index; None where a sample gave none."""
+    """A vote with the answers behind it, by sample index; None where a sample gave none. `tokens` of all samples."""
 
     vote: Vote
     answers: tuple[str | None, ...]
+    tokens: int
 
 
-def poll(
-    bench: Workbench, solver: RolloutEngine, questions: Sequence[str], votes: VotesConfig, key: str
-) -> list[Poll]:
+def poll(bench: Workbench, solver: RolloutEngine, questions: Sequence[str], votes: VotesConfig, key: str) -> list[Poll]:
     """m answers to every question, and the vote on them."""
     requests = [
         Request(f"{key}/{i}", prompt, votes.samples, votes.sampling)
@@ -46,8 +45,12 @@ def boxed_answers(bench: Workbench, samples: Sequence[Sample]) -> list[str | Non
 def _count(bench: Workbench, samples: Sequence[Sample], votes: VotesConfig) -> list[Poll]:
     assert bench.pool is not None
     answers, m = boxed_answers(bench, samples), votes.samples
-    groups = [answers[start : start + m] for start in range(0, len(answers), m)]
-    return [
-        Poll(majority_vote(classes, group, votes.unanswered), tuple(group))
-        for classes, group in zip(bench.pool.equivalence_classes(groups), groups, strict=True)
-    ]
+    starts = range(0, len(answers), m)
+    groups = [answers[start : start + m] for start in starts]
+    polls = []
+    for start, classes, group in zip(starts, bench.pool.equivalence_classes(groups), groups, strict=True):
+        drawn = samples[start : start + m]
+        cut_off = sum(not finished(sample) for sample in drawn)
+        vote = majority_vote(classes, group, votes.unanswered, cut_off)
+        polls.append(Poll(vote, tuple(group), sum(len(sample.tokens) for sample in drawn)))
+    return polls

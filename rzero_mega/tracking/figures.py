@@ -152,6 +152,18 @@ def histogram_figures(data: ReportData) -> list[Figure]:
     return figures
 
 
+def exploit_figure(data: ReportData) -> Figure | None:
+    """What the written questions could exploit, over the iterations."""
+    curves = [
+        Curve("a check finds a flaw", "orange", lambda r: r.exploit("labels", "any")),
+        Curve("near-duplicates", "purple", lambda r: r.exploit("labels", "near_duplicate")),
+        Curve("seen before", "blue", lambda r: r.exploit("labels", "seen_before")),
+        Curve("differ in numbers alone", "green", lambda r: r.exploit("labels", "template")),
+        Curve("samples without an answer", "grey", lambda r: r.exploit("labels", "unanswered"), dashed=True),
+    ]
+    return _per_iteration(data, "Written questions", "share of the questions, or of their samples", curves, True)
+
+
 def level_figure(data: ReportData) -> Figure | None:
     """Mean accuracy by level, the base beside every iteration."""
     records = [record for record in data.iterations if record.levels()]

@@ -14,6 +14,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.run.atomic import write_text
 from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
+from rzero_mega.tracking.exploits import exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, gather
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
 
@@ -67,6 +68,9 @@ def render(data: ReportData) -> str:
         iterations=iterations_table(data),
         levels=levels_table(data),
         dropped=dropped_table(data),
+        exploit_figure=figures.exploit_figure(data),
+        exploit_line=exploit_line(data),
+        exploits=exploits_table(data),
         steps=step_seconds_table(data),
         config=to_yaml(data.config),
     )
@@ -165,15 +169,21 @@ def levels_table(data: ReportData) -> Table | None:
     return Table(("level", f"mean: base → {name}", "gain", "greedy", "gain"), tuple(rows))
 
 
+def exploits_table(data: ReportData) -> Table | None:
+    """How much there was of each way to earn without a hard question."""
+    rows = exploit_rows(data)
+    return Table(exploit_headings(data), rows) if rows else None
+
+
 def dropped_table(data: ReportData) -> Table | None:
-    """Why questions were dropped."""
+    """Why questions were dropped; reasons that never applied are left out."""
     counts: dict[str, dict[str, Any]] = {}
     for record in data.trained:
         labels = record.manifests.get("labels")
         dropped = labels.summary.get("dropped") if labels else None
         if isinstance(dropped, dict):
             counts[record.name] = dropped
-    reasons = sorted({str(reason) for dropped in counts.values() for reason in dropped})
+    reasons = sorted({str(reason) for dropped in counts.values() for reason in dropped if scalar(dropped, reason)})
     if not reasons:
         return None
     rows = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rzero_mega.run import PHASES, Manifest, PhaseName, RunDirectory, RunInfo, RunStatus, run_status
 from rzero_mega.run.atomic import read_jsonl
@@ -60,6 +60,14 @@ class IterationRecord:
     def step_mean(self, phase: PhaseName, key: str) -> float | None:
         """The mean of a metric over a phase's steps."""
         return mean(scalar(row, key) for row in self.rows.get(phase, ()))
+
+    def exploit(self, phase: Literal["challenger", "labels"], key: str) -> float | None:
+        """What `coevolution.checks.shares` counted, as a mean of the training steps or over the written questions."""
+        if phase == "challenger":
+            return self.step_mean(phase, f"hacking/{key}")
+        manifest = self.manifests.get(phase)
+        counted = manifest.summary.get("hacking") if manifest else None
+        return scalar(counted, key) if isinstance(counted, Mapping) else None
 
     @property
     def seconds(self) -> float:

@@ -40,7 +40,7 @@ def test_two_iterations_use_the_models_that_the_paper_says() -> None:
         "1 evaluate: 1/solver/model -> scores",
         "2 challenger: 1/challenger/model, 1/solver/model -> model",
         "2 questions: 2/challenger/model -> questions",
-        "2 labels: 1/solver/model, 2/questions/questions -> dataset",
+        "2 labels: 1/solver/model, 2/questions/questions, 1/labels/dataset -> dataset",
         "2 solver: 1/solver/model, 2/labels/dataset -> model",
         "2 evaluate: 2/solver/model -> scores",
     ]
@@ -67,7 +67,7 @@ def test_an_untrained_challenger_is_the_base_in_every_iteration() -> None:
     assert str(plan[-1].solver) == "2/solver/model"
 
 
-@pytest.mark.parametrize("ablation", ["none", "untrained_challenger", "no_filter", "no_repetition"])
+@pytest.mark.parametrize("ablation", ["none", "untrained_challenger", "no_filter", "no_repetition", "no_checks"])
 def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
     written = {"base"}
     for phase in iteration_plan(config(f"ablation={ablation}", "evaluation.benchmarks=[arithmetic]")):
@@ -91,6 +91,15 @@ def test_each_ablation_changes_what_it_is_named_for_and_nothing_else() -> None:
     expected = copy.deepcopy(base)
     expected.ablation, expected.labels.curation.low, expected.labels.curation.high = "no_filter", 0.0, 1.0
     assert apply_ablation(config("ablation=no_filter")) == expected
+
+
+def test_without_checks_the_hardened_algorithm_is_the_paper_s() -> None:
+    hardened, paper = load_config(["paper", "hardened"], ["ablation=no_checks"]), config("ablation=no_checks")
+    assert hardened.checks != paper.checks
+    without = apply_ablation(hardened)
+    assert without.challenger == paper.challenger and without.labels.votes == paper.labels.votes
+    assert without.checks.several_questions is without.checks.no_majority is False
+    assert apply_ablation(paper) == paper
 
 
 def test_an_ablation_leaves_its_argument_alone() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.coevolution.plan import updates_per_step
 from rzero_mega.config import load_config
 
@@ -37,6 +38,12 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.votes.sampling.max_new_tokens", 4096, 4096),
     ("labels.curation.low", 0.25, 0.3),
     ("labels.curation.high", 0.75, 0.8),
+    ("challenger.reward.silence_is_doubt", True, True),
+    ("challenger.reward.repetition.mask_numbers", False, False),
+    ("labels.curation.near_duplicates.drop", False, False),
+    ("labels.curation.near_duplicates.drop_seen", False, False),
+    ("labels.curation.maximum_per_template", None, None),
+    *((f"checks.{check}", False, False) for check in CHECKS),
     ("labels.curation.drop_answers", [], ["", "None"]),
     ("labels.curation.drop_questions_containing", [], ["证明", "box"]),
     ("labels.curation.drop_answers_containing", [], ["text"]),
@@ -101,6 +108,29 @@ def test_responses_and_updates_of_a_step(preset: str, challenger: tuple[int, int
     ):
         assert training.prompts_per_step * training.rollouts_per_prompt == responses
         assert updates_per_step(training) == updates
+
+
+def test_hardened_switches_everything_on_and_changes_nothing_else_of_the_paper() -> None:
+    hardened, paper = load_config(["paper", "hardened"]), load_config(["paper"])
+    assert all(getattr(hardened.checks, check) for check in CHECKS)
+    assert not hardened.challenger.reward.silence_is_doubt and hardened.challenger.reward.repetition.mask_numbers
+    near = hardened.labels.curation.near_duplicates
+    assert near.drop and near.drop_seen and hardened.labels.curation.maximum_per_template
+    # no question that the band would keep is flawed for its majority
+    assert hardened.checks.minimum_majority == paper.labels.curation.low
+    hardened.checks, hardened.labels.curation = paper.checks, paper.labels.curation
+    hardened.challenger.reward.silence_is_doubt, hardened.challenger.reward.repetition.mask_numbers = True, False
+    assert hardened == paper
+
+
+@pytest.mark.parametrize("preset", ["nano", "smollm2"])
+def test_arithmetic_worlds_have_the_checks_of_the_text_and_no_bound_on_numbers(preset: str) -> None:
+    config = load_config(["paper", preset])
+    on = {check for check in CHECKS if getattr(config.checks, check)}
+    assert on == set(CHECKS) - {"mostly_unanswered", "no_majority"}
+    assert not config.challenger.reward.repetition.mask_numbers
+    assert config.labels.curation.maximum_per_template is None
+    assert not config.labels.curation.near_duplicates.drop
 
 
 def test_the_paper_is_the_default() -> None:

@@ -11,7 +11,8 @@ FORBIDDEN = ("torch", "megatron", "sglang", "nemo_run", "wandb", "requests", "ht
 
 def test_the_room_imports_with_none_of_what_it_must_not_know() -> None:
     folder = Path(rzero_mega.coevolution.__file__).parent
-    modules = [f"rzero_mega.coevolution.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"]
+    files = [path for path in folder.rglob("*.py") if path.stem != "__init__"]
+    modules = [".".join(("rzero_mega.coevolution", *path.relative_to(folder).with_suffix("").parts)) for path in files]
     assert modules
     code = f"""
 import sys

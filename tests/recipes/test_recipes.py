@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from rzero_mega.recipes import load_recipe, recipe_names
 from test_structure import IMPORT_WITHOUT
 
+from rzero_mega.coevolution.checks import CHECKS
+from rzero_mega.coevolution.plan import apply_ablation
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.placement import placement_of
@@ -171,10 +174,21 @@ def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTER)
-def test_the_algorithm_of_a_cluster_s_recipe_is_the_paper_s(name: str) -> None:
-    config, paper = recipe(name), load_config(["paper"])
-    for part in ("iterations", "challenger", "questions", "labels", "solver", "prompts", "ablation"):
+def test_the_algorithm_of_a_cluster_s_recipe_is_the_paper_s_hardened(name: str) -> None:
+    config, hardened = recipe(name), load_config(["paper", "hardened"])
+    for part in ("iterations", "challenger", "questions", "labels", "checks", "solver", "prompts", "ablation"):
+        assert getattr(config, part) == getattr(hardened, part)
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_without_checks_a_cluster_s_recipe_is_the_paper(name: str) -> None:
+    config, paper = apply_ablation(load_recipe(name, ["ablation=no_checks"])), load_config(["paper"])
+    for part in ("iterations", "challenger", "questions", "solver", "prompts"):
         assert getattr(config, part) == getattr(paper, part)
+    ours, theirs = config.labels.curation, paper.labels.curation
+    assert not (ours.near_duplicates.drop or ours.near_duplicates.drop_seen)
+    assert replace(ours, near_duplicates=theirs.near_duplicates) == theirs
+    assert not any(getattr(config.checks, check) for check in CHECKS)
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -103,6 +103,11 @@ def _step(phase: PhaseDirectory, done: float, rng: random.Random) -> dict[str, f
             "well_formed_rate": 0.9 + 0.08 * done,
             "unique_share": 0.95 - 0.1 * done,
             "clusters_share": 0.3 - 0.1 * done,
+            "answer_length": 120 + 40 * done,
+            "hacking/any": 0.02 + 0.02 * done,
+            "hacking/several_questions": 0.02 * done,
+            "hacking/template": 0.3,
+            "hacking/question_chars_p50": 140.0,
         }
     return row
 
@@ -129,6 +134,17 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
         "label_accuracy_all": sum(row["correct"] for row in rows) / len(rows),
         "audited": len(rows),
         "timeouts": 0,
+        "answer_length": 150.0,
+        "hacking": {
+            "any": 0.04 * iteration,
+            "several_questions": 0.01 * iteration,
+            "random_choice": 0.03 * iteration,
+            "near_duplicate": 0.05,
+            "seen_before": 0.02 * (iteration - 1),
+            "question_chars_p50": 150.0,
+            "question_chars_p90": 300.0,
+            "question_chars_p99": 900.0,
+        },
     }
 
 

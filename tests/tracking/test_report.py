@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
+from rzero_mega.coevolution.checks import CHECKS
+from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.atomic import write_json
 from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_chart
-from rzero_mega.tracking.report import verdict
+from rzero_mega.tracking.exploits import CHECKED, exploit_line, exploit_rows
+from rzero_mega.tracking.report import exploits_table, verdict
 from rzero_mega.tracking.report_data import choose_samples, gather, sample_question
 
 
@@ -73,6 +77,30 @@ def test_the_verdict_gives_gain_iterations_and_time(finished: RunDirectory) -> N
     )
 
 
+def test_what_the_challenger_could_exploit_is_told_by_iteration(page: _Page, finished: RunDirectory) -> None:
+    data = gather(finished)
+    assert exploit_line(data) == (
+        "Of the questions written in iteration 3, checks find a flaw in 12.0 %, most often “free choice” (9.0 %); "
+        "5.0 % nearly repeat another one, 4.0 % one that the Solver was trained on before."
+    )
+    assert exploit_line(data) in page.text
+    table = exploits_table(data)
+    assert table is not None and table.headings[2:4] == ("1: training", "1: written")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["several questions in one"] == ("counted only", "1.2 %", "1.0 %", "1.2 %", "2.0 %", "1.2 %", "3.0 %")
+    assert rows["near-duplicate of earlier data"][1:3] == ("–", "0.0 %")
+    assert rows["question, characters: median / 90 % / 99 %"][1:3] == ("140 / – / –", "150 / 300 / 900")
+    assert all(len(row) == len(table.headings) for row in table.rows)
+
+
+def test_every_check_has_its_row_and_says_whether_it_is_closed(finished: RunDirectory) -> None:
+    assert [way.key for way in CHECKED] == list(CHECKS)
+    data = replace(gather(finished), config=load_config(["paper", "hardened"]))
+    assert [row[1] for row in exploit_rows(data)][:11] == ["yes"] * 11
+    data = replace(data, config=load_config(["paper", "hardened"], ["ablation=no_checks"]))
+    assert {row[1] for row in exploit_rows(data)} == {"counted only", ""}
+
+
 def test_every_section_is_there(page: _Page) -> None:
     for heading in ("Iterations", "Accuracy by level", "How sure the Solver is", "Training steps", "Sample questions"):
         assert heading in page.text
@@ -126,6 +154,7 @@ def test_summaries_without_any_key_have_a_report(tmp_path: Path) -> None:
 def test_summaries_of_odd_types_have_a_report(tmp_path: Path) -> None:
     odd = {"label_accuracy": "much", "kept": [], "by_level": {"1": 3, "2": {"mean": None}}, "pass1_mean": True}
     odd |= {"p_hat_histogram": {"edges": [0, 1], "counts": [1, 2]}, "dropped": 3, "difficulty": {"mean": 0.5}}
+    odd |= {"hacking": [1]}
     with write_synthetic_run(tmp_path / "run") as run:
         for phase in run.phases():
             manifest = phase.manifest()

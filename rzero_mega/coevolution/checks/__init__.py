@@ -1,0 +1,40 @@
+"""What a Challenger could exploit, one file per way: what it would learn, and why the check closes it.
+
+A check looks at one question and its votes. Those that `checks` in the configuration switches on make a question
+flawed: its reward is that of a malformed one, and curation drops it. All of them are counted, whatever is on.
+"""
+
+from __future__ import annotations
+
+from rzero_mega.coevolution.checks.answer_in_question import answer_in_question
+from rzero_mega.coevolution.checks.asked import Asked, Check
+from rzero_mega.coevolution.checks.mostly_unanswered import mostly_unanswered
+from rzero_mega.coevolution.checks.no_answer import no_answer
+from rzero_mega.coevolution.checks.no_majority import no_majority
+from rzero_mega.coevolution.checks.no_question import no_question
+from rzero_mega.coevolution.checks.random_choice import random_choice
+from rzero_mega.coevolution.checks.several_questions import several_questions
+from rzero_mega.coevolution.checks.too_long import too_long
+from rzero_mega.config.schema import ChecksConfig
+
+CHECKS: dict[str, Check] = {
+    "several_questions": several_questions,
+    "no_question": no_question,
+    "answer_in_question": answer_in_question,
+    "random_choice": random_choice,
+    "too_long": too_long,
+    "mostly_unanswered": mostly_unanswered,
+    "no_answer": no_answer,
+    "no_majority": no_majority,
+}
+"""By the name of their switch in `checks`, in the order in which a question's flaw is looked for."""
+
+
+def found(asked: Asked, config: ChecksConfig) -> tuple[str, ...]:
+    """Names of all checks that find something, switched on or not."""
+    return tuple(name for name, check in CHECKS.items() if check(asked, config))
+
+
+def flaw(asked: Asked, config: ChecksConfig) -> str | None:
+    """The name of the first check that is switched on and finds something; None for a question to be asked."""
+    return next((name for name, check in CHECKS.items() if getattr(config, name) and check(asked, config)), None)
