@@ -17,9 +17,9 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rzero_mega.coevolution.bleu import TOKENIZERS
+from rzero_mega.coevolution.ngrams import ngrams
 
 Shingles = tuple[int, ...]
 """A text's shingles as numbers, each once, from the rarest to the most frequent one of all texts."""
@@ -69,39 +69,15 @@ def find_copies(
 
 def _rare_first(token_lists: Sequence[Sequence[str]], size: int) -> list[Shingles]:
     """Number all texts' shingles and order each text's by how many occurrences all texts have of them."""
-    lengths = np.array([len(tokens) for tokens in token_lists], dtype=np.int64)
-    vocabulary: dict[str, int] = {}
-    tokens = np.array(
-        [vocabulary.setdefault(token, len(vocabulary) + 1) for row in token_lists for token in row], dtype=np.int64
-    )
-    shingles = np.minimum(lengths, np.maximum(1, lengths - size + 1))  # how many each text has
-    texts = np.repeat(np.arange(len(lengths)), shingles)
-    within = np.arange(len(texts)) - np.repeat(np.cumsum(shingles) - shingles, shingles)
-    starts = np.repeat(np.cumsum(lengths) - lengths, shingles) + within
-    runs = np.zeros(len(texts), dtype=np.int64)
-    for place in range(size):
-        inside = within + place < lengths[texts]
-        # 0 stands behind the end of a text shorter than a shingle. Numbering the pairs anew keeps the numbers small.
-        following = np.where(inside, tokens[np.minimum(starts + place, len(tokens) - 1)], 0)
-        runs = np.unique(runs * (len(vocabulary) + 1) + following, return_inverse=True)[1].reshape(-1)
-    numbers = _with_occurrence(texts, runs)
+    # What fills a text up to one shingle is no token: no tokenizer gives an empty one.
+    filled = [[*tokens, *[""] * (size - len(tokens))] if tokens else tokens for tokens in token_lists]
+    *_, shingles = ngrams(filled, size)
+    features = shingles.features()
     # Ties by number, which is the order of first sight of the tokens: the same on every machine.
-    by_text = np.lexsort((numbers, np.bincount(numbers)[numbers] if len(numbers) else numbers, texts))
-    bounds = np.concatenate(([0], np.cumsum(shingles))).tolist()
-    ordered = numbers[by_text].tolist()
+    by_text = np.lexsort((features, np.bincount(features)[features], shingles.texts))
+    ordered = features[by_text].tolist()
+    bounds = np.searchsorted(shingles.texts, np.arange(len(filled) + 1)).tolist()
     return [tuple(ordered[first:last]) for first, last in pairwise(bounds)]
-
-
-def _with_occurrence(texts: NDArray[np.int64], runs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each pair of a shingle and how often it stood before in its text."""
-    order = np.lexsort((runs, texts))  # stable: occurrences stay in the order of the text
-    index = np.arange(len(order))
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (texts[order][1:] != texts[order][:-1]) | (runs[order][1:] != runs[order][:-1])
-    before = np.empty_like(index)
-    before[order] = index - np.maximum.accumulate(np.where(new, index, 0))
-    bound = int(before.max(initial=0)) + 1
-    return np.asarray(np.unique(runs * bound + before, return_inverse=True)[1], dtype=np.int64).reshape(-1)
 
 
 class _Index:
