@@ -1,7 +1,7 @@
 """What the rewards cost: `python tools/bench_rewards.py [--json]`. Every figure is measured in this one run.
 
-The repetition penalty against NLTK and scikit-learn. One thread; seconds are processor time unless the table says
-otherwise, figures medians. `tools/reward_benchmarks` has a file for each.
+The repetition penalty against NLTK and scikit-learn; finding near-duplicates. One thread; seconds are processor time
+unless the table says otherwise, figures medians. `tools/reward_benchmarks` has a file for each.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from reward_benchmarks import repetition
+from reward_benchmarks import near_duplicates, repetition
 from threadpoolctl import threadpool_limits
 
-BENCHMARKS: dict[str, ModuleType] = {"repetition": repetition}
+BENCHMARKS: dict[str, ModuleType] = {"repetition": repetition, "near_duplicates": near_duplicates}
 """Each has `run(repeats)`, which measures, and `tables(result)`, the lines to print."""
 
 
