@@ -140,7 +140,7 @@ class Evaluator:
 def _functions(context: Any) -> Mapping[str, Callable[..., Any]]:
     return {
         **{name: getattr(context, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan")},
-        **{name: getattr(context, name) for name in ("sinh", "cosh", "tanh", "ln", "binomial")},
+        **{name: getattr(context, name) for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "binomial")},
         "log": lambda argument, base: context.ln(argument) / context.ln(base),
         "abs": abs,
         "floor": lambda value: context.floor(_clear_of_integers(context, value)),

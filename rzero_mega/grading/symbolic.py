@@ -37,9 +37,29 @@ def function_table() -> dict[str, Any]:
     """Return the sympy constructor of every function of the tree."""
     import sympy
 
-    plain = ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh")
+    plain = (
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "coth",
+        "sech",
+        "csch",
+    )
+    inverse = ("asinh", "acosh", "atanh", "acot", "asec", "acsc")
     return {
-        **{name: getattr(sympy, name) for name in (*plain, "log", "floor", "ceiling", "factorial", "binomial")},
+        **{
+            name: getattr(sympy, name)
+            for name in (*plain, *inverse, "log", "floor", "ceiling", "factorial", "binomial")
+        },
         "ln": sympy.log,
         "abs": sympy.Abs,
         "root": lambda radicand, degree: sympy.real_root(radicand, degree),
