@@ -24,7 +24,8 @@ _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 """What else a unit's name may mean."""
 
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
-_LIST_IN_TEXT = re.compile(r"^\\text\{((?:[A-Z]|\d+|and|or|,| )+)\}$")
+_LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d+|and|or|,| )+)\}$")
+_RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
 _MAX_LABEL_CHARS = 200
 
 
@@ -171,7 +172,8 @@ def _named(text: str) -> Iterator[Reading]:
         yield from _expressions(listed[1])
         return
     left, sign, right = text.rpartition("=")
-    if sign and left.strip() and len(left) <= _MAX_LABEL_CHARS and not re.search(r"[<>=!]|\\(?:le|ge|ne)\b", left):
+    outside = re.sub(r"\{[^{}]*\}", "", left)
+    if sign and left.strip() and len(left) <= _MAX_LABEL_CHARS and not _RELATION.search(outside):
         for reading in _expressions(right.strip()):
             yield _labelled(Name("text " + prose_key(left)), reading)
 

@@ -17,19 +17,25 @@ from rzero_mega.grading.tree import (
     Product,
     Sum,
     Unreadable,
+    names,
 )
 
 MAX_DETERMINANT = 4
 
 
 def product(factors: list[Node]) -> Node:
-    """Return the product of `factors`, of one factor that factor; a multiple of a matrix entry by entry."""
+    """Return the product of `factors`, of one factor that factor; a multiple of a matrix or vector entry by entry."""
     if len(factors) == 1:
         return factors[0]
     matrices = [factor for factor in factors if isinstance(factor, Matrix)]
     if len(matrices) == 1 and not any(isinstance(factor, Group) for factor in factors):
         others = [factor for factor in factors if not isinstance(factor, Matrix)]
         return Matrix(tuple(tuple(product([*others, entry]) for entry in row) for row in matrices[0].rows))
+    vectors = [factor for factor in factors if isinstance(factor, Group)]
+    if len(vectors) == 1 and vectors[0].kind == "()" and not matrices:
+        others = [factor for factor in factors if not isinstance(factor, Group)]
+        if not any(names(factor) for factor in others):
+            return Group("()", tuple(product([*others, item]) for item in vectors[0].items))
     return Product(tuple(factors))
 
 

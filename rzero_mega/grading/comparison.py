@@ -87,6 +87,32 @@ def compare_fully(a: Answer, b: Answer) -> bool:
     return bool(_any(_compare_readings(first, second, _full_scalars) for first, second in _pairs(a, b)))
 
 
+def says_as_much(a: Answer, b: Answer) -> bool:
+    """Whether two equal answers leave out the same: equality among such answers is transitive.
+
+    Both name the same quantity or none, and have units of one dimension or none; a percentage, an angle or a numeral
+    with its base also says as much as the number that is its value. An answer with several readings says less than any
+    other, unless a unit is the likeliest of them.
+    """
+    first, second = a.readings[0], b.readings[0]
+    if (len(a.readings) > 1 and first.unit is None) or (len(b.readings) > 1 and second.unit is None):
+        return False
+    if first.tree is None or second.tree is None or first.value is None or second.value is None:
+        return True
+    if _label(first.tree) != _label(second.tree):
+        return False
+    if first.unit == second.unit:
+        return True
+    if (first.unit is None or first.unit.number) and (second.unit is None or second.unit.number):
+        return canonical(first.value) == canonical(second.value)
+    return first.unit is not None and second.unit is not None and first.unit.dimension == second.unit.dimension
+
+
+def _label(tree: Node) -> str:
+    tree = _unlabelled(tree)
+    return canonical(tree.left) if isinstance(tree, Relation) and is_label(tree.left) else ""
+
+
 def _same_text(a: Answer, b: Answer) -> bool:
     """Compare answers of which at least one is no expression."""
     if a.tree is None and b.tree is None:
@@ -181,7 +207,7 @@ def _as_tuple(node: Node) -> Node:
 
 def _compare_with_value(relation: Relation, value: Node, scalars: ScalarTest) -> bool | None:
     """Compare ``x = 5`` with ``5``: only beside a mere label does the right side stand for the answer."""
-    if relation.operator not in ("=", "in") or not is_label(relation.left):
+    if relation.operator not in ("=", "in") or not (is_label(relation.left) or isinstance(relation.right, Matrix)):
         return False
     return _compare(relation.right, value, scalars)
 
@@ -191,7 +217,8 @@ def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | 
         return False
     if canonical(a) == canonical(b):
         return True
-    if a.operator in ("=", "in") and is_label(a.left) and canonical(a.left) == canonical(b.left):
+    named = is_label(a.left) or isinstance(a.right, Matrix)
+    if a.operator in ("=", "in") and named and canonical(a.left) == canonical(b.left):
         return _compare(a.right, b.right, scalars)
     if not (is_scalar(a.left) and is_scalar(a.right) and is_scalar(b.left) and is_scalar(b.right)):
         return False

@@ -133,6 +133,8 @@ def _text(content: str, spaced: bool) -> list[Token]:
         return [Token("name", content, None, spaced)]
     if len(content) == 1 and content.isalpha() and content.isascii():
         return [Token("name", content, None, spaced)]
+    if content and content.replace(" ", "").isalpha():
+        return [Token("words", content.casefold(), None, spaced)]
     raise Unreadable("prose")
 
 

@@ -26,7 +26,7 @@ _CHARACTERS = {
     "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "ℕ": r"\mathbb{N}",
     "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "→": r"\to ", "…": "...", "、": ",", "。": ".",
-    "°": r"^{\circ}", "º": r"^{\circ}", "′": "'", "’": "'", "‘": "'", "″": "''", "“": '"', "”": '"', "Ω": r"\Omega ",
+    "°": r"^{\circ}", "º": r"^{\circ}", "′": "'", "’": "'", "‘": "'", "″": "''", "“": '"', "”": '"', "Ω": r"\Omega ", "¢": r"\text{ cents}",
     "а": "a", "с": "c", "е": "e", "о": "o", "р": "p", "х": "x", "у": "y", "і": "i", "А": "A", "В": "B", "С": "C",
     "Е": "E", "Н": "H", "К": "K", "М": "M", "О": "O", "Р": "P", "Т": "T", "Х": "X",
     **{  # vulgar fractions, apart from the number before them: 2½ is not 21/2
@@ -92,6 +92,7 @@ _REWRITES: tuple[Rewrite, ...] = (
         r"^\*\*(.*)\*\*$|^`([^`]*)`$|^\"([^\"]*)\"$|^``([^`']*)''$",
         lambda m: next(g for g in m.groups() if g is not None),
     ),
+    _rewrite(r"^\*\*([a-zA-Z][^*]{0,80})\*\*(?=\s)", r"\1"),
     _rewrite(r"\\(?:[bB]igg?[lrm]?|left|right|middle)\s*(?=\\[{}|])", ""),
     _rewrite(_SIZING, ""),
     _rewrite(r"(?<!\\)\\[()\[\]]", ""),
@@ -139,7 +140,7 @@ _REWRITES: tuple[Rewrite, ...] = (
         r"(?:\\degree|\\text\s*\{\s*degrees?|(?<=\d)\s?degrees?)\s*(?:\\text\s*\{\s*)?(C|F|[Cc]elsius|[Ff]ahrenheit)(?:\s*\}|$)",
         r"\\text{ \1}",
     ),
-    _rewrite(r"(\d+)\s?\\degree\s?(\d{1,2})\s?'(?!')", r"(\1+\2/60)\\degree "),
+    _rewrite(r"(?<!\d)(\d{1,9})\s?\\degree\s?(\d{1,2})\s?'(?!')", r"(\1+\2/60)\\degree "),
     _rewrite(r"\\text\s*\{\s*(?:percent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])percent$", r"\\%"),
     _rewrite(r"\\text\s*\{\s*\\?\$\s*\}", r"\\$"),
     _rewrite(
@@ -148,10 +149,13 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating),
     _rewrite(r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
     _rewrite(r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?!\d|\\dot)", r"\1\\overline{\2}"),
+    _rewrite(r"(?<!\\)\\\||\\(?:lVert|rVert|Vert)" + _END, "|"),
+    _rewrite(r"\\textdollar" + _END, r"\\$"),
     _rewrite(r"\\(?:lvert|rvert|vert|mid)" + _END, "|"),
     _rewrite(r"\\(?:lbrace|rbrace)" + _END, lambda m: "\\{" if m.group()[1] == "l" else "\\}"),
     _rewrite(r"\s+", " "),
 )
+_LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
 _REASONING = re.compile(r"^(?:\\text\{\s*)?(?:so|thus|hence|therefore)\b,? ?(?=\S)", re.IGNORECASE)
 _ANSWER_IS = re.compile(
     r"^(?P<text>\\text\{\s*)?(?:the |my |our )?(?:final |correct )?"
@@ -159,7 +163,7 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _SOMETHING_IS = re.compile(
-    r"^(?P<text>\\text\{\s*)?[a-zA-Z][a-zA-Z ,'-]{0,80}? (?:is|are|equals|equal)(?: equal to| to)?(?: ?[:=])?"
+    r"^(?P<text>\\text\{\s*)?[a-zA-Z][a-zA-Z ,'-]{0,80}?(?: (?:is|are|equals|equal)(?: equal to| to)?(?: ?[:=])?|(?<=[a-zA-Z]{3}):)"
     r"(?: ?(?P<closed>\}))? ?(?=[-+\d\\($.\[]|[a-zA-Z]\b)",
     re.IGNORECASE,
 )
@@ -224,7 +228,8 @@ def _one_round(text: str) -> str:
 
 def _drop_wrapping(text: str) -> str:
     """Drop what a sentence puts before its answer: "therefore", "the answer is", "the area is", a leading "="."""
-    text = _REASONING.sub(lambda m: r"\text{" if m.group().startswith("\\") else "", text).removeprefix("=").strip()
+    text = _REASONING.sub(lambda m: r"\text{" if m.group().startswith("\\") else "", text)
+    text = _LEADING.sub("", text)
     said = _ANSWER_IS.match(text)
     if said is None:
         said = _SOMETHING_IS.match(text)

@@ -47,6 +47,7 @@ _RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", 
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
 _MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "vmatrix")
+_AFTER_MEMBERS = ("", "}", ")", ",", "and", "or")
 _FUNCTION_LETTERS = "fgFG"
 _ACCENTS = ("overline", "bar", "hat", "widehat", "tilde", "widetilde", "vec", "overrightarrow", "overleftrightarrow")
 _BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", *_ACCENTS)) | GREEK
@@ -302,6 +303,8 @@ class _Parser:
                 return self._name(token.text)
             case "constant":
                 return Constant(token.text)
+            case "words":
+                return self._member(token.text)
             case "function":
                 return self._function(token.text)
             case "field":
@@ -315,6 +318,18 @@ class _Parser:
             case "symbol":
                 return self._bracket(token.text)
         raise Unreadable("expression expected")
+
+    def _member(self, words: str) -> Node:
+        """Read words as a member of a list or set of such; anywhere else they are prose."""
+        before = self._tokens[self._position - 2] if self._position > 1 else END
+        after = self.peek()
+        if (
+            before is after is END
+            or before.text not in ("", "{", "(", ",", "and", "or")
+            or after.text not in _AFTER_MEMBERS
+        ):
+            raise Unreadable("prose")
+        return Name(f"text {words}")
 
     def _mixed(self, whole: Fraction) -> Node:
         r"""Read ``2\frac{1}{2}`` and ``2 1/2`` as two and a half; any other number is itself."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rzero_mega.grading.functions import CONSTANTS, N_ARY, UNARY
-from rzero_mega.grading.units import NO_UNIT, WORDS_OF_SENTENCES, Unit, is_known, read_unit
+from rzero_mega.grading.units import NO_UNIT, WORDS_OF_SENTENCES, Unit, is_known, read_unit, singular
 
 _TAIL_CHARS = 120
 """A unit is looked for at the end of an answer only, which keeps the search linear."""
@@ -22,11 +23,15 @@ _TOKEN = re.compile(
 _PLAIN_NUMBER = re.compile(
     r"(?:[a-zA-Z] ?= ?)?[-+]?[\d.,/ ]+|[-+]?\d*\s*\\frac\{\d+\}\{\d+\}|[-+]?[\d.]+ ?\*10\^\{\d\}"
 )
-_LAST_NUMBER = re.compile(r"(?:\\text\{\s*and\s*\}|\band\b|,)?\s*(\d+(?:\.\d+)?)$")
+_LAST_NUMBER = re.compile(r"(?:\\text\{\s*and\s*\}|\band\b|,)?\s*(?<!\d)(\d{1,20}(?:\.\d{1,20})?)$")
+_AND_AT_END = re.compile(r"(?: and|,) ?\}$")
 _LONE_LETTERS = frozenset("mgshLNJWV")
 _LETTERS_IN_TEXT = _LONE_LETTERS | frozenset("ldtACFK")
 _NOT_UNITS = frozenset((*UNARY, *N_ARY, *CONSTANTS, "sqrt")) - {"min"}
-_CURRENCIES = {r"\$": "dollar", "€": "euro", "£": "sterling"}
+_CURRENCIES = {
+    r"\$": "dollar", "€": "euro", "£": "sterling", "¥": "yen", "₹": "rupee", "₽": "rouble", "₩": "won", "₫": "dong",
+}  # fmt: skip
+_CURRENCY_BEFORE = re.compile(r"^(Rs\.?|INR|USD|EUR|GBP|CAD|AUD) ?(?=\d)")
 _SEPARATOR = re.compile(
     r"(?P<open>\\?[({\[])|(?P<close>\\?[)}\]])|(?P<between>[,;]|\\text\s*\{\s*(?:,\s*)?(?:and|or)\s*\}|\b(?:and|or)\b)"
 )
@@ -50,12 +55,18 @@ def quantity(text: str) -> Quantity:
     currency = next((name for sign, name in _CURRENCIES.items() if sign in text), "")
     for sign in _CURRENCIES if currency else ():
         text = text.replace(sign, "")
+    if not currency and (before := _CURRENCY_BEFORE.match(text)):
+        text, currency = text[before.end() :], singular(before[1])
     pieces = _items(text)
     found = [_single(item, currency) for item, _ in pieces]
     units = {item.unit for item in found if item.unit is not None}
     if len({unit.dimension for unit in units}) > 1:
         return Quantity(text)
     doubtful = any(item.doubtful for item in found)
+    if _is_compound(found, pieces):
+        first = found[0].unit
+        parts = [f"({item.body})*({item.unit.scale / first.scale})" for item in found if item.unit and first]
+        return Quantity("+".join(parts), first)
     if len(units) < 2:
         bodies = [item.body for item in found]
         unit = units.pop() if units else None
@@ -63,6 +74,16 @@ def quantity(text: str) -> Quantity:
         bodies = [f"({item.body})*({item.unit.scale if item.unit else 1})" for item in found]
         unit = Unit("base", next(iter(units)).dimension)
     return Quantity("".join(body + after for body, (_, after) in zip(bodies, pieces, strict=True)), unit, doubtful)
+
+
+def _is_compound(found: list[Quantity], pieces: list[tuple[str, str]]) -> bool:
+    """Whether "and" adds up parts in smaller and smaller units, as in "2 hours and 15 minutes"."""
+    units = [item.unit for item in found if item.unit is not None]
+    return (
+        1 < len(units) == len(found)
+        and all("and" in after for _, after in pieces[:-1])
+        and all(first.scale > second.scale for first, second in pairwise(units))
+    )
 
 
 def _items(text: str) -> list[tuple[str, str]]:
@@ -88,8 +109,8 @@ def _single(text: str, currency: str = "", compound: int = _MAX_COMPOUND) -> Qua
     unit = read_unit(suffix) if suffix else None
     if unit is None:
         return Quantity(text)
-    if compound and unit.dimension and (last := _LAST_NUMBER.search(head)) and last.start():
-        larger = _single(head[: last.start()].strip(), compound=compound - 1)
+    if compound and unit.dimension and (last := _LAST_NUMBER.search(head, len(head) - 40)) and last.start():
+        larger = _single(_AND_AT_END.sub("}", head[: last.start()].strip()), compound=compound - 1)
         if larger.unit is not None and larger.unit.dimension == unit.dimension and larger.unit.scale > unit.scale:
             return Quantity(f"({larger.body})+({last[1]})*({unit.scale / larger.unit.scale})", larger.unit)
     return Quantity(head, None if unit == NO_UNIT else unit, doubtful)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from rzero_mega.grading.exact import exact_value
+from rzero_mega.grading.realsets import real_set
 from rzero_mega.grading.tree import (
     MINUS_ONE,
     Call,
@@ -76,7 +77,7 @@ def _as_interval(relation: Relation) -> Node:
         return _below(left, right, relation.operator)
     if isinstance(right, Name) and not names(left):
         return _above(right, left, relation.operator)
-    return _solved(relation) or relation
+    return _solved(relation) or _solved_distance(relation) or relation
 
 
 def _below(name: Name, bound: Node, operator: str) -> Node:
@@ -99,6 +100,32 @@ def _solved(relation: Relation) -> Node | None:
         return None
     slope = at_one - at_zero
     return (_below if slope > 0 else _above)(name, Number(-at_zero / slope), relation.operator)
+
+
+def _solved_distance(relation: Relation) -> Node | None:
+    """Solve ``|x - 1| < 2`` and ``|x| > 4``: a linear expression, and a positive rational number."""
+    inside = isinstance(relation.left, Call)
+    distance, bound = (relation.left, relation.right) if inside else (relation.right, relation.left)
+    radius = exact_value(bound)
+    if not (isinstance(distance, Call) and distance.function == "abs") or radius is None or radius <= 0:
+        return None
+    signed = distance.arguments[0]
+    sides = [
+        _solved(
+            Relation(relation.operator, signed, Number(radius))
+            if inside
+            else Relation(relation.operator, Number(radius), signed)
+        ),
+        _solved(
+            Relation(relation.operator, Number(-radius), signed)
+            if inside
+            else Relation(relation.operator, signed, Number(-radius))
+        ),
+    ]
+    found = [side for side in sides if isinstance(side, Relation)]
+    if len(found) < 2:
+        return None
+    return Relation("in", found[0].left, Group("intersection" if inside else "union", (found[0].right, found[1].right)))
 
 
 def _is_linear(node: Node) -> bool:
@@ -141,6 +168,10 @@ def gather(items: list[Node], connectors: set[str]) -> Node:
         intersection = _combined("intersection", items)
         if intersection is not None:
             return intersection
+    if connectors == {","}:
+        both = _combined("intersection", items)
+        if isinstance(both, Relation):
+            return both if real_set(both.right) else _combined("union", items) or both
     if all(isinstance(item, Relation) and item.operator == "=" for item in items):
         system = _system([item for item in items if isinstance(item, Relation)])
         if system is not None:

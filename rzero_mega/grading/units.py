@@ -61,6 +61,7 @@ dollar usd buck; dollar 1
 cent; dollar 1/100
 euro eur; euro 1
 sterling gbp quid; sterling 1
+rupee inr rs; rupee 1
 """
 _PREFIXES: Final = {"k": 3, "c": -2, "m": -3, "d": -1, "µ": -6, "n": -9, "M": 6, "G": 9}
 _LONG_PREFIXES: Final = {
@@ -267,7 +268,6 @@ def read_unit(text: str) -> Unit | None:
 
 def _joined(powers: dict[str, int]) -> str:
     return "*".join(f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power)
-
 
 
 NO_UNIT: Final = Unit("", "")
