@@ -102,6 +102,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
     _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
     _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
+    _rewrite(r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),
     _rewrite(r"\\(?:[dtc]|nice|s)frac" + _END, r"\\frac"),
     _rewrite(r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
     _rewrite(r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
@@ -159,7 +160,7 @@ _SETTLED = re.compile(r"-?[0-9]{1,18}")
 """Most answers: nothing is to be done about an integer."""
 
 _LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
-_REASONING = re.compile(r"^(?:\\text\{\s*)?(?:so|thus|hence|therefore)\b,? ?(?=\S)", re.IGNORECASE)
+_REASONING = re.compile(r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|we (?:get|have|find|obtain)|this gives)\b(?: that)?,? ?)+(?=\S)", re.IGNORECASE)
 _ANSWER_IS = re.compile(
     r"^(?P<text>\\text\{\s*)?(?:the |my |our )?(?:final |correct )?"
     r"(?:answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*(?P<closed>\})? ?(?=\S)",
@@ -172,12 +173,13 @@ _SOMETHING_IS = re.compile(
 )
 _NOT_SAYING = re.compile(r"\b(?:not|no|if|or|about|approximately|than|least|most)\b|\\text\{", re.IGNORECASE)
 _NAMED_CHOICE = re.compile(r"^(?:\\text\{\s*)?(?:option|choice|answer) \(?([A-Z])\)?\s*\}?$", re.IGNORECASE)
-_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\\\)+$", re.IGNORECASE)
+_REMARK = re.compile(r"(?<=[\d}]) \((?!mod|base|not|or)[a-z][a-z -]{2,}\)$")
+_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\+)+$", re.IGNORECASE)
 _CHOICE = re.compile(
     r"^(?:\\text\{)?\s*(?:\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[.):])\s*\}?$|^\\text\{\s*([A-Z])\s*\}$"
 )
 _THOUSANDS = re.compile(
-    r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d.,\w])(?<![\d,] )\d{1,3}(?: \d{3})+(?![\d/]| \d)"
+    r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?!\d|,\d)|(?<![\d.,\w])(?<![\d,] )\d{1,3}(?: \d{3})+(?![\d/]| \d)"
 )
 _DOTTED_THOUSANDS = re.compile(r"^-?\d{1,3}(?:\.\d{3}){2,}$")
 _TEXT_NUMBER = re.compile(r"^\\text\{([^{}]*\d[^{}]*)\}$")
@@ -226,6 +228,7 @@ def _one_round(text: str) -> str:
     if choice := _CHOICE.match(text) or _NAMED_CHOICE.match(text):
         return next(group for group in choice.groups() if group).upper()
     text = _strip_end(_TRAILING, text)
+    text = _strip_end(_REMARK, text)
     if _DOTTED_THOUSANDS.match(text):
         text = text.replace(".", "")
     return _join_top_level_thousands(text).strip()

@@ -50,7 +50,7 @@ _MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "vmatrix"
 _AFTER_MEMBERS = ("", "}", ")", ",", "and", "or")
 _FUNCTION_LETTERS = "fgFG"
 _ACCENTS = ("overline", "bar", "hat", "widehat", "tilde", "widetilde", "vec", "overrightarrow", "overleftrightarrow")
-_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", *_ACCENTS)) | GREEK
+_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", "langle", *_ACCENTS)) | GREEK
 _IGNORED = frozenset(("angle", "triangle"))
 
 

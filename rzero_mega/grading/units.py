@@ -80,7 +80,7 @@ _PREFIXED: Final = frozenset(
         "pa",
         "v",
         "a",
-        "hz",
+        "hz", "ohm",
         "meter",
         "metre",
         "gram",
@@ -197,7 +197,7 @@ def _known() -> dict[str, _Meaning]:
         for spelling in spellings.split():
             known[spelling] = _Meaning(symbol, powers, Fraction(size))
             if spelling in _PREFIXED:
-                for prefix, exponent in (_PREFIXES if len(spelling) <= 2 else _LONG_PREFIXES).items():
+                for prefix, exponent in (_PREFIXES if len(spelling) <= 2 or spelling == "ohm" else _LONG_PREFIXES).items():
                     larger = Fraction(size) * Fraction(10) ** exponent
                     known.setdefault(prefix + spelling, _Meaning(_SHORT[exponent] + symbol, powers, larger))
     return known
