@@ -9,19 +9,21 @@ per rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 
-from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY, UNARY
+from rzero_mega.grading.building import apply, inverse, negative, product
+from rzero_mega.grading.cursor import Cursor, Level
+from rzero_mega.grading.enclosures import items_of, read_environment, read_set
+from rzero_mega.grading.exact import canonical
+from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY
 from rzero_mega.grading.lexer import END, Token, tokenise
 from rzero_mega.grading.relations import chain, expand_signs, gather
 from rzero_mega.grading.tree import (
-    MAX_DEPTH,
     MINUS_ONE,
     Call,
     Constant,
     Group,
-    Matrix,
     Name,
     Node,
     Number,
@@ -31,95 +33,119 @@ from rzero_mega.grading.tree import (
     Unreadable,
     check_limits,
 )
+from rzero_mega.grading.vectors import in_coordinates
 
 HALF = Number(Fraction(1, 2))
 DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))
 INFINITY = Constant("infinity")
 
-# Binding powers, weakest first.
-_LIST, _RELATION, _UNION, _RATIO, _SUM, _PRODUCT, _PREFIX, _POWER = range(8)
-_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in"}
+_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "approx": "~"}
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
-_MATRICES = ("matrix", "pmatrix", "bmatrix")
+_AFTER_MEMBERS = ("", "}", ")", ",", "and", "or")
+_FUNCTION_LETTERS = "fgFG"
+_ACCENTS = ("overline", "bar", "hat", "widehat", "tilde", "widetilde", "vec", "overrightarrow", "overleftrightarrow")
+_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", "langle", *_ACCENTS)) | GREEK
 _IGNORED = frozenset(("angle", "triangle"))
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One reading of a text: the tree as written, percent and degree signs left off, and the tree of its value.
+
+    percent, degrees: whether such signs stand in it, apart from the arguments of functions.
+    """
+
+    tree: Node
+    value: Node
+    percent: bool
+    degrees: bool
 
 
 def parse(text: str) -> Node:
     """Return the tree of a normalised answer. Raises `Unreadable` where it isn't an expression or exceeds a limit."""
-    parser = _Parser(tokenise(text))
-    written = parser.expression(_LIST)
-    if parser.peek() is not END:
-        raise Unreadable("text left over")
-    tree = expand_signs(written)
-    check_limits(tree)
-    return tree
+    return _Parser(tokenise(text)).whole()
 
 
-class _Parser:
-    def __init__(self, tokens: list[Token]) -> None:
-        self._tokens = [token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)]
-        self._position = 0
-        self._depth = 0
+def readings_of(text: str) -> list[Parsed]:
+    """Return the readings of a normalised answer; raises `Unreadable` as `parse` does.
+
+    There is more than one if it has a logarithm without a base: the natural one, and the common one.
+    """
+    tokens = tokenise(text)
+    readings = []
+    for common_log in (False, True):
+        parser = _Parser(tokens, common_log=common_log)
+        value = parser.whole()
+        marked = parser.percent or parser.degrees
+        tree = _Parser(tokens, common_log=common_log, bare=True).whole() if marked else value
+        readings.append(Parsed(tree, value, parser.percent, parser.degrees))
+        if not parser.bare_log:
+            break
+    return readings
+
+
+class _Parser(Cursor):
+    """bare: percent and degree signs are left off. common_log: a logarithm without a base has base 10."""
+
+    def __init__(self, tokens: list[Token], bare: bool = False, common_log: bool = False) -> None:
+        super().__init__([token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)])
+        self._bare = bare
+        self._common_log = common_log
         self._bars = 0  # how many |...| are open: there a bar closes instead of opening
+        self._functions = 0  # how many function arguments are open
+        self.percent = self.degrees = self.bare_log = False
 
-    def peek(self) -> Token:
-        return self._tokens[self._position] if self._position < len(self._tokens) else END
+    def whole(self) -> Node:
+        """Parse the whole text."""
+        written = self.expression(Level.LIST)
+        if self.peek() is not END:
+            raise Unreadable("text left over")
+        tree = in_coordinates(expand_signs(written))
+        check_limits(tree)
+        return tree
 
-    def _next(self) -> Token:
-        token = self.peek()
-        self._position += 1
-        return token
-
-    def _at(self, *texts: str) -> bool:
-        token = self.peek()
-        return token.kind in ("symbol", "command", "connector") and token.text in texts
-
-    def _expect(self, text: str) -> None:
-        if not self._at(text):
-            raise Unreadable(f"{text} expected")
-        self._position += 1
-
-    def expression(self, level: int) -> Node:
+    def expression(self, level: Level) -> Node:
         """Parse an expression whose operators bind at least as tightly as `level`."""
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise Unreadable("nested too deeply")
-        try:
-            if level == _LIST:
+        return self.deeper(lambda: self._at_level(level))
+
+    def _at_level(self, level: Level) -> Node:
+        match level:
+            case Level.LIST:
                 return self._list()
-            if level == _RELATION:
+            case Level.RELATION:
                 return self._relation()
-            if level in (_UNION, _RATIO):
+            case Level.UNION | Level.RATIO:
                 return self._grouped(level)
-            return self._sum() if level == _SUM else self._product()
-        finally:
-            self._depth -= 1
+            case Level.SUM:
+                return self._sum()
+            case _:
+                return self._product()
 
     def _list(self) -> Node:
-        items = [self.expression(_RELATION)]
+        items = [self.expression(Level.RELATION)]
         connectors = set()
-        while self._at(",", ";", "or"):
-            connectors.add(self._next().text)
-            while self._at(",", "or"):  # "a, b, or c"
-                connectors.add(self._next().text)
-            items.append(self.expression(_RELATION))
-        return gather(items, alternatives=connectors <= {"or", ","} and "or" in connectors)
+        while self.at(",", ";", "or", "and"):
+            connectors.add(self.next().text)
+            while self.at(",", "or", "and"):  # "a, b, or c"
+                connectors.add(self.next().text)
+            items.append(self.expression(Level.RELATION))
+        return gather(items, connectors)
 
     def _relation(self) -> Node:
-        sides, operators = [self.expression(_UNION)], []
-        while self._at(*_RELATIONS):
-            operators.append(_RELATIONS[self._next().text])
-            sides.append(self.expression(_UNION))
+        sides, operators = [self.expression(Level.UNION)], []
+        while self.at(*_RELATIONS):
+            operators.append(_RELATIONS[self.next().text])
+            sides.append(self.expression(Level.UNION))
         return chain(sides, operators)
 
-    def _grouped(self, level: int) -> Node:
+    def _grouped(self, level: Level) -> Node:
         """Parse unions, intersections and differences of sets, or ratios ``a : b : c``."""
-        inner = _RATIO if level == _UNION else _SUM
+        inner = Level.RATIO if level == Level.UNION else Level.SUM
         node = self.expression(inner)
-        operators = tuple(_SET_OPERATIONS) if level == _UNION else (":",)
-        while self._at(*operators):
-            kind = _SET_OPERATIONS.get(self._next().text, "ratio")
+        operators = tuple(_SET_OPERATIONS) if level == Level.UNION else (":",)
+        while self.at(*operators):
+            kind = _SET_OPERATIONS.get(self.next().text, "ratio")
             right = self.expression(inner)
             flat = node.items if isinstance(node, Group) and node.kind == kind != "difference" else (node,)
             node = Group(kind, (*flat, right))
@@ -127,117 +153,117 @@ class _Parser:
 
     def _sum(self) -> Node:
         terms = [self._signed()]
-        while self._at("+", "-", "pm", "mp"):
+        while self.at("+", "-", "pm", "mp"):
             terms.append(self._signed())
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
     def _signed(self) -> Node:
         """Parse a product with the sign in front of it, if there is one."""
-        if not self._at("+", "-", "pm", "mp"):
-            return self.expression(_PRODUCT)
-        sign = self._next().text
-        operand = self._deeper(self._signed)
+        if not self.at("+", "-", "pm", "mp"):
+            return self.expression(Level.PRODUCT)
+        sign = self.next().text
+        operand = self.deeper(self._signed)
         if sign in ("pm", "mp"):
             return Call("plus_minus" if sign == "pm" else "minus_plus", (operand,))
         return negative(operand) if sign == "-" else operand
 
-    def _deeper(self, rule: Callable[[], Node]) -> Node:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise Unreadable("nested too deeply")
-        node = rule()
-        self._depth -= 1
-        return node
-
     def _product(self) -> Node:
         factors = [self._factor()]
         while True:
-            if self._at("*"):
-                self._next()
+            if self.at("*"):
+                self.next()
                 factors.append(self._signed_factor())
-            elif self._at("/"):
-                self._next()
+            elif self.at("/"):
+                self.next()
                 factors.append(inverse(self._signed_factor()))
             elif self._starts_factor():
-                if self.peek().kind == "number":
+                if self.peek().kind == "number" and not _is_factorial(factors[-1]):
                     raise Unreadable("two numbers side by side")
                 factors.append(self._factor())
             else:
                 return product(factors)
 
     def _signed_factor(self) -> Node:
-        if self._at("-"):
-            self._next()
-            return negative(self._deeper(self._signed_factor))
+        if self.at("-"):
+            self.next()
+            return negative(self.deeper(self._signed_factor))
         return self._factor()
 
     def _starts_factor(self) -> bool:
         token = self.peek()
         if token.kind in ("number", "name", "function", "constant"):
             return True
+        if token.kind == "environment":
+            return token.text.startswith("\\begin")
         if token.kind == "symbol":
             return token.text in "({[" or (token.text == "|" and not self._bars)
-        return token.kind == "command" and (
-            token.text in ("frac", "sqrt", "binom", "lfloor", "lceil") or token.text in GREEK
-        )
+        return token.kind == "command" and (token.text in _BEFORE_FACTORS)
 
     def _factor(self) -> Node:
         """Parse a primary with its factorials, degree signs and power."""
         node = self._primary()
         while True:
-            if self._at("!"):
-                self._next()
+            if self.at("!"):
+                self.next()
                 node = Call("factorial", (node,))
-            elif self._at("degree"):
-                self._next()
-                node = Product((node, DEGREE))
-            elif self._at("^"):
-                self._next()
-                node = Power(node, self._deeper(self._exponent))
+            elif self.at("degree", "%"):
+                node = self._with_mark(node, self.next().text)
+            elif self.at("^"):
+                self.next()
+                node = Power(node, self.deeper(self._exponent))
             else:
                 return node
 
+    def _with_mark(self, node: Node, mark: str) -> Node:
+        if mark == "degree" and self._functions:
+            return Product((node, DEGREE))
+        self.percent = self.percent or mark == "%"
+        self.degrees = self.degrees or mark == "degree"
+        if self._bare:
+            return node
+        return product([node, DEGREE if mark == "degree" else Number(Fraction(1, 100))])
+
     def _exponent(self) -> Node:
-        if self._at("{"):
+        if self.at("{"):
             exponent = self._braced()
-            return Power(exponent, self._deeper(self._exponent)) if self._tower() else exponent
-        if self._at("-"):
-            self._next()
-            return negative(self._deeper(self._exponent))
-        if self.peek().kind not in ("number", "name", "constant") and not self._at("("):
+            return Power(exponent, self.deeper(self._exponent)) if self._tower() else exponent
+        if self.at("-"):
+            self.next()
+            return negative(self.deeper(self._exponent))
+        if self.peek().kind not in ("number", "name", "constant") and not self.at("("):
             raise Unreadable("exponent expected")
         exponent = self._primary()
-        return Power(exponent, self._deeper(self._exponent)) if self._tower() else exponent
+        return Power(exponent, self.deeper(self._exponent)) if self._tower() else exponent
 
     def _tower(self) -> bool:
-        if not self._at("^"):
+        if not self.at("^"):
             return False
-        self._next()
+        self.next()
         return True
 
     def _braced(self) -> Node:
-        self._expect("{")
-        node = self.expression(_LIST)
-        self._expect("}")
+        self.expect("{")
+        node = self.expression(Level.LIST)
+        self.expect("}")
         return node
 
     def _argument(self) -> Node:
         """Parse one argument of a command: a braced group, or one token, of a number its first digit."""
-        if self._at("{"):
+        if self.at("{"):
             return self._braced()
         token = self.peek()
         if token.kind == "number":
             if not token.text.isdigit():
                 raise Unreadable("argument expected")
             if len(token.text) > 1:
-                self._tokens[self._position] = Token("number", token.text[1:], Fraction(token.text[1:]))
+                self.tokens[self.position] = Token("number", token.text[1:], Fraction(token.text[1:]))
             else:
-                self._position += 1
+                self.position += 1
             return Number(Fraction(token.text[0]))
-        return self._deeper(self._primary)
+        return self.deeper(self._primary)
 
     def _primary(self) -> Node:
-        token = self._next()
+        token = self.next()
         match token.kind:
             case "number":
                 assert token.value is not None
@@ -246,6 +272,8 @@ class _Parser:
                 return self._name(token.text)
             case "constant":
                 return Constant(token.text)
+            case "words":
+                return self._member(token.text)
             case "function":
                 return self._function(token.text)
             case "field":
@@ -253,92 +281,143 @@ class _Parser:
                     Group("()", (negative(INFINITY), INFINITY)) if token.text == "R" else Name(f"mathbb {token.text}")
                 )
             case "environment":
-                return self._matrix(token.text)
+                return read_environment(self, token.text)
             case "command":
                 return self._command(token.text)
             case "symbol":
                 return self._bracket(token.text)
         raise Unreadable("expression expected")
 
+    def _member(self, words: str) -> Node:
+        """Read words as a member of a list or set of such; anywhere else they are prose."""
+        before = self.tokens[self.position - 2] if self.position > 1 else END
+        after = self.peek()
+        if (
+            before is after is END
+            or before.text not in ("", "{", "(", ",", "and", "or")
+            or after.text not in _AFTER_MEMBERS
+        ):
+            raise Unreadable("prose")
+        return Name(f"text {words}")
+
     def _mixed(self, whole: Fraction) -> Node:
         r"""Read ``2\frac{1}{2}`` and ``2 1/2`` as two and a half; any other number is itself."""
-        start = self._position
-        if whole.denominator == 1 and self._at("frac"):
-            self._next()
+        start = self.position
+        if whole.denominator == 1 and self.at("frac"):
+            self.next()
             top, bottom = self._argument(), self._argument()
             if isinstance(top, Number) and isinstance(bottom, Number) and 0 < top.value < bottom.value:
                 return Number(whole + top.value / bottom.value)
-            self._position = start
+            self.position = start
             return Number(whole)
-        ahead = self._tokens[start : start + 3]
+        ahead = self.tokens[start : start + 3]
         if whole.denominator == 1 and len(ahead) == 3 and ahead[0].after_space and ahead[1].text == "/":
             top_value, bottom_value = ahead[0].value, ahead[2].value
             if top_value is not None and bottom_value is not None and 0 < top_value < bottom_value:
-                self._position += 3
+                self.position += 3
                 return Number(whole + top_value / bottom_value)
         return Number(whole)
 
     def _name(self, name: str) -> Node:
-        if name in ("e", "i") and not self._at("_"):
+        if name in ("e", "i") and not self.at("_", "'"):
             return Constant(name)
-        if self._at("_"):
-            self._next()
+        if self.at("_"):
+            self.next()
             name += "_" + self._subscript()
-        return Name(name)
+        while self.at("'"):
+            name += self.next().text
+        return self._application(name)
+
+    def _application(self, name: str) -> Node:
+        """Read ``f(x)`` and ``f^{-1}(x)`` as one name, which has no part in arithmetic; any other name is itself.
+
+        Other letters before a bracket are factors: ``a(b + c)``.
+        """
+        start = self.position
+        if name[0] not in _FUNCTION_LETTERS:
+            return Name(name)
+        if self.at("^"):
+            self.next()
+            if self.deeper(self._exponent) != MINUS_ONE:
+                self.position = start
+                return Name(name)
+            name += "^-1"
+        if not self.at("("):
+            self.position = start
+            return Name(name.removesuffix("^-1"))
+        return Name(f"{name}{canonical(self.deeper(self._primary))}")
 
     def _subscript(self) -> str:
-        braced = self._at("{")
-        if braced:
-            self._next()
-        token = self._next()
-        if token.kind not in ("number", "name"):
-            raise Unreadable("subscript expected")
-        if braced:
-            self._expect("}")
-        return token.text
+        if not self.at("{"):
+            token = self.next()
+            if token.kind not in ("number", "name"):
+                raise Unreadable("subscript expected")
+            return token.text
+        self.next()
+        texts: list[str] = []
+        while not self.at("}"):
+            token = self.next()
+            if token.kind not in ("number", "name") and token.text not in ("+", "-", ","):
+                raise Unreadable("subscript expected")
+            texts.append(token.text)
+        self.next()
+        return "".join(texts)
 
     def _function(self, name: str) -> Node:
         if name in N_ARY:
-            self._expect("(")
-            inner = self.expression(_LIST)
-            self._expect(")")
-            return Call(N_ARY[name], inner.items if isinstance(inner, Group) and inner.kind == "list" else (inner,))
+            return Call(N_ARY[name], items_of(self._bracketed_arguments()))
         base = None
-        if name == "log" and self._at("_"):
-            self._next()
+        if name == "log" and self.at("_"):
+            self.next()
             base = self._number_or_argument()
         power = None
-        if self._at("^"):
-            self._next()
-            power = self._deeper(self._exponent)
+        if self.at("^"):
+            self.next()
+            power = self.deeper(self._exponent)
+        self._functions += 1
         argument = self._function_argument()
+        self._functions -= 1
         if power == MINUS_ONE and name in INVERSES:
             return Call(INVERSES[name], (argument,))
+        if name == "log" and base is None:
+            self.bare_log = True
+            base = Number(Fraction(10)) if self._common_log else None
         node = apply(name, argument, base)
         return node if power is None else Power(node, power)
+
+    def _bracketed_arguments(self) -> Node:
+        closer = ")" if self.at("(") else "}"
+        if not self.at("(", "{"):
+            raise Unreadable("arguments expected")
+        self.next()
+        inner = self.expression(Level.LIST)
+        self.expect(closer)
+        return inner
 
     def _number_or_argument(self) -> Node:
         token = self.peek()
         if token.kind == "number" and token.value is not None:
-            self._position += 1
+            self.position += 1
             return Number(token.value)
         return self._argument()
 
     def _function_argument(self) -> Node:
         """Parse the argument of a function: a bracketed one, or the product that follows up to the next function."""
-        if self._at("(", "{", "["):
-            return self._deeper(self._primary)
-        if self._at("-"):
-            self._next()
-            return negative(self._deeper(self._function_argument))
-        factors = [self._deeper(self._factor)]
-        while self._starts_factor() and self.peek().kind not in ("function", "number") and not self._at("(", "["):
-            factors.append(self._deeper(self._factor))
+        if self.at("(", "{", "["):
+            return self.deeper(self._primary)
+        if self.at("-"):
+            self.next()
+            return negative(self.deeper(self._function_argument))
+        factors = [self.deeper(self._factor)]
+        while self._starts_factor() and self.peek().kind not in ("function", "number") and not self.at("(", "["):
+            factors.append(self.deeper(self._factor))
         return product(factors)
 
     def _command(self, name: str) -> Node:
         if name in GREEK:
             return self._name("\\" + name)
+        if name in _ACCENTS:
+            return self._accented(name)
         match name:
             case "frac":
                 top = self._argument()
@@ -349,108 +428,63 @@ class _Parser:
             case "sqrt":
                 return self._root()
             case "{":
-                return self._set()
+                return read_set(self)
             case "emptyset":
                 return Group("set", ())
             case "lfloor" | "lceil":
-                inner = self.expression(_SUM)
-                self._expect("r" + name[1:])
+                inner = self.expression(Level.SUM)
+                self.expect("r" + name[1:])
                 return Call("floor" if name == "lfloor" else "ceiling", (inner,))
             case "langle":
-                inner = self.expression(_LIST)
-                self._expect("rangle")
-                return Group("()", _items(inner))
+                inner = self.expression(Level.LIST)
+                self.expect("rangle")
+                return Group("()", items_of(inner))
         raise Unreadable(f"unknown command {name}")
 
     def _root(self) -> Node:
         degree: Node = Number(Fraction(2))
-        if self._at("["):
-            self._next()
-            degree = self.expression(_SUM)
-            self._expect("]")
+        if self.at("["):
+            self.next()
+            degree = self.expression(Level.SUM)
+            self.expect("]")
         radicand = self._number_or_argument()
         if isinstance(degree, Number) and degree.value.denominator == 1 and degree.value % 2 == 1 and degree.value > 1:
             return Call("root", (radicand, degree))
         return Power(radicand, HALF if degree == Number(Fraction(2)) else inverse(degree))
 
-    def _set(self) -> Node:
-        if self._at("}"):
-            self._next()
-            return Group("set", ())
-        inner = self.expression(_LIST)
-        self._expect("}")
-        return Group("set", _items(inner))
+    def _accented(self, accent: str) -> Node:
+        r"""Read ``\\vec{v}`` and ``\\overline{AB}``, whose marks are left off as often as not, and ``\\bar{x}``."""
+        node = self._argument()
+        if not isinstance(node, Name | Constant):
+            raise Unreadable("accent on an expression")
+        if accent in ("vec", "overrightarrow", "overleftrightarrow") or (len(node.name) > 1 and node.name.isupper()):
+            return node
+        return Name(f"{accent} {node.name}")
 
     def _bracket(self, opener: str) -> Node:
         if opener == "{":
-            self._position -= 1
+            self.position -= 1
             return self._braced()
         if opener == "|":
             self._bars += 1
-            inner = self.expression(_SUM)
+            inner = self.expression(Level.SUM)
             self._bars -= 1
-            self._expect("|")
+            self.expect("|")
             return Call("abs", (inner,))
         if opener not in _CLOSERS:
             raise Unreadable("expression expected")
         bars, self._bars = self._bars, 0
-        inner = self.expression(_LIST)
+        inner = self.expression(Level.LIST)
         self._bars = bars
-        if not self._at(*_CLOSERS[opener]):
+        if not self.at(*_CLOSERS[opener]):
             raise Unreadable("closing bracket expected")
-        kind = opener + self._next().text
+        kind = opener + self.next().text
         if isinstance(inner, Group) and inner.kind == "list":
             return Group(kind, inner.items)
         if kind not in ("()", "[]"):
             raise Unreadable("half an interval")
         return inner
 
-    def _matrix(self, opener: str) -> Node:
-        kind = opener[opener.index("{") + 1 : -1]
-        if not opener.startswith("\\begin") or kind not in _MATRICES:
-            raise Unreadable(f"unknown environment {kind}")
-        rows: list[list[Node]] = [[self.expression(_SUM)]]
-        while True:
-            token = self._next()
-            if token.text == "&":
-                rows[-1].append(self.expression(_SUM))
-            elif token.text == "\\" and not self.peek().text.startswith("\\end"):
-                rows.append([self.expression(_SUM)])
-            elif token.text == f"\\end{{{kind}}}":
-                break
-            elif token.text != "\\":
-                raise Unreadable("matrix does not end")
-        if len({len(row) for row in rows}) != 1:
-            raise Unreadable("rows of unequal length")
-        return Matrix(tuple(map(tuple, rows)))
 
-
-def _items(node: Node) -> tuple[Node, ...]:
-    return node.items if isinstance(node, Group) and node.kind == "list" else (node,)
-
-
-def product(factors: list[Node]) -> Node:
-    """Return the product of `factors`, of one factor that factor."""
-    return factors[0] if len(factors) == 1 else Product(tuple(factors))
-
-
-def negative(node: Node) -> Node:
-    """Return minus `node`."""
-    return Number(-node.value) if isinstance(node, Number) else Product((MINUS_ONE, node))
-
-
-def inverse(node: Node) -> Node:
-    """Return one over `node`."""
-    return Number(1 / node.value) if isinstance(node, Number) and node.value else Power(node, MINUS_ONE)
-
-
-def apply(name: str, argument: Node, base: Node | None = None) -> Node:
-    """Return the function spelt `name` of `argument`, a logarithm to `base` where one is given."""
-    function = UNARY[name]
-    if base is not None:
-        return Call("log", (argument, base))
-    if function == "exp":
-        return Power(Constant("e"), argument)
-    if function == "lg":
-        return Call("log", (argument, Number(Fraction(10))))
-    return Call(function, (argument,))
+def _is_factorial(node: Node) -> bool:
+    return isinstance(node, Call) and node.function == "factorial"
