@@ -100,7 +100,8 @@ class GradingPool:
         if self._processes is None:
             return self._stats
         counts = self._processes.counts
-        return replace(self._stats, timeouts=counts.timeouts, memory_kills=counts.memory_kills, crashes=counts.crashes)
+        crashes = counts.crashes + counts.errors
+        return replace(self._stats, timeouts=counts.timeouts, memory_kills=counts.memory_kills, crashes=crashes)
 
     def equivalent_pairs(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return one verdict per pair, in order. Raises ValueError on a closed pool."""
