@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from types import TracebackType
 from typing import TypeAlias
 
 from rzero_mega.grading.answer import Answer, read_answer
+from rzero_mega.grading.classes import Pair, equivalence_classes
 from rzero_mega.grading.comparison import How, compare_cheaply
 from rzero_mega.grading.processes import DECIDE, Outcome, Task, WorkerProcesses
 
-Pair: TypeAlias = tuple[str, str]
 _Key: TypeAlias = tuple[tuple[str, str], tuple[str, str]]
 
 _HOW = {
@@ -124,21 +123,9 @@ class GradingPool:
         Answers share a class if a chain of equal pairs joins them, so the grouping doesn't depend on their order.
         Classes are numbered from 0 in order of first appearance.
         """
-        groupings = [_Grouping(answers) for answers in answers_per_question]
-        doubtful: list[tuple[_Grouping, Pair]] = []
-        for grouping in groupings:
-            for pair in grouping.pairs():
-                verdict = compare_cheaply(read_answer(pair[0]), read_answer(pair[1]))
-                if verdict is None:
-                    doubtful.append((grouping, pair))
-                elif verdict[0]:
-                    grouping.join(*pair)
-        doubtful = [(grouping, pair) for grouping, pair in doubtful if not grouping.joined(*pair)]
-        verdicts = self.equivalent_pairs([pair for _, pair in doubtful])
-        for (grouping, pair), computed in zip(doubtful, verdicts, strict=True):
-            if computed.equal:
-                grouping.join(*pair)
-        return [grouping.classes() for grouping in groupings]
+        return equivalence_classes(
+            answers_per_question, lambda pairs: [verdict.equal for verdict in self.equivalent_pairs(pairs)]
+        )
 
     def _at_once(self, a: str, b: str) -> Verdict | None:
         first, second = read_answer(a), read_answer(b)
@@ -171,47 +158,3 @@ class GradingPool:
 def _key(a: Answer, b: Answer) -> _Key:
     first, second = sorted(((a.key, a.unit), (b.key, b.unit)))
     return first, second
-
-
-class _Grouping:
-    """The answers to one question, joined into classes (union-find over one representative per spelling)."""
-
-    def __init__(self, answers: Sequence[str | None]) -> None:
-        self._answers = answers
-        spellings: dict[tuple[str, str], str] = {}
-        for text in sorted({answer for answer in answers if answer is not None}):
-            answer = read_answer(text)
-            spellings.setdefault((answer.key, answer.unit), text)
-        self._spellings = spellings
-        self._parent = {text: text for text in spellings.values()}
-
-    def pairs(self) -> Iterator[Pair]:
-        """Yield all pairs of representatives."""
-        return combinations(self._parent, 2)
-
-    def _root(self, text: str) -> str:
-        while self._parent[text] != text:
-            text = self._parent[text]
-        return text
-
-    def join(self, a: str, b: str) -> None:
-        """Put the classes of two representatives together."""
-        first, second = sorted((self._root(a), self._root(b)))
-        self._parent[second] = first
-
-    def joined(self, a: str, b: str) -> bool:
-        """Whether two representatives are in one class."""
-        return self._root(a) == self._root(b)
-
-    def classes(self) -> list[int | None]:
-        """Return the class number of each answer."""
-        numbers: dict[str, int] = {}
-        classes: list[int | None] = []
-        for text in self._answers:
-            if text is None:
-                classes.append(None)
-                continue
-            answer = read_answer(text)
-            root = self._root(self._spellings[answer.key, answer.unit])
-            classes.append(numbers.setdefault(root, len(numbers)))
-        return classes
