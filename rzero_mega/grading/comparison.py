@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TypeAlias
 
-from rzero_mega.grading.answer import Answer, read_answer
+from rzero_mega.grading.answer import Answer
 from rzero_mega.grading.exact import canonical, exact_value
 from rzero_mega.grading.numeric import Undecided, proportional, refuted_in_doubles, same_value
 from rzero_mega.grading.relations import is_label
@@ -44,17 +44,6 @@ class How(Enum):
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
-
-
-def equivalent(a: str, b: str) -> bool:
-    """Whether two extracted answers are the same answer. Symmetric; never raises on any text.
-
-    Runs in this process and has no time limit beyond what the limits on size give: for answers that a model wrote use
-    `GradingPool.equivalent_pairs`.
-    """
-    first, second = read_answer(a), read_answer(b)
-    verdict = compare_cheaply(first, second)
-    return verdict[0] if verdict is not None else compare_fully(first, second)
 
 
 def compare_cheaply(a: Answer, b: Answer) -> tuple[bool, How] | None:
