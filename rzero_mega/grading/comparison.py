@@ -30,6 +30,8 @@ ScalarTest: TypeAlias = Callable[[Node, Node], bool | None]
 """Whether two scalar trees are equal; None if this test can't tell."""
 
 _UNORDERED = ("set", "list")
+_MATCHED_CHEAPLY = 12
+"""Matching takes comparisons by the square of the size; larger collections are left to the worker processes."""
 
 
 class How(Enum):
@@ -177,6 +179,8 @@ def _match(left: list[Node], right: list[Node], scalars: ScalarTest) -> bool | N
     """Pair off equal items. Equality being an equivalence relation, taking the first equal partner loses nothing."""
     if len(left) != len(right):
         return False
+    if scalars is _cheap_scalars and len(left) > _MATCHED_CHEAPLY:
+        return True if sorted(map(canonical, left)) == sorted(map(canonical, right)) else None
     remaining = list(right)
     doubtful = False
     for item in sorted(left, key=canonical):
