@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TypeAlias
 
 Task: TypeAlias = str
@@ -44,6 +46,12 @@ class Reply(Enum):
 
 _START_LIMIT_S = 120.0
 _MAX_FAILED_STARTS = 3
+_RETIRE_AT = 0.5
+"""The share of its memory limit at which a worker is replaced after a pair.
+
+What earlier pairs left behind (caches of answers, of sympy, a heap in pieces: 10 KB a pair was measured) must not make
+a later pair, maybe an honest one, run into the limit.
+"""
 _MAX_ATTEMPTS = 2
 """A pair whose worker died is tried once more before it is blamed: something else may have killed the worker."""
 
@@ -114,12 +122,27 @@ class _Worker:
             theirs.close()
         self.connection = Connection(ours.detach())
         self.ready = False
+        self._size_when_ready = 0
         self.job: _Job | None = None
         self.deadline = time.monotonic() + _START_LIMIT_S
 
     @property
     def idle(self) -> bool:
         return self.ready and self.job is None
+
+    def note_ready(self) -> None:
+        self.ready, self._size_when_ready = True, self._address_space()
+
+    def growth(self) -> int:
+        """Return by how many bytes the address space, which is what is limited, has grown since the start."""
+        return self._address_space() - self._size_when_ready
+
+    def _address_space(self) -> int:
+        try:
+            pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]
+        except (OSError, IndexError):
+            return 0  # no /proc, or it is ending: its socket will tell
+        return int(pages) * resource.getpagesize()
 
     def give(self, job: _Job) -> None:
         self.job = job
@@ -238,17 +261,18 @@ class WorkerProcesses:
     def _take(self, worker: _Worker, message: bytes, outcomes: dict[int, Outcome]) -> None:
         reply = Reply(message)
         if reply is Reply.READY:
-            worker.ready, self._failed_starts = True, 0
+            worker.note_ready()
+            self._failed_starts = 0
             return
         assert worker.job is not None
         outcomes[worker.job.index] = _OUTCOMES[reply]
         worker.job = None
-        if reply is Reply.OUT_OF_MEMORY:
-            self._count(memory_kills=1)
+        self._count(memory_kills=int(reply is Reply.OUT_OF_MEMORY), errors=int(reply is Reply.ERROR))
+        retired = reply is not Reply.OUT_OF_MEMORY and worker.growth() > self._memory_bytes * _RETIRE_AT
+        if retired or reply is Reply.OUT_OF_MEMORY:
+            self._count(retired=int(retired))
             self._workers.remove(worker)
             worker.kill()
-        elif reply is Reply.ERROR:
-            self._count(errors=1)
 
     def _bury(self, worker: _Worker, queue: deque[_Job], outcomes: dict[int, Outcome]) -> None:
         """Account for a worker that died. A SIGKILL that we didn't send is the out-of-memory killer's."""
