@@ -38,11 +38,15 @@ class Answer:
     rational: Fraction | None = None
 
 
-@lru_cache(maxsize=8192)
 def read_answer(text: str) -> Answer:
     """Read an extracted answer. Never raises; a text over the length limit equals only itself."""
     if len(text) > MAX_ANSWER_CHARS:
-        return Answer("overlong:" + text, "", None)
+        return Answer("overlong:" + text, "", None)  # not kept: thousands of megabytes could be
+    return _read(text)
+
+
+@lru_cache(maxsize=8192)
+def _read(text: str) -> Answer:
     normalised = normalise(text)
     body, unit = split_unit(normalised)
     for candidate, its_unit in ((body, unit), (normalised, "")) if unit or body != normalised else ((normalised, ""),):

@@ -130,6 +130,10 @@ class _Worker:
     def idle(self) -> bool:
         return self.ready and self.job is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def note_ready(self) -> None:
         self.ready, self._size_when_ready = True, self._address_space()
 
@@ -139,7 +143,7 @@ class _Worker:
 
     def _address_space(self) -> int:
         try:
-            pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[0]
         except (OSError, IndexError):
             return 0  # no /proc, or it is ending: its socket will tell
         return int(pages) * resource.getpagesize()
@@ -183,6 +187,11 @@ class WorkerProcesses:
         self._failed_starts = 0
         self._owner = os.getpid()
         self.counts = ProcessCounts()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [worker.pid for worker in self._workers]
 
     def start(self) -> None:
         """Start all workers and wait until they are ready. Without this they start when there is work for them."""
