@@ -1,0 +1,236 @@
+"""Grading against math-verify and mathruler: accuracy on the labelled corpus, and speed on a load of votes.
+
+The load (`vote_load`) is graded as votes: the answers to a question are grouped by equality. Ours does so by
+`GradingPool.equivalence_classes`. The others decide pairs, so they group as the official R-Zero code does: an answer
+joins the first group whose first member it equals. They get what they need to be quick at that: equal texts are one
+answer, no pair of texts is decided twice in the whole load, and math-verify parses no text twice.
+
+Every measurement runs in a new process, so nobody finds what an earlier one left in a cache; imports, and the start of
+our workers, come before the clock. The others grade the first questions of the load only; their seconds for all of it
+are extrapolated by the number of distinct texts, which favours them, as comparisons grow with the questions.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.metadata import version
+from math import comb
+from multiprocessing import get_context
+from statistics import median
+from typing import Any, TypeAlias
+
+from reward_benchmarks.vote_load import vote_load
+from rzero_mega.grading import GradingPool, equivalent
+
+Judge: TypeAlias = Callable[[str, str], bool]
+Load: TypeAlias = Sequence[Sequence[str | None]]
+
+QUESTIONS = 2048
+SAMPLE = 192
+TIME_LIMIT_S, MEMORY_LIMIT_MB = 2.0, 1024  # as in the configuration's defaults
+OURS = "rzero_mega"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two answers and whether a mathematician calls them the same."""
+
+    category: str
+    a: str
+    b: str
+    equal: bool
+
+
+@dataclass
+class Accuracy:
+    """How many pairs of the corpus a grader judges as labelled; `categories` maps each to (right, pairs)."""
+
+    grader: str
+    categories: dict[str, tuple[int, int]]
+
+    @property
+    def right(self) -> int:
+        return sum(right for right, _ in self.categories.values())
+
+    @property
+    def pairs(self) -> int:
+        return sum(pairs for _, pairs in self.categories.values())
+
+    @property
+    def share(self) -> float:
+        return self.right / self.pairs
+
+
+@dataclass
+class Throughput:
+    """One grader on the load of votes. Medians; seconds are those of the whole load, by the clock and of processors.
+
+    measured: questions that were graded; where they are fewer than `questions`, the seconds are extrapolated.
+    pairs: pairs of answers of one question, which is what grouping decides.
+    """
+
+    grader: str
+    questions: int
+    measured: int
+    pairs: int
+    seconds: float
+    processor_seconds: float
+
+    @property
+    def pairs_per_second(self) -> float:
+        return self.pairs / self.seconds
+
+
+@dataclass
+class Grading:
+    """Both tables, ours first."""
+
+    repeats: int
+    accuracy: list[Accuracy] = field(default_factory=list)
+    throughput: list[Throughput] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    seconds: float
+    processor_seconds: float
+
+
+def run(corpus: Sequence[LabelledPair], repeats: int = 3, questions: int = QUESTIONS, sample: int = SAMPLE) -> Grading:
+    """Measure all three graders; the order in which they take turns changes from round to round."""
+    names = list(GRADERS)
+    results = Grading(repeats, [_in_new_process(_accuracy, name, corpus) for name in names])
+    sizes = {name: questions if name == OURS else min(sample, questions) for name in names}
+    costs: dict[str, list[_Cost]] = {name: [] for name in names}
+    for round_number in range(repeats):
+        first = round_number % len(names)
+        for name in names[first:] + names[:first]:
+            costs[name].append(_in_new_process(_grade, name, questions, sizes[name]))
+    load = vote_load(questions)
+    pairs = sum(comb(sum(answer is not None for answer in answers), 2) for answers in load)
+    for name in names:
+        scale = _distinct(load) / _distinct(load[: sizes[name]])
+        seconds = scale * median(cost.seconds for cost in costs[name])
+        processor = scale * median(cost.processor_seconds for cost in costs[name])
+        results.throughput.append(Throughput(name, questions, sizes[name], pairs, seconds, processor))
+    return results
+
+
+def titles() -> dict[str, str]:
+    """The graders' names with their versions."""
+    return {name: name if name == OURS else f"{name} {version(name)}" for name in GRADERS}
+
+
+def _in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
+
+
+def _distinct(load: Load) -> int:
+    return len({answer for answers in load for answer in answers if answer is not None})
+
+
+# In processes of their own.
+
+
+def _accuracy(grader: str, corpus: Sequence[LabelledPair]) -> Accuracy:
+    judge = JUDGES[grader]()
+    categories: dict[str, tuple[int, int]] = {}
+    for pair in corpus:
+        right, pairs = categories.get(pair.category, (0, 0))
+        categories[pair.category] = (right + (judge(pair.a, pair.b) is pair.equal), pairs + 1)
+    return Accuracy(grader, categories)
+
+
+def _grade(grader: str, questions: int, measured: int) -> _Cost:
+    return GRADERS[grader](vote_load(questions)[:measured])
+
+
+def _measured(work: Callable[[], object]) -> _Cost:
+    began, processor = time.perf_counter(), _processor_seconds()
+    work()
+    return _Cost(time.perf_counter() - began, _processor_seconds() - processor)
+
+
+def _processor_seconds() -> float:
+    """Those of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def _grade_ours(load: Load) -> _Cost:
+    """Group by the pool; the workers' processor seconds count whole, their start included."""
+    processor = _processor_seconds()
+    with GradingPool(None, TIME_LIMIT_S, MEMORY_LIMIT_MB) as pool:
+        pool.start()
+        cost = _measured(lambda: pool.equivalence_classes(load))
+    return _Cost(cost.seconds, _processor_seconds() - processor)
+
+
+def _group_pairwise(load: Load, judge: Judge) -> list[list[int | None]]:
+    """Group as the official code does, with one decision for each pair of texts."""
+    once = lru_cache(maxsize=None)(judge)
+    numbered: list[list[int | None]] = []
+    for answers in load:
+        firsts: list[str] = []
+        group_of: dict[str, int] = {}
+        for answer in answers:
+            if answer is None or answer in group_of:
+                continue
+            group = next((number for number, first in enumerate(firsts) if once(first, answer)), len(firsts))
+            if group == len(firsts):
+                firsts.append(answer)
+            group_of[answer] = group
+        numbered.append([None if answer is None else group_of[answer] for answer in answers])
+    return numbered
+
+
+def _math_verify() -> Judge:
+    """math-verify as its README has it: answers in dollar signs, LaTeX and plain expressions, its own time limits."""
+    import logging
+
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    logging.disable(logging.CRITICAL)  # it reports every answer that it can't read
+    configuration = [LatexExtractionConfig(), ExprExtractionConfig()]
+
+    @cache
+    def parsed(text: str) -> list[Any]:
+        return list(parse(f"${text}$", configuration))
+
+    return lambda a, b: bool(verify(parsed(a), parsed(b)))
+
+
+def _mathruler() -> Judge:
+    from mathruler.grader import grade_answer
+
+    return lambda a, b: bool(grade_answer(b, a))
+
+
+JUDGES: dict[str, Callable[[], Judge]] = {
+    OURS: lambda: equivalent,
+    "math-verify": _math_verify,
+    "mathruler": _mathruler,
+}
+
+
+def _grade_with_math_verify(load: Load) -> _Cost:
+    judge = _math_verify()
+    return _measured(lambda: _group_pairwise(load, judge))
+
+
+def _grade_with_mathruler(load: Load) -> _Cost:
+    judge = _mathruler()
+    return _measured(lambda: _group_pairwise(load, judge))
+
+
+GRADERS: dict[str, Callable[[Load], _Cost]] = {
+    OURS: _grade_ours,
+    "math-verify": _grade_with_math_verify,
+    "mathruler": _grade_with_mathruler,
+}
