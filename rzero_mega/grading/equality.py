@@ -19,8 +19,8 @@ def equivalent(a: str, b: str, time_limit_s: float = TIME_LIMIT_S) -> bool:
 
     What limits on size keep cheap is decided in this process, in milliseconds. The rest goes to a worker process, which
     is killed when it has computed for `time_limit_s` seconds or needs too much memory: then the answers count as not
-    equal. A thread's first pair of that kind also waits for its worker to start, a second or two that the limit does
-    not include; the worker then stays until the thread or the program ends.
+    equal. The worker is started when a thread first needs it, or needs it again after a pair that broke a limit; its
+    start, a second or two, comes on top of the limit. It then stays until the thread or the program ends.
 
     Raises TypeError for anything but strings, ValueError for a time limit that isn't a positive number, and
     RuntimeError if no worker can be started.

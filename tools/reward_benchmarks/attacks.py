@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from reward_benchmarks.hostile_answers import Attack, attacks
-from rzero_mega.grading import How, extract_answer
+from rzero_mega.grading import extract_answer
 from rzero_mega.grading.answer import read_answer
 from rzero_mega.grading.comparison import compare_cheaply
 from rzero_mega.grading.processes import DECIDE, Outcome, ProcessCounts, WorkerProcesses
@@ -22,11 +22,11 @@ ATTACKS = 10_000
 TIME_LIMIT_S = 1.0
 MEMORY_LIMIT_MB = 512
 
-STOPS = ("refused", "text", "exact", "computed", "time limit", "memory limit", "error")
+STOPS = ("refused", "exact", "computed", "time limit", "memory limit", "error")
 """What may stop an attack, cheapest first.
 
-refused: no expression within the limits, so the answers compare as text. text: unit or spelling. exact: rational
-arithmetic, structure or doubles. computed: high precision or sympy, in a worker. The others end a worker, or the pair.
+refused: one of them is no expression within the limits, so the answers compare as text. exact: unit, rational
+arithmetic, structure or doubles. computed: high precision or sympy, in a worker. The limits end the worker.
 """
 _BY_OUTCOME = {
     Outcome.EQUAL: "computed",
@@ -85,7 +85,7 @@ def run(count: int = ATTACKS, seed: int = 0, time_limit_s: float = TIME_LIMIT_S)
     began = time.perf_counter()
     workers = WorkerProcesses(DECIDE, 1, time_limit_s, MEMORY_LIMIT_MB)
     try:
-        stops = [_try(attack, workers) for attack in attacks(count, seed)]
+        stops = [attempt(attack, workers) for attack in attacks(count, seed)]
         running = len(workers.pids)
     finally:
         workers.close()
@@ -96,7 +96,8 @@ def run(count: int = ATTACKS, seed: int = 0, time_limit_s: float = TIME_LIMIT_S)
     return table
 
 
-def _try(attack: Attack, workers: WorkerProcesses) -> Stop:
+def attempt(attack: Attack, workers: WorkerProcesses) -> Stop:
+    """Try one attack and say what stopped it."""
     workers.start()  # again, if the last attack ended one
     began = time.perf_counter()
     for text in (attack.a, attack.b):
@@ -110,7 +111,7 @@ def _try(attack: Attack, workers: WorkerProcesses) -> Stop:
     elif first.tree is None or second.tree is None:
         by = "refused"
     else:
-        by = "text" if verdict[1] is How.TEXT else "exact"
+        by = "exact"
     return Stop(attack.family, by, time.perf_counter() - began, extracted - began, here - began)
 
 
@@ -131,8 +132,8 @@ def table(results: Attacks) -> list[str]:
     """The results as Markdown."""
     lines = [
         f"{results.rows[-1].tried} attacks in {results.seconds:.0f} s; limits {results.time_limit_s:g} s, "
-        f"{results.memory_limit_mb} MB; workers: {results.workers.started} started, {results.workers.timeouts} killed for "
-        f"time, {results.workers.memory_kills} for memory, {results.workers.crashes} died otherwise, "
+        f"{results.memory_limit_mb} MB; workers: {results.workers.started} started, {results.workers.timeouts} killed "
+        f"for time, {results.workers.memory_kills} for memory, {results.workers.crashes} died otherwise, "
         f"{results.workers.retired} retired, {results.workers.failed_starts} did not start, "
         f"{results.running_at_end} running at the end, {results.unaccounted} unaccounted for",
         "",
