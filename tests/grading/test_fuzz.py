@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 atoms = st.one_of(
     st.sampled_from([*"0127xynkeiABé²½√π∞°", "10", "0.5", "1,000", "-3", "1e9", "2 1/2", r"\pi", r"\infty", r"\theta"]),
-    st.sampled_from(["x_1", r"\mathbb{R}", r"\emptyset", r"\text{ or }", r"\text{ cm}", r"\%", r"\$", "no solution", ""]),
+    st.sampled_from(["x_1", r"\mathbb{R}", r"\emptyset", r"\text{ or }", r"\text{ cm}", r"\%", "$", "no solution", ""]),
     st.integers(-(10**20), 10**20).map(str),
     st.text(max_size=4),
 )
