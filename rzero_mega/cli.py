@@ -33,6 +33,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+INTERRUPTED_EXIT_CODE = 130
+"""128 + SIGINT, as shells have it."""
+
 Recipe = Annotated[str, typer.Argument(help=f"A recipe ({', '.join(recipe_names())}) or a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for instance seed=1 learner.layout.tp=2")]
 Run = Annotated[Path | None, typer.Argument(help="A run directory; the latest under ./runs if left out.")]
@@ -267,13 +270,16 @@ def main() -> None:
             raise
         if not is_rank():
             print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
-        _leave(130)
+        _leave(INTERRUPTED_EXIT_CODE)
 
 
 class Interruption:
     """Ctrl-C and SIGTERM raise KeyboardInterrupt, so that locks, workers and W&B are closed on the way out.
 
     What arrives at the top may be another error that the interruption caused, in this rank or in a peer: `came` tells.
+    A second one leaves at once: a rank gets SIGTERM from its launcher while it handles the terminal's Ctrl-C, at any
+    instruction and so outside every handler too. Only a launcher's second SIGTERM is nothing new: Slurm sends several,
+    and its ranks are to be ended first.
     """
 
     def __init__(self) -> None:
@@ -281,9 +287,12 @@ class Interruption:
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
-        raise KeyboardInterrupt
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if not self.came:
+            self.came = True
+            raise KeyboardInterrupt
+        if is_rank() or number == signal.SIGINT:
+            os._exit(INTERRUPTED_EXIT_CODE)
 
 
 def _leave(code: int) -> NoReturn:

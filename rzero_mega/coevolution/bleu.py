@@ -41,41 +41,71 @@ class _Order:
     """n-grams of one order: binary features, the frequent ones dense, and per text the number of n-grams or 1."""
 
     rare: Any  # scipy CSR array, [texts, features]
+    rare_transposed: Any  # scipy CSR array, [features, texts]
     frequent: NDArray[np.float32]
     counts: NDArray[np.float64]
 
-    def matches(self, rows: slice) -> NDArray[np.float64]:
-        """Clipped matches of a block of texts with all texts, [rows, texts]. Exact: counts stay far below 2**24."""
-        dense = self.frequent[rows] @ self.frequent.T
-        return np.asarray(dense + (self.rare[rows] @ self.rare.T).toarray(), dtype=np.float64)
+    def matches(self, rows: slice) -> NDArray[np.float32]:
+        """Clipped matches of a block of texts with the texts from rows.start on, [rows, texts - rows.start].
+
+        Exact in single precision: counts stay far below 2**24.
+        """
+        matches: NDArray[np.float32] = self.frequent[rows] @ self.frequent[rows.start :].T
+        matches += (self.rare[rows] @ self.rare_transposed).toarray()[:, rows.start :]
+        return matches
 
 
-def bleu_matrix(token_lists: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """BLEU-4 of hypothesis i against reference j at [i, j], [texts, texts].
+@dataclass(frozen=True)
+class BleuBlock:
+    """BLEU-4 between the texts `rows` and the texts from rows.start on, both [rows, texts - rows.start].
+
+    What stands for a text with itself is of no meaning.
+    """
+
+    rows: slice
+    forward: NDArray[np.float64]
+    """The text of the row is the hypothesis, that of the column the reference."""
+    backward: NDArray[np.float64]
+    """The text of the column is the hypothesis."""
+
+
+def bleu_blocks(token_lists: Sequence[Sequence[str]]) -> Iterator[BleuBlock]:
+    """BLEU-4 of all pairs of texts, a block of rows at a time, so that memory is linear in the number of texts.
 
     Without a matching word it is 0. Other orders without a match count 0.1 matches, so that a text of fewer than four
     tokens scores below 1 against itself: 0.178, 0.316 and 0.562 for one, two and three tokens.
     """
     lengths = np.array([len(tokens) for tokens in token_lists], dtype=np.int64)
-    matrix = np.zeros((len(lengths), len(lengths)))
     orders = list(_orders(token_lists, lengths))
+    # BLEU is brevity * (m1 m2 m3 m4)^(1/4) / (c1 c2 c3 c4)^(1/4). The matches m are those of the pair, whichever of the
+    # two is the hypothesis; its counts c are its own. Square roots are cheaper than logarithms.
+    own = _fourth_root(np.prod([order.counts for order in orders], axis=0))
     for start in range(0, len(lengths), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        log_bleu = _log_brevity_penalty(lengths[rows], lengths)
-        for order in orders:
-            matches = order.matches(rows)
-            if order is orders[0]:
-                log_bleu[matches == 0] = -np.inf
-            precision = np.where(matches > 0, matches, SMOOTHING) / order.counts[rows, None]
-            log_bleu += np.log(precision) / MAX_ORDER
-        matrix[rows] = np.exp(log_bleu)
-    return matrix
+        rows = slice(start, min(start + _BLOCK_ROWS, len(lengths)))
+        shared = _fourth_root(_product_of_matches(orders, rows))
+        row, column = lengths[rows, None], lengths[None, start:]
+        yield BleuBlock(
+            rows,
+            shared * _brevity_penalty(row, column) / own[rows, None],
+            shared * _brevity_penalty(column, row) / own[None, start:],
+        )
 
 
-def _log_brevity_penalty(hypothesis: NDArray[np.int64], reference: NDArray[np.int64]) -> NDArray[np.float64]:
-    """0 for a longer hypothesis, else 1 - r/h, [hypotheses, references]. Of an empty one any value does: BLEU is 0."""
-    ratio = reference[None, :] / np.maximum(hypothesis, 1)[:, None]
-    return np.minimum(0.0, 1.0 - ratio)
+def _product_of_matches(orders: Sequence[_Order], rows: slice) -> NDArray[np.float64]:
+    product = orders[0].matches(rows).astype(np.float64)
+    for order in orders[1:]:
+        matches = order.matches(rows)
+        product *= np.maximum(matches, np.float64(SMOOTHING))  # a count of matches is 0 or at least 1
+    return product
+
+
+def _fourth_root(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.sqrt(values))
+
+
+def _brevity_penalty(hypothesis: NDArray[np.int64], reference: NDArray[np.int64]) -> NDArray[np.float64]:
+    """exp(1 - r/h) for a shorter hypothesis, else 1, broadcast. Of an empty one any value does: its BLEU is 0."""
+    return np.exp(np.minimum(0.0, 1.0 - reference / np.maximum(hypothesis, 1)))
 
 
 def _orders(token_lists: Sequence[Sequence[str]], lengths: NDArray[np.int64]) -> Iterator[_Order]:
@@ -97,7 +127,7 @@ def _orders(token_lists: Sequence[Sequence[str]], lengths: NDArray[np.int64]) ->
 
 
 def _order(texts: NDArray[np.int64], grams: NDArray[np.int64], counts: NDArray[np.int64]) -> _Order:
-    by_text = np.lexsort((grams, texts))
+    by_text = np.argsort(texts * (int(grams.max(initial=0)) + 1) + grams)
     texts, grams = texts[by_text], grams[by_text]
     index = np.arange(len(grams))
     new = np.ones(len(grams), dtype=bool)
@@ -108,6 +138,6 @@ def _order(texts: NDArray[np.int64], grams: NDArray[np.int64], counts: NDArray[n
     found_in = np.bincount(features)
     n = len(counts)
     frequent = found_in > max(1, n // _DENSE_SHARE)
-    rare = sparse.csr_array((np.ones(len(texts), dtype=np.float32), (texts, features)), shape=(n, len(found_in)))
-    # The diagonal is not zeroed: an n-gram found in a single text matches that text itself.
-    return _Order(rare[:, ~frequent], rare[:, frequent].toarray(), counts.astype(np.float64))
+    found = sparse.csr_array((np.ones(len(texts), dtype=np.float32), (texts, features)), shape=(n, len(found_in)))
+    rare = found[:, (found_in > 1) & ~frequent]  # what one text alone contains matches no other
+    return _Order(rare, rare.T.tocsr(), found[:, frequent].toarray(), counts.astype(np.float64))

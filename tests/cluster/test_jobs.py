@@ -21,7 +21,8 @@ def key(phase: PhasePlan) -> tuple[int, str]:
     return phase.iteration, phase.name.value
 
 
-KEYS = [key(phase) for phase in plan()]
+PLAN = plan()
+KEYS = [key(phase) for phase in PLAN]
 
 
 def test_each_job_waits_for_the_one_before_it() -> None:
@@ -73,6 +74,6 @@ def test_jobs_past_a_hole_are_of_no_use() -> None:
 def test_whatever_waits_every_phase_that_is_left_is_done_once(done: int, waiting: set[tuple[int, str]]) -> None:
     finished = set(KEYS[:done])
     ordered = [phase for phase in KEYS if phase in waiting]
-    missing, useless = missing_phases(plan(), finished, ordered)
+    missing, useless = missing_phases(PLAN, finished, ordered)
     kept = [phase for phase in ordered if phase not in useless and phase not in finished]
     assert kept + [key(phase) for phase in missing] == KEYS[done:]

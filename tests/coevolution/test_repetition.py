@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 
 from rzero_mega.coevolution import bleu
-from rzero_mega.coevolution.bleu import bleu_matrix, character_tokens, whitespace_tokens
+from rzero_mega.coevolution.bleu import bleu_blocks, character_tokens, whitespace_tokens
 from rzero_mega.coevolution.repetition import bleu_distances, cluster_labels, cluster_shares
 
 texts = st.lists(st.lists(st.sampled_from(["a", "b", "c", "dd"]), max_size=12).map(" ".join), min_size=2, max_size=8)
@@ -32,14 +33,33 @@ def partition(labels: list[int]) -> set[frozenset[int]]:
     return {frozenset(group) for group in members.values()}
 
 
+def bleu_of_pairs(token_lists: list[list[str]]) -> np.ndarray:
+    """BLEU of hypothesis i against reference j at [i, j], put together from the blocks; 0 on the diagonal."""
+    matrix = np.zeros((len(token_lists), len(token_lists)))
+    for block in bleu_blocks(token_lists):
+        later = np.arange(block.rows.start, len(token_lists))[None, :] > np.arange(len(token_lists))[block.rows, None]
+        matrix[block.rows, block.rows.start :] += np.where(later, block.forward, 0)
+        matrix[block.rows.start :, block.rows] += np.where(later, block.backward, 0).T
+    return matrix
+
+
+def nltk_pairs(token_lists: list[list[str]]) -> np.ndarray:
+    matrix = np.array([[nltk_bleu(hypothesis, reference) for reference in token_lists] for hypothesis in token_lists])
+    np.fill_diagonal(matrix, 0)
+    return matrix
+
+
+def nltk_distances(questions: list[str], symmetric: bool) -> np.ndarray:
+    """Straight from the definition: the earlier as hypothesis, or the mean of both directions; mirrored, [n, n]."""
+    matrix = nltk_pairs([question.split() for question in questions])
+    similarity = (matrix + matrix.T) / 2 if symmetric else np.triu(matrix) + np.triu(matrix).T
+    distances = 1 - similarity
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
 def official_labels(questions: list[str], threshold: float = 0.5) -> list[int]:
-    """Straight from the definition: NLTK for pairs i <= j with the earlier as hypothesis, mirrored, scikit-learn."""
-    n = len(questions)
-    distances = np.zeros((n, n))
-    for i in range(n):
-        for j in range(i + 1, n):
-            distances[i, j] = distances[j, i] = 1 - nltk_bleu(questions[i].split(), questions[j].split())
-    return fit(distances, threshold)
+    return fit(nltk_distances(questions, symmetric=False), threshold)
 
 
 def fit(distances: np.ndarray, threshold: float) -> list[int]:
@@ -62,26 +82,61 @@ def paraphrases(seed: int, families: int, per_family: int) -> list[str]:
     return questions
 
 
-@given(texts)
-def test_bleu_equals_nltk_with_smoothing_method_1(questions: list[str]) -> None:
-    tokens = [whitespace_tokens(question) for question in questions]
-    expected = [[nltk_bleu(hypothesis, reference) for reference in tokens] for hypothesis in tokens]
-    np.testing.assert_allclose(bleu_matrix(tokens), expected, rtol=0, atol=1e-9)
-
-
-@given(texts)
-def test_bleu_over_characters_equals_nltk_over_characters(questions: list[str]) -> None:
-    tokens = [character_tokens(question) for question in questions]
-    expected = [[nltk_bleu(hypothesis, reference) for reference in tokens] for hypothesis in tokens]
-    np.testing.assert_allclose(bleu_matrix(tokens), expected, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("tokenize", [whitespace_tokens, character_tokens])
+@given(questions=texts)
+def test_bleu_equals_nltk_with_smoothing_method_1(tokenize: Callable[[str], list[str]], questions: list[str]) -> None:
+    tokens = [tokenize(question) for question in questions]
+    np.testing.assert_allclose(bleu_of_pairs(tokens), nltk_pairs(tokens), rtol=0, atol=1e-9)
 
 
 def test_bleu_equals_nltk_when_frequent_and_rare_words_and_several_blocks_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bleu, "_BLOCK_ROWS", 7)
     tokens = [question.split() for question in paraphrases(seed=1, families=10, per_family=4)]
     tokens += [["the"] * length + ["w1"] for length in range(5)]
-    expected = [[nltk_bleu(hypothesis, reference) for reference in tokens] for hypothesis in tokens]
-    np.testing.assert_allclose(bleu_matrix(tokens), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(bleu_of_pairs(tokens), nltk_pairs(tokens), rtol=0, atol=1e-9)
+
+
+def long_texts() -> list[str]:
+    """Texts of 4,096 tokens and near them, two of them alike, one word in all places among them."""
+    rng = random.Random(5)
+    stem = [f"w{int(rng.paretovariate(0.7)) % 900}" for _ in range(4_096)]
+    alike = [word if rng.random() < 0.97 else "x" for word in stem]
+    return [" ".join(words) for words in (stem, alike, stem[:2_000], rng.sample(stem, 4_096), ["the"] * 4_096)]
+
+
+CHINESE = [
+    "一个 班级 有 三十 名 学生 , 其中 十八 名 是 女生 , 男生 有 多少 名 ?",
+    "一个 班级 有 四十 名 学生 , 其中 十八 名 是 女生 , 男生 有 多少 名 ?",
+    "小明 有 五 个 苹果 , 吃 了 两 个 , 还 剩 几 个 ?",
+    "求 方程 x^2 - 5x + 6 = 0 的 所有 实数 解 。",
+    "一个班级有三十名学生，其中十八名是女生，男生有多少名？",
+    "一个班级有三十名学生，其中十八名是女生，男生有多少名？",
+]
+BATCHES = {
+    "random": [" ".join(random.Random(n).choices("abcdefghij", k=n % 17 + 1)) for n in range(40)],
+    "near-duplicate": paraphrases(seed=2, families=6, per_family=7),
+    "empty": ["", "", "a b c d e", "", "a b c d e", " "],
+    "one word": ["a", "a", "b", "12*3+4", "12*3+4", "a b c d e"],
+    "4,096 tokens": long_texts(),
+    "Chinese": CHINESE,
+    "identical": ["how many apples are there in the box"] * 12,
+    "a chain": [" ".join(f"w{index}" for index in range(start, start + 12)) for start in range(0, 40, 2)],
+}
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_distances_and_clusters_equal_nltk_and_scikit_learn(batch: str, symmetric: bool) -> None:
+    questions = BATCHES[batch]
+    expected = nltk_distances(questions, symmetric)
+    np.testing.assert_allclose(squareform(bleu_distances(questions, symmetric)), expected, rtol=0, atol=1e-9)
+    assert partition(cluster_labels(questions, symmetric)) == partition(fit(expected, 0.5))
+
+
+@given(texts)
+def test_clusters_are_numbered_in_the_order_of_their_first_members(questions: list[str]) -> None:
+    labels = cluster_labels(questions)
+    assert list(dict.fromkeys(labels)) == list(range(len(set(labels))))
 
 
 @given(texts, st.booleans(), st.sampled_from([0.0, 0.25, 0.5, 0.8, 1.0]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,19 +12,16 @@ from rzero_mega.config import Config, load_config
 from rzero_mega.config.placement import on_one_machine, placement_of
 from rzero_mega.errors import UserError
 
+PAPER = load_config(["paper"], ["rollout.engine=sglang"])
+
 
 def config(nodes: int, per_node: int, processes: int, replicas: int, tp: int, servers: str) -> Config:
-    return load_config(
-        ["paper"],
-        [
-            f"placement.nodes={nodes}",
-            f"placement.gpus_per_node={per_node}",
-            f"placement.servers={servers}",
-            f"learner.processes={processes}",
-            f"rollout.sglang.replicas={replicas}",
-            f"rollout.sglang.tp={tp}",
-            "rollout.engine=sglang",
-        ],
+    sglang = replace(PAPER.rollout.sglang, replicas=replicas, tp=tp)
+    return replace(
+        PAPER,
+        placement=replace(PAPER.placement, nodes=nodes, gpus_per_node=per_node, servers=servers),
+        learner=replace(PAPER.learner, processes=processes),
+        rollout=replace(PAPER.rollout, sglang=sglang),
     )
 
 

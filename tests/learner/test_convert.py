@@ -258,25 +258,26 @@ def killed(after: int, *paths: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("after", [1, 9, 19])
-@pytest.mark.parametrize("to", ["megatron", "hf"])
+@pytest.mark.parametrize(("to", "kills"), [("megatron", (1, 19)), ("hf", (9,))])
 def test_a_killed_conversion_goes_on_and_ends_as_an_uninterrupted_one(
-    to: str, after: int, models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+    to: str, kills: tuple[int, ...], models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    paths = [models[BASE]] if to == "megatron" else [checkpoints[BASE], models[BASE]]
-    source, template = paths[0], paths[1:]
+    source, *template = [models[BASE]] if to == "megatron" else [checkpoints[BASE], models[BASE]]
     uninterrupted = killed(0, source, tmp_path / "uninterrupted", *template)
     assert uninterrupted.returncode == 0, uninterrupted.stderr
     assert int(uninterrupted.stdout) >= 19
-    died = killed(after, source, tmp_path / "target", *template)
-    assert died.returncode == -signal.SIGKILL
-    assert not (tmp_path / "target").exists()
-    resumed = killed(0, source, tmp_path / "target", *template)
-    assert resumed.returncode == 0, resumed.stderr
-    assert bytes_of(tmp_path / "target") == bytes_of(tmp_path / "uninterrupted")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["target", "uninterrupted"]
-    if after > 1:
-        assert int(resumed.stdout) < int(uninterrupted.stdout)
+    for after in kills:
+        target = tmp_path / f"target-{after}"
+        died = killed(after, source, target, *template)
+        assert died.returncode == -signal.SIGKILL
+        assert not target.exists()
+        resumed = killed(0, source, target, *template)
+        assert resumed.returncode == 0, resumed.stderr
+        assert bytes_of(target) == bytes_of(tmp_path / "uninterrupted")
+        if after > 1:
+            assert int(resumed.stdout) < int(uninterrupted.stdout)
+    left = {"uninterrupted", *(f"target-{after}" for after in kills)}
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 GROWTH = """

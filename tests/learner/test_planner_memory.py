@@ -21,7 +21,7 @@ SMALL = ModelShape("qwen3", 3, 160, 416, 8, 2, 24, 1000, 4096, 1e-6, 1e4, None, 
 LLAMA = replace(SMALL, family="llama", qk_norm=False, kv_heads=8, tied=True)
 QWEN2 = replace(SMALL, family="qwen2", qk_norm=False, qkv_bias=True)
 MOE = replace(SMALL, family="qwen3_moe", experts=8, experts_per_token=2, expert_ffn=96)
-MID = replace(SMALL, layers=12, hidden=768, ffn=2560, heads=8, kv_heads=4, head_dim=96, vocab=16000, tied=True)
+MID = replace(SMALL, layers=4, hidden=512, ffn=1536, heads=8, kv_heads=4, head_dim=64, vocab=8000, tied=True)
 CASES: dict[str, dict[str, Any]] = {
     "nano-fp32": {"shape": NANO, "dtype": "float32"},
     "nano-bf16": {"shape": NANO},
@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "qwen2-bf16": {"shape": QWEN2},
     "moe-fp32": {"shape": MOE, "dtype": "float32"},
     "moe-bf16": {"shape": MOE},
-    "100m-bf16": {"shape": MID, "length": 48},
+    "wide-bf16": {"shape": MID, "length": 48},
 }
 
 

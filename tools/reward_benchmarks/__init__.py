@@ -1,1 +1,1 @@
-"""What rewards are measured against: one file per benchmark, put together by `tools/bench_rewards.py`."""
+"""What `tools/bench_rewards.py` measures, a file for each benchmark."""
