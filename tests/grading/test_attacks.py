@@ -13,7 +13,7 @@ from typing import Any
 
 import grading_audit
 import pytest
-from reward_benchmarks.attacks import STOPS, attempt, run
+from reward_benchmarks.attacks import STOPS, attempt, run, tables
 from reward_benchmarks.hostile_answers import CANARY, FAMILIES, Draw, attacks
 
 from rzero_mega.grading import extract_answer
@@ -97,15 +97,16 @@ def test_no_attack_takes_twice_its_time_limit() -> None:
 
 
 def test_the_table_counts_every_attack_and_every_worker() -> None:
-    table = run(count=100, time_limit_s=0.5)
-    *families, total = table.rows
+    found = run(count=100, time_limit_s=0.5)
+    *families, total = found.rows
     assert [row.family for row in families] == list(FAMILIES)
     assert total.tried == sum(row.tried for row in families) == 100
-    for row in table.rows:
+    for row in found.rows:
         assert sum(row.stopped.values()) == row.tried and set(row.stopped) <= set(STOPS)
         assert 0 < row.median_s <= row.slowest_s and row.slowest_here_s <= row.slowest_s
-    assert table.workers.timeouts == total.stopped.get("time limit", 0)
-    assert table.unaccounted == 0
+    assert found.workers.timeouts == total.stopped.get("time limit", 0)
+    assert found.unaccounted == 0
+    assert len(list(tables(found))) == 4 + len(found.rows)
 
 
 def test_attacks_are_drawn_from_seed_and_number() -> None:

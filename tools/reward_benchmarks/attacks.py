@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -80,8 +80,8 @@ class Attacks:
         return counts.started - ended - self.running_at_end
 
 
-def run(count: int = ATTACKS, seed: int = 0, time_limit_s: float = TIME_LIMIT_S) -> Attacks:
-    """Try `count` attacks one after the other."""
+def run(repeats: int = 1, count: int = ATTACKS, seed: int = 0, time_limit_s: float = TIME_LIMIT_S) -> Attacks:
+    """Try `count` attacks one after the other; each once, whatever `repeats` asks of benchmarks that give medians."""
     began = time.perf_counter()
     workers = WorkerProcesses(DECIDE, 1, time_limit_s, MEMORY_LIMIT_MB)
     try:
@@ -89,11 +89,11 @@ def run(count: int = ATTACKS, seed: int = 0, time_limit_s: float = TIME_LIMIT_S)
         running = len(workers.pids)
     finally:
         workers.close()
-    table = Attacks(time_limit_s, MEMORY_LIMIT_MB, time.perf_counter() - began, workers.counts, running)
+    found = Attacks(time_limit_s, MEMORY_LIMIT_MB, time.perf_counter() - began, workers.counts, running)
     for family in dict.fromkeys(stop.family for stop in stops):
-        table.rows.append(_row(family, [stop for stop in stops if stop.family == family]))
-    table.rows.append(_row("all", stops))
-    return table
+        found.rows.append(_row(family, [stop for stop in stops if stop.family == family]))
+    found.rows.append(_row("all", stops))
+    return found
 
 
 def attempt(attack: Attack, workers: WorkerProcesses) -> Stop:
@@ -128,21 +128,22 @@ def _row(family: str, stops: Sequence[Stop]) -> Row:
     )
 
 
-def table(results: Attacks) -> list[str]:
+def tables(results: Attacks) -> Iterator[str]:
     """The results as Markdown."""
-    lines = [
-        f"{results.rows[-1].tried} attacks in {results.seconds:.0f} s; limits {results.time_limit_s:g} s, "
-        f"{results.memory_limit_mb} MB; workers: {results.workers.started} started, {results.workers.timeouts} killed "
-        f"for time, {results.workers.memory_kills} for memory, {results.workers.crashes} died otherwise, "
-        f"{results.workers.retired} retired, {results.workers.failed_starts} did not start, "
-        f"{results.running_at_end} running at the end, {results.unaccounted} unaccounted for",
-        "",
-        f"| family | tried | {' | '.join(STOPS)} | slowest pair | of it here | slowest extraction | median |",
-        "|---" * (len(STOPS) + 6) + "|",
-    ]
+    counts = results.workers
+    yield (
+        f"{results.rows[-1].tried} attacks in {results.seconds:.0f} s by the clock, tried once; limits "
+        f"{results.time_limit_s:g} s and {results.memory_limit_mb} MB"
+    )
+    yield (
+        f"workers: {counts.started} started, {counts.timeouts} ended for time, {counts.memory_kills} for memory, "
+        f"{counts.retired} retired, {counts.crashes} died otherwise, {counts.failed_starts} did not start, "
+        f"{results.running_at_end} running at the end, {results.unaccounted} unaccounted for"
+    )
+    yield f"| family | tried | {' | '.join(STOPS)} | slowest pair | of it here | slowest extraction | median |"
+    yield "|---" * (len(STOPS) + 6) + "|"
     for row in results.rows:
         cells = [row.family, str(row.tried), *(str(row.stopped.get(by, 0)) for by in STOPS)]
         cells += [f"{row.slowest_s * 1e3:.0f} ms", f"{row.slowest_here_s * 1e3:.0f} ms"]
         cells += [f"{row.slowest_extraction_s * 1e3:.0f} ms", f"{row.median_s * 1e3:.2f} ms"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        yield "| " + " | ".join(cells) + " |"

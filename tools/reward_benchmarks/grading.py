@@ -13,14 +13,16 @@ are extrapolated by the number of distinct texts, which favours them, as compari
 from __future__ import annotations
 
 import resource
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import version
 from math import comb
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -101,9 +103,14 @@ class _Cost:
     processor_seconds: float
 
 
-def run(corpus: Sequence[LabelledPair], repeats: int = 3, questions: int = QUESTIONS, sample: int = SAMPLE) -> Grading:
-    """Measure all three graders; the order in which they take turns changes from round to round."""
-    names = list(GRADERS)
+def run(
+    repeats: int, questions: int = QUESTIONS, sample: int = SAMPLE, corpus: Sequence[LabelledPair] | None = None
+) -> Grading:
+    """Measure all three graders; the order in which they take turns changes from round to round.
+
+    questions: size of the load. sample: how many of them the others grade. corpus: by default that of the tests.
+    """
+    names, corpus = list(GRADERS), labelled_pairs() if corpus is None else corpus
     results = Grading(repeats, [_in_new_process(_accuracy, name, corpus) for name in names])
     sizes = {name: questions if name == OURS else min(sample, questions) for name in names}
     costs: dict[str, list[_Cost]] = {name: [] for name in names}
@@ -121,9 +128,47 @@ def run(corpus: Sequence[LabelledPair], repeats: int = 3, questions: int = QUEST
     return results
 
 
-def titles() -> dict[str, str]:
-    """The graders' names with their versions."""
-    return {name: name if name == OURS else f"{name} {version(name)}" for name in GRADERS}
+def tables(results: Grading) -> Iterator[str]:
+    """The results as Markdown."""
+    ours = results.throughput[0]
+    yield (
+        f"Grading {ours.questions} questions of {len(vote_load(1)[0])} votes, {ours.pairs} pairs; by the clock, "
+        f"medians of {results.repeats}; * extrapolated from the first questions by the number of distinct texts"
+    )
+    yield "| grader | questions graded | seconds | processor seconds | pairs/s | ours/theirs | accuracy |"
+    yield "|---|---|---|---|---|---|---|"
+    for row, judged in zip(results.throughput, results.accuracy, strict=True):
+        mark = "" if row.measured == row.questions else "*"
+        cells = [_title(row.grader), row.measured, f"{row.seconds:.2f}{mark}", f"{row.processor_seconds:.2f}{mark}"]
+        cells += [f"{row.pairs_per_second:.0f}", f"{ours.pairs_per_second / row.pairs_per_second:.1f}x"]
+        yield _line(*cells, f"{judged.right} of {judged.pairs}, {judged.share:.1%}")
+    yield from ("", "Pairs judged as labelled, by category")
+    yield _line("category", "pairs", *(_title(judged.grader) for judged in results.accuracy))
+    yield "|---" * (2 + len(results.accuracy)) + "|"
+    for category, (_, pairs) in results.accuracy[0].categories.items():
+        yield _line(category, pairs, *(judged.categories[category][0] for judged in results.accuracy))
+
+
+def labelled_pairs() -> list[LabelledPair]:
+    """The labelled corpus of the tests."""
+    sys.path.append(str(Path(__file__).parents[2] / "tests" / "grading"))
+    from answer_pairs import DIFFERENT, EQUAL
+
+    tables = ((EQUAL, True), (DIFFERENT, False))
+    return [
+        LabelledPair(category, a, b, equal)
+        for table, equal in tables
+        for category, pairs in table.items()
+        for a, b in pairs
+    ]
+
+
+def _title(grader: str) -> str:
+    return grader if grader == OURS else f"{grader} {version(grader)}"
+
+
+def _line(*cells: object) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def _in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
@@ -164,7 +209,7 @@ def _processor_seconds() -> float:
 
 
 def _grade_ours(load: Load) -> _Cost:
-    """Group by the pool; the workers' processor seconds count whole, their start included."""
+    """Group by the pool; of the workers all processor seconds count, their start included."""
     processor = _processor_seconds()
     with GradingPool(None, TIME_LIMIT_S, MEMORY_LIMIT_MB) as pool:
         pool.start()
