@@ -159,4 +159,4 @@ def _canonical_product(node: Product) -> str:
         return "0"
     if coefficient != 1:
         others.append(str(coefficient))
-    return others[0] if len(others) == 1 else "*".join(sorted(others))
+    return others[0] if len(others) == 1 else "{" + "*".join(sorted(others)) + "}"

@@ -7,9 +7,10 @@ from typing import Final
 UNARY: Final = {
     "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc",
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "asin": "asin", "acos": "acos", "atan": "atan",
-    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "ln": "ln", "log": "ln", "lg": "lg", "exp": "exp", "abs": "abs",
+    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "coth": "coth", "sech": "sech", "csch": "csch",
+    "ln": "ln", "log": "ln", "lg": "lg", "exp": "exp", "cis": "cis", "abs": "abs",
 }  # fmt: skip
-"""Spelling -> name. ``log`` without a base is the natural logarithm, as in most of the field's answer checkers."""
+"""Spelling -> name. ``log`` without a base is the natural logarithm here; the parser has the other reading too."""
 
 N_ARY: Final = {"max": "max", "min": "min"}
 
@@ -18,7 +19,7 @@ INVERSES: Final = {"sin": "asin", "cos": "acos", "tan": "atan"}
 
 TREE_FUNCTIONS: Final = frozenset(
     {*UNARY.values(), *N_ARY.values(), "log", "root", "floor", "ceiling", "factorial", "binomial"}
-    - {"exp", "lg"}  # read as powers of e and as logarithms to base 10
+    - {"exp", "cis", "lg"}  # read as powers of e and as logarithms to base 10
 )
 """All values of `tree.Call.function` once plus-minus signs are expanded.
 

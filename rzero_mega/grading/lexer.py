@@ -15,19 +15,28 @@ _TOKEN = re.compile(
     |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?)
     |(?P<environment>\\(?:begin|end)\s*\{[a-zA-Z]+\})
     |(?P<text>\\text\s*\{[^{}]*\})
+    |(?P<axis>\\axis\s*\{[ijk]\})
     |(?P<field>\\mathbb\s*\{[A-Z]\}|\\mathbb\s*[A-Z])
     |(?P<command>\\(?:[a-zA-Z]+|.))
     |(?P<word>[a-zA-Z]+)
-    |(?P<symbol>[-+*/^_!=<>(){}\[\],;:&|])""",
+    |(?P<symbol>[-+*/^_!=<>(){}\[\],;:&|'])""",
     re.VERBOSE,
 )
 _MAX_POWER_OF_TEN = 1_000
 _SHORT_WORDS = """
-no yes is or and the not on of to in if at by as it so we he up do an all any one two six ten odd nil our its are has
-cm mm km kg ft mi hr lb oz am pm mg ml us dne
+no yes is or and the not on of in if at by as it so we he up do an all any one two six ten odd nil our its are has
+cm mm km kg ft mi hr lb oz am pm mg ml us dne red ten she him her his who why how may jun jul sun mon tue wed thu
+fri sat day dog cat car cup job age son win won lot low top big few new old yet per sum set gcd lcm
 """
 _WORDS = frozenset(_SHORT_WORDS.split())
 """Short words, which are not products of variables."""
+
+_CONNECTORS = {
+    "or": ("connector", "or"), "and": ("connector", "and"), "": ("connector", ","), "to": ("symbol", ":"),
+    "if": ("connector", "if"), "for": ("connector", "if"), "when": ("connector", "if"),
+    "such that": ("symbol", "|"),
+}  # fmt: skip
+"""What words between expressions stand for. The last of these are left out before a condition."""
 
 _SPLITTABLE = ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sin", "cos", "tan", "log", "ln")
 
@@ -80,6 +89,8 @@ def _tokens_of(kind: str, source: str, spaced: bool) -> list[Token]:
             return _text(source[source.index("{") + 1 : -1].strip(), spaced)
         case "command":
             return [_command(source[1:], spaced)]
+        case "axis":
+            return [Token("name", f"axis {source.rstrip('} ')[-1]}", None, spaced)]
         case "field":
             return [Token("field", source.rstrip("} ")[-1], None, spaced)]
         case _:
@@ -115,17 +126,22 @@ def _command(name: str, spaced: bool) -> Token:
 
 
 def _text(content: str, spaced: bool) -> list[Token]:
-    if content.lower() in ("or", "and", ",", "", ", and", ", or"):
-        return [Token("connector", "or" if "or" in content.lower() else ",", None, spaced)] if content else []
+    words = content.lower().strip(", ")
+    if words in _CONNECTORS:
+        return [Token(*_CONNECTORS[words], None, spaced)] if content else []
+    if content.isupper() and content.isalpha() and content.isascii() and len(content) <= 4:
+        return [Token("name", content, None, spaced)]
     if len(content) == 1 and content.isalpha() and content.isascii():
         return [Token("name", content, None, spaced)]
+    if content and content.replace(" ", "").isalpha():
+        return [Token("words", content.casefold(), None, spaced)]
     raise Unreadable("prose")
 
 
 def _word(word: str, spaced: bool) -> list[Token]:
     """Read a run of letters: a function, a constant, one variable, or a product of at most three of them."""
-    if word in ("or", "and"):
-        return [Token("connector", "or" if word == "or" else ",", None, spaced)]
+    if word in _CONNECTORS:
+        return [Token(*_CONNECTORS[word], None, spaced)]
     if word in UNARY or word in N_ARY:
         return [Token("function", word, None, spaced)]
     if word in CONSTANTS:

@@ -1,10 +1,9 @@
 r"""One spelling per answer: LaTeX dress taken off, so that equal spellings compare as equal strings.
 
-`normalise` is a pure text rewrite and idempotent. It changes how an answer is written and never what it says, with
-these conventions of the field (MATH, Hendrycks et al., arXiv 2103.03874), which hold for both answers alike:
-a percent or degree sign at the end is dropped (``50\%`` is ``50``), currency signs are dropped, and a sentence's
-wrapping ("the answer is ...", a full stop) is dropped. Units and names ("5 cm", "x = 5") are kept apart by
-`rzero_mega.grading.answer`, because two answers may differ in them.
+`normalise` is a pure text rewrite and idempotent. It changes how an answer is written and never what it says: a
+sentence's wrapping ("the answer is ...", a full stop) goes, and so does all that only changes the look. Units, percent
+and degree signs, currencies and names ("5 cm", "x = 5") stay: `rzero_mega.grading.answer` sets them apart, because two
+answers may differ in them.
 """
 
 from __future__ import annotations
@@ -12,29 +11,48 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from fractions import Fraction
 
 _MAX_ROUNDS = 8
 _END_CHARS = 80
 
 _CHARACTERS = {
-    "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-    "²": "^{2}", "³": "^{3}", "⁴": "^{4}", "⁵": "^{5}", "⁶": "^{6}", "⁷": "^{7}", "⁸": "^{8}", "⁹": "^{9}",
-    "⁰": "^{0}", "¹": "^{1}", "ⁿ": "^{n}", "⁻¹": "^{-1}",
     "√": r"\sqrt ", "∛": r"\sqrt[3] ", "π": r"\pi ", "∞": r"\infty ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "γ": r"\gamma ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ", "Δ": r"\Delta ",
-    "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "∕": "/", "⁄": "/", "−": "-", "–": "-", "—": "-", "‐": "-",
-    "±": r"\pm ", "∓": r"\mp ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", 
-    "∅": r"\emptyset ",
-    "∈": r"\in ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "ℕ": r"\mathbb{N}",
-    "°": r"^{\circ}", "º": r"^{\circ}", "′": "'", "’": "'", "“": '"', "”": '"', "€": "", "£": "", "¥": "",
+    "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*", "✖": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/", "−": "-",
+    "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "±": r"\pm ", "∓": r"\mp ", "≤": r"\le ", "≥": r"\ge ",
+    "⩽": r"\le ", "⩾": r"\ge ", "≦": r"\le ", "≧": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ",
+    "∪": r"\cup ", "∩": r"\cap ", "∖": r"\setminus ", "∅": r"\emptyset ", "∈": r"\in ", "∣": "|", "∶": ":",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "ℕ": r"\mathbb{N}",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
+    "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "→": r"\to ", "…": "...", "、": ",", "。": ".",
+    "°": r"^{\circ}", "º": r"^{\circ}", "′": "'", "’": "'", "‘": "'", "″": "''", "“": '"', "”": '"', "Ω": r"\Omega ", "¢": r"\text{ cents}",
+    "а": "a", "с": "c", "е": "e", "о": "o", "р": "p", "х": "x", "у": "y", "і": "i", "А": "A", "В": "B", "С": "C",
+    "Е": "E", "Н": "H", "К": "K", "М": "M", "О": "O", "Р": "P", "Т": "T", "Х": "X",
+    **{  # vulgar fractions, apart from the number before them: 2½ is not 21/2
+        character: r" \frac{%d}{%d}" % Fraction(unicodedata.numeric(character)).limit_denominator(10).as_integer_ratio()
+        for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+    },
 }  # fmt: skip
+"""Look-alike characters -> what they stand for. The letters from "а" on are Cyrillic."""
+
 _CHARACTER = re.compile("|".join(map(re.escape, sorted(_CHARACTERS, key=len, reverse=True))))
+_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉ₙ"
+_SCRIPTS = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
+_PLAIN = str.maketrans(_RAISED + _LOWERED, "0123456789+-n0123456789n")
 
 _END = r"(?![a-zA-Z])"
-_SIZING = r"\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|left\.|right\.|left|right|middle)" + _END
-_STYLES = (
-    r"\\(?:mathrm|mathit|mathbf|mathsf|boldsymbol|bm|textnormal|textbf|textit|textrm|textsf|texttt|emph|mbox|hbox)"
+_SIZING = (
+    r"\\(?:[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits|left\.|right\.|left|right|middle"
+    r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|mathstrut|strut)" + _END
 )
+_STYLES = (
+    r"\\(?:mathrm|mathit|mathbf|mathsf|mathtt|boldsymbol|bm|textnormal|textup|textbf|textit|textrm|textsf|texttt|emph"
+    r"|mbox|hbox)"
+)
+_HOLDERS = r"\\(?:ensuremath|underline|mathord|mathop|mathbin|mathrel|mathopen|mathclose|fbox|framebox)" + _END
+_SPACES = r"\\q?quad|\\(?:hspace|vspace)\*?\s*\{[^{}]*\}|\\(?:thin|med|thick|en)space|\\enskip|\\hfill"
+_SIZES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 Rewrite = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
@@ -44,58 +62,121 @@ def _rewrite(pattern: str, by: str | Callable[[re.Match[str]], str], flags: int 
 
 
 def _join_thousands(match: re.Match[str]) -> str:
-    return match.group().replace(",", "")
+    return match.group().replace(",", "").replace(" ", "")
+
+
+def _large_number(match: re.Match[str]) -> str:
+    """Rewrite ``2.5 \\text{ million people}`` to ``2.5 *10^{6} \\text{ people}``."""
+    opened, word, closed = match.groups()
+    return f" *10^{{{_SIZES[word.lower()]}}} " + (r"\text{" if opened and not closed else closed if not opened else "")
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """Rewrite ``0.1666...`` to ``0.1\\overline{6}``, if the digits at the end do repeat."""
+    whole, digits = match["whole"], match["digits"]
+    for period in range(1, 13):
+        block = digits[-period:]
+        copies = 3 if period == 1 else 2
+        if len(digits) >= copies * period and digits.endswith(block * copies):
+            fixed = digits[: -copies * period]
+            while fixed.endswith(block):
+                fixed = fixed[:-period]
+            return rf"{whole}.{fixed}\overline{{{block}}}"
+    return rf"{whole}.{digits}\ldots "
 
 
 # Order matters: sizing goes before spacing (`\left` before `\le`), spacing before everything that looks at neighbours.
 _REWRITES: tuple[Rewrite, ...] = (
-    _rewrite(r"\\boxed\{([^{}]*)\}", r"\1"),
+    _rewrite(r"\\boxed(?=\s*\{)", ""),
+    _rewrite(
+        r"^\*\*(.*)\*\*$|^`([^`]*)`$|^\"([^\"]*)\"$|^``([^`']*)''$",
+        lambda m: next(g for g in m.groups() if g is not None),
+    ),
+    _rewrite(r"^\*\*([a-zA-Z][^*]{0,80})\*\*(?=\s)", r"\1"),
     _rewrite(r"\\(?:[bB]igg?[lrm]?|left|right|middle)\s*(?=\\[{}|])", ""),
     _rewrite(_SIZING, ""),
     _rewrite(r"(?<!\\)\\[()\[\]]", ""),
-    _rewrite(r"\\\$|(?<!\\)\$", ""),
-    _rewrite(
-        r"\\q?quad" + _END + r"|\\(?:hspace|vspace)\*?\{[^{}]*\}|(?<!\\)\\[,;:> ]|~|\\(?:nonumber|notag)" + _END, " "
-    ),
-    _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))|(?<=\d)\\,(?=\d{3}(?!\d))", ""),
-    _rewrite(r"(?<!\\)\\!", ""),
-    _rewrite(r"\\[dtc]frac" + _END, r"\\frac"),
+    _rewrite(r"^([^$]*)(?<!\\)\$(?=\d)([^$]*)$", r"\1\\$\2"),  # one alone opens no formula: dollars
+    _rewrite(r"(?<!\\)\$", ""),
+    _rewrite(r"(?:" + _SPACES + r")" + _END + r"|(?<!\\)\\[,;:> ]|~|\\(?:nonumber|notag)" + _END, " "),
+    _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
+    _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
+    _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
+    _rewrite(r"\\(?:[dtc]|nice|s)frac" + _END, r"\\frac"),
+    _rewrite(r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
+    _rewrite(r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
     _rewrite(r"\\[dt]binom" + _END, r"\\binom"),
+    _rewrite(
+        r"\\(?:mathbf|boldsymbol|bm|vec|hat|widehat)\s*(?:\{\s*)?\\?([ijk])(?:math)?(?:\s*\}|(?![a-zA-Z{]))",
+        r"\\axis{\1}",
+    ),
+    _rewrite(r"\\mathbf\s*\{\s*([RZQ])\s*\}", r"\\mathbb{\1}"),
     _rewrite(_STYLES + r"\s*\{", r"\\text{"),
     _rewrite(r"\\(?:rm|bf|it)" + _END, ""),
-    _rewrite(r"\\operatorname\*?\{([a-zA-Z]+)\}", r"\\\1 "),
+    _rewrite(r"\\operatorname\*?\s*\{([a-zA-Z]+)\}", r"\\\1 "),
+    _rewrite(r"\\begin\s*\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
+    _rewrite(r"\\end\s*\{array\}", r"\\end{matrix}"),
+    _rewrite(r"\\\\\s*\[[\d.]+\s*[a-z]{2}\]", r"\\\\ "),
     _rewrite(r"\\leq(?:slant)?" + _END, r"\\le"),
     _rewrite(r"\\geq(?:slant)?" + _END, r"\\ge"),
     _rewrite(r"\\neq" + _END, r"\\ne"),
     _rewrite(r"<=", r"\\le "),
     _rewrite(r">=", r"\\ge "),
     _rewrite(r"!=", r"\\ne "),
+    _rewrite(r"\+/?-(?=\s*[\d\\(a-z])", r"\\pm "),
     _rewrite(r"\\lt" + _END, "<"),
     _rewrite(r"\\gt" + _END, ">"),
+    _rewrite(r"\\colon" + _END, ":"),
     _rewrite(r"\\(?:varnothing|O)" + _END, r"\\emptyset"),
     _rewrite(r"\\var(epsilon|phi|theta|rho|pi|sigma)" + _END, r"\\\1"),
     _rewrite(r"\\(?:cdot|times|ast)" + _END, "*"),
+    _rewrite(r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
     _rewrite(r"\\div" + _END, "/"),
     _rewrite(r"\*\*", "^"),
+    _rewrite(r"\^\s*(?:\\prime" + _END + r"|\{\s*\\prime\s*\})", "'"),
     _rewrite(r"\^\s*\{?\s*\\circ" + _END + r"\s*\}?|\\degree" + _END, r"\\degree "),
-    _rewrite(r"\\(?:lvert|rvert|vert)" + _END, "|"),
+    _rewrite(r"\\text\s*\{\s*deg(?:ree)?s?\s*\}|(?<=[\d}) ])deg(?:ree)?s?$", r"\\degree "),
+    _rewrite(
+        r"(?:\\degree|\\text\s*\{\s*degrees?|(?<=\d)\s?degrees?)\s*(?:\\text\s*\{\s*)?(C|F|[Cc]elsius|[Ff]ahrenheit)(?:\s*\}|$)",
+        r"\\text{ \1}",
+    ),
+    _rewrite(r"(?<!\d)(\d{1,9})\s?\\degree\s?(\d{1,2})\s?'(?!')", r"(\1+\2/60)\\degree "),
+    _rewrite(r"\\text\s*\{\s*(?:percent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])percent$", r"\\%"),
+    _rewrite(r"\\text\s*\{\s*\\?\$\s*\}", r"\\$"),
+    _rewrite(
+        r"(?<=\d)\s?(\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)s?(?![a-zA-Z])\s?(\}?)", _large_number
+    ),
+    _rewrite(r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating),
+    _rewrite(r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
+    _rewrite(r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?!\d|\\dot)", r"\1\\overline{\2}"),
+    _rewrite(r"(?<!\\)\\\||\\(?:lVert|rVert|Vert)" + _END, "|"),
+    _rewrite(r"\\textdollar" + _END, r"\\$"),
+    _rewrite(r"\\(?:lvert|rvert|vert|mid)" + _END, "|"),
     _rewrite(r"\\(?:lbrace|rbrace)" + _END, lambda m: "\\{" if m.group()[1] == "l" else "\\}"),
     _rewrite(r"\s+", " "),
 )
-_LEAD_IN = re.compile(
-    r"^(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?(?:answer|solution|result|value|option|choice)"
-    r"(?: is|:| =)[: ]*(?=\S)",
+_LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
+_REASONING = re.compile(r"^(?:\\text\{\s*)?(?:so|thus|hence|therefore)\b,? ?(?=\S)", re.IGNORECASE)
+_ANSWER_IS = re.compile(
+    r"^(?P<text>\\text\{\s*)?(?:the |my |our )?(?:final |correct )?"
+    r"(?:answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*(?P<closed>\})? ?(?=\S)",
     re.IGNORECASE,
 )
-_TRAILING = re.compile(r"(?:\s|[.,;]|\\?%|\\text\{\s*(?:percent|\\?%|\.)\s*\}|\\\\)+$", re.IGNORECASE)
-_TRAILING_DEGREES = re.compile(r"(?:\s*(?:\\degree(?![a-zA-Z])|\\text\{\s*degrees?\s*\}))+$", re.IGNORECASE)
-_TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")
-_TRAILING_WORDS = re.compile(r"(?<=[\d}) ])\s*(?:percent|degrees?)$", re.IGNORECASE)
+_SOMETHING_IS = re.compile(
+    r"^(?P<text>\\text\{\s*)?[a-zA-Z][a-zA-Z ,'-]{0,80}?(?: (?:is|are|equals|equal)(?: equal to| to)?(?: ?[:=])?|(?<=[a-zA-Z]{3}):)"
+    r"(?: ?(?P<closed>\}))? ?(?=[-+\d\\($.\[]|[a-zA-Z]\b)",
+    re.IGNORECASE,
+)
+_NOT_SAYING = re.compile(r"\b(?:not|no|if|or|about|approximately|than|least|most)\b|\\text\{", re.IGNORECASE)
+_NAMED_CHOICE = re.compile(r"^(?:\\text\{\s*)?(?:option|choice|answer) \(?([A-Z])\)?\s*\}?$", re.IGNORECASE)
+_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\\\)+$", re.IGNORECASE)
 _CHOICE = re.compile(
     r"^(?:\\text\{)?\s*(?:\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[.):])\s*\}?$|^\\text\{\s*([A-Z])\s*\}$"
 )
-_THOUSANDS = re.compile(r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?![\d,])")
-_SPACED_THOUSANDS = re.compile(r"^-?\d{1,3}(?: \d{3})+$")
+_THOUSANDS = re.compile(
+    r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d.,\w])(?<![\d,] )\d{1,3}(?: \d{3})+(?![\d/]| \d)"
+)
+_DOTTED_THOUSANDS = re.compile(r"^-?\d{1,3}(?:\.\d{3}){2,}$")
 _TEXT_NUMBER = re.compile(r"^\\text\{([^{}]*\d[^{}]*)\}$")
 
 
@@ -117,6 +198,7 @@ def normalise(text: str) -> str:
 
 def _tidy(text: str) -> str:
     """Map look-alike characters to one, drop control characters, collapse white space."""
+    text = _SCRIPTS.sub(_script, text)
     text = _CHARACTER.sub(lambda m: _CHARACTERS[m.group()], text)
     text = unicodedata.normalize("NFKC", text)
     text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
@@ -124,22 +206,36 @@ def _tidy(text: str) -> str:
     return " ".join(text.split())
 
 
+def _script(match: re.Match[str]) -> str:
+    mark = "^" if match.group()[0] in _RAISED else "_"
+    return f"{mark}{{{match.group().translate(_PLAIN)}}}"
+
+
 def _one_round(text: str) -> str:
     text = _tidy(text)
     for pattern, by in _REWRITES:
         text = pattern.sub(by, text)
     text = _strip_outer_braces(text.strip())
-    text = _LEAD_IN.sub("", text)
+    text = _drop_wrapping(text)
     text = _TEXT_NUMBER.sub(r"\1", text)
-    if choice := _CHOICE.match(text):
-        return next(group for group in choice.groups() if group)
+    if choice := _CHOICE.match(text) or _NAMED_CHOICE.match(text):
+        return next(group for group in choice.groups() if group).upper()
     text = _strip_end(_TRAILING, text)
-    if not _TRIGONOMETRY.search(text):
-        text = _strip_end(_TRAILING_DEGREES, text)
-    text = _strip_end(_TRAILING_WORDS, text)
-    if _SPACED_THOUSANDS.match(text):
-        text = text.replace(" ", "")
+    if _DOTTED_THOUSANDS.match(text):
+        text = text.replace(".", "")
     return _join_top_level_thousands(text).strip()
+
+
+def _drop_wrapping(text: str) -> str:
+    """Drop what a sentence puts before its answer: "therefore", "the answer is", "the area is", a leading "="."""
+    text = _REASONING.sub(lambda m: r"\text{" if m.group().startswith("\\") else "", text)
+    text = _LEADING.sub("", text)
+    said = _ANSWER_IS.match(text)
+    if said is None:
+        said = _SOMETHING_IS.match(text)
+        if said is None or _NOT_SAYING.search(said.group().removeprefix(said["text"] or "")):
+            return text
+    return (r"\text{" if said["text"] and not said["closed"] else "") + text[said.end() :]
 
 
 def _strip_end(pattern: re.Pattern[str], text: str) -> str:
@@ -165,17 +261,17 @@ def _strip_outer_braces(text: str) -> str:
 
 def _join_top_level_thousands(text: str) -> str:
     """Join ``1,234`` to ``1234``, but not inside brackets, where the comma separates the items of a tuple or set."""
-    if "," not in text:
+    if "," not in text and " " not in text:
         return text
     pieces: list[str] = []
     depth, start = 0, 0
-    for bracket in re.finditer(r"[(\[{}\])]", text):
+    for bracket in re.finditer(r"[(\[\])]|\\[{}]", text):
         if depth == 0:
             pieces.append(_THOUSANDS.sub(_join_thousands, text[start : bracket.start()]))
         else:
             pieces.append(text[start : bracket.start()])
         pieces.append(bracket.group())
-        depth = depth + 1 if bracket.group() in "([{" else max(0, depth - 1)
+        depth = depth + 1 if bracket.group() in ("(", "[", r"\{") else max(0, depth - 1)
         start = bracket.end()
     tail = text[start:]
     pieces.append(_THOUSANDS.sub(_join_thousands, tail) if depth == 0 else tail)

@@ -17,11 +17,15 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from rzero_mega.grading.tree import MAX_BITS, Call, Constant, Name, Node, Number, Power, Product, Sum, names
+from rzero_mega.grading.tree import MAX_BITS, Call, Constant, Name, Node, Number, Power, Product, Sum, names, walk
 
 POSITIVE_POINTS = 3
 POINTS = 6
-"""Points 0-2 give every variable a positive value, 3-5 values of either sign (there only real values are compared)."""
+"""Points 0-2 give every variable a positive value, 3-5 values of either sign.
+
+At the latter an expression without i has a value only if all parts of it are real, as ``\\sqrt{x}\\sqrt{y}`` then is
+``\\sqrt{xy}`` wherever both have one.
+"""
 
 _FIRST_BITS = 128
 _GAP_BITS = 128
@@ -60,11 +64,13 @@ class Evaluator:
         self._index = index
         self._max_bits = max_bits
         self._span = 0
+        self._real = False
         self._functions = _functions(context)
 
     def sample(self, node: Node) -> Sample:
         """Return the value of `node`; raises `Undecided` where it has none."""
         self._span = 0
+        self._real = self._index >= POSITIVE_POINTS and Constant("i") not in walk(node)
         try:
             return Sample(self._value(node), self._span)
         except (ArithmeticError, ValueError, TypeError, NotImplementedError) as error:
@@ -95,6 +101,8 @@ class Evaluator:
     def _measured(self, value: Any) -> Any:
         if value == 0:
             return value
+        if self._real and not _is_real(value):
+            raise Undecided("a part of it is not real here")
         if self._context.isinf(value) or self._context.isnan(value):
             raise Undecided("not finite")
         size = abs(int(self._context.mag(value)))
@@ -140,7 +148,7 @@ class Evaluator:
 def _functions(context: Any) -> Mapping[str, Callable[..., Any]]:
     return {
         **{name: getattr(context, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan")},
-        **{name: getattr(context, name) for name in ("sinh", "cosh", "tanh", "ln", "binomial")},
+        **{name: getattr(context, name) for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch", "ln", "binomial")},
         "log": lambda argument, base: context.ln(argument) / context.ln(base),
         "abs": abs,
         "floor": lambda value: context.floor(_clear_of_integers(context, value)),

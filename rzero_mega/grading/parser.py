@@ -10,9 +10,12 @@ per rule.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 
-from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY, UNARY
+from rzero_mega.grading.building import apply, determinant, inverse, negative, product
+from rzero_mega.grading.exact import canonical
+from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY
 from rzero_mega.grading.lexer import END, Token, tokenise
 from rzero_mega.grading.relations import chain, expand_signs, gather
 from rzero_mega.grading.tree import (
@@ -27,10 +30,12 @@ from rzero_mega.grading.tree import (
     Number,
     Power,
     Product,
+    Relation,
     Sum,
     Unreadable,
     check_limits,
 )
+from rzero_mega.grading.vectors import in_coordinates
 
 HALF = Number(Fraction(1, 2))
 DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))
@@ -38,30 +43,74 @@ INFINITY = Constant("infinity")
 
 # Binding powers, weakest first.
 _LIST, _RELATION, _UNION, _RATIO, _SUM, _PRODUCT, _PREFIX, _POWER = range(8)
-_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in"}
+_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "approx": "~"}
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
-_MATRICES = ("matrix", "pmatrix", "bmatrix")
+_MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "vmatrix")
+_AFTER_MEMBERS = ("", "}", ")", ",", "and", "or")
+_FUNCTION_LETTERS = "fgFG"
+_ACCENTS = ("overline", "bar", "hat", "widehat", "tilde", "widetilde", "vec", "overrightarrow", "overleftrightarrow")
+_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", *_ACCENTS)) | GREEK
 _IGNORED = frozenset(("angle", "triangle"))
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One reading of a text: the tree as written, percent and degree signs left off, and the tree of its value.
+
+    percent, degrees: whether such signs stand in it, apart from the arguments of functions.
+    """
+
+    tree: Node
+    value: Node
+    percent: bool
+    degrees: bool
 
 
 def parse(text: str) -> Node:
     """Return the tree of a normalised answer. Raises `Unreadable` where it isn't an expression or exceeds a limit."""
-    parser = _Parser(tokenise(text))
-    written = parser.expression(_LIST)
-    if parser.peek() is not END:
-        raise Unreadable("text left over")
-    tree = expand_signs(written)
-    check_limits(tree)
-    return tree
+    return _Parser(tokenise(text)).whole()
+
+
+def readings_of(text: str) -> list[Parsed]:
+    """Return the readings of a normalised answer; raises `Unreadable` as `parse` does.
+
+    There is more than one if it has a logarithm without a base: the natural one, and the common one.
+    """
+    tokens = tokenise(text)
+    readings = []
+    for common_log in (False, True):
+        parser = _Parser(tokens, common_log=common_log)
+        value = parser.whole()
+        marked = parser.percent or parser.degrees
+        tree = _Parser(tokens, common_log=common_log, bare=True).whole() if marked else value
+        readings.append(Parsed(tree, value, parser.percent, parser.degrees))
+        if not parser.bare_log:
+            break
+    return readings
 
 
 class _Parser:
-    def __init__(self, tokens: list[Token]) -> None:
+    """bare: percent and degree signs are left off. common_log: a logarithm without a base has base 10."""
+
+    def __init__(self, tokens: list[Token], bare: bool = False, common_log: bool = False) -> None:
         self._tokens = [token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)]
+        self._bare = bare
+        self._common_log = common_log
         self._position = 0
         self._depth = 0
         self._bars = 0  # how many |...| are open: there a bar closes instead of opening
+        self._functions = 0  # how many function arguments are open
+        self.percent = self.degrees = self.bare_log = False
+
+    def whole(self) -> Node:
+        """Parse the whole text."""
+        written = self.expression(_LIST)
+        if self.peek() is not END:
+            raise Unreadable("text left over")
+        tree = in_coordinates(expand_signs(written))
+        check_limits(tree)
+        return tree
 
     def peek(self) -> Token:
         return self._tokens[self._position] if self._position < len(self._tokens) else END
@@ -99,12 +148,12 @@ class _Parser:
     def _list(self) -> Node:
         items = [self.expression(_RELATION)]
         connectors = set()
-        while self._at(",", ";", "or"):
+        while self._at(",", ";", "or", "and"):
             connectors.add(self._next().text)
-            while self._at(",", "or"):  # "a, b, or c"
+            while self._at(",", "or", "and"):  # "a, b, or c"
                 connectors.add(self._next().text)
             items.append(self.expression(_RELATION))
-        return gather(items, alternatives=connectors <= {"or", ","} and "or" in connectors)
+        return gather(items, connectors)
 
     def _relation(self) -> Node:
         sides, operators = [self.expression(_UNION)], []
@@ -159,7 +208,7 @@ class _Parser:
                 self._next()
                 factors.append(inverse(self._signed_factor()))
             elif self._starts_factor():
-                if self.peek().kind == "number":
+                if self.peek().kind == "number" and not _is_factorial(factors[-1]):
                     raise Unreadable("two numbers side by side")
                 factors.append(self._factor())
             else:
@@ -175,11 +224,11 @@ class _Parser:
         token = self.peek()
         if token.kind in ("number", "name", "function", "constant"):
             return True
+        if token.kind == "environment":
+            return token.text.startswith("\\begin")
         if token.kind == "symbol":
             return token.text in "({[" or (token.text == "|" and not self._bars)
-        return token.kind == "command" and (
-            token.text in ("frac", "sqrt", "binom", "lfloor", "lceil") or token.text in GREEK
-        )
+        return token.kind == "command" and (token.text in _BEFORE_FACTORS)
 
     def _factor(self) -> Node:
         """Parse a primary with its factorials, degree signs and power."""
@@ -188,14 +237,22 @@ class _Parser:
             if self._at("!"):
                 self._next()
                 node = Call("factorial", (node,))
-            elif self._at("degree"):
-                self._next()
-                node = Product((node, DEGREE))
+            elif self._at("degree", "%"):
+                node = self._with_mark(node, self._next().text)
             elif self._at("^"):
                 self._next()
                 node = Power(node, self._deeper(self._exponent))
             else:
                 return node
+
+    def _with_mark(self, node: Node, mark: str) -> Node:
+        if mark == "degree" and self._functions:
+            return Product((node, DEGREE))
+        self.percent = self.percent or mark == "%"
+        self.degrees = self.degrees or mark == "degree"
+        if self._bare:
+            return node
+        return product([node, DEGREE if mark == "degree" else Number(Fraction(1, 100))])
 
     def _exponent(self) -> Node:
         if self._at("{"):
@@ -246,6 +303,8 @@ class _Parser:
                 return self._name(token.text)
             case "constant":
                 return Constant(token.text)
+            case "words":
+                return self._member(token.text)
             case "function":
                 return self._function(token.text)
             case "field":
@@ -259,6 +318,18 @@ class _Parser:
             case "symbol":
                 return self._bracket(token.text)
         raise Unreadable("expression expected")
+
+    def _member(self, words: str) -> Node:
+        """Read words as a member of a list or set of such; anywhere else they are prose."""
+        before = self._tokens[self._position - 2] if self._position > 1 else END
+        after = self.peek()
+        if (
+            before is after is END
+            or before.text not in ("", "{", "(", ",", "and", "or")
+            or after.text not in _AFTER_MEMBERS
+        ):
+            raise Unreadable("prose")
+        return Name(f"text {words}")
 
     def _mixed(self, whole: Fraction) -> Node:
         r"""Read ``2\frac{1}{2}`` and ``2 1/2`` as two and a half; any other number is itself."""
@@ -279,30 +350,53 @@ class _Parser:
         return Number(whole)
 
     def _name(self, name: str) -> Node:
-        if name in ("e", "i") and not self._at("_"):
+        if name in ("e", "i") and not self._at("_", "'"):
             return Constant(name)
         if self._at("_"):
             self._next()
             name += "_" + self._subscript()
-        return Name(name)
+        while self._at("'"):
+            name += self._next().text
+        return self._application(name)
+
+    def _application(self, name: str) -> Node:
+        """Read ``f(x)`` and ``f^{-1}(x)`` as one name, which has no part in arithmetic; any other name is itself.
+
+        Other letters before a bracket are factors: ``a(b + c)``.
+        """
+        start = self._position
+        if name[0] not in _FUNCTION_LETTERS:
+            return Name(name)
+        if self._at("^"):
+            self._next()
+            if self._deeper(self._exponent) != MINUS_ONE:
+                self._position = start
+                return Name(name)
+            name += "^-1"
+        if not self._at("("):
+            self._position = start
+            return Name(name.removesuffix("^-1"))
+        return Name(f"{name}{canonical(self._deeper(self._primary))}")
 
     def _subscript(self) -> str:
-        braced = self._at("{")
-        if braced:
-            self._next()
-        token = self._next()
-        if token.kind not in ("number", "name"):
-            raise Unreadable("subscript expected")
-        if braced:
-            self._expect("}")
-        return token.text
+        if not self._at("{"):
+            token = self._next()
+            if token.kind not in ("number", "name"):
+                raise Unreadable("subscript expected")
+            return token.text
+        self._next()
+        texts: list[str] = []
+        while not self._at("}"):
+            token = self._next()
+            if token.kind not in ("number", "name") and token.text not in ("+", "-", ","):
+                raise Unreadable("subscript expected")
+            texts.append(token.text)
+        self._next()
+        return "".join(texts)
 
     def _function(self, name: str) -> Node:
         if name in N_ARY:
-            self._expect("(")
-            inner = self.expression(_LIST)
-            self._expect(")")
-            return Call(N_ARY[name], inner.items if isinstance(inner, Group) and inner.kind == "list" else (inner,))
+            return Call(N_ARY[name], _items(self._bracketed_arguments()))
         base = None
         if name == "log" and self._at("_"):
             self._next()
@@ -311,11 +405,25 @@ class _Parser:
         if self._at("^"):
             self._next()
             power = self._deeper(self._exponent)
+        self._functions += 1
         argument = self._function_argument()
+        self._functions -= 1
         if power == MINUS_ONE and name in INVERSES:
             return Call(INVERSES[name], (argument,))
+        if name == "log" and base is None:
+            self.bare_log = True
+            base = Number(Fraction(10)) if self._common_log else None
         node = apply(name, argument, base)
         return node if power is None else Power(node, power)
+
+    def _bracketed_arguments(self) -> Node:
+        closer = ")" if self._at("(") else "}"
+        if not self._at("(", "{"):
+            raise Unreadable("arguments expected")
+        self._next()
+        inner = self.expression(_LIST)
+        self._expect(closer)
+        return inner
 
     def _number_or_argument(self) -> Node:
         token = self.peek()
@@ -339,6 +447,8 @@ class _Parser:
     def _command(self, name: str) -> Node:
         if name in GREEK:
             return self._name("\\" + name)
+        if name in _ACCENTS:
+            return self._accented(name)
         match name:
             case "frac":
                 top = self._argument()
@@ -373,13 +483,48 @@ class _Parser:
             return Call("root", (radicand, degree))
         return Power(radicand, HALF if degree == Number(Fraction(2)) else inverse(degree))
 
+    def _accented(self, accent: str) -> Node:
+        r"""Read ``\\vec{v}`` and ``\\overline{AB}``, whose marks are left off as often as not, and ``\\bar{x}``."""
+        node = self._argument()
+        if not isinstance(node, Name | Constant):
+            raise Unreadable("accent on an expression")
+        if accent in ("vec", "overrightarrow", "overleftrightarrow") or (len(node.name) > 1 and node.name.isupper()):
+            return node
+        return Name(f"{accent} {node.name}")
+
     def _set(self) -> Node:
         if self._at("}"):
             self._next()
             return Group("set", ())
+        start = self._position
+        if self._names_variable():
+            inner = self._condition()
+            self._expect("}")
+            return inner
+        self._position = start
         inner = self.expression(_LIST)
         self._expect("}")
         return Group("set", _items(inner))
+
+    def _names_variable(self) -> bool:
+        r"""Whether a set begins like ``x |`` or ``x \\in \\mathbb{R} :``, which a condition follows; skips that."""
+        if self._next().kind != "name":
+            return False
+        if self._at("in"):
+            self._next()
+            if self._next() != Token("field", "R", None, self._tokens[self._position - 1].after_space):
+                return False
+        if not self._at("|", ":"):
+            return False
+        self._next()
+        return True
+
+    def _condition(self) -> Node:
+        """Parse the condition of a set of numbers, which must come down to membership of a set."""
+        inner = self.expression(_LIST)
+        if not isinstance(inner, Relation) or inner.operator != "in":
+            raise Unreadable("not a set of numbers")
+        return inner
 
     def _bracket(self, opener: str) -> Node:
         if opener == "{":
@@ -407,50 +552,43 @@ class _Parser:
 
     def _matrix(self, opener: str) -> Node:
         kind = opener[opener.index("{") + 1 : -1]
-        if not opener.startswith("\\begin") or kind not in _MATRICES:
+        if not opener.startswith("\\begin") or kind not in (*_MATRICES, "cases"):
             raise Unreadable(f"unknown environment {kind}")
-        rows: list[list[Node]] = [[self.expression(_SUM)]]
+        level = _LIST if kind == "cases" else _SUM
+        rows: list[list[Node]] = [[self._cell(level)]]
         while True:
             token = self._next()
             if token.text == "&":
-                rows[-1].append(self.expression(_SUM))
+                rows[-1].append(self._cell(level))
             elif token.text == "\\" and not self.peek().text.startswith("\\end"):
-                rows.append([self.expression(_SUM)])
+                rows.append([self._cell(level)])
             elif token.text == f"\\end{{{kind}}}":
                 break
             elif token.text != "\\":
                 raise Unreadable("matrix does not end")
         if len({len(row) for row in rows}) != 1:
             raise Unreadable("rows of unequal length")
-        return Matrix(tuple(map(tuple, rows)))
+        if kind == "cases":
+            if len(rows[0]) == 1:
+                return gather([row[0] for row in rows], {"and"})
+            return Group("cases", tuple(Group("()", tuple(row)) for row in rows))
+        return determinant(rows) if kind == "vmatrix" else Matrix(tuple(map(tuple, rows)))
+
+    def _cell(self, level: int) -> Node:
+        """Parse a cell of a matrix or a case; a comma at the end of a case says nothing."""
+        if level == _SUM:
+            return self.expression(_SUM)
+        if self._at("if"):
+            self._next()
+        node = self.expression(_RELATION)
+        if self._at(",", ";"):
+            self._next()
+        return node
+
+
+def _is_factorial(node: Node) -> bool:
+    return isinstance(node, Call) and node.function == "factorial"
 
 
 def _items(node: Node) -> tuple[Node, ...]:
     return node.items if isinstance(node, Group) and node.kind == "list" else (node,)
-
-
-def product(factors: list[Node]) -> Node:
-    """Return the product of `factors`, of one factor that factor."""
-    return factors[0] if len(factors) == 1 else Product(tuple(factors))
-
-
-def negative(node: Node) -> Node:
-    """Return minus `node`."""
-    return Number(-node.value) if isinstance(node, Number) else Product((MINUS_ONE, node))
-
-
-def inverse(node: Node) -> Node:
-    """Return one over `node`."""
-    return Number(1 / node.value) if isinstance(node, Number) and node.value else Power(node, MINUS_ONE)
-
-
-def apply(name: str, argument: Node, base: Node | None = None) -> Node:
-    """Return the function spelt `name` of `argument`, a logarithm to `base` where one is given."""
-    function = UNARY[name]
-    if base is not None:
-        return Call("log", (argument, base))
-    if function == "exp":
-        return Power(Constant("e"), argument)
-    if function == "lg":
-        return Call("log", (argument, Number(Fraction(10))))
-    return Call(function, (argument,))

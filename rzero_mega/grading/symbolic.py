@@ -37,9 +37,11 @@ def function_table() -> dict[str, Any]:
     """Return the sympy constructor of every function of the tree."""
     import sympy
 
-    plain = ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh")
+    trigonometric = ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan")
+    hyperbolic = ("sinh", "cosh", "tanh", "coth", "sech", "csch")
+    others = ("log", "floor", "ceiling", "factorial", "binomial")
     return {
-        **{name: getattr(sympy, name) for name in (*plain, "log", "floor", "ceiling", "factorial", "binomial")},
+        **{name: getattr(sympy, name) for name in (*trigonometric, *hyperbolic, *others)},
         "ln": sympy.log,
         "abs": sympy.Abs,
         "root": lambda radicand, degree: sympy.real_root(radicand, degree),

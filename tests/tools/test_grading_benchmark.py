@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reward_benchmarks.grading import GRADERS, OURS, LabelledPair, _group_pairwise, labelled_pairs, run, tables
+from answer_corpus import LabelledPair
+from reward_benchmarks.grading import GRADERS, OURS, _group_pairwise, run, tables
 from reward_benchmarks.vote_load import vote_load
 
 from rzero_mega.grading import GradingPool
@@ -50,8 +51,3 @@ def test_one_small_run_of_all_three_graders() -> None:
         assert row.measured == (8 if row.grader == OURS else 2) and row.pairs == results.throughput[0].pairs
         assert row.seconds > 0 and row.processor_seconds > 0 and row.pairs_per_second > 0
     assert sum(line.startswith("|") for line in tables(results)) == 2 + 3 + 2 + 2
-
-
-def test_the_corpus_of_the_tests_is_found() -> None:
-    pairs = labelled_pairs()
-    assert len(pairs) > 200 and {pair.equal for pair in pairs} == {True, False}

@@ -29,6 +29,9 @@ from typing import Any, TypeAlias
 from reward_benchmarks.vote_load import vote_load
 from rzero_mega.grading import GradingPool, equivalent
 
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "grading"))
+from answer_corpus import LabelledPair, load_corpus  # noqa: E402
+
 Judge: TypeAlias = Callable[[str, str], bool]
 Load: TypeAlias = Sequence[Sequence[str | None]]
 
@@ -36,16 +39,6 @@ QUESTIONS = 2048
 SAMPLE = 192
 TIME_LIMIT_S, MEMORY_LIMIT_MB = 2.0, 1024  # as in the configuration's defaults
 OURS = "rzero_mega"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledPair:
-    """Two answers and whether a mathematician calls them the same."""
-
-    category: str
-    a: str
-    b: str
-    equal: bool
 
 
 @dataclass
@@ -110,7 +103,7 @@ def run(
 
     questions: size of the load. sample: how many of them the others grade. corpus: by default that of the tests.
     """
-    names, corpus = list(GRADERS), labelled_pairs() if corpus is None else corpus
+    names, corpus = list(GRADERS), load_corpus() if corpus is None else corpus
     results = Grading(repeats, [_in_new_process(_accuracy, name, corpus) for name in names])
     sizes = {name: questions if name == OURS else min(sample, questions) for name in names}
     costs: dict[str, list[_Cost]] = {name: [] for name in names}
@@ -147,20 +140,6 @@ def tables(results: Grading) -> Iterator[str]:
     yield "|---" * (2 + len(results.accuracy)) + "|"
     for category, (_, pairs) in results.accuracy[0].categories.items():
         yield _line(category, pairs, *(judged.categories[category][0] for judged in results.accuracy))
-
-
-def labelled_pairs() -> list[LabelledPair]:
-    """The labelled corpus of the tests."""
-    sys.path.append(str(Path(__file__).parents[2] / "tests" / "grading"))
-    from answer_pairs import DIFFERENT, EQUAL
-
-    tables = ((EQUAL, True), (DIFFERENT, False))
-    return [
-        LabelledPair(category, a, b, equal)
-        for table, equal in tables
-        for category, pairs in table.items()
-        for a, b in pairs
-    ]
 
 
 def _title(grader: str) -> str:

@@ -1,0 +1,76 @@
+"""Constructors of trees that fold what can be folded at once."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rzero_mega.grading.functions import UNARY
+from rzero_mega.grading.tree import (
+    MINUS_ONE,
+    Call,
+    Constant,
+    Group,
+    Matrix,
+    Node,
+    Number,
+    Power,
+    Product,
+    Sum,
+    Unreadable,
+    names,
+)
+
+MAX_DETERMINANT = 4
+
+
+def product(factors: list[Node]) -> Node:
+    """Return the product of `factors`, of one factor that factor; a multiple of a matrix or vector entry by entry."""
+    if len(factors) == 1:
+        return factors[0]
+    matrices = [factor for factor in factors if isinstance(factor, Matrix)]
+    if len(matrices) == 1 and not any(isinstance(factor, Group) for factor in factors):
+        others = [factor for factor in factors if not isinstance(factor, Matrix)]
+        return Matrix(tuple(tuple(product([*others, entry]) for entry in row) for row in matrices[0].rows))
+    vectors = [factor for factor in factors if isinstance(factor, Group)]
+    if len(vectors) == 1 and vectors[0].kind == "()" and not matrices:
+        others = [factor for factor in factors if not isinstance(factor, Group)]
+        if not any(names(factor) for factor in others):
+            return Group("()", tuple(product([*others, item]) for item in vectors[0].items))
+    return Product(tuple(factors))
+
+
+def negative(node: Node) -> Node:
+    """Return minus `node`."""
+    return Number(-node.value) if isinstance(node, Number) else product([MINUS_ONE, node])
+
+
+def inverse(node: Node) -> Node:
+    """Return one over `node`."""
+    return Number(1 / node.value) if isinstance(node, Number) and node.value else Power(node, MINUS_ONE)
+
+
+def apply(name: str, argument: Node, base: Node | None = None) -> Node:
+    """Return the function spelt `name` of `argument`, a logarithm to `base` where one is given."""
+    function = UNARY[name]
+    if base is not None:
+        return Call("log", (argument, base))
+    if function == "exp":
+        return Power(Constant("e"), argument)
+    if function == "cis":
+        return Sum((Call("cos", (argument,)), Product((Constant("i"), Call("sin", (argument,))))))
+    if function == "lg":
+        return Call("log", (argument, Number(Fraction(10))))
+    return Call(function, (argument,))
+
+
+def determinant(rows: list[list[Node]]) -> Node:
+    """Return the determinant by expansion along the first row. Raises `Unreadable` if not square, or too large."""
+    if len(rows) > MAX_DETERMINANT or any(len(row) != len(rows) for row in rows):
+        raise Unreadable("no determinant that is computed here")
+    if len(rows) == 1:
+        return rows[0][0]
+    terms = []
+    for column, entry in enumerate(rows[0]):
+        minor = determinant([row[:column] + row[column + 1 :] for row in rows[1:]])
+        terms.append(product([entry, minor]) if column % 2 == 0 else product([MINUS_ONE, entry, minor]))
+    return Sum(tuple(terms))
