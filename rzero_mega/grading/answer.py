@@ -16,13 +16,14 @@ from rzero_mega.grading.normalisation import normalise
 from rzero_mega.grading.numerals import read_numeral, split_modulus
 from rzero_mega.grading.parser import Parsed, parse, readings_of
 from rzero_mega.grading.quantities import Quantity, quantity
-from rzero_mega.grading.tree import Group, Matrix, Name, Node, Number, Relation, Unreadable
+from rzero_mega.grading.tree import Group, Matrix, Name, Node, Number, Relation, Unreadable, is_scalar
 from rzero_mega.grading.units import DEGREE, PERCENT, Unit
 from rzero_mega.grading.words import in_symbols, prose_key
 
 _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 """What else a unit's name may mean."""
 
+_INTEGER = re.compile(r"-?\d{1,18}")
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
 _LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d+|and|or|,| )+)\}$")
 _RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
@@ -36,7 +37,7 @@ class Reading:
     key: equal for meanings that are equal by text or by rational arithmetic, units apart. tree: the answer as written,
     its unit apart; None if the text isn't an expression within limits, which is then compared by `key` alone.
     value: the same in base units (of a percentage, an angle or a numeral the number it stands for).
-    rational: the exact value of `tree` if that is a plain rational number.
+    rational: the exact value of `tree` if that is a plain rational number. scalar: whether it is a number at all.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Reading:
     value: Node | None
     unit: Unit | None = None
     rational: Fraction | None = None
+    scalar: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,10 @@ def _read(text: str) -> Answer:
 
 
 def _readings(text: str) -> Iterator[Reading]:
+    if _INTEGER.fullmatch(text):
+        tree = Number(Fraction(text))
+        yield Reading(canonical(tree), tree, tree, None, tree.value, True)
+        return
     if date := read_date(text):
         yield Reading("text:date " + date, None, None)
         return
@@ -87,7 +93,7 @@ def _readings(text: str) -> Iterator[Reading]:
             Group("time", tuple(Number(Fraction(part)) for part in parts)) for parts in (time.written, time.value)
         ]
         yield _reading(numbers[0], numbers[1], Unit(time.half, "", number=True) if time.half else None)
-        if time.half:
+        if time.half or 0 < time.written[1] < 10:  # 3:05 is no ratio
             return
     text = in_symbols(text)
     if numeral := read_numeral(text):
@@ -108,7 +114,7 @@ def _readings(text: str) -> Iterator[Reading]:
 
 
 def _reading(tree: Node, value: Node, unit: Unit | None = None) -> Reading:
-    return Reading(canonical(tree), tree, value, unit, exact_value(tree))
+    return Reading(canonical(tree), tree, value, unit, exact_value(tree), is_scalar(tree))
 
 
 def _labelled(label: Node, reading: Reading) -> Reading:

@@ -123,6 +123,8 @@ def _compare_readings(a: Reading, b: Reading, scalars: ScalarTest) -> bool | Non
     if a.unit is None and b.unit is None:
         if a.rational is not None and b.rational is not None:
             return a.rational == b.rational
+        if a.scalar and b.scalar and scalars is _cheap_scalars:
+            return True if a.key == b.key else _unless_refuted(a.tree, b.tree)
         return _compare(a.tree, b.tree, scalars)
     if a.unit is not None and b.unit is not None:
         return a.unit.dimension == b.unit.dimension and _compare(a.value, b.value, scalars)
@@ -137,11 +139,11 @@ def _cheap_scalars(a: Node, b: Node) -> bool | None:
     left, right = exact_value(a), exact_value(b)
     if left is not None and right is not None:
         return left == right
-    if canonical(a) == canonical(b):
-        return True
-    if _is_infinite(a) != _is_infinite(b) or refuted_in_doubles(a, b):
-        return False
-    return None
+    return True if canonical(a) == canonical(b) else _unless_refuted(a, b)
+
+
+def _unless_refuted(a: Node, b: Node) -> bool | None:
+    return False if _is_infinite(a) != _is_infinite(b) or refuted_in_doubles(a, b) else None
 
 
 def _full_scalars(a: Node, b: Node) -> bool | None:
@@ -230,13 +232,11 @@ def _difference(relation: Relation) -> Node:
 def _compare_groups(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
     left_kind = a.kind if isinstance(a, Group) else "list"
     right_kind = b.kind if isinstance(b, Group) else "list"
-    if left_kind == right_kind and canonical(a) == canonical(b):
-        return True
     if "ratio" in (left_kind, right_kind):
         return _compare_ratios(a, b, scalars)
     if left_kind in _UNORDERED and right_kind in _UNORDERED:
         return _match(_members(a), _members(b), scalars)
-    if is_operation(a) or is_operation(b) or left_kind != right_kind:
+    if isinstance(a, Group) and isinstance(b, Group) and (left_kind != right_kind or is_operation(a)):
         sets = real_set(a), real_set(b)
         if sets[0] is not None and sets[1] is not None:
             return same_set(sets[0], sets[1], scalars)

@@ -155,6 +155,9 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"\\(?:lbrace|rbrace)" + _END, lambda m: "\\{" if m.group()[1] == "l" else "\\}"),
     _rewrite(r"\s+", " "),
 )
+_SETTLED = re.compile(r"-?[0-9]{1,18}")
+"""Most answers: nothing is to be done about an integer."""
+
 _LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
 _REASONING = re.compile(r"^(?:\\text\{\s*)?(?:so|thus|hence|therefore)\b,? ?(?=\S)", re.IGNORECASE)
 _ANSWER_IS = re.compile(
@@ -186,6 +189,8 @@ def normalise(text: str) -> str:
     Rewrites are applied until nothing changes. A text that has not settled after a fixed number of rounds (only text
     made to be a nuisance does that) is returned with nothing but its white space tidied, so that the cost stays linear.
     """
+    if _SETTLED.fullmatch(text):
+        return text
     tidied = _tidy(text)
     current = tidied
     for _ in range(_MAX_ROUNDS):

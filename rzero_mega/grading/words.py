@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _TEXT_COMMAND = re.compile(r"\\text\s*\{([^{}]*)\}")
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+(?=\S)")
@@ -75,6 +76,7 @@ _PARTS = {
 _NUMBER_WORDS = frozenset((*_ONES, *_TENS, *_SCALES, "hundred"))
 
 
+@lru_cache(maxsize=4096)
 def prose_key(text: str) -> str:
     """Return the spelling by which answers that aren't expressions are compared.
 
