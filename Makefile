@@ -31,7 +31,7 @@ slurm-packages:
 test: lint
 	$(BIN)/python -m pytest -q -m "not sglang and not e2e and not slurm" $(ARGS)
 
-## Whole runs by the command, some of them killed.
+## Whole runs by the command, some of them killed; 10,000 attacks on the grader and a minute of fuzzing.
 test-e2e: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "e2e and not sglang and not slurm" $(ARGS)
 
