@@ -149,8 +149,7 @@ def _of_quantity(split: Quantity) -> Iterator[Reading]:
         if unit is None:
             yield _marked(each)
             continue
-        size = Number(unit.scale)
-        yield _reading(each.tree, map_values(each.tree, lambda node: product([size, node])), unit)
+        yield _reading(each.tree, _scaled(each.tree, Number(unit.scale)), unit)
         if other := _OTHER_NAMES.get(unit.name):
             yield _reading(each.tree, each.tree, other)
 
@@ -193,6 +192,10 @@ def _try_to_parse(text: str) -> Node | None:
         return parse(text)
     except Unreadable:
         return None
+
+
+def _scaled(node: Node, size: Node) -> Node:
+    return map_values(node, lambda value: product([size, value]))
 
 
 def map_values(node: Node, change: Callable[[Node], Node]) -> Node:

@@ -11,6 +11,7 @@ from rzero_mega.grading.tree import (
     Constant,
     Group,
     Matrix,
+    Name,
     Node,
     Number,
     Power,
@@ -21,6 +22,8 @@ from rzero_mega.grading.tree import (
 )
 
 MAX_DETERMINANT = 4
+_PARAMETERS = frozenset(("t", "s", "k", "c", "\\lambda", "\\mu"))
+"""Letters that multiply a vector; others before a bracket name a point or a function: ``P(1, 2)``, ``f(x, y)``."""
 
 
 def product(factors: list[Node]) -> Node:
@@ -33,9 +36,10 @@ def product(factors: list[Node]) -> Node:
         return Matrix(tuple(tuple(product([*others, entry]) for entry in row) for row in matrices[0].rows))
     vectors = [factor for factor in factors if isinstance(factor, Group)]
     if len(vectors) == 1 and vectors[0].kind == "()" and not matrices:
-        others = [factor for factor in factors if not isinstance(factor, Group)]
-        if not any(names(factor) for factor in others):
-            return Group("()", tuple(product([*others, item]) for item in vectors[0].items))
+        scalars = [factor for factor in factors if not isinstance(factor, Group)]
+        used = frozenset[str]().union(*map(names, scalars))
+        if used <= _PARAMETERS and not (used and all(isinstance(item, Name) for item in vectors[0].items)):
+            return Group("()", tuple(product([*scalars, item]) for item in vectors[0].items))
     return Product(tuple(factors))
 
 

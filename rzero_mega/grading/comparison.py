@@ -22,7 +22,7 @@ from rzero_mega.grading.building import inverse
 from rzero_mega.grading.exact import canonical, exact_value
 from rzero_mega.grading.numeric import Undecided, proportional, refuted_in_doubles, same_value
 from rzero_mega.grading.realsets import is_operation, real_set, same_set
-from rzero_mega.grading.relations import is_label
+from rzero_mega.grading.relations import in_order, is_label
 from rzero_mega.grading.symbolic import same_expression
 from rzero_mega.grading.tree import (
     MINUS_ONE,
@@ -208,6 +208,7 @@ def _compare_with_value(relation: Relation, value: Node, scalars: ScalarTest) ->
 def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | None:
     if a.operator != b.operator:
         return False
+    a, b = in_order(a), in_order(b)
     if canonical(a) == canonical(b):
         return True
     named = is_label(a.left) or isinstance(a.right, Matrix)
@@ -232,6 +233,10 @@ def _difference(relation: Relation) -> Node:
 def _compare_groups(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
     left_kind = a.kind if isinstance(a, Group) else "list"
     right_kind = b.kind if isinstance(b, Group) else "list"
+    if left_kind != right_kind and (left_kind in _UNORDERED) != (right_kind in _UNORDERED):
+        members = _members(a if left_kind in _UNORDERED else b)
+        if len(members) == 1 and isinstance(members[0], Group | Matrix):  # {(2, 5)} and (2, 5)
+            return _compare(members[0], b if left_kind in _UNORDERED else a, scalars)
     if "ratio" in (left_kind, right_kind):
         return _compare_ratios(a, b, scalars)
     if left_kind in _UNORDERED and right_kind in _UNORDERED:

@@ -26,16 +26,16 @@ _CHARACTERS = {
     "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "ℕ": r"\mathbb{N}",
     "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "→": r"\to ", "…": "...", "、": ",", "。": ".",
-    "°": r"^{\circ}", "º": r"^{\circ}", "′": "'", "’": "'", "‘": "'", "″": "''", "“": '"', "”": '"', "Ω": r"\Omega ", "¢": r"\text{ cents}",
+    "°": r"^{\circ}", "º": r"^{\circ}", "′": "'", "’": "'", "‘": "'", "″": "''", "“": '"', "”": '"', "Ω": r"\Omega ",
+    "¢": r"\text{ cents}",
     "а": "a", "с": "c", "е": "e", "о": "o", "р": "p", "х": "x", "у": "y", "і": "i", "А": "A", "В": "B", "С": "C",
     "Е": "E", "Н": "H", "К": "K", "М": "M", "О": "O", "Р": "P", "Т": "T", "Х": "X",
-    **{  # vulgar fractions, apart from the number before them: 2½ is not 21/2
-        character: r" \frac{%d}{%d}" % Fraction(unicodedata.numeric(character)).limit_denominator(10).as_integer_ratio()
-        for character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
-    },
 }  # fmt: skip
 """Look-alike characters -> what they stand for. The letters from "а" on are Cyrillic."""
 
+for _character in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒":  # apart from the number before them: 2½ is not 21/2
+    _top, _bottom = Fraction(unicodedata.numeric(_character)).limit_denominator(10).as_integer_ratio()
+    _CHARACTERS[_character] = rf" \frac{{{_top}}}{{{_bottom}}}"
 _CHARACTER = re.compile("|".join(map(re.escape, sorted(_CHARACTERS, key=len, reverse=True))))
 _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "₀₁₂₃₄₅₆₇₈₉ₙ"
 _SCRIPTS = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
@@ -102,6 +102,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
     _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
     _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
+    _rewrite(r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),
     _rewrite(r"\\(?:[dtc]|nice|s)frac" + _END, r"\\frac"),
     _rewrite(r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
     _rewrite(r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
@@ -159,25 +160,30 @@ _SETTLED = re.compile(r"-?[0-9]{1,18}")
 """Most answers: nothing is to be done about an integer."""
 
 _LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
-_REASONING = re.compile(r"^(?:\\text\{\s*)?(?:so|thus|hence|therefore)\b,? ?(?=\S)", re.IGNORECASE)
+_REASONING = re.compile(
+    r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|we (?:get|have|find|obtain)|this gives)\b(?: that)?,? ?)+(?=\S)",
+    re.IGNORECASE,
+)
 _ANSWER_IS = re.compile(
     r"^(?P<text>\\text\{\s*)?(?:the |my |our )?(?:final |correct )?"
     r"(?:answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*(?P<closed>\})? ?(?=\S)",
     re.IGNORECASE,
 )
 _SOMETHING_IS = re.compile(
-    r"^(?P<text>\\text\{\s*)?[a-zA-Z][a-zA-Z ,'-]{0,80}?(?: (?:is|are|equals|equal)(?: equal to| to)?(?: ?[:=])?|(?<=[a-zA-Z]{3}):)"
+    r"^(?P<text>\\text\{\s*)?[a-zA-Z][a-zA-Z ,'-]{0,80}?"
+    r"(?: (?:is|are|equals|equal)(?: equal to| to)?(?: ?[:=])?|(?<=[a-zA-Z]{3}):)"
     r"(?: ?(?P<closed>\}))? ?(?=[-+\d\\($.\[]|[a-zA-Z]\b)",
     re.IGNORECASE,
 )
 _NOT_SAYING = re.compile(r"\b(?:not|no|if|or|about|approximately|than|least|most)\b|\\text\{", re.IGNORECASE)
 _NAMED_CHOICE = re.compile(r"^(?:\\text\{\s*)?(?:option|choice|answer) \(?([A-Z])\)?\s*\}?$", re.IGNORECASE)
-_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\\\)+$", re.IGNORECASE)
+_REMARK = re.compile(r"(?<=[\d}]) \((?!mod|base|not|or)[a-z][a-z -]{2,}\)$")
+_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\+)+$", re.IGNORECASE)
 _CHOICE = re.compile(
     r"^(?:\\text\{)?\s*(?:\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[.):])\s*\}?$|^\\text\{\s*([A-Z])\s*\}$"
 )
 _THOUSANDS = re.compile(
-    r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d.,\w])(?<![\d,] )\d{1,3}(?: \d{3})+(?![\d/]| \d)"
+    r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?!\d|,\d)|(?<![\d.,\w])(?<![\d,] )\d{1,3}(?: \d{3})+(?![\d/]| \d)"
 )
 _DOTTED_THOUSANDS = re.compile(r"^-?\d{1,3}(?:\.\d{3}){2,}$")
 _TEXT_NUMBER = re.compile(r"^\\text\{([^{}]*\d[^{}]*)\}$")
@@ -226,6 +232,7 @@ def _one_round(text: str) -> str:
     if choice := _CHOICE.match(text) or _NAMED_CHOICE.match(text):
         return next(group for group in choice.groups() if group).upper()
     text = _strip_end(_TRAILING, text)
+    text = _strip_end(_REMARK, text)
     if _DOTTED_THOUSANDS.match(text):
         text = text.replace(".", "")
     return _join_top_level_thousands(text).strip()

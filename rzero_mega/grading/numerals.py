@@ -9,10 +9,9 @@ _MAX_CHARS = 300
 _NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
           "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16}  # fmt: skip
 _DIGITS = r"(?P<sign>-?) ?(?:\\text ?\{ ?)?(?P<digits>[0-9A-Za-z]+) ?\}?"
-_BASED = re.compile(
-    rf"{_DIGITS} ?_ ?\{{? ?(?:\\text ?\{{)? ?(?:base )?(?P<base>\d{{1,2}}|[a-z]+) ?\}}? ?\}}?"
-    rf"|{_DIGITS.replace('sign', 'sign2').replace('digits', 'digits2')} ?(?:\\text ?\{{)? ?\(? ?(?:in )?base[ -]?\}}? ?(?P<base2>\d{{1,2}}|[a-z]+)"
-    rf" ?\}}? ?(?P<after>\d{{0,2}}) ?\)? ?\}}?"
+_SUBSCRIPT = re.compile(_DIGITS + r" ?_ ?\{? ?(?:\\text ?\{)? ?(?:base )?(?P<base>\d{1,2}|[a-z]+) ?\}? ?\}?")
+_IN_WORDS = re.compile(
+    _DIGITS + r" ?(?:\\text ?\{)? ?\(? ?(?:in )?base[ -]?\}? ?(?P<base>\d{1,2}|[a-z]+) ?\}? ?\)? ?\}?"
 )
 _MODULUS = re.compile(
     r"(?:\( ?)?(?:\\pmod|\\bmod|\\mod|\\text ?\{ ?\(? ?mod(?:ulo)?(?: ?\})?|\bmod(?:ulo)?(?![a-zA-Z]))"
@@ -33,14 +32,11 @@ def read_numeral(text: str) -> Numeral | None:
     """Read a numeral with its base; None if it is none, or has a digit that its base has not."""
     if len(text) > _MAX_CHARS or ("_" not in text and "base" not in text):
         return None
-    match = _BASED.fullmatch(text)
+    match = _SUBSCRIPT.fullmatch(text) or _IN_WORDS.fullmatch(text)
     if match is None:
         return None
-    digits = match["digits"] or match["digits2"]
-    name = match["base"] or (match["base2"] if match["base2"] else "") or ""
+    digits, name = match["digits"], match["base"]
     base = int(name) if name.isdigit() else _NAMES.get(name, 0)
-    if match["after"]:
-        base = int(match["after"]) if not base else 0
     if not 2 <= base <= 36 or not (any(map(str.isdigit, digits)) or digits.isupper()):
         return None
     values = [int(digit, 36) for digit in digits]
@@ -49,7 +45,7 @@ def read_numeral(text: str) -> Numeral | None:
     value = 0
     for digit in values:
         value = value * base + digit
-    sign = match["sign"] or match["sign2"] or ""
+    sign = match["sign"]
     return Numeral(sign + digits.upper().lstrip("0") if digits.strip("0") else "0", base, -value if sign else value)
 
 

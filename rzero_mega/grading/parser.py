@@ -9,28 +9,26 @@ per rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rzero_mega.grading.building import apply, determinant, inverse, negative, product
+from rzero_mega.grading.building import apply, inverse, negative, product
+from rzero_mega.grading.cursor import Cursor, Level
+from rzero_mega.grading.enclosures import items_of, read_environment, read_set
 from rzero_mega.grading.exact import canonical
 from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY
 from rzero_mega.grading.lexer import END, Token, tokenise
 from rzero_mega.grading.relations import chain, expand_signs, gather
 from rzero_mega.grading.tree import (
-    MAX_DEPTH,
     MINUS_ONE,
     Call,
     Constant,
     Group,
-    Matrix,
     Name,
     Node,
     Number,
     Power,
     Product,
-    Relation,
     Sum,
     Unreadable,
     check_limits,
@@ -41,16 +39,13 @@ HALF = Number(Fraction(1, 2))
 DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))
 INFINITY = Constant("infinity")
 
-# Binding powers, weakest first.
-_LIST, _RELATION, _UNION, _RATIO, _SUM, _PRODUCT, _PREFIX, _POWER = range(8)
 _RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "approx": "~"}
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
-_MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "vmatrix")
 _AFTER_MEMBERS = ("", "}", ")", ",", "and", "or")
 _FUNCTION_LETTERS = "fgFG"
 _ACCENTS = ("overline", "bar", "hat", "widehat", "tilde", "widetilde", "vec", "overrightarrow", "overleftrightarrow")
-_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", *_ACCENTS)) | GREEK
+_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", "langle", *_ACCENTS)) | GREEK
 _IGNORED = frozenset(("angle", "triangle"))
 
 
@@ -90,85 +85,67 @@ def readings_of(text: str) -> list[Parsed]:
     return readings
 
 
-class _Parser:
+class _Parser(Cursor):
     """bare: percent and degree signs are left off. common_log: a logarithm without a base has base 10."""
 
     def __init__(self, tokens: list[Token], bare: bool = False, common_log: bool = False) -> None:
-        self._tokens = [token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)]
+        super().__init__([token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)])
         self._bare = bare
         self._common_log = common_log
-        self._position = 0
-        self._depth = 0
         self._bars = 0  # how many |...| are open: there a bar closes instead of opening
         self._functions = 0  # how many function arguments are open
         self.percent = self.degrees = self.bare_log = False
 
     def whole(self) -> Node:
         """Parse the whole text."""
-        written = self.expression(_LIST)
+        written = self.expression(Level.LIST)
         if self.peek() is not END:
             raise Unreadable("text left over")
         tree = in_coordinates(expand_signs(written))
         check_limits(tree)
         return tree
 
-    def peek(self) -> Token:
-        return self._tokens[self._position] if self._position < len(self._tokens) else END
-
-    def _next(self) -> Token:
-        token = self.peek()
-        self._position += 1
-        return token
-
-    def _at(self, *texts: str) -> bool:
-        token = self.peek()
-        return token.kind in ("symbol", "command", "connector") and token.text in texts
-
-    def _expect(self, text: str) -> None:
-        if not self._at(text):
-            raise Unreadable(f"{text} expected")
-        self._position += 1
-
-    def expression(self, level: int) -> Node:
+    def expression(self, level: Level) -> Node:
         """Parse an expression whose operators bind at least as tightly as `level`."""
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise Unreadable("nested too deeply")
-        try:
-            if level == _LIST:
+        return self.deeper(lambda: self._at_level(level))
+
+    def _at_level(self, level: Level) -> Node:
+        match level:
+            case Level.LIST:
                 return self._list()
-            if level == _RELATION:
+            case Level.RELATION:
                 return self._relation()
-            if level in (_UNION, _RATIO):
+            case Level.UNION | Level.RATIO:
                 return self._grouped(level)
-            return self._sum() if level == _SUM else self._product()
-        finally:
-            self._depth -= 1
+            case Level.SUM:
+                return self._sum()
+            case _:
+                return self._product()
 
     def _list(self) -> Node:
-        items = [self.expression(_RELATION)]
+        items = [self.expression(Level.RELATION)]
         connectors = set()
-        while self._at(",", ";", "or", "and"):
-            connectors.add(self._next().text)
-            while self._at(",", "or", "and"):  # "a, b, or c"
-                connectors.add(self._next().text)
-            items.append(self.expression(_RELATION))
+        while self.at(",", ";", "or", "and"):
+            connectors.add(self.next().text)
+            while self.at(",", "or", "and"):  # "a, b, or c"
+                connectors.add(self.next().text)
+            items.append(self.expression(Level.RELATION))
         return gather(items, connectors)
 
     def _relation(self) -> Node:
-        sides, operators = [self.expression(_UNION)], []
-        while self._at(*_RELATIONS):
-            operators.append(_RELATIONS[self._next().text])
-            sides.append(self.expression(_UNION))
+        sides, operators = [self.expression(Level.UNION)], []
+        while self.at(*_RELATIONS):
+            operators.append(_RELATIONS[self.next().text])
+            sides.append(self.expression(Level.UNION))
         return chain(sides, operators)
 
-    def _grouped(self, level: int) -> Node:
+    def _grouped(self, level: Level) -> Node:
         """Parse unions, intersections and differences of sets, or ratios ``a : b : c``."""
-        inner = _RATIO if level == _UNION else _SUM
+        inner = Level.RATIO if level == Level.UNION else Level.SUM
         node = self.expression(inner)
-        operators = tuple(_SET_OPERATIONS) if level == _UNION else (":",)
-        while self._at(*operators):
-            kind = _SET_OPERATIONS.get(self._next().text, "ratio")
+        operators = tuple(_SET_OPERATIONS) if level == Level.UNION else (":",)
+        while self.at(*operators):
+            kind = _SET_OPERATIONS.get(self.next().text, "ratio")
             right = self.expression(inner)
             flat = node.items if isinstance(node, Group) and node.kind == kind != "difference" else (node,)
             node = Group(kind, (*flat, right))
@@ -176,36 +153,28 @@ class _Parser:
 
     def _sum(self) -> Node:
         terms = [self._signed()]
-        while self._at("+", "-", "pm", "mp"):
+        while self.at("+", "-", "pm", "mp"):
             terms.append(self._signed())
         return terms[0] if len(terms) == 1 else Sum(tuple(terms))
 
     def _signed(self) -> Node:
         """Parse a product with the sign in front of it, if there is one."""
-        if not self._at("+", "-", "pm", "mp"):
-            return self.expression(_PRODUCT)
-        sign = self._next().text
-        operand = self._deeper(self._signed)
+        if not self.at("+", "-", "pm", "mp"):
+            return self.expression(Level.PRODUCT)
+        sign = self.next().text
+        operand = self.deeper(self._signed)
         if sign in ("pm", "mp"):
             return Call("plus_minus" if sign == "pm" else "minus_plus", (operand,))
         return negative(operand) if sign == "-" else operand
 
-    def _deeper(self, rule: Callable[[], Node]) -> Node:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise Unreadable("nested too deeply")
-        node = rule()
-        self._depth -= 1
-        return node
-
     def _product(self) -> Node:
         factors = [self._factor()]
         while True:
-            if self._at("*"):
-                self._next()
+            if self.at("*"):
+                self.next()
                 factors.append(self._signed_factor())
-            elif self._at("/"):
-                self._next()
+            elif self.at("/"):
+                self.next()
                 factors.append(inverse(self._signed_factor()))
             elif self._starts_factor():
                 if self.peek().kind == "number" and not _is_factorial(factors[-1]):
@@ -215,9 +184,9 @@ class _Parser:
                 return product(factors)
 
     def _signed_factor(self) -> Node:
-        if self._at("-"):
-            self._next()
-            return negative(self._deeper(self._signed_factor))
+        if self.at("-"):
+            self.next()
+            return negative(self.deeper(self._signed_factor))
         return self._factor()
 
     def _starts_factor(self) -> bool:
@@ -234,14 +203,14 @@ class _Parser:
         """Parse a primary with its factorials, degree signs and power."""
         node = self._primary()
         while True:
-            if self._at("!"):
-                self._next()
+            if self.at("!"):
+                self.next()
                 node = Call("factorial", (node,))
-            elif self._at("degree", "%"):
-                node = self._with_mark(node, self._next().text)
-            elif self._at("^"):
-                self._next()
-                node = Power(node, self._deeper(self._exponent))
+            elif self.at("degree", "%"):
+                node = self._with_mark(node, self.next().text)
+            elif self.at("^"):
+                self.next()
+                node = Power(node, self.deeper(self._exponent))
             else:
                 return node
 
@@ -255,46 +224,46 @@ class _Parser:
         return product([node, DEGREE if mark == "degree" else Number(Fraction(1, 100))])
 
     def _exponent(self) -> Node:
-        if self._at("{"):
+        if self.at("{"):
             exponent = self._braced()
-            return Power(exponent, self._deeper(self._exponent)) if self._tower() else exponent
-        if self._at("-"):
-            self._next()
-            return negative(self._deeper(self._exponent))
-        if self.peek().kind not in ("number", "name", "constant") and not self._at("("):
+            return Power(exponent, self.deeper(self._exponent)) if self._tower() else exponent
+        if self.at("-"):
+            self.next()
+            return negative(self.deeper(self._exponent))
+        if self.peek().kind not in ("number", "name", "constant") and not self.at("("):
             raise Unreadable("exponent expected")
         exponent = self._primary()
-        return Power(exponent, self._deeper(self._exponent)) if self._tower() else exponent
+        return Power(exponent, self.deeper(self._exponent)) if self._tower() else exponent
 
     def _tower(self) -> bool:
-        if not self._at("^"):
+        if not self.at("^"):
             return False
-        self._next()
+        self.next()
         return True
 
     def _braced(self) -> Node:
-        self._expect("{")
-        node = self.expression(_LIST)
-        self._expect("}")
+        self.expect("{")
+        node = self.expression(Level.LIST)
+        self.expect("}")
         return node
 
     def _argument(self) -> Node:
         """Parse one argument of a command: a braced group, or one token, of a number its first digit."""
-        if self._at("{"):
+        if self.at("{"):
             return self._braced()
         token = self.peek()
         if token.kind == "number":
             if not token.text.isdigit():
                 raise Unreadable("argument expected")
             if len(token.text) > 1:
-                self._tokens[self._position] = Token("number", token.text[1:], Fraction(token.text[1:]))
+                self.tokens[self.position] = Token("number", token.text[1:], Fraction(token.text[1:]))
             else:
-                self._position += 1
+                self.position += 1
             return Number(Fraction(token.text[0]))
-        return self._deeper(self._primary)
+        return self.deeper(self._primary)
 
     def _primary(self) -> Node:
-        token = self._next()
+        token = self.next()
         match token.kind:
             case "number":
                 assert token.value is not None
@@ -312,7 +281,7 @@ class _Parser:
                     Group("()", (negative(INFINITY), INFINITY)) if token.text == "R" else Name(f"mathbb {token.text}")
                 )
             case "environment":
-                return self._matrix(token.text)
+                return read_environment(self, token.text)
             case "command":
                 return self._command(token.text)
             case "symbol":
@@ -321,7 +290,7 @@ class _Parser:
 
     def _member(self, words: str) -> Node:
         """Read words as a member of a list or set of such; anywhere else they are prose."""
-        before = self._tokens[self._position - 2] if self._position > 1 else END
+        before = self.tokens[self.position - 2] if self.position > 1 else END
         after = self.peek()
         if (
             before is after is END
@@ -333,30 +302,30 @@ class _Parser:
 
     def _mixed(self, whole: Fraction) -> Node:
         r"""Read ``2\frac{1}{2}`` and ``2 1/2`` as two and a half; any other number is itself."""
-        start = self._position
-        if whole.denominator == 1 and self._at("frac"):
-            self._next()
+        start = self.position
+        if whole.denominator == 1 and self.at("frac"):
+            self.next()
             top, bottom = self._argument(), self._argument()
             if isinstance(top, Number) and isinstance(bottom, Number) and 0 < top.value < bottom.value:
                 return Number(whole + top.value / bottom.value)
-            self._position = start
+            self.position = start
             return Number(whole)
-        ahead = self._tokens[start : start + 3]
+        ahead = self.tokens[start : start + 3]
         if whole.denominator == 1 and len(ahead) == 3 and ahead[0].after_space and ahead[1].text == "/":
             top_value, bottom_value = ahead[0].value, ahead[2].value
             if top_value is not None and bottom_value is not None and 0 < top_value < bottom_value:
-                self._position += 3
+                self.position += 3
                 return Number(whole + top_value / bottom_value)
         return Number(whole)
 
     def _name(self, name: str) -> Node:
-        if name in ("e", "i") and not self._at("_", "'"):
+        if name in ("e", "i") and not self.at("_", "'"):
             return Constant(name)
-        if self._at("_"):
-            self._next()
+        if self.at("_"):
+            self.next()
             name += "_" + self._subscript()
-        while self._at("'"):
-            name += self._next().text
+        while self.at("'"):
+            name += self.next().text
         return self._application(name)
 
     def _application(self, name: str) -> Node:
@@ -364,47 +333,47 @@ class _Parser:
 
         Other letters before a bracket are factors: ``a(b + c)``.
         """
-        start = self._position
+        start = self.position
         if name[0] not in _FUNCTION_LETTERS:
             return Name(name)
-        if self._at("^"):
-            self._next()
-            if self._deeper(self._exponent) != MINUS_ONE:
-                self._position = start
+        if self.at("^"):
+            self.next()
+            if self.deeper(self._exponent) != MINUS_ONE:
+                self.position = start
                 return Name(name)
             name += "^-1"
-        if not self._at("("):
-            self._position = start
+        if not self.at("("):
+            self.position = start
             return Name(name.removesuffix("^-1"))
-        return Name(f"{name}{canonical(self._deeper(self._primary))}")
+        return Name(f"{name}{canonical(self.deeper(self._primary))}")
 
     def _subscript(self) -> str:
-        if not self._at("{"):
-            token = self._next()
+        if not self.at("{"):
+            token = self.next()
             if token.kind not in ("number", "name"):
                 raise Unreadable("subscript expected")
             return token.text
-        self._next()
+        self.next()
         texts: list[str] = []
-        while not self._at("}"):
-            token = self._next()
+        while not self.at("}"):
+            token = self.next()
             if token.kind not in ("number", "name") and token.text not in ("+", "-", ","):
                 raise Unreadable("subscript expected")
             texts.append(token.text)
-        self._next()
+        self.next()
         return "".join(texts)
 
     def _function(self, name: str) -> Node:
         if name in N_ARY:
-            return Call(N_ARY[name], _items(self._bracketed_arguments()))
+            return Call(N_ARY[name], items_of(self._bracketed_arguments()))
         base = None
-        if name == "log" and self._at("_"):
-            self._next()
+        if name == "log" and self.at("_"):
+            self.next()
             base = self._number_or_argument()
         power = None
-        if self._at("^"):
-            self._next()
-            power = self._deeper(self._exponent)
+        if self.at("^"):
+            self.next()
+            power = self.deeper(self._exponent)
         self._functions += 1
         argument = self._function_argument()
         self._functions -= 1
@@ -417,31 +386,31 @@ class _Parser:
         return node if power is None else Power(node, power)
 
     def _bracketed_arguments(self) -> Node:
-        closer = ")" if self._at("(") else "}"
-        if not self._at("(", "{"):
+        closer = ")" if self.at("(") else "}"
+        if not self.at("(", "{"):
             raise Unreadable("arguments expected")
-        self._next()
-        inner = self.expression(_LIST)
-        self._expect(closer)
+        self.next()
+        inner = self.expression(Level.LIST)
+        self.expect(closer)
         return inner
 
     def _number_or_argument(self) -> Node:
         token = self.peek()
         if token.kind == "number" and token.value is not None:
-            self._position += 1
+            self.position += 1
             return Number(token.value)
         return self._argument()
 
     def _function_argument(self) -> Node:
         """Parse the argument of a function: a bracketed one, or the product that follows up to the next function."""
-        if self._at("(", "{", "["):
-            return self._deeper(self._primary)
-        if self._at("-"):
-            self._next()
-            return negative(self._deeper(self._function_argument))
-        factors = [self._deeper(self._factor)]
-        while self._starts_factor() and self.peek().kind not in ("function", "number") and not self._at("(", "["):
-            factors.append(self._deeper(self._factor))
+        if self.at("(", "{", "["):
+            return self.deeper(self._primary)
+        if self.at("-"):
+            self.next()
+            return negative(self.deeper(self._function_argument))
+        factors = [self.deeper(self._factor)]
+        while self._starts_factor() and self.peek().kind not in ("function", "number") and not self.at("(", "["):
+            factors.append(self.deeper(self._factor))
         return product(factors)
 
     def _command(self, name: str) -> Node:
@@ -459,25 +428,25 @@ class _Parser:
             case "sqrt":
                 return self._root()
             case "{":
-                return self._set()
+                return read_set(self)
             case "emptyset":
                 return Group("set", ())
             case "lfloor" | "lceil":
-                inner = self.expression(_SUM)
-                self._expect("r" + name[1:])
+                inner = self.expression(Level.SUM)
+                self.expect("r" + name[1:])
                 return Call("floor" if name == "lfloor" else "ceiling", (inner,))
             case "langle":
-                inner = self.expression(_LIST)
-                self._expect("rangle")
-                return Group("()", _items(inner))
+                inner = self.expression(Level.LIST)
+                self.expect("rangle")
+                return Group("()", items_of(inner))
         raise Unreadable(f"unknown command {name}")
 
     def _root(self) -> Node:
         degree: Node = Number(Fraction(2))
-        if self._at("["):
-            self._next()
-            degree = self.expression(_SUM)
-            self._expect("]")
+        if self.at("["):
+            self.next()
+            degree = self.expression(Level.SUM)
+            self.expect("]")
         radicand = self._number_or_argument()
         if isinstance(degree, Number) and degree.value.denominator == 1 and degree.value % 2 == 1 and degree.value > 1:
             return Call("root", (radicand, degree))
@@ -492,103 +461,30 @@ class _Parser:
             return node
         return Name(f"{accent} {node.name}")
 
-    def _set(self) -> Node:
-        if self._at("}"):
-            self._next()
-            return Group("set", ())
-        start = self._position
-        if self._names_variable():
-            inner = self._condition()
-            self._expect("}")
-            return inner
-        self._position = start
-        inner = self.expression(_LIST)
-        self._expect("}")
-        return Group("set", _items(inner))
-
-    def _names_variable(self) -> bool:
-        r"""Whether a set begins like ``x |`` or ``x \\in \\mathbb{R} :``, which a condition follows; skips that."""
-        if self._next().kind != "name":
-            return False
-        if self._at("in"):
-            self._next()
-            if self._next() != Token("field", "R", None, self._tokens[self._position - 1].after_space):
-                return False
-        if not self._at("|", ":"):
-            return False
-        self._next()
-        return True
-
-    def _condition(self) -> Node:
-        """Parse the condition of a set of numbers, which must come down to membership of a set."""
-        inner = self.expression(_LIST)
-        if not isinstance(inner, Relation) or inner.operator != "in":
-            raise Unreadable("not a set of numbers")
-        return inner
-
     def _bracket(self, opener: str) -> Node:
         if opener == "{":
-            self._position -= 1
+            self.position -= 1
             return self._braced()
         if opener == "|":
             self._bars += 1
-            inner = self.expression(_SUM)
+            inner = self.expression(Level.SUM)
             self._bars -= 1
-            self._expect("|")
+            self.expect("|")
             return Call("abs", (inner,))
         if opener not in _CLOSERS:
             raise Unreadable("expression expected")
         bars, self._bars = self._bars, 0
-        inner = self.expression(_LIST)
+        inner = self.expression(Level.LIST)
         self._bars = bars
-        if not self._at(*_CLOSERS[opener]):
+        if not self.at(*_CLOSERS[opener]):
             raise Unreadable("closing bracket expected")
-        kind = opener + self._next().text
+        kind = opener + self.next().text
         if isinstance(inner, Group) and inner.kind == "list":
             return Group(kind, inner.items)
         if kind not in ("()", "[]"):
             raise Unreadable("half an interval")
         return inner
 
-    def _matrix(self, opener: str) -> Node:
-        kind = opener[opener.index("{") + 1 : -1]
-        if not opener.startswith("\\begin") or kind not in (*_MATRICES, "cases"):
-            raise Unreadable(f"unknown environment {kind}")
-        level = _LIST if kind == "cases" else _SUM
-        rows: list[list[Node]] = [[self._cell(level)]]
-        while True:
-            token = self._next()
-            if token.text == "&":
-                rows[-1].append(self._cell(level))
-            elif token.text == "\\" and not self.peek().text.startswith("\\end"):
-                rows.append([self._cell(level)])
-            elif token.text == f"\\end{{{kind}}}":
-                break
-            elif token.text != "\\":
-                raise Unreadable("matrix does not end")
-        if len({len(row) for row in rows}) != 1:
-            raise Unreadable("rows of unequal length")
-        if kind == "cases":
-            if len(rows[0]) == 1:
-                return gather([row[0] for row in rows], {"and"})
-            return Group("cases", tuple(Group("()", tuple(row)) for row in rows))
-        return determinant(rows) if kind == "vmatrix" else Matrix(tuple(map(tuple, rows)))
-
-    def _cell(self, level: int) -> Node:
-        """Parse a cell of a matrix or a case; a comma at the end of a case says nothing."""
-        if level == _SUM:
-            return self.expression(_SUM)
-        if self._at("if"):
-            self._next()
-        node = self.expression(_RELATION)
-        if self._at(",", ";"):
-            self._next()
-        return node
-
 
 def _is_factorial(node: Node) -> bool:
     return isinstance(node, Call) and node.function == "factorial"
-
-
-def _items(node: Node) -> tuple[Node, ...]:
-    return node.items if isinstance(node, Group) and node.kind == "list" else (node,)

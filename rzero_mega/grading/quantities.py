@@ -126,7 +126,7 @@ def _split(text: str) -> tuple[str, str, bool]:
     head, unit = text[: tokens[first].start()].strip(), tokens[first:]
     words = [token.group() for token in unit if token.lastgroup == "word"]
     suffix = " ".join(_spelling(token) for token in unit).strip()
-    suffix = suffix.replace(" ^", "^")
+    suffix = suffix.replace(" ^", "^").replace(" ohm", "ohm")
     spaced = tokens[first].start() > 0 and text[tokens[first].start() - 1] == " "
     plain = spaced and _PLAIN_NUMBER.fullmatch(head) is not None
     if not head or head[-1] in "^_=<>+-*/({[&\\" or not _may_be_unit(suffix, words, head, plain):

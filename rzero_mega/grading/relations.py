@@ -42,7 +42,7 @@ def chain(sides: list[Node], operators: list[str]) -> Node:
     if not operators:
         return sides[0]
     if set(operators) == {"="}:
-        return _in_order(Relation("=", sides[0], sides[-1]))
+        return Relation("=", sides[0], sides[-1])
     if operators == ["in"]:
         if not isinstance(sides[0], Name):
             raise Unreadable("membership of an expression")
@@ -206,10 +206,10 @@ def _system(equations: list[Relation]) -> Node | None:
     stems = {unknown.name.partition("_")[0] for unknown in unknowns}
     if len(stems) == 1:
         return Relation("=", Name(stems.pop()), Group("list", values))
-    return _in_order(Relation("=", Group("()", tuple(unknowns)), Group("()", values)))
+    return in_order(Relation("=", Group("()", tuple(unknowns)), Group("()", values)))
 
 
-def _in_order(relation: Relation) -> Relation:
+def in_order(relation: Relation) -> Relation:
     """Put the unknowns of ``(y, x) = (3, 2)`` in alphabetical order, and their values with them."""
     left, right = relation.left, relation.right
     if not (isinstance(left, Group) and isinstance(right, Group) and left.kind == right.kind == "()"):

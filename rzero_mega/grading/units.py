@@ -68,97 +68,24 @@ _LONG_PREFIXES: Final = {
     "kilo": 3, "centi": -2, "milli": -3, "deci": -1, "micro": -6, "nano": -9, "mega": 6, "giga": 9,
 }  # fmt: skip
 _SHORT: Final = {exponent: prefix for prefix, exponent in _PREFIXES.items()}
-_PREFIXED: Final = frozenset(
-    [
-        "m",
-        "g",
-        "s",
-        "l",
-        "n",
-        "j",
-        "w",
-        "pa",
-        "v",
-        "a",
-        "hz",
-        "meter",
-        "metre",
-        "gram",
-        "liter",
-        "litre",
-        "second",
-        "newton",
-        "joule",
-        "watt",
-        "hertz",
-    ]
-)
+_PREFIXED_WORDS = """
+m g s l n j w pa v a hz ohm meter metre gram liter litre second newton joule watt hertz
+"""
+_PREFIXED: Final = frozenset(_PREFIXED_WORDS.split())
 _UPPER: Final = frozenset(("N", "J", "W", "V", "A", "C", "F", "K", "L"))
 """Symbols that stand for a unit as capitals only, ``l`` apart; in lower case they are letters like any other."""
 
-NOTHING: Final = frozenset(
-    [
-        "unit",
-        "way",
-        "solution",
-        "time",
-        "value",
-        "number",
-        "element",
-        "integer",
-        "term",
-        "digit",
-        "point",
-        "root",
-        "item",
-        "outcome",
-        "case",
-        "pair",
-    ]
-)
+_NOTHING_WORDS = """
+unit way solution time value number element integer term digit point root item outcome case pair
+"""
+NOTHING: Final = frozenset(_NOTHING_WORDS.split())
 """Words after a number that say no more than that it counts something; ``7 units`` is the number 7."""
 
-WORDS_OF_SENTENCES: Final = frozenset(
-    [
-        "or",
-        "and",
-        "is",
-        "if",
-        "mod",
-        "to",
-        "out",
-        "for",
-        "with",
-        "no",
-        "not",
-        "the",
-        "a",
-        "an",
-        "than",
-        "of",
-        "at",
-        "by",
-        "in",
-        "on",
-        "are",
-        "when",
-        "where",
-        "such",
-        "that",
-        "all",
-        "any",
-        "least",
-        "most",
-        "less",
-        "more",
-        "greater",
-        "equal",
-        "except",
-        "but",
-        "only",
-        "real",
-    ]
-)
+_WORDS_OF_SENTENCES_WORDS = """
+or and is if mod to out for with no not the a an than of at by on are when where such that all any least most less more
+greater equal except but only real
+"""
+WORDS_OF_SENTENCES: Final = frozenset(_WORDS_OF_SENTENCES_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +124,9 @@ def _known() -> dict[str, _Meaning]:
         for spelling in spellings.split():
             known[spelling] = _Meaning(symbol, powers, Fraction(size))
             if spelling in _PREFIXED:
-                for prefix, exponent in (_PREFIXES if len(spelling) <= 2 else _LONG_PREFIXES).items():
+                for prefix, exponent in (
+                    _PREFIXES if len(spelling) <= 2 or spelling == "ohm" else _LONG_PREFIXES
+                ).items():
                     larger = Fraction(size) * Fraction(10) ** exponent
                     known.setdefault(prefix + spelling, _Meaning(_SHORT[exponent] + symbol, powers, larger))
     return known

@@ -1,4 +1,4 @@
-r"""Answers in words: number words, phrases that say what a formula says, and the spelling by which prose is compared."""
+"""Answers in words: number words, phrases that say what a formula says, and the spelling that prose compares by."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ _MAX_CHARS = 200
 _SOLUTIONS = r"(?:real )?(?:number )?(?:solutions?|values? (?:of )?[a-z]?|such [a-z])(?: exists?)?"
 _MEANINGS = (
     (
-        rf"(?:(?:this |the )?(?:equation|system|inequality|problem) has |there (?:is|are) |it has |has )?no {_SOLUTIONS}"
+        r"(?:(?:this |the )?(?:equation|system|inequality|problem) has |there (?:is|are) |it has |has )?"
+        rf"no {_SOLUTIONS}"
         r"|empty set|null set|empty",
         r"\emptyset",
     ),
     (
-        r"(?:[a-z] (?:is|can be) )?(?:set of )?(?:(?:all|any|every)(?: the)? (?:real numbers?|reals?|real values?)|real numbers|reals)"
+        r"(?:[a-z] (?:is|can be) )?(?:set of )?"
+        r"(?:(?:all|any|every)(?: the)? (?:real numbers?|reals?|real values?)|real numbers|reals)"
         r"(?: of)?(?: [a-z])?",
         r"\mathbb{R}",
     ),
@@ -31,7 +33,8 @@ _MEANINGS = (
 )
 _MEANING = re.compile("|".join(f"(?P<m{index}>{pattern})" for index, (pattern, _) in enumerate(_MEANINGS)))
 _EXCEPT = re.compile(
-    r"^(?:\\mathbb\{R\}|(?:all )?real numbers?|all reals)(?: [a-z])?,? (?:except|other than|but)(?: for)? (?:[a-z] ?(?:=|\\ne) ?)?(.{1,60})$",
+    r"^(?:\\mathbb\{R\}|(?:all )?real numbers?|all reals)(?: [a-z])?,? "
+    r"(?:except|other than|but)(?: for)? (?:[a-z] ?(?:=|\\ne) ?)?(.{1,60})$",
     re.IGNORECASE,
 )
 
