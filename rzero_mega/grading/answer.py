@@ -25,7 +25,7 @@ _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
-_LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d+|and|or|,| )+)\}$")
+_LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d|and|or|,| )+)\}$")
 _RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
 _MAX_LABEL_CHARS = 200
 
