@@ -39,7 +39,7 @@ def in_a_process_of_its_own(folder: Path, *arguments: object) -> tuple[str, list
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     environment = {**os.environ, "PYTHONPATH": paths, grading_audit.LOG: str(log)}
     command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     return done.stdout, log.read_text().splitlines()
 
