@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import version
 from math import comb
 from multiprocessing import get_context
@@ -28,8 +28,10 @@ from typing import Any, TypeAlias
 
 from psutil import Process
 
+from reward_benchmarks import judges
 from reward_benchmarks.vote_load import vote_load
-from rzero_mega.grading import GradingPool, equivalent
+from rzero_mega.grading import GradingPool
+from rzero_mega.grading.processes import Outcome, WorkerProcesses
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "grading"))
 from answer_corpus import LabelledPair, load_corpus
@@ -40,15 +42,20 @@ Load: TypeAlias = Sequence[Sequence[str | None]]
 QUESTIONS = 2048
 SAMPLE = 96
 TIME_LIMIT_S, MEMORY_LIMIT_MB = 10.0, 1024  # long enough that a busy machine changes no verdict
+JUDGE_LIMIT_S, JUDGE_MEMORY_MB = 20.0, 4096
 OURS = "rzero_mega"
 
 
 @dataclass
 class Accuracy:
-    """How many pairs of the corpus a grader judges as labelled; `categories` maps each to (right, pairs)."""
+    """How many pairs of the corpus a grader judges as labelled; `categories` maps each to (right, pairs).
+
+    stopped: pairs on which it hung, ran out of memory or failed; they count as judged "not equal".
+    """
 
     grader: str
     categories: dict[str, tuple[int, int]]
+    stopped: int
 
     @property
     def right(self) -> int:
@@ -106,7 +113,7 @@ def run(
     questions: size of the load. sample: how many of them the others grade. corpus: by default that of the tests.
     """
     names, corpus = list(GRADERS), load_corpus() if corpus is None else corpus
-    results = Grading(repeats, [_in_new_process(_accuracy, name, corpus) for name in names])
+    results = Grading(repeats, [_accuracy(name, corpus) for name in names])
     sizes = {name: questions if name == OURS else min(sample, questions) for name in names}
     costs: dict[str, list[_Cost]] = {name: [] for name in names}
     for round_number in range(repeats):
@@ -130,14 +137,15 @@ def tables(results: Grading) -> Iterator[str]:
         f"Grading {ours.questions} questions of {len(vote_load(1)[0])} votes, {ours.pairs} pairs; by the clock, "
         f"medians of {results.repeats}; * extrapolated from the first questions by the number of distinct texts"
     )
-    yield "| grader | questions graded | seconds | pairs/s | ours/theirs | processor seconds | theirs/ours | accuracy |"
-    yield "|---|---|---|---|---|---|---|---|"
+    columns = ("grader", "questions graded", "seconds", "pairs/s", "theirs/ours", "processor seconds", "theirs/ours")
+    yield _line(*columns, "accuracy", "hung")
+    yield "|---|---|---|---|---|---|---|---|---|"
     for row, judged in zip(results.throughput, results.accuracy, strict=True):
         mark = "" if row.measured == row.questions else "*"
         cells = [_title(row.grader), row.measured, f"{row.seconds:.2f}{mark}", f"{row.pairs_per_second:.0f}"]
         cells += [f"{row.seconds / ours.seconds:.1f}x", f"{row.processor_seconds:.2f}{mark}"]
         cells += [f"{row.processor_seconds / ours.processor_seconds:.1f}x"]
-        yield _line(*cells, f"{judged.right} of {judged.pairs}, {judged.share:.1%}")
+        yield _line(*cells, f"{judged.right} of {judged.pairs}, {judged.share:.1%}", judged.stopped)
     yield from ("", "Pairs judged as labelled, by category")
     yield _line("category", "pairs", *(_title(judged.grader) for judged in results.accuracy))
     yield "|---" * (2 + len(results.accuracy)) + "|"
@@ -153,6 +161,22 @@ def _line(*cells: object) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
+def _accuracy(grader: str, corpus: Sequence[LabelledPair]) -> Accuracy:
+    """Ask about each pair in a process that is killed after JUDGE_LIMIT_S; that counts as "not equal"."""
+    task = f"reward_benchmarks.judges:{grader.replace('-', '_')}"
+    workers = WorkerProcesses(task, 1, JUDGE_LIMIT_S, JUDGE_MEMORY_MB)
+    try:
+        outcomes = workers.run([(pair.a, pair.b) for pair in corpus])
+    finally:
+        workers.close()
+    categories: dict[str, tuple[int, int]] = {}
+    for pair, outcome in zip(corpus, outcomes, strict=True):
+        right, pairs = categories.get(pair.category, (0, 0))
+        categories[pair.category] = (right + ((outcome is Outcome.EQUAL) is pair.equal), pairs + 1)
+    stopped = sum(outcome not in (Outcome.EQUAL, Outcome.DIFFERENT) for outcome in outcomes)
+    return Accuracy(grader, categories, stopped)
+
+
 def _in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
@@ -163,15 +187,6 @@ def _distinct(load: Load) -> int:
 
 
 # In processes of their own.
-
-
-def _accuracy(grader: str, corpus: Sequence[LabelledPair]) -> Accuracy:
-    judge = JUDGES[grader]()
-    categories: dict[str, tuple[int, int]] = {}
-    for pair in corpus:
-        right, pairs = categories.get(pair.category, (0, 0))
-        categories[pair.category] = (right + (judge(pair.a, pair.b) is pair.equal), pairs + 1)
-    return Accuracy(grader, categories)
 
 
 def _grade(grader: str, questions: int, measured: int) -> _Cost:
@@ -218,43 +233,14 @@ def _group_pairwise(load: Load, judge: Judge) -> list[list[int | None]]:
     return numbered
 
 
-def _math_verify() -> Judge:
-    """math-verify as its README has it: answers in dollar signs, LaTeX and plain expressions, its own time limits."""
-    import logging
-
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-
-    logging.disable(logging.CRITICAL)  # it reports every answer that it can't read
-    configuration = [LatexExtractionConfig(), ExprExtractionConfig()]
-
-    @cache
-    def parsed(text: str) -> list[Any]:
-        return list(parse(f"${text}$", configuration))
-
-    return lambda a, b: bool(verify(parsed(a), parsed(b)))
-
-
-def _mathruler() -> Judge:
-    from mathruler.grader import grade_answer
-
-    return lambda a, b: bool(grade_answer(b, a))
-
-
-JUDGES: dict[str, Callable[[], Judge]] = {
-    OURS: lambda: equivalent,
-    "math-verify": _math_verify,
-    "mathruler": _mathruler,
-}
-
-
 def _grade_with_math_verify(load: Load) -> _Cost:
-    judge = _math_verify()
-    return _measured(lambda: _group_pairwise(load, judge))
+    judges.math_verify("1", "1")  # imports what it needs
+    return _measured(lambda: _group_pairwise(load, judges.math_verify))
 
 
 def _grade_with_mathruler(load: Load) -> _Cost:
-    judge = _mathruler()
-    return _measured(lambda: _group_pairwise(load, judge))
+    judges.mathruler("1", "1")  # imports what it needs
+    return _measured(lambda: _group_pairwise(load, judges.mathruler))
 
 
 GRADERS: dict[str, Callable[[Load], _Cost]] = {
