@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from answer_corpus import LabelledPair
-from reward_benchmarks.grading import GRADERS, OURS, _group_pairwise, run, tables
+from reward_benchmarks.grading import GRADERS, OURS, LabelledPair, _group_pairwise, run, tables
 from reward_benchmarks.vote_load import vote_load
 
 from rzero_mega.grading import GradingPool
