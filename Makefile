@@ -37,9 +37,9 @@ PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 test: lint
 	$(PYTEST) -m "not sglang and not e2e and not slurm" $(ARGS)
 
-## Whole runs by the command, some of them killed.
+## Whole runs by the command, some of them killed; 10,000 attacks on the grader and a minute of fuzzing.
 test-e2e: $(VENV)/.dev
-	$(PYTEST) tests/e2e -m "e2e and not sglang and not slurm" $(ARGS)
+	$(PYTEST) tests/e2e tests/grading -m "e2e and not sglang and not slurm" $(ARGS)
 
 ## The tests with real SGLang servers on this machine's CPU.
 test-sglang: sglang-cpu $(VENV)/.dev

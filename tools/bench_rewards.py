@@ -1,7 +1,8 @@
 """What the rewards cost: `python tools/bench_rewards.py [--json]`. Every figure is measured in this one run.
 
-The repetition penalty against NLTK and scikit-learn; finding near-duplicates. One thread; seconds are processor time
-unless the table says otherwise, figures medians. `tools/reward_benchmarks` has a file for each.
+The repetition penalty against NLTK and scikit-learn; finding near-duplicates; grading against math-verify and
+mathruler; what stops hostile answers. One thread; seconds are processor time unless the table says otherwise, figures
+medians. `tools/reward_benchmarks` has a file for each.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from reward_benchmarks import near_duplicates, repetition
+from reward_benchmarks import attacks, grading, near_duplicates, repetition
 from threadpoolctl import threadpool_limits
 
-BENCHMARKS: dict[str, ModuleType] = {"repetition": repetition, "near_duplicates": near_duplicates}
+BENCHMARKS: dict[str, ModuleType] = {
+    "repetition": repetition,
+    "near_duplicates": near_duplicates,
+    "grading": grading,
+    "attacks": attacks,
+}
 """Each has `run(repeats)`, which measures, and `tables(result)`, the lines to print."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rzero_mega.grading.comparison import How, equivalent
+from rzero_mega.grading.comparison import How
+from rzero_mega.grading.equality import equivalent
 from rzero_mega.grading.extraction import extract_answer
 from rzero_mega.grading.normalisation import normalise
 from rzero_mega.grading.pool import GradingPool, GradingStats, Verdict

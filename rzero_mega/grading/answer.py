@@ -25,7 +25,7 @@ _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
-_LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d+|and|or|,| )+)\}$")
+_LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d|and|or|,| )+)\}$")
 _RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
 _MAX_LABEL_CHARS = 200
 
@@ -63,12 +63,16 @@ class Answer:
     text: str
 
 
-@lru_cache(maxsize=8192)
 def read_answer(text: str) -> Answer:
     """Read an extracted answer. Never raises; a text over the length limit equals only itself."""
     if len(text) > MAX_ANSWER_CHARS:
         key = "overlong:" + text
-        return Answer(key, "", None, (Reading(key, None, None),), "")
+        return Answer(key, "", None, (Reading(key, None, None),), "")  # not kept: thousands of megabytes could be
+    return _read(text)
+
+
+@lru_cache(maxsize=8192)
+def _read(text: str) -> Answer:
     normalised = normalise(text)
     readings = tuple(_readings(normalised)) or (Reading("text:" + prose_key(normalised), None, None),)
     first = readings[0]

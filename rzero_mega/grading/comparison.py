@@ -17,7 +17,7 @@ from enum import Enum
 from itertools import product
 from typing import TypeAlias
 
-from rzero_mega.grading.answer import Answer, Reading, read_answer
+from rzero_mega.grading.answer import Answer, Reading
 from rzero_mega.grading.building import inverse
 from rzero_mega.grading.exact import canonical, exact_value
 from rzero_mega.grading.numeric import Undecided, proportional, refuted_in_doubles, same_value
@@ -45,6 +45,8 @@ ScalarTest: TypeAlias = Callable[[Node, Node], bool | None]
 """Whether two scalar trees are equal; None if this test can't tell."""
 
 _UNORDERED = ("set", "list")
+_MATCHED_CHEAPLY = 12
+"""Matching takes comparisons by the square of the size; larger collections are left to the worker processes."""
 
 
 class How(Enum):
@@ -59,17 +61,6 @@ class How(Enum):
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
-
-
-def equivalent(a: str, b: str) -> bool:
-    """Whether two extracted answers are the same answer. Symmetric; never raises on any text.
-
-    Runs in this process and has no time limit beyond what the limits on size give: for answers that a model wrote use
-    `GradingPool.equivalent_pairs`.
-    """
-    first, second = read_answer(a), read_answer(b)
-    verdict = compare_cheaply(first, second)
-    return verdict[0] if verdict is not None else compare_fully(first, second)
 
 
 def compare_cheaply(a: Answer, b: Answer) -> tuple[bool, How] | None:
@@ -289,6 +280,8 @@ def _match(left: list[Node], right: list[Node], scalars: ScalarTest) -> bool | N
     """Pair off equal items. Equality being an equivalence relation, taking the first equal partner loses nothing."""
     if len(left) != len(right):
         return False
+    if scalars is _cheap_scalars and len(left) > _MATCHED_CHEAPLY:
+        return True if sorted(map(canonical, left)) == sorted(map(canonical, right)) else None
     remaining = list(right)
     doubtful = False
     for item in sorted(left, key=canonical):

@@ -8,8 +8,8 @@ from functools import reduce
 
 from rzero_mega.grading.tree import Call, Constant, Group, Matrix, Name, Node, Number, Power, Product, Relation, Sum
 
-MAX_EXACT_BITS = 16_384
-"""Larger exact values are left to the worker processes."""
+MAX_EXACT_BITS = 14_000
+"""Larger exact values are left to the workers; Python refuses to write more than 4,300 digits (14,284 bits)."""
 
 
 def exact_value(node: Node) -> Fraction | None:

@@ -178,7 +178,7 @@ _SOMETHING_IS = re.compile(
 _NOT_SAYING = re.compile(r"\b(?:not|no|if|or|about|approximately|than|least|most)\b|\\text\{", re.IGNORECASE)
 _NAMED_CHOICE = re.compile(r"^(?:\\text\{\s*)?(?:option|choice|answer) \(?([A-Z])\)?\s*\}?$", re.IGNORECASE)
 _REMARK = re.compile(r"(?<=[\d}]) \((?!mod|base|not|or)[a-z][a-z -]{2,}\)$")
-_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\+)+$", re.IGNORECASE)
+_TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\)+$", re.IGNORECASE)
 _CHOICE = re.compile(
     r"^(?:\\text\{)?\s*(?:\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[.):])\s*\}?$|^\\text\{\s*([A-Z])\s*\}$"
 )

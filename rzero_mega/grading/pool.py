@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,21 +53,22 @@ class GradingStats:
 class GradingPool:
     """Compares answers, with worker processes for what can't be decided at once. A context manager.
 
-    workers: most processes at a time; they start when first needed. time_limit_s: wall-clock seconds per pair, after
-    which its worker is killed and replaced. memory_limit_mb: address space in MiB on top of what a worker needs once
-    started. remembered: most verdicts kept. task: what workers do with a pair (`processes.Task`), by default
-    `task.decide`.
+    workers: most processes at a time, None for one per processor that this process may use; they start when first
+    needed. time_limit_s: wall-clock seconds per pair, after which its worker is killed and replaced. memory_limit_mb:
+    address space in MiB on top of what a worker needs once started. remembered: most verdicts kept. task: what workers
+    do with a pair (`processes.Task`), by default `task.decide`.
     """
 
     def __init__(
         self,
-        workers: int,
+        workers: int | None,
         time_limit_s: float,
         memory_limit_mb: int,
         *,
         remembered: int = 16_384,
         task: Task = DECIDE,
     ) -> None:
+        workers = len(os.sched_getaffinity(0)) if workers is None else workers
         if workers < 1 or time_limit_s <= 0 or memory_limit_mb < 1 or remembered < 0:
             raise ValueError("workers, time_limit_s and memory_limit_mb must be positive")
         self._task = task
@@ -93,19 +95,25 @@ class GradingPool:
             if self._processes is not None:
                 self._processes.close()
 
+    def start(self) -> None:
+        """Start all workers now and wait until they are ready. Raises ValueError on a closed pool."""
+        with self._lock:
+            self._require_open()
+            self._workers().start()
+
     @property
     def stats(self) -> GradingStats:
         """Totals so far."""
         if self._processes is None:
             return self._stats
         counts = self._processes.counts
-        return replace(self._stats, timeouts=counts.timeouts, memory_kills=counts.memory_kills, crashes=counts.crashes)
+        crashes = counts.crashes + counts.errors
+        return replace(self._stats, timeouts=counts.timeouts, memory_kills=counts.memory_kills, crashes=crashes)
 
     def equivalent_pairs(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Return one verdict per pair, in order. Raises ValueError on a closed pool."""
         with self._lock:
-            if self._closed:
-                raise ValueError("the grading pool is closed")
+            self._require_open()
             verdicts = [self._at_once(a, b) for a, b in pairs]
             open_pairs = [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is None]
             computed = iter(self._computed(open_pairs))
@@ -125,6 +133,10 @@ class GradingPool:
         return equivalence_classes(
             answers_per_question, lambda pairs: [verdict.equal for verdict in self.equivalent_pairs(pairs)]
         )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("the grading pool is closed")
 
     def _at_once(self, a: str, b: str) -> Verdict | None:
         first, second = read_answer(a), read_answer(b)

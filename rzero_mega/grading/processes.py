@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TypeAlias
 
 Task: TypeAlias = str
@@ -44,6 +46,12 @@ class Reply(Enum):
 
 _START_LIMIT_S = 120.0
 _MAX_FAILED_STARTS = 3
+_RETIRE_AT = 0.5
+"""The share of its memory limit at which a worker is replaced after a pair.
+
+What earlier pairs left behind (caches of answers, of sympy, a heap in pieces: 10 KB a pair was measured) must not make
+a later pair, maybe an honest one, run into the limit.
+"""
 _MAX_ATTEMPTS = 2
 """A pair whose worker died is tried once more before it is blamed: something else may have killed the worker."""
 
@@ -68,18 +76,27 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class ProcessCounts:
-    """How often workers overran, ran out of memory, died or failed otherwise, and were started."""
+    """What became of workers: `started` is the sum of all others but `errors` and of those that still run.
 
+    timeouts, memory_kills: killed, or ended, for breaking a limit. crashes: died otherwise. retired: replaced because
+    they had grown. failed_starts: never got ready. errors: exceptions that a pair raised; they cost no worker.
+    """
+
+    started: int = 0
     timeouts: int = 0
     memory_kills: int = 0
     crashes: int = 0
-    started: int = 0
+    retired: int = 0
+    failed_starts: int = 0
+    errors: int = 0
 
 
 @dataclass(slots=True)
 class _Job:
     index: int
     pair: tuple[str, str]
+    seconds_left: float
+    """For all attempts together, so that a death on the way doesn't double the limit."""
     attempts: int = 0
 
 
@@ -105,6 +122,7 @@ class _Worker:
             theirs.close()
         self.connection = Connection(ours.detach())
         self.ready = False
+        self._size_when_ready = 0
         self.job: _Job | None = None
         self.deadline = time.monotonic() + _START_LIMIT_S
 
@@ -112,9 +130,27 @@ class _Worker:
     def idle(self) -> bool:
         return self.ready and self.job is None
 
-    def give(self, job: _Job, time_limit_s: float) -> None:
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def note_ready(self) -> None:
+        self.ready, self._size_when_ready = True, self._address_space()
+
+    def growth(self) -> int:
+        """Return by how many bytes the address space, which is what is limited, has grown since the start."""
+        return self._address_space() - self._size_when_ready
+
+    def _address_space(self) -> int:
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[0]
+        except (OSError, IndexError):
+            return 0  # no /proc, or it is ending: its socket will tell
+        return int(pages) * resource.getpagesize()
+
+    def give(self, job: _Job) -> None:
         self.job = job
-        self.deadline = time.monotonic() + time_limit_s
+        self.deadline = time.monotonic() + job.seconds_left
         self.connection.send_bytes(json.dumps(job.pair).encode())
 
     def kill(self) -> int:
@@ -138,7 +174,8 @@ class WorkerProcesses:
 
     workers: most processes at a time. time_limit_s: wall-clock seconds per pair. memory_limit_mb: address space in MiB
     on top of what a worker needs once started. Raises RuntimeError if workers can't be started at all. On Linux a
-    worker also ends with the thread that started it, so call `run` from a thread that lives on.
+    worker also ends with the thread that started it, so call `run` from a thread that lives on. A forked child doesn't
+    use the workers of its parent, but starts its own.
     """
 
     def __init__(self, task: Task, workers: int, time_limit_s: float, memory_limit_mb: int) -> None:
@@ -148,11 +185,28 @@ class WorkerProcesses:
         self._memory_bytes = memory_limit_mb * 2**20
         self._workers: list[_Worker] = []
         self._failed_starts = 0
+        self._owner = os.getpid()
         self.counts = ProcessCounts()
 
-    def run(self, pairs: Sequence[tuple[str, str]]) -> list[Outcome]:
-        """Return the outcome of each pair, in order."""
-        queue = deque(_Job(index, pair) for index, pair in enumerate(pairs))
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [worker.pid for worker in self._workers]
+
+    def start(self) -> None:
+        """Start all workers and wait until they are ready. Without this they start when there is work for them."""
+        self._leave_to_parent()
+        self._start_missing(self._size)
+        while not all(worker.ready for worker in self._workers):
+            self._listen(deque(), {})
+            self._stop_overdue({})
+            self._start_missing(self._size)
+
+    def run(self, pairs: Sequence[tuple[str, str]], time_limit_s: float | None = None) -> list[Outcome]:
+        """Return the outcome of each pair, in order. A time limit given here holds for this batch."""
+        self._leave_to_parent()
+        seconds = self._time_limit_s if time_limit_s is None else time_limit_s
+        queue = deque(_Job(index, pair, seconds) for index, pair in enumerate(pairs))
         outcomes: dict[int, Outcome] = {}
         try:
             while len(outcomes) < len(pairs):
@@ -168,8 +222,17 @@ class WorkerProcesses:
 
     def close(self) -> None:
         """End all workers. They hold no state, so they are killed."""
+        self._leave_to_parent()
         while self._workers:
             self._workers.pop().kill()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child, let go of the parent's workers: both would read from the same sockets."""
+        if self._owner != os.getpid():
+            for worker in self._workers:
+                worker.connection.close()
+            self._workers.clear()
+            self._owner = os.getpid()
 
     def _count(self, **more: int) -> None:
         self.counts = replace(self.counts, **{name: getattr(self.counts, name) + by for name, by in more.items()})
@@ -185,7 +248,7 @@ class WorkerProcesses:
                 return
             job = queue.popleft()
             try:
-                worker.give(job, self._time_limit_s)
+                worker.give(job)
             except OSError:  # it died while idle; the job never reached it
                 worker.job = None
                 queue.appendleft(job)
@@ -207,17 +270,18 @@ class WorkerProcesses:
     def _take(self, worker: _Worker, message: bytes, outcomes: dict[int, Outcome]) -> None:
         reply = Reply(message)
         if reply is Reply.READY:
-            worker.ready, self._failed_starts = True, 0
+            worker.note_ready()
+            self._failed_starts = 0
             return
         assert worker.job is not None
         outcomes[worker.job.index] = _OUTCOMES[reply]
         worker.job = None
-        if reply is Reply.OUT_OF_MEMORY:
-            self._count(memory_kills=1)
+        self._count(memory_kills=int(reply is Reply.OUT_OF_MEMORY), errors=int(reply is Reply.ERROR))
+        retired = reply is not Reply.OUT_OF_MEMORY and worker.growth() > self._memory_bytes * _RETIRE_AT
+        if retired or reply is Reply.OUT_OF_MEMORY:
+            self._count(retired=int(retired))
             self._workers.remove(worker)
             worker.kill()
-        elif reply is Reply.ERROR:
-            self._count(crashes=1)
 
     def _bury(self, worker: _Worker, queue: deque[_Job], outcomes: dict[int, Outcome]) -> None:
         """Account for a worker that died. A SIGKILL that we didn't send is the out-of-memory killer's."""
@@ -232,12 +296,14 @@ class WorkerProcesses:
         if job is None:
             return
         job.attempts += 1
-        if job.attempts < _MAX_ATTEMPTS:
+        job.seconds_left = worker.deadline - time.monotonic()
+        if job.attempts < _MAX_ATTEMPTS and job.seconds_left > 0:
             queue.appendleft(job)
         else:
             outcomes[job.index] = Outcome.OUT_OF_MEMORY if killed else Outcome.CRASHED
 
     def _note_failed_start(self, reason: str) -> None:
+        self._count(failed_starts=1)
         self._failed_starts += 1
         if self._failed_starts >= _MAX_FAILED_STARTS:
             raise RuntimeError(f"grading workers do not start ({reason}); see their messages on standard error")

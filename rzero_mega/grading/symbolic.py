@@ -54,5 +54,7 @@ def same_expression(left: Node, right: Node) -> bool:
     """Whether sympy can show that two scalar trees are equal. No time limit of its own."""
     import sympy
 
-    difference = to_sympy(left) - to_sympy(right)
-    return bool(sympy.simplify(difference) == 0)
+    try:
+        return bool(sympy.simplify(to_sympy(left) - to_sympy(right)) == 0)
+    except sympy.PrecisionExhausted:  # a floor or ceiling next to a huge integer
+        return False

@@ -21,7 +21,6 @@ from rzero_mega.rollout import spmd
 from rzero_mega.rollout.sglang.fleet import Fleet, placement_here
 from rzero_mega.rollout.sglang.job_files import job_servers_from
 from rzero_mega.run import RunDirectory, run_path, run_status
-from rzero_mega.run.launch import processors
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import PhaseProgress, Progress
 from rzero_mega.tracking.report import write_report
@@ -86,12 +85,9 @@ def _context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
         base = spmd.on_rank_0(lambda: resolve_base_model(config.model, Path(config.run.root) / ".models"))
         title = f"{config.recipe} · seed {config.seed}"
         progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=writer))
-        workers = config.grading.workers or processors()
-        pool = None
+        limits, pool = config.grading, None
         if writer:
-            pool = stack.enter_context(
-                GradingPool(workers, config.grading.time_limit_s, config.grading.memory_limit_mb)
-            )
+            pool = stack.enter_context(GradingPool(limits.workers or None, limits.time_limit_s, limits.memory_limit_mb))
         wandb = WandbRun(run) if writer else None
         if wandb is not None:
             stack.callback(wandb.finish)
@@ -137,8 +133,7 @@ def evaluate_model(config: Config) -> dict[str, object]:
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     limits = config.grading
     with ExitStack() as stack:
-        workers = limits.workers or processors()
-        pool = stack.enter_context(GradingPool(workers, limits.time_limit_s, limits.memory_limit_mb))
+        pool = stack.enter_context(GradingPool(limits.workers or None, limits.time_limit_s, limits.memory_limit_mb))
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
         shown = stack.enter_context(Progress(f"eval {config.model.path}", 1))
         bench = Workbench(config, load_encoder(base), pool, fleet=_fleet(stack, config, logs, shown))

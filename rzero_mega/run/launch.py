@@ -26,11 +26,6 @@ def is_rank() -> bool:
     return "RANK" in os.environ
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
     """Run `python -m rzero_mega ARGUMENTS` in so many processes; returns the exit code of the first that failed, or 0.
 

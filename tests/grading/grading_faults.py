@@ -8,6 +8,7 @@ import sys
 import time
 
 FORBIDDEN = ("torch", "transformers", "megatron", "sglang")
+leaked: list[bytes] = []
 
 
 def misbehave(a: str, b: str) -> bool:
@@ -28,7 +29,13 @@ def misbehave(a: str, b: str) -> bool:
         case "allocate":
             hoard = []
             while True:
-                hoard.append(bytearray(2**20))
+                hoard.append(bytes(2**24))  # untouched, so quick on a busy machine; address space is limited
+        case "leak":
+            leaked.append(bytes(2**24))
+            return True
+        case "last, then exit":
+            time.sleep(float(b))
+            os._exit(3)
         case "exit":
             os._exit(3)
         case "abort":

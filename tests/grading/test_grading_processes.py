@@ -89,8 +89,48 @@ def test_a_pair_whose_worker_was_killed_once_by_somebody_else_is_tried_again(
 @pytest.mark.parametrize("fault", ["raise", "recurse"])
 def test_an_exception_is_counted_and_costs_no_worker(processes: WorkerProcesses, fault: str) -> None:
     assert processes.run([(fault, ""), *GOOD]) == [Outcome.CRASHED, *GOOD_OUTCOMES]
-    assert processes.counts.crashes == 1
+    assert processes.counts.errors == 1
     assert processes.counts.started <= 2
+
+
+def test_a_worker_that_grows_is_replaced_before_it_runs_into_its_limit(processes: WorkerProcesses) -> None:
+    """16 MB stay behind at every pair, and 128 MB are allowed."""
+    assert processes.run([("leak", "")] * 30) == [Outcome.EQUAL] * 30
+    counts = processes.counts
+    assert counts.memory_kills == counts.crashes == counts.errors == 0
+    assert 4 <= counts.retired <= 30 / 4
+    assert counts.started == counts.retired + len(processes.pids)
+
+
+def test_all_attempts_at_a_pair_share_its_time_limit() -> None:
+    """The first takes 60 % of the limit and dies; the second would, too, and finds 40 % left."""
+    processes = WorkerProcesses(MISBEHAVE, workers=1, time_limit_s=2.0, memory_limit_mb=128)
+    try:
+        assert processes.run([("last, then exit", "1.2"), *GOOD]) == [Outcome.TIMED_OUT, *GOOD_OUTCOMES]
+        assert (processes.counts.crashes, processes.counts.timeouts) == (1, 1)
+    finally:
+        processes.close()
+
+
+def test_a_limit_may_be_given_for_one_batch(processes: WorkerProcesses) -> None:
+    assert processes.run([("last, then exit", "3")], time_limit_s=0.2) == [Outcome.TIMED_OUT]
+    assert processes.counts.timeouts == 1
+
+
+def test_workers_started_beforehand_are_those_that_work(processes: WorkerProcesses, tmp_path: Path) -> None:
+    processes.start()
+    before = processes.pids
+    assert len(before) == 2
+    processes.run([("report", str(tmp_path / "pids"))] * 4)
+    assert {int(pid) for pid in (tmp_path / "pids").read_text().split()} <= set(before) == set(processes.pids)
+
+
+def test_every_worker_that_went_is_counted_once(processes: WorkerProcesses) -> None:
+    processes.run([("exit", ""), ("allocate", ""), ("sleep", ""), ("raise", ""), ("killed", ""), *GOOD])
+    counts = processes.counts
+    ended = counts.timeouts + counts.memory_kills + counts.crashes + counts.retired + counts.failed_starts
+    assert counts.started == ended + len(processes.pids)
+    assert (counts.timeouts, counts.memory_kills, counts.crashes, counts.errors) == (1, 3, 2, 1)
 
 
 def test_many_faults_in_one_batch_leave_every_other_pair_right(processes: WorkerProcesses) -> None:

@@ -86,6 +86,8 @@ HOSTILE = {
     "logarithm of zero": r"\ln 0",
     "logarithm to base one": r"\log_1 5",
     "infinity minus infinity": r"\infty - \infty",
+    "backslashes at the end": "1" + "\\" * 60 + " cm",
+    "thousands in text": r"\text{" + "1,000" * 60 + "}",
     "nothing": "",
     "spaces": " " * 4000,
 }
