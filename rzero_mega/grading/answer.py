@@ -97,7 +97,8 @@ def _readings(text: str) -> Iterator[Reading]:
             return
     text = in_symbols(text)
     if numeral := read_numeral(text):
-        written = _try_to_parse(numeral.digits) or Name(numeral.digits)
+        digits = numeral.digits
+        written = Number(Fraction(digits)) if digits.lstrip("-").isdigit() else Name(digits)
         yield _reading(written, Number(Fraction(numeral.value)), Unit(f"base {numeral.base}", "", number=True))
         return
     if residue := split_modulus(text):
@@ -185,13 +186,6 @@ def _named(text: str) -> Iterator[Reading]:
     if sign and left.strip() and len(left) <= _MAX_LABEL_CHARS and not _RELATION.search(outside):
         for reading in _expressions(right.strip()):
             yield _labelled(Name("text " + prose_key(left)), reading)
-
-
-def _try_to_parse(text: str) -> Node | None:
-    try:
-        return parse(text)
-    except Unreadable:
-        return None
 
 
 def _scaled(node: Node, size: Node) -> Node:

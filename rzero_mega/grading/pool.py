@@ -127,8 +127,8 @@ class GradingPool:
     def equivalence_classes(self, answers_per_question: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
         """Return a class number per answer of each question; None, an answer that isn't there, has none.
 
-        Answers share a class if a chain of equal pairs joins them, so the grouping doesn't depend on their order.
-        Classes are numbered from 0 in order of first appearance.
+        The grouping doesn't depend on the order of the answers (`rzero_mega.grading.classes`). Classes are numbered
+        from 0 in order of first appearance.
         """
         return equivalence_classes(
             answers_per_question, lambda pairs: [verdict.equal for verdict in self.equivalent_pairs(pairs)]
