@@ -23,9 +23,10 @@ from rzero_mega.grading.words import in_symbols, prose_key
 _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 """What else a unit's name may mean."""
 
-_INTEGER = re.compile(r"-?\d{1,18}")
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
 _LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d|and|or|,| )+)\}$")
+_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
+"""What most answers are; normalisation leaves it alone, and it has one reading."""
 _RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
 _MAX_LABEL_CHARS = 200
 
@@ -73,7 +74,7 @@ def read_answer(text: str) -> Answer:
 
 @lru_cache(maxsize=8192)
 def _read(text: str) -> Answer:
-    normalised = normalise(text)
+    normalised = text if _PLAIN_NUMBER.fullmatch(text) else normalise(text)
     readings = tuple(_readings(normalised)) or (Reading("text:" + prose_key(normalised), None, None),)
     first = readings[0]
     key = " | ".join([first.key, *(f"{other.key} {other.unit.name if other.unit else ''}" for other in readings[1:])])
@@ -81,7 +82,7 @@ def _read(text: str) -> Answer:
 
 
 def _readings(text: str) -> Iterator[Reading]:
-    if _INTEGER.fullmatch(text):
+    if _PLAIN_NUMBER.fullmatch(text):
         tree = Number(Fraction(text))
         yield Reading(canonical(tree), tree, tree, None, tree.value, True)
         return

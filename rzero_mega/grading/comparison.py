@@ -234,9 +234,10 @@ def _compare_groups(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
     left_kind = a.kind if isinstance(a, Group) else "list"
     right_kind = b.kind if isinstance(b, Group) else "list"
     if left_kind != right_kind and (left_kind in _UNORDERED) != (right_kind in _UNORDERED):
-        members = _members(a if left_kind in _UNORDERED else b)
-        if len(members) == 1 and isinstance(members[0], Group | Matrix):  # {(2, 5)} and (2, 5)
-            return _compare(members[0], b if left_kind in _UNORDERED else a, scalars)
+        unordered, other = (a, b) if left_kind in _UNORDERED else (b, a)
+        members = _members(unordered)
+        if len(members) == 1 and members[0] is not unordered and isinstance(members[0], Group | Matrix):
+            return _compare(members[0], other, scalars)  # {(2, 5)} and (2, 5)
     if "ratio" in (left_kind, right_kind):
         return _compare_ratios(a, b, scalars)
     if left_kind in _UNORDERED and right_kind in _UNORDERED:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rzero_mega.grading import equivalent, normalise
+from rzero_mega.grading.answer import _PLAIN_NUMBER
 from rzero_mega.grading.functions import TREE_FUNCTIONS
 from rzero_mega.grading.numeric import Evaluator
 from rzero_mega.grading.symbolic import function_table
@@ -18,6 +19,12 @@ def test_every_function_that_can_be_read_can_be_computed_numerically_and_symboli
 
     assert set(function_table()) == set(TREE_FUNCTIONS)
     assert set(Evaluator(fp, 0)._functions) == set(TREE_FUNCTIONS)
+
+
+@given(st.one_of(st.integers(), st.integers(-99, 99), st.decimals(allow_nan=False, allow_infinity=False)).map(str))
+def test_plain_numbers_are_read_at_once_as_other_spellings_are_by_all_rules(text: str) -> None:
+    assert normalise(text) == text or not _PLAIN_NUMBER.fullmatch(text)
+    assert equivalent(text, rf"\left({text}\right)") and equivalent(text, f"{text}+0")
 
 
 rationals = st.fractions(min_value=-1000, max_value=1000, max_denominator=60)

@@ -88,6 +88,8 @@ HOSTILE = {
     "infinity minus infinity": r"\infty - \infty",
     "backslashes at the end": "1" + "\\" * 60 + " cm",
     "thousands in text": r"\text{" + "1,000" * 60 + "}",
+    "matrix": r"\begin{pmatrix}1&x\\2&x\end{pmatrix}",
+    "union": r"(0,1)\cup(2,3)",
     "nothing": "",
     "spaces": " " * 4000,
 }
@@ -118,7 +120,7 @@ def test_hostile_answer_compares_without_harm(name: str) -> None:
     text = HOSTILE[name]
     normalise(text[:5000])
     assert equivalent(text, text)
-    for other in ("1", "x", text + "1", "9^{9^{8}}"):
+    for other in ("1", "x", text + "1", "9^{9^{8}}", "(1, 2)", r"\begin{pmatrix}1&2\end{pmatrix}"):
         assert equivalent(text, other) is equivalent(other, text)
     extract_answer(r"\boxed{" + text + "}")
 
