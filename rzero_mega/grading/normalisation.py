@@ -54,11 +54,30 @@ _HOLDERS = r"\\(?:ensuremath|underline|mathord|mathop|mathbin|mathrel|mathopen|m
 _SPACES = r"\\q?quad|\\(?:hspace|vspace)\*?\s*\{[^{}]*\}|\\(?:thin|med|thick|en)space|\\enskip|\\hfill"
 _SIZES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
+_SYNONYMS = {
+    **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), r"\frac"),
+    **dict.fromkeys(("dbinom", "tbinom"), r"\binom"),
+    **dict.fromkeys(("leq", "leqslant"), r"\le"),
+    **dict.fromkeys(("geq", "geqslant"), r"\ge"),
+    **dict.fromkeys(("varnothing", "O"), r"\emptyset"),
+    **{f"var{letter}": rf"\{letter}" for letter in ("epsilon", "phi", "theta", "rho", "pi", "sigma")},
+    **dict.fromkeys(("cdot", "times", "ast"), "*"),
+    **dict.fromkeys(("lvert", "rvert", "vert", "mid", "lVert", "rVert", "Vert"), "|"),
+    **dict.fromkeys(("rm", "bf", "it"), ""),
+    **{"neq": r"\ne", "lt": "<", "gt": ">", "colon": ":", "div": "/", "lbrace": r"\{", "rbrace": r"\}"},
+    "textdollar": r"\$",
+}
+"""Command -> what says the same. One pass for all: most texts have none, and each pass reads the whole text."""
+
 Rewrite = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
-def _rewrite(pattern: str, by: str | Callable[[re.Match[str]], str], flags: int = 0) -> Rewrite:
-    return re.compile(pattern, flags), by
+def _rewrite(pattern: str, by: str | Callable[[re.Match[str]], str]) -> Rewrite:
+    if isinstance(by, str) and "\\" in by:
+        template = by
+        # `sub` looks a template up at each call; a function costs only where there is a match.
+        return re.compile(pattern), lambda match: match.expand(template)
+    return re.compile(pattern), by
 
 
 def _join_thousands(match: re.Match[str]) -> str:
@@ -103,36 +122,24 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
     _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
     _rewrite(r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),
-    _rewrite(r"\\(?:[dtc]|nice|s)frac" + _END, r"\\frac"),
+    _rewrite(r"\\(" + "|".join(_SYNONYMS) + ")" + _END, lambda m: _SYNONYMS[m[1]]),
     _rewrite(r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
     _rewrite(r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
-    _rewrite(r"\\[dt]binom" + _END, r"\\binom"),
     _rewrite(
         r"\\(?:mathbf|boldsymbol|bm|vec|hat|widehat)\s*(?:\{\s*)?\\?([ijk])(?:math)?(?:\s*\}|(?![a-zA-Z{]))",
         r"\\axis{\1}",
     ),
     _rewrite(r"\\mathbf\s*\{\s*([RZQ])\s*\}", r"\\mathbb{\1}"),
     _rewrite(_STYLES + r"\s*\{", r"\\text{"),
-    _rewrite(r"\\(?:rm|bf|it)" + _END, ""),
     _rewrite(r"\\operatorname\*?\s*\{([a-zA-Z]+)\}", r"\\\1 "),
     _rewrite(r"\\begin\s*\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
     _rewrite(r"\\end\s*\{array\}", r"\\end{matrix}"),
     _rewrite(r"\\\\\s*\[[\d.]+\s*[a-z]{2}\]", r"\\\\ "),
-    _rewrite(r"\\leq(?:slant)?" + _END, r"\\le"),
-    _rewrite(r"\\geq(?:slant)?" + _END, r"\\ge"),
-    _rewrite(r"\\neq" + _END, r"\\ne"),
     _rewrite(r"<=", r"\\le "),
     _rewrite(r">=", r"\\ge "),
     _rewrite(r"!=", r"\\ne "),
     _rewrite(r"\+/?-(?=\s*[\d\\(a-z])", r"\\pm "),
-    _rewrite(r"\\lt" + _END, "<"),
-    _rewrite(r"\\gt" + _END, ">"),
-    _rewrite(r"\\colon" + _END, ":"),
-    _rewrite(r"\\(?:varnothing|O)" + _END, r"\\emptyset"),
-    _rewrite(r"\\var(epsilon|phi|theta|rho|pi|sigma)" + _END, r"\\\1"),
-    _rewrite(r"\\(?:cdot|times|ast)" + _END, "*"),
     _rewrite(r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
-    _rewrite(r"\\div" + _END, "/"),
     _rewrite(r"\*\*", "^"),
     _rewrite(r"\^\s*(?:\\prime" + _END + r"|\{\s*\\prime\s*\})", "'"),
     _rewrite(r"\^\s*\{?\s*\\circ" + _END + r"\s*\}?|\\degree" + _END, r"\\degree "),
@@ -150,10 +157,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating),
     _rewrite(r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
     _rewrite(r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?!\d|\\dot)", r"\1\\overline{\2}"),
-    _rewrite(r"(?<!\\)\\\||\\(?:lVert|rVert|Vert)" + _END, "|"),
-    _rewrite(r"\\textdollar" + _END, r"\\$"),
-    _rewrite(r"\\(?:lvert|rvert|vert|mid)" + _END, "|"),
-    _rewrite(r"\\(?:lbrace|rbrace)" + _END, lambda m: "\\{" if m.group()[1] == "l" else "\\}"),
+    _rewrite(r"(?<!\\)\\\|", "|"),
     _rewrite(r"\s+", " "),
 )
 _SETTLED = re.compile(r"-?[0-9]{1,18}")
@@ -209,6 +213,8 @@ def normalise(text: str) -> str:
 
 def _tidy(text: str) -> str:
     """Map look-alike characters to one, drop control characters, collapse white space."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     text = _SCRIPTS.sub(_script, text)
     text = _CHARACTER.sub(lambda m: _CHARACTERS[m.group()], text)
     text = unicodedata.normalize("NFKC", text)
