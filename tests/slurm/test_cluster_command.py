@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from virtual_cluster import LOCAL, command
 
 
 def test_missing_programs_are_named_with_the_packages_that_bring_them(tmp_path: Path) -> None:
-    program = [sys.executable, str(LOCAL / "cluster.py"), "up", str(tmp_path / "c")]
-    done = subprocess.run(program, env=os.environ | {"PATH": str(tmp_path)}, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:  # pytest's own is too deep for sockets
+        program = [sys.executable, str(LOCAL / "cluster.py"), "up", folder]
+        done = subprocess.run(program, env=os.environ | {"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith("sbatch, srun: not installed; apt-get install slurmctld slurmd slurm-client munge\n")
     assert len(done.stderr.splitlines()) == 1
