@@ -12,7 +12,7 @@ from rzero_mega.grading.building import product
 from rzero_mega.grading.exact import canonical, exact_value
 from rzero_mega.grading.extraction import MAX_ANSWER_CHARS
 from rzero_mega.grading.moments import read_date, read_time
-from rzero_mega.grading.normalisation import normalise
+from rzero_mega.grading.normalisation import PLAIN_NUMBER, normalise
 from rzero_mega.grading.numerals import read_numeral, split_modulus
 from rzero_mega.grading.parser import Parsed, parse, readings_of
 from rzero_mega.grading.quantities import Quantity, quantity
@@ -25,8 +25,6 @@ _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
 _LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d|and|or|,| )+)\}$")
-_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
-"""What most answers are; normalisation leaves it alone, and it has one reading."""
 _RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
 _MAX_LABEL_CHARS = 200
 
@@ -74,7 +72,7 @@ def read_answer(text: str) -> Answer:
 
 @lru_cache(maxsize=8192)
 def _read(text: str) -> Answer:
-    normalised = text if _PLAIN_NUMBER.fullmatch(text) else normalise(text)
+    normalised = normalise(text)
     readings = tuple(_readings(normalised)) or (Reading("text:" + prose_key(normalised), None, None),)
     first = readings[0]
     key = " | ".join([first.key, *(f"{other.key} {other.unit.name if other.unit else ''}" for other in readings[1:])])
@@ -82,7 +80,7 @@ def _read(text: str) -> Answer:
 
 
 def _readings(text: str) -> Iterator[Reading]:
-    if _PLAIN_NUMBER.fullmatch(text):
+    if PLAIN_NUMBER.fullmatch(text):
         tree = Number(Fraction(text))
         yield Reading(canonical(tree), tree, tree, None, tree.value, True)
         return

@@ -22,10 +22,9 @@ from rzero_mega.grading.building import inverse
 from rzero_mega.grading.exact import canonical, exact_value
 from rzero_mega.grading.numeric import Undecided, proportional, refuted_in_doubles, same_value
 from rzero_mega.grading.realsets import is_operation, real_set, same_set
-from rzero_mega.grading.relations import in_order, is_label
+from rzero_mega.grading.relations import difference, in_order, is_label
 from rzero_mega.grading.symbolic import same_expression
 from rzero_mega.grading.tree import (
-    MINUS_ONE,
     Constant,
     Group,
     Matrix,
@@ -33,7 +32,6 @@ from rzero_mega.grading.tree import (
     Node,
     Product,
     Relation,
-    Sum,
     children,
     is_scalar,
     names,
@@ -221,13 +219,9 @@ def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | 
     if scalars is _cheap_scalars:
         return None
     try:
-        return proportional(_difference(a), _difference(b), positive=a.operator in ("<", "<="))
+        return proportional(difference(a), difference(b), positive=a.operator in ("<", "<="))
     except Undecided:
         return False
-
-
-def _difference(relation: Relation) -> Node:
-    return Sum((relation.left, Product((MINUS_ONE, relation.right))))
 
 
 def _compare_groups(a: Node, b: Node, scalars: ScalarTest) -> bool | None:

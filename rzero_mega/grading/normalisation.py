@@ -160,8 +160,8 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<!\\)\\\|", "|"),
     _rewrite(r"\s+", " "),
 )
-_SETTLED = re.compile(r"-?[0-9]{1,18}")
-"""Most answers: nothing is to be done about an integer."""
+PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
+"""What most answers are: one spelling already, with one reading."""
 
 _LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
 _REASONING = re.compile(
@@ -199,7 +199,7 @@ def normalise(text: str) -> str:
     Rewrites are applied until nothing changes. A text that has not settled after a fixed number of rounds (only text
     made to be a nuisance does that) is returned with nothing but its white space tidied, so that the cost stays linear.
     """
-    if _SETTLED.fullmatch(text):
+    if PLAIN_NUMBER.fullmatch(text):
         return text
     tidied = _tidy(text)
     current = tidied

@@ -88,14 +88,19 @@ def _above(name: Name, bound: Node, operator: str) -> Node:
     return Relation("in", name, Group("[)" if operator == "<=" else "()", (bound, _INFINITY)))
 
 
+def difference(relation: Relation) -> Node:
+    """Return the left side minus the right one."""
+    return Sum((relation.left, Product((MINUS_ONE, relation.right))))
+
+
 def _solved(relation: Relation) -> Node | None:
     """Solve a linear inequality in one variable with rational coefficients; None if it is another one."""
     variables = names(relation)
-    difference = Sum((relation.left, Product((MINUS_ONE, relation.right))))
-    if len(variables) != 1 or not _is_linear(difference):
+    vanishing = difference(relation)
+    if len(variables) != 1 or not _is_linear(vanishing):
         return None
     name = Name(next(iter(variables)))
-    at_zero, at_one = (exact_value(_substituted(difference, name, value)) for value in (0, 1))
+    at_zero, at_one = (exact_value(_substituted(vanishing, name, value)) for value in (0, 1))
     if at_zero is None or at_one is None or at_zero == at_one:
         return None
     slope = at_one - at_zero
@@ -225,7 +230,7 @@ def expand_signs(node: Node) -> Node:
 
     Raises `Unreadable` for a sign inside a tuple, interval or matrix, where it isn't clear what is meant.
     """
-    if not any(isinstance(part, Call) and part.function in _SIGNS for part in walk(node)):
+    if not _has_sign(node):
         return node
     match node:
         case Relation("=", left, right):
