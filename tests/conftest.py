@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,12 @@ import pytest
 from hypothesis import settings
 
 # A shared machine may stall at any example; how long one takes is no property of the code.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
+settings.register_profile("default", deadline=None)
+# CI judges a change, so it draws the same examples every time. New ones are sought where somebody looks:
+# make test ARGS="--hypothesis-profile=thorough".
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile("ci" if "CI" in os.environ else "default")
 
 
 @pytest.fixture(scope="session")
