@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from rzero_mega.learner import compat
@@ -14,3 +18,30 @@ def alone() -> ParallelLayout:
     layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
     layout.initialize(0)
     return layout
+
+
+@pytest.fixture(scope="session")
+def models(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A Hugging Face folder of every family of `conversions`, with a tokenizer's file."""
+    from conversions import FAMILIES
+
+    folders = {}
+    for name, (family, keys) in FAMILIES.items():
+        folders[name] = tmp_path_factory.mktemp("model") / "hf"
+        tiny_model(family, **keys).save_pretrained(folders[name])
+        (folders[name] / "tokenizer.json").write_text("{}")
+    return folders
+
+
+@pytest.fixture(scope="session")
+def checkpoints(
+    models: dict[str, Path], alone: ParallelLayout, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Every family converted."""
+    from rzero_mega.learner.convert import convert
+
+    folders = {}
+    for name, model in models.items():
+        folders[name] = tmp_path_factory.mktemp("checkpoint") / "megatron"
+        convert(model, folders[name], file_bytes=50_000)
+    return folders
