@@ -17,6 +17,7 @@ from rzero_mega.tracking.summaries import percent
 WIDTH, HEIGHT = 360, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 36
 _LABEL_ROOM, _LABEL_GAP = 42, 12.5
+_LEAST_SPAN = 1e-12  # what differs by less is drawn as a flat line
 _LEAST_SHARES = 0.1
 Point = tuple[float, float]
 
@@ -230,9 +231,9 @@ def _value_axis(values: Sequence[float], shares: bool, zero: bool, start: float,
     low, high = min(values), max(values)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    if high - low < 1e-12:
-        middle = abs(high) * 0.1 or 1.0
-        low, high = (0.0, high or 1.0) if zero and low >= 0 else (low - middle, high + middle)
+    if high - low < _LEAST_SPAN:
+        middle = abs(high) * 0.1 if abs(high) > _LEAST_SPAN else 1.0
+        low, high = (0.0, 1.0) if zero and low >= 0 else (low - middle, high + middle)
     if shares and not zero and high - low < _LEAST_SHARES:
         # A tenth at least, so that noise does not fill the chart.
         low = max(0.0, min((low + high - _LEAST_SHARES) / 2, 1.0 - _LEAST_SHARES))

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
@@ -192,6 +192,8 @@ finite = st.floats(-1e12, 1e12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), finite), min_size=1), st.booleans(), st.booleans(), st.booleans())
+@example(points=[(0, 5e-324)], shares=False, zero=True, labels=False)
+@example(points=[(0, 5e-324)], shares=False, zero=False, labels=False)
 def test_any_finite_numbers_can_be_drawn(
     points: list[tuple[int, float]], shares: bool, zero: bool, labels: bool
 ) -> None:
