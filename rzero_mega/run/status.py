@@ -26,11 +26,15 @@ class PhaseStatus:
 
 @dataclass(frozen=True)
 class IterationStatus:
-    """One iteration; shares are between 0 and 1, null where not known (yet). `seconds` is per finished phase."""
+    """One iteration; shares are between 0 and 1, null where not known (yet). `seconds` is per finished phase.
+
+    `flawed_questions` is the share of the written questions in which a check finds a flaw, whether it is on or not.
+    """
 
     iteration: int
     label_accuracy: float | None
     kept_questions: int | None
+    flawed_questions: float | None
     pass1_mean: float | None
     pass1_greedy: float | None
     seconds: Mapping[str, float]
@@ -79,6 +83,7 @@ def _iteration_status(run: RunDirectory, iteration: int, alive: bool) -> Iterati
         iteration=iteration,
         label_accuracy=_number(manifests.get("labels"), "label_accuracy"),
         kept_questions=_count(manifests.get("labels"), "kept"),
+        flawed_questions=_number(manifests.get("labels"), "hacking", "any"),
         pass1_mean=_number(manifests["evaluate"], "pass1_mean"),
         pass1_greedy=_number(manifests["evaluate"], "pass1_greedy"),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
@@ -124,8 +129,10 @@ def _planned_steps(run: RunDirectory, phase: PhaseName) -> int | None:
     return None
 
 
-def _number(manifest: Manifest | None, key: str) -> float | None:
-    value = manifest.summary.get(key) if manifest else None
+def _number(manifest: Manifest | None, *keys: str) -> float | None:
+    value: Any = manifest.summary if manifest else None
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -123,7 +123,7 @@ class PhaseProgress:
 def iterations_table(status: RunStatus, state: str | None = None) -> Table:
     """What each iteration brought, the base in the first row. `state` stands for the run's own where that is given."""
     table = Table(title=f"{status.name} · {state or status.state}", title_justify="left")
-    for heading in ("iteration", "mean", "greedy", "label accuracy", "kept", "time"):
+    for heading in ("iteration", "mean", "greedy", "label accuracy", "kept", "flawed", "time"):
         table.add_column(heading, justify="right")
     for row in status.iterations:
         seconds = sum(row.seconds.values())
@@ -133,6 +133,7 @@ def iterations_table(status: RunStatus, state: str | None = None) -> Table:
             percent(row.pass1_greedy),
             percent(row.label_accuracy),
             NOTHING if row.kept_questions is None else str(row.kept_questions),
+            percent(row.flawed_questions),
             duration(seconds) if seconds else NOTHING,
         )
     return table

@@ -211,14 +211,15 @@ def test_a_torn_event_swallows_no_later_one(run: RunDirectory) -> None:
 def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirectory) -> None:
     _finish(run.phase(0, "evaluate"), {}, pass1_mean=0.25, pass1_greedy=0.5)
     _finish(run.phase(1, "questions"), {})
-    _finish(run.phase(1, "labels"), {}, label_accuracy=None, kept=120)
+    _finish(run.phase(1, "labels"), {}, label_accuracy=None, kept=120, hacking={"any": 0.25})
     solver = run.phase(1, "solver")
     solver.begin({})
     solver.log_step(1, {"loss": 0.1})
     status = run_status(run)
     base, first, second = status.iterations
     assert (status.state, base.pass1_mean, base.pass1_greedy) == ("running", 0.25, 0.5)
-    assert (first.kept_questions, first.label_accuracy, first.pass1_mean) == (120, None, None)
+    assert (first.kept_questions, first.flawed_questions) == (120, 0.25)
+    assert (first.label_accuracy, first.pass1_mean, second.flawed_questions) == (None, None, None)
     assert {name: phase.state for name, phase in first.phases.items()} == {
         "challenger": "skipped",
         "questions": "finished",
