@@ -104,7 +104,10 @@ def _call(function: str, values: list[Fraction]) -> Fraction | None:
 
 
 def canonical(node: Node) -> str:
-    """Return a spelling that is the same for trees equal up to rational arithmetic and order of terms."""
+    """Return a spelling that is the same for trees equal up to rational arithmetic and order of terms.
+
+    Equal spellings mean equal trees: sums, products and powers are each in brackets of their own.
+    """
     value = exact_value(node)
     if value is not None:
         return str(value) if _bits(value) <= 256 else f"{value.numerator:x}/{value.denominator:x}x"
@@ -118,7 +121,7 @@ def canonical(node: Node) -> str:
         case Product():
             return _canonical_product(node)
         case Power(base, exponent):
-            return f"{canonical(base)}^{canonical(exponent)}"
+            return f"[{canonical(base)}^{canonical(exponent)}]"
         case Call(function, arguments):
             parts = list(map(canonical, arguments))
             return f"{function}({','.join(sorted(parts) if function in ('max', 'min') else parts)})"
