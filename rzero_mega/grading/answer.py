@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rzero_mega.grading.building import product
+from rzero_mega.grading.clauses import without_clauses
 from rzero_mega.grading.exact import canonical, exact_value
 from rzero_mega.grading.extraction import MAX_ANSWER_CHARS
 from rzero_mega.grading.moments import read_date, read_time
@@ -24,6 +25,7 @@ _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 """What else a unit's name may mean."""
 
 _CHOICE = re.compile(r"^(?:\\text\{ ?)?(?:\(([A-J])\) ?\}?|([A-J])[.)] ?\}?(?= )) ?(?=[^ (])(.+)$")
+_CHOOSE = re.compile(r"C\((\d{1,4}), ?(\d{1,4})\)|(?:\{ ?\})?[_^] ?\{?(\d{1,4})\}? ?C ?_ ?\{?(\d{1,4})\}?")
 _LIST_IN_TEXT = re.compile(r"^\\text\{((?:\([A-Z]\)|[A-Z]|\d|and|or|,| )+)\}$")
 _RELATION = re.compile(r"[<>=!]|\\(?:le|ge|ne)\b")
 _MAX_LABEL_CHARS = 200
@@ -72,7 +74,7 @@ def read_answer(text: str) -> Answer:
 
 @lru_cache(maxsize=8192)
 def _read(text: str) -> Answer:
-    normalised = normalise(text)
+    normalised = without_clauses(normalise(text))
     readings = tuple(_readings(normalised)) or (Reading("text:" + prose_key(normalised), None, None),)
     first = readings[0]
     key = " | ".join([first.key, *(f"{other.key} {other.unit.name if other.unit else ''}" for other in readings[1:])])
@@ -109,6 +111,9 @@ def _readings(text: str) -> Iterator[Reading]:
             yield _labelled(letter, reading)
         yield _reading(letter, letter)
         return
+    if choose := _CHOOSE.fullmatch(text):  # C(6, 2) may be a point, too
+        above, below = [digits for digits in choose.groups() if digits]
+        yield from _expressions(rf"\binom{{{above}}}{{{below}}}")
     found = list(_expressions(text))
     yield from found or _named(text)
 

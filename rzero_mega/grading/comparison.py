@@ -8,6 +8,7 @@ transitive: `rzero_mega.grading.classes` deals with that. What is a number may a
 ``1/2``, ``180^\circ`` is ``\pi``, ``1011_2`` is 11). Rounding is not equality. Lists without brackets have no order, as
 sets, but count an item twice; tuples, points, vectors and columns are one kind of thing, and so are intervals and
 tuples of two that are written alike. Sets of real numbers are compared as sets. "No solution" is the empty set.
+Functions with a constant of integration are equal if they differ by a constant.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import TypeAlias
 
 from rzero_mega.grading.answer import Answer, Reading
 from rzero_mega.grading.building import inverse
+from rzero_mega.grading.definitions import bodies
 from rzero_mega.grading.exact import canonical, exact_value
-from rzero_mega.grading.numeric import Undecided, proportional, refuted_in_doubles, same_value
+from rzero_mega.grading.numeric import Undecided, differ_by_a_constant, proportional, refuted_in_doubles, same_value
 from rzero_mega.grading.realsets import is_operation, real_set, same_set
 from rzero_mega.grading.relations import difference, in_order, is_label
 from rzero_mega.grading.symbolic import same_expression
@@ -32,6 +34,7 @@ from rzero_mega.grading.tree import (
     Node,
     Product,
     Relation,
+    Sum,
     children,
     is_scalar,
     names,
@@ -43,6 +46,10 @@ ScalarTest: TypeAlias = Callable[[Node, Node], bool | None]
 """Whether two scalar trees are equal; None if this test can't tell."""
 
 _UNORDERED = ("set", "list")
+_CONSTANTS = frozenset((Name("C"), Name("c")))
+_VARIABLES = frozenset(("x", "y", "t", "u", "v", "z", "s", "r", "\\theta"))
+"""What a function is integrated over; beside another letter a C is a quantity of its own, as in ``a + C``."""
+
 _MATCHED_CHEAPLY = 12
 """Matching takes comparisons by the square of the size; larger collections are left to the worker processes."""
 
@@ -141,6 +148,8 @@ def _cheap_scalars(a: Node, b: Node) -> bool | None:
 
 
 def _unless_refuted(a: Node, b: Node) -> bool | None:
+    if _antiderivative(a) and _antiderivative(b):
+        return None
     return False if _is_infinite(a) != _is_infinite(b) or refuted_in_doubles(a, b) else None
 
 
@@ -148,10 +157,22 @@ def _full_scalars(a: Node, b: Node) -> bool | None:
     cheap = _cheap_scalars(a, b)
     if cheap is not None:
         return cheap
+    first, second = _antiderivative(a), _antiderivative(b)
     try:
+        if first and second:
+            return names(first) == names(second) and differ_by_a_constant(first, second)
         return same_value(a, b)
     except Undecided:
         return same_expression(a, b)
+
+
+def _antiderivative(node: Node) -> Node | None:
+    """Return what stands beside a constant of integration: a sum with a term C, the rest of it in one variable."""
+    if not isinstance(node, Sum) or not _CONSTANTS.intersection(node.terms):
+        return None
+    rest = tuple(term for term in node.terms if term not in _CONSTANTS)
+    variables = names(Sum(rest))
+    return Sum(rest) if len(rest) == len(node.terms) - 1 and len(variables) == 1 and variables <= _VARIABLES else None
 
 
 def _is_infinite(node: Node) -> bool:
@@ -209,6 +230,8 @@ def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | 
     a, b = in_order(a), in_order(b)
     if canonical(a) == canonical(b):
         return True
+    if a.operator == "=" and (defined := bodies(a, b)):
+        return _compare(*defined, scalars)
     named = is_label(a.left) or isinstance(a.right, Matrix)
     if a.operator in ("=", "in") and named and canonical(a.left) == canonical(b.left):
         return _compare(a.right, b.right, scalars)

@@ -156,14 +156,19 @@ _REWRITES: tuple[Rewrite, ...] = (
     ),
     _rewrite(r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating),
     _rewrite(r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
-    _rewrite(r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?!\d|\\dot)", r"\1\\overline{\2}"),
+    _rewrite(
+        r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?:(\d{0,30})\\dot\s*\{?(\d)\}?)?(?!\d|\\dot)", r"\1\\overline{\2\3\4}"
+    ),
     _rewrite(r"(?<!\\)\\\|", "|"),
     _rewrite(r"\s+", " "),
 )
 PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 """What most answers are: one spelling already, with one reading."""
 
-_LEADING = re.compile(r"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ )\s*")
+_ABOUT = r"(?:approximately|approx\.?|about|roughly|around)"
+_LEADING = re.compile(
+    rf"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ |\\text\{{\s*{_ABOUT}\s*\}}|{_ABOUT}(?=\s*[-\d\\$.]))\s*", re.IGNORECASE
+)
 _REASONING = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|we (?:get|have|find|obtain)|this gives)\b(?: that)?,? ?)+(?=\S)",
     re.IGNORECASE,

@@ -9,7 +9,7 @@ _MAX_CHARS = 300
 _NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
           "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hex": 16}  # fmt: skip
 _DIGITS = r"(?P<sign>-?) ?(?:\\text ?\{ ?)?(?P<digits>[0-9A-Za-z]+) ?\}?"
-_SUBSCRIPT = re.compile(_DIGITS + r" ?_ ?\{? ?(?:\\text ?\{)? ?(?:base )?(?P<base>\d{1,2}|[a-z]+) ?\}? ?\}?")
+_SUBSCRIPT = re.compile(_DIGITS + r" ?_ ?\{? ?\(?(?:\\text ?\{)? ?(?:base )?(?P<base>\d{1,2}|[a-z]+) ?\}?\)? ?\}?")
 _IN_WORDS = re.compile(
     _DIGITS + r" ?(?:\\text ?\{)? ?\(? ?(?:in )?base[ -]?\}? ?(?P<base>\d{1,2}|[a-z]+) ?\}? ?\)? ?\}?"
 )

@@ -287,6 +287,24 @@ def proportional(left: Node, right: Node, positive: bool) -> bool:
     """
     if names(left) != names(right):
         return False
+    pairs = _precisely(left, right)
+    if any(is_negligible(a, span) or is_negligible(b, span) for a, b, span in pairs):
+        raise Undecided("no point where both have values")
+    a0, b0, span0 = pairs[0]
+    if any(not is_negligible(a * b0 - a0 * b, span + span0) for a, b, span in pairs[1:]):
+        return False
+    return not positive or bool((a0 / b0).real > 0)
+
+
+def differ_by_a_constant(left: Node, right: Node) -> bool:
+    """Whether ``left - right`` is the same everywhere. Raises `Undecided` if too few points have values."""
+    pairs = _precisely(left, right)
+    a0, b0, span0 = pairs[0]
+    return all(is_negligible((a - b) - (a0 - b0), max(span, span0)) for a, b, span in pairs[1:])
+
+
+def _precisely(left: Node, right: Node) -> list[tuple[Any, Any, int]]:
+    """Return both values at every positive point, with the span, in digits enough for products of two of them."""
     pairs = []
     for index in range(POSITIVE_POINTS):
         try:
@@ -298,9 +316,6 @@ def proportional(left: Node, right: Node, positive: bool) -> bool:
         except Undecided:
             continue
         pairs.append((a.value, b.value, span))
-    if len(pairs) < 2 or any(is_negligible(a, span) or is_negligible(b, span) for a, b, span in pairs):
+    if len(pairs) < 2:
         raise Undecided("no point where both have values")
-    a0, b0, span0 = pairs[0]
-    if any(not is_negligible(a * b0 - a0 * b, span + span0) for a, b, span in pairs[1:]):
-        return False
-    return not positive or bool((a0 / b0).real > 0)
+    return pairs

@@ -21,6 +21,7 @@ from rzero_mega.grading.tree import (
     Sum,
     Unreadable,
     names,
+    substituted,
     walk,
 )
 
@@ -46,6 +47,8 @@ def chain(sides: list[Node], operators: list[str]) -> Node:
     if operators == ["in"]:
         if not isinstance(sides[0], Name):
             raise Unreadable("membership of an expression")
+        if isinstance(sides[1], Group) and sides[1].kind == "set":
+            return Relation("=", sides[0], sides[1])  # one of these: as x = 1 or x = 2 has it
         return Relation("in", sides[0], sides[1])
     if operators[0] in (">", ">="):
         if any(operator not in (">", ">=") for operator in operators):
@@ -99,12 +102,12 @@ def _solved(relation: Relation) -> Node | None:
     vanishing = difference(relation)
     if len(variables) != 1 or not _is_linear(vanishing):
         return None
-    name = Name(next(iter(variables)))
-    at_zero, at_one = (exact_value(_substituted(vanishing, name, value)) for value in (0, 1))
+    variable = next(iter(variables))
+    at_zero, at_one = (exact_value(substituted(vanishing, variable, Number(Fraction(value)))) for value in (0, 1))
     if at_zero is None or at_one is None or at_zero == at_one:
         return None
     slope = at_one - at_zero
-    return (_below if slope > 0 else _above)(name, Number(-at_zero / slope), relation.operator)
+    return (_below if slope > 0 else _above)(Name(variable), Number(-at_zero / slope), relation.operator)
 
 
 def _solved_distance(relation: Relation) -> Node | None:
@@ -145,18 +148,6 @@ def _is_linear(node: Node) -> bool:
             return not names(node)
         case _:
             return False
-
-
-def _substituted(node: Node, name: Name, value: int) -> Node:
-    match node:
-        case Name():
-            return Number(Fraction(value)) if node == name else node
-        case Sum(terms):
-            return Sum(tuple(_substituted(term, name, value) for term in terms))
-        case Product(factors):
-            return Product(tuple(_substituted(factor, name, value) for factor in factors))
-        case _:
-            return node
 
 
 def gather(items: list[Node], connectors: set[str]) -> Node:
@@ -305,7 +296,7 @@ def _is_argument(node: Node) -> bool:
     match node:
         case Number() | Name() | Relation():
             return True
-        case Group("()", items):
+        case Group("()" | "union" | "intersection" | "difference", items):
             return all(map(_is_argument, items))
         case _:
             return False

@@ -148,6 +148,33 @@ def names(node: Node) -> frozenset[str]:
     return frozenset(part.name for part in walk(node) if isinstance(part, Name))
 
 
+def substituted(node: Node, name: str, by: Node) -> Node:
+    """Return `node` with `by` in place of the variable `name`."""
+
+    def inside(parts: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(substituted(part, name, by) for part in parts)
+
+    match node:
+        case Name(own):
+            return by if own == name else node
+        case Sum(terms):
+            return Sum(inside(terms))
+        case Product(factors):
+            return Product(inside(factors))
+        case Power(base, exponent):
+            return Power(*inside((base, exponent)))
+        case Call(function, arguments):
+            return Call(function, inside(arguments))
+        case Group(kind, items):
+            return Group(kind, inside(items))
+        case Matrix(rows):
+            return Matrix(tuple(map(inside, rows)))
+        case Relation(operator, left, right):
+            return Relation(operator, *inside((left, right)))
+        case _:
+            return node
+
+
 def is_scalar(node: Node) -> bool:
     """Whether `node` is a number-valued expression all through: no brackets, matrix or relation in it."""
     return not any(isinstance(part, Group | Matrix | Relation) for part in walk(node))

@@ -14,12 +14,12 @@ _SYNONYMS = {
 }  # fmt: skip
 _MAX_CHARS = 200
 
-_SOLUTIONS = r"(?:real )?(?:number )?(?:solutions?|values? (?:of )?[a-z]?|such [a-z])(?: exists?)?"
+_SOLUTIONS = r"(?:real )?(?:number )?(?:solutions?|values? (?:of )?[a-z]?|such (?:[a-z]|[a-z]+s))(?: exists?)?"
 _MEANINGS = (
     (
         r"(?:(?:this |the )?(?:equation|system|inequality|problem) has |there (?:is|are) |it has |has )?"
         rf"no {_SOLUTIONS}"
-        r"|empty set|null set|empty",
+        r"|empty set|null set|empty|none(?: exists?)?",
         r"\emptyset",
     ),
     (
@@ -29,7 +29,12 @@ _MEANINGS = (
         r"\mathbb{R}",
     ),
     (r"(?:set of )?(?:all )?integers", r"\mathbb{Z}"),
-    (r"(?:there are )?(?:infinitely many|infinite number of|infinite)(?: (?:real )?solutions?)?", r"\infty"),
+    (
+        r"(?:there are )?(?:an )?(?:infinitely many|infinite number(?: of)?|infinite)(?: (?:real )?solutions?)?"
+        r"|(?:positive )?infinity",
+        r"\infty",
+    ),
+    (r"(?:negative |minus |- ?)infinity", r"-\infty"),
 )
 _MEANING = re.compile("|".join(f"(?P<m{index}>{pattern})" for index, (pattern, _) in enumerate(_MEANINGS)))
 _EXCEPT = re.compile(
