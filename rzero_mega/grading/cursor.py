@@ -62,3 +62,20 @@ class Cursor(ABC):
         node = rule()
         self._depth -= 1
         return node
+
+    def subscript(self) -> str:
+        """Read the subscript of a name: a token, or letters, numbers and signs in braces."""
+        if not self.at("{"):
+            token = self.next()
+            if token.kind not in ("number", "name"):
+                raise Unreadable("subscript expected")
+            return token.text
+        self.next()
+        texts: list[str] = []
+        while not self.at("}"):
+            token = self.next()
+            if token.kind not in ("number", "name") and token.text not in ("+", "-", ","):
+                raise Unreadable("subscript expected")
+            texts.append(token.text)
+        self.next()
+        return "".join(texts)

@@ -50,7 +50,7 @@ _STYLES = (
     r"\\(?:mathrm|mathit|mathbf|mathsf|mathtt|boldsymbol|bm|textnormal|textup|textbf|textit|textrm|textsf|texttt|emph"
     r"|mbox|hbox)"
 )
-_HOLDERS = r"\\(?:ensuremath|underline|mathord|mathop|mathbin|mathrel|mathopen|mathclose|fbox|framebox)" + _END
+_HOLDERS = r"\\(?:ensuremath|mathcal|underline|mathord|mathop|mathbin|mathrel|mathopen|mathclose|fbox|framebox)" + _END
 _SPACES = r"\\q?quad|\\(?:hspace|vspace)\*?\s*\{[^{}]*\}|\\(?:thin|med|thick|en)space|\\enskip|\\hfill"
 _SIZES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
@@ -119,6 +119,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"(?<!\\)\$", ""),
     _rewrite(r"(?:" + _SPACES + r")" + _END + r"|(?<!\\)\\[,;:> ]|~|\\(?:nonumber|notag)" + _END, " "),
     _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
+    _rewrite(r"\{:\}", ":"),
     _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
     _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
     _rewrite(r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),

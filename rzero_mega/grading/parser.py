@@ -70,31 +70,43 @@ def parse(text: str) -> Node:
 def readings_of(text: str) -> list[Parsed]:
     """Return the readings of a normalised answer; raises `Unreadable` as `parse` does.
 
-    There is more than one if it has a logarithm without a base: the natural one, and the common one.
+    There is more than one if it has a logarithm without a base, the natural one and the common one, or a letter before
+    brackets that is a function or a factor, as in ``g(a - b)``.
     """
     tokens = tokenise(text)
-    readings = []
-    for common_log in (False, True):
-        parser = _Parser(tokens, common_log=common_log)
-        value = parser.whole()
-        marked = parser.percent or parser.degrees
-        tree = _Parser(tokens, common_log=common_log, bare=True).whole() if marked else value
-        readings.append(Parsed(tree, value, parser.percent, parser.degrees))
-        if not parser.bare_log:
-            break
+    parser, reading = _read(tokens)
+    readings = [reading]
+    if parser.bare_log:
+        readings.append(_read(tokens, common_log=True)[1])
+    if parser.applied:
+        readings.append(_read(tokens, multiplied=True)[1])
     return readings
 
 
-class _Parser(Cursor):
-    """bare: percent and degree signs are left off. common_log: a logarithm without a base has base 10."""
+def _read(tokens: list[Token], common_log: bool = False, multiplied: bool = False) -> tuple[_Parser, Parsed]:
+    parser = _Parser(tokens, common_log=common_log, multiplied=multiplied)
+    value = parser.whole()
+    marked = parser.percent or parser.degrees
+    tree = _Parser(tokens, True, common_log, multiplied).whole() if marked else value
+    return parser, Parsed(tree, value, parser.percent, parser.degrees)
 
-    def __init__(self, tokens: list[Token], bare: bool = False, common_log: bool = False) -> None:
+
+class _Parser(Cursor):
+    """bare: percent and degree signs are left off. common_log: a logarithm without a base has base 10.
+
+    multiplied: the letters of functions are factors, unless their argument is a mere variable or number.
+    """
+
+    def __init__(
+        self, tokens: list[Token], bare: bool = False, common_log: bool = False, multiplied: bool = False
+    ) -> None:
         super().__init__([token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)])
         self._bare = bare
         self._common_log = common_log
+        self._multiplied = multiplied
         self._bars = 0  # how many |...| are open: there a bar closes instead of opening
         self._functions = 0  # how many function arguments are open
-        self.percent = self.degrees = self.bare_log = False
+        self.percent = self.degrees = self.bare_log = self.applied = False
 
     def whole(self) -> Node:
         """Parse the whole text."""
@@ -323,7 +335,7 @@ class _Parser(Cursor):
             return Constant(name)
         if self.at("_"):
             self.next()
-            name += "_" + self._subscript()
+            name += "_" + self.subscript()
         while self.at("'"):
             name += self.next().text
         return self._application(name)
@@ -345,23 +357,14 @@ class _Parser(Cursor):
         if not self.at("("):
             self.position = start
             return Name(name.removesuffix("^-1"))
-        return Name(f"{name}{canonical(self.deeper(self._primary))}")
-
-    def _subscript(self) -> str:
-        if not self.at("{"):
-            token = self.next()
-            if token.kind not in ("number", "name"):
-                raise Unreadable("subscript expected")
-            return token.text
-        self.next()
-        texts: list[str] = []
-        while not self.at("}"):
-            token = self.next()
-            if token.kind not in ("number", "name") and token.text not in ("+", "-", ","):
-                raise Unreadable("subscript expected")
-            texts.append(token.text)
-        self.next()
-        return "".join(texts)
+        bracket = self.position
+        argument = self.deeper(self._primary)
+        if isinstance(argument, Sum | Product):
+            self.applied = True
+            if self._multiplied:
+                self.position = bracket
+                return Name(name)
+        return Name(f"{name}{canonical(argument)}")
 
     def _function(self, name: str) -> Node:
         if name in N_ARY:

@@ -21,7 +21,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _PLAIN_NUMBER = re.compile(
-    r"(?:[a-zA-Z] ?= ?)?[-+]?[\d.,/ ]+|[-+]?\d*\s*\\frac\{\d+\}\{\d+\}|[-+]?[\d.]+ ?\*10\^\{\d\}"
+    r"(?:[a-zA-Z] ?= ?)?[-+]?[\d.,/ ]+|[-+]?\d*\s*\\frac\{\d+\}\{\d+\}"
+    r"|[-+]?[\d.]+(?:[eE][-+]?\d{1,3}| ?\* ?10\^(?:\{-?\d{1,2}\}|\d))"
 )
 _LAST_NUMBER = re.compile(r"(?:\\text\{\s*and\s*\}|\band\b|,)?\s*(?<!\d)(\d{1,20}(?:\.\d{1,20})?)$")
 _AND_AT_END = re.compile(r"(?: and|,) ?\}$")

@@ -32,6 +32,9 @@ KNOWN_MISSES: dict[tuple[str, str], str] = {
         r"\frac{\pi}{4} + k\pi,\ k\in\mathbb{Z}",
     ): "n may be a number that the question names",
     ("isosceles triangle", r"\text{isosceles}"): "words are compared whole",
+    (r"y = \pm\frac{3}{4}x", r"3x \pm 4y = 0"): "equations with plus-minus are not solved",
+    ("y = C_1 e^{2x}+C_2 e^{-x}", "y = A e^{-x} + B e^{2x}"): "constants have the names that they are given",
+    (r"\text{The series converges}", r"\text{convergent}"): "words are compared whole",
     (r"\text{vertex } (4, -7)", "V(4,-7)"): "a point's name in words is not a letter",
 }
 """Pairs that the grader is known to get wrong -> why. One that it gets right must go from here."""
