@@ -17,6 +17,14 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile("ci" if "CI" in os.environ else "default")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """CI judges every change and has three quarters of an hour for it; the lanes run everything elsewhere."""
+    if "CI" in os.environ:
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: skipped where CI is set"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[..., Any]:
     """Builds a transformers model of (family, seed, configuration keys) whose weights are far from symmetric."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from tiny_nano import SIZES
@@ -49,3 +50,15 @@ def final_weights(folder: Path, run_name: str) -> dict[str, bytes]:
     iteration = folder / "runs" / run_name / "iterations" / "1"
     phases = ("challenger", "solver")
     return {phase: (iteration / phase / "model" / "model.safetensors").read_bytes() for phase in phases}
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A finished tiny run of two ranks, `runs/undisturbed` in `folder`, and how long the command took."""
+
+    folder: Path
+    seconds: float
+
+    def weights(self) -> dict[str, bytes]:
+        """The bytes of its models."""
+        return final_weights(self.folder, "undisturbed")

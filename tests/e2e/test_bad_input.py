@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import final_weights, run, start, tiny
+from command import Undisturbed, final_weights, run, start, tiny
 
 from rzero_mega.assets import nano_base_path
 
@@ -122,17 +122,16 @@ def tmpfs(folder: Path, options: str) -> Iterator[None]:
 
 
 @pytest.mark.gloo
-def test_a_full_disk_ends_the_run_and_with_room_it_goes_on(tmp_path: Path, processes: int = 2) -> None:
-    reference = run(tmp_path, *tiny("reference", processes=processes))
-    assert reference.returncode == 0, reference.stderr
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_and_with_room_it_goes_on(undisturbed: Undisturbed, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "small", "size=8m"):
-        arguments = tiny("x", f"run.root={tmp_path / 'small'}", processes=processes)
+        arguments = tiny("x", f"run.root={tmp_path / 'small'}", processes=2)
         refused(run(tmp_path, *arguments), "full")
         subprocess.run(["mount", "-o", "remount,size=200m", str(tmp_path / "small")], check=True)
         resumed = run(tmp_path, *arguments)
         assert resumed.returncode == 0, resumed.stderr
         model = tmp_path / "small" / "x" / "iterations" / "1" / "solver" / "model" / "model.safetensors"
-        assert model.read_bytes() == final_weights(tmp_path, "reference")["solver"]
+        assert model.read_bytes() == undisturbed.weights()["solver"]
 
 
 def test_a_read_only_run_directory_is_named(tmp_path: Path) -> None:

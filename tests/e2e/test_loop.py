@@ -11,17 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from command import run, start, tiny
+from command import Undisturbed, run, start, tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("loop")
-    result = run(folder, *tiny("loop", processes=2))
-    assert result.returncode == 0, result.stderr
-    return folder
+@pytest.fixture
+def folder(undisturbed: Undisturbed) -> Path:
+    return undisturbed.folder
 
 
 def test_status_tells_accuracy_and_seconds_of_every_iteration(folder: Path) -> None:
@@ -36,15 +33,15 @@ def test_status_tells_accuracy_and_seconds_of_every_iteration(folder: Path) -> N
 
 
 def test_the_report_is_one_page_without_outside_requests(folder: Path) -> None:
-    page = (folder / "runs" / "loop" / "report.html").read_text()
+    page = (folder / "runs" / "undisturbed" / "report.html").read_text()
     assert "<svg" in page
     assert "src=" not in page and "@import" not in page and "<script" not in page
 
 
 def test_finished_phases_are_skipped(folder: Path) -> None:
-    manifest = folder / "runs" / "loop" / "iterations" / "1" / "solver" / "manifest.json"
+    manifest = folder / "runs" / "undisturbed" / "iterations" / "1" / "solver" / "manifest.json"
     before = manifest.read_bytes()
-    result = run(folder, *tiny("loop", processes=2))
+    result = run(folder, *tiny("undisturbed", processes=2))
     assert result.returncode == 0 and "finished before" in result.stdout
     assert manifest.read_bytes() == before
 
@@ -52,7 +49,7 @@ def test_finished_phases_are_skipped(folder: Path) -> None:
 def test_the_models_load_in_transformers(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = folder / "runs" / "loop" / "iterations" / "1" / "solver" / "model"
+    model = folder / "runs" / "undisturbed" / "iterations" / "1" / "solver" / "model"
     tokenizer = AutoTokenizer.from_pretrained(model)
     prompt = tokenizer("Q:3+4\nA:", return_tensors="pt")
     out = AutoModelForCausalLM.from_pretrained(model).generate(**prompt, max_new_tokens=4)
@@ -60,18 +57,21 @@ def test_the_models_load_in_transformers(folder: Path) -> None:
 
 
 def test_no_label_reaches_training_from_the_truth(folder: Path) -> None:
-    labels = folder / "runs" / "loop" / "iterations" / "1" / "labels"
+    labels = folder / "runs" / "undisturbed" / "iterations" / "1" / "labels"
     kept = [json.loads(line) for line in (labels / "dataset.jsonl").read_text().splitlines()]
     audited = [json.loads(line) for line in (labels / "labelled.jsonl").read_text().splitlines()]
     votes = {row["question"]: row["answer"] for row in audited}
     assert kept and all(set(row) == {"question", "answer"} and votes[row["question"]] == row["answer"] for row in kept)
 
 
-@pytest.mark.parametrize("ablation", ["untrained_challenger", "no_filter", "no_repetition"])
-def test_every_ablation_runs_and_changes_what_it_says(folder: Path, ablation: str) -> None:
-    result = run(folder, *tiny(ablation), "--ablation", ablation)
+@pytest.mark.parametrize(
+    "ablation",
+    ["no_filter", *(pytest.param(name, marks=pytest.mark.slow) for name in ("untrained_challenger", "no_repetition"))],
+)
+def test_every_ablation_runs_and_changes_what_it_says(tmp_path: Path, ablation: str) -> None:
+    result = run(tmp_path, *tiny(ablation), "--ablation", ablation)
     assert result.returncode == 0, result.stderr
-    iteration = folder / "runs" / ablation / "iterations" / "1"
+    iteration = tmp_path / "runs" / ablation / "iterations" / "1"
     labels = json.loads((iteration / "labels" / "manifest.json").read_text())["summary"]
     assert (iteration / "challenger").exists() == (ablation != "untrained_challenger")
     if ablation == "no_filter":
@@ -80,7 +80,7 @@ def test_every_ablation_runs_and_changes_what_it_says(folder: Path, ablation: st
         assert json.loads((iteration / "challenger" / "manifest.json").read_text())["summary"]["repetition_mean"] == 0
 
 
-@pytest.mark.parametrize("layout", ["tp", "pp"])
+@pytest.mark.parametrize("layout", ["tp", pytest.param("pp", marks=pytest.mark.slow)])
 def test_the_loop_runs_under_torchrun_with_the_model_cut(tmp_path: Path, layout: str) -> None:
     arguments = tiny(layout, f"learner.layout.{layout}=2", processes=2)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
-from command import final_weights, run, start, tiny
+from command import Undisturbed, final_weights, run, start, tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
 
-def test_a_run_that_is_asked_to_stop_saves_what_it_has_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_that_is_asked_to_stop_saves_what_it_has_and_goes_on_to_the_same_bytes(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     # Without the request nothing would be saved in the middle of a phase.
     rare = "learner.checkpoint.every=100"
-    undisturbed = run(tmp_path, *tiny("undisturbed", rare, processes=2))
-    assert undisturbed.returncode == 0, undisturbed.stderr
-
     process = start(tmp_path, *tiny("asked", rare, processes=2))
     metrics = tmp_path / "runs" / "asked" / "iterations" / "1" / "solver" / "metrics.jsonl"
     while not metrics.is_file() and process.poll() is None:
@@ -35,4 +34,4 @@ def test_a_run_that_is_asked_to_stop_saves_what_it_has_and_goes_on_to_the_same_b
     resumed = run(tmp_path, *tiny("asked", rare, processes=2))
     assert resumed.returncode == 0, resumed.stderr
     assert len(metrics.read_text().splitlines()) == 3
-    assert final_weights(tmp_path, "asked") == final_weights(tmp_path, "undisturbed")
+    assert final_weights(tmp_path, "asked") == undisturbed.weights()

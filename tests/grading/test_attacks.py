@@ -21,7 +21,7 @@ from rzero_mega.grading.processes import DECIDE, WorkerProcesses
 
 TIME_LIMIT_S, MEMORY_LIMIT_MB = 2.0, 256
 BATCH_PROGRAM = Path(__file__).with_name("attack_batch.py")
-EVERY_ATTACK = pytest.param(10_000, marks=pytest.mark.e2e)
+EVERY_ATTACK = pytest.param(10_000, marks=[pytest.mark.e2e, pytest.mark.slow])
 
 
 def exists(pid: int) -> bool:

@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 VOCABULARY = 61
 
 
-@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe"])
+@pytest.mark.parametrize("family", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
 def test_learner_server_and_transformers_agree_on_every_logprob(
     family: str, tiny_model: Callable[..., Any], sglang_server: Callable[..., Any], tmp_path: Path
 ) -> None:

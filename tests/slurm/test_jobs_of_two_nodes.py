@@ -12,7 +12,7 @@ import pytest
 from submission import NANO, Experiment
 from virtual_cluster import VirtualCluster
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 SHORT = ("iterations=1", "ablation=untrained_challenger", "solver.training.steps=3")
 ON_TWO = ("placement.nodes=2", "placement.gpus_per_node=8")

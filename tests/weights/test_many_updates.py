@@ -15,7 +15,7 @@ from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 UPDATES, WARM_UP = 1000, 200
 GROWTH = 0.02

@@ -117,7 +117,7 @@ def expected_of_rank(tensors: dict[str, Tensor], rank: int, tp: int) -> dict[str
 
 
 FAMILIES = {"qwen3": "Qwen3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
-FAMILY = pytest.mark.parametrize("family", FAMILIES)
+FAMILY = pytest.mark.parametrize("family", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
 
 
 def write_checkpoints(
@@ -160,6 +160,7 @@ def test_sglang_loads_and_updates_blocks_to_the_bit(
         assert differences(tmp_path / f"updated-{rank}", expected_of_rank(second, rank, 2)) == set()
 
 
+@pytest.mark.slow
 @FAMILY
 def test_sglang_loads_tensors_with_one_scale_to_the_bit(
     family: str, tiny_model: Callable[..., Any], tmp_path: Path
@@ -170,6 +171,7 @@ def test_sglang_loads_tensors_with_one_scale_to_the_bit(
     assert len(differences(tmp_path / "loaded-0", expected_of_rank(second, 0, 1))) >= 8
 
 
+@pytest.mark.slow
 def test_a_loaded_model_cannot_take_new_scales_per_tensor(tiny_model: Callable[..., Any], tmp_path: Path) -> None:
     """The reason why `check_servable` refuses fp8_tensor where a server must take updates."""
     write_checkpoints("qwen3", FP8_TENSOR, tmp_path, tiny_model)
@@ -205,6 +207,7 @@ def configurations() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tp", [1, 2])
 def test_the_check_refuses_exactly_what_sglang_refuses(tp: int, tmp_path: Path, tiny_model: Callable[..., Any]) -> None:
     config = tiny_model("qwen3").config.to_dict()

@@ -109,7 +109,7 @@ def test_a_request_that_an_update_interrupts_says_which_tokens_are_of_which_weig
     [
         ("qwen2", {"tie_word_embeddings": True}),
         ("llama", {"num_key_value_heads": 1}),
-        ("qwen3_moe", {}),
+        pytest.param("qwen3_moe", {}, marks=pytest.mark.slow),
     ],
 )
 def test_checksums_agree_for_every_family(

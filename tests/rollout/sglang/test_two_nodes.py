@@ -22,7 +22,7 @@ from rzero_mega.rollout.sglang.address import Address, read_address
 from rzero_mega.rollout.sglang.fleet import Fleet
 from rzero_mega.rollout.sglang.job_files import JobServers
 
-pytestmark = pytest.mark.sglang
+pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
 PROGRAM = Path(__file__).with_name("host_program.py")
 KEY = "a key of the job"
