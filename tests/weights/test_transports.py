@@ -36,7 +36,7 @@ class Reader(RecordingServer):
         return super().post(path, body, timeout_s)
 
 
-def test_disk_gives_every_server_all_tensors_in_one_folder_that_goes_again(tmp_path: Path) -> None:
+def test_disk_gives_every_server_all_tensors_in_one_folder(tmp_path: Path) -> None:
     servers = [Reader("a"), Reader("b")]
     DiskTransport(tmp_path / "new").send(servers, buckets())
     for server in servers:
@@ -44,13 +44,26 @@ def test_disk_gives_every_server_all_tensors_in_one_folder_that_goes_again(tmp_p
         assert all(torch.equal(server.read[name], tensor) for name, tensor in TENSORS)
         assert len(server.files) > 1
         assert server.calls[0][1]["flush_cache"] is True
-    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_disk_wrote_stays_for_slower_ranks_until_the_next_update_or_the_end(tmp_path: Path) -> None:
+    transport, server = DiskTransport(tmp_path), Reader()
+    transport.send([server], buckets())
+    (first,) = tmp_path.iterdir()
+    assert sorted(first.iterdir()) == server.files
+    transport.send([server], buckets())
+    (second,) = tmp_path.iterdir()
+    assert second != first and sorted(second.iterdir()) == server.files
+    transport.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_leaves_nothing_behind_when_a_server_or_the_sender_fails(tmp_path: Path) -> None:
     failing = RecordingServer("b", ["update_weights_from_disk"])
+    transport = DiskTransport(tmp_path)
     with pytest.raises(ServerError, match="b: update_weights_from_disk"):
-        DiskTransport(tmp_path).send([RecordingServer("a"), failing], buckets())
+        transport.send([RecordingServer("a"), failing], buckets())
+    transport.close()
     assert list(tmp_path.iterdir()) == []
 
     def broken() -> Iterable[Bucket]:

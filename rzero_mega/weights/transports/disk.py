@@ -17,8 +17,9 @@ from rzero_mega.weights.transports.protocol import FLUSH, Server
 class DiskTransport:
     """Writes buckets into a fresh folder inside `folder`, which all servers must see under the same path.
 
-    The servers read when all is written, and the folder goes when they have answered, so that twice the weights never
-    lie there. Works between any devices and hosts.
+    The servers read when all is written. The folder stays until the next send or `close`: SGLang answers when the first
+    rank of a server has read, and others may still be reading. It goes before the next one is written, so that twice
+    the weights never lie there. Works between any devices and hosts.
     """
 
     needs_session = False
@@ -26,26 +27,30 @@ class DiskTransport:
     def __init__(self, folder: Path, timeout_s: float | None = None) -> None:
         """`timeout_s` bounds how long a server may take to read; None leaves it to the server's client."""
         self._folder, self._timeout_s = folder, timeout_s
+        self._last: tempfile.TemporaryDirectory[str] | None = None
 
     def send(self, servers: Sequence[Server], buckets: Iterable[Bucket]) -> None:
         """Deliver every bucket; ServerError names a server that could not read, UserError a folder that is full."""
-        with self._fresh_folder() as fresh:
+        self.close()
+        fresh = self._fresh_folder()
+        try:
             for number, bucket in enumerate(buckets):
                 data = bucket.data.cpu()
                 with self._writing():
                     write_safetensors(fresh / f"bucket-{number:05d}.safetensors", bucket.slots, [data])
-            body = {"model_path": str(fresh.absolute()), "load_format": "safetensors", **FLUSH}
-            on_every(servers, lambda server: server.post("update_weights_from_disk", body, self._timeout_s))
+        except BaseException:
+            self.close()  # nobody reads it yet
+            raise
+        body = {"model_path": str(fresh.absolute()), "load_format": "safetensors", **FLUSH}
+        on_every(servers, lambda server: server.post("update_weights_from_disk", body, self._timeout_s))
 
-    @contextmanager
-    def _fresh_folder(self) -> Iterator[Path]:
+    def _fresh_folder(self) -> Path:
         with self._writing():
             self._folder.mkdir(parents=True, exist_ok=True)
-            fresh = tempfile.TemporaryDirectory(prefix="weights-", dir=self._folder)
-        with fresh as name:
-            # Servers may run under another user.
-            Path(name).chmod(0o755)
-            yield Path(name)
+            self._last = tempfile.TemporaryDirectory(prefix="weights-", dir=self._folder)
+            folder = Path(self._last.name)
+            folder.chmod(0o755)  # servers may run under another user
+        return folder
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -55,4 +60,7 @@ class DiskTransport:
             raise UserError(f"weights.folder {self._folder}: cannot be written: {first_line(error)}") from None
 
     def close(self) -> None:
-        """Nothing stays between two sends."""
+        """Remove what the last send left."""
+        if self._last is not None:
+            self._last.cleanup()
+            self._last = None
