@@ -247,6 +247,7 @@ def test_a_server_killed_between_two_buckets_is_named_and_the_others_go_on(
         replicas.restart(1, tmp_path / "server.log")
 
 
+@pytest.mark.slow
 def test_a_server_restarted_between_two_updates_is_given_away_by_its_version(
     replicas: Replicas, models: list[Any], tmp_path: Path
 ) -> None:

@@ -108,7 +108,7 @@ def test_a_request_that_an_update_interrupts_says_which_tokens_are_of_which_weig
     ("family", "keys"),
     [
         ("qwen2", {"tie_word_embeddings": True}),
-        ("llama", {"num_key_value_heads": 1}),
+        pytest.param("llama", {"num_key_value_heads": 1}, marks=pytest.mark.slow),
         pytest.param("qwen3_moe", {}, marks=pytest.mark.slow),
     ],
 )

@@ -171,6 +171,7 @@ class TestServing:
 
 
 @pytest.mark.sglang
+@pytest.mark.slow
 class TestEnding:
     @pytest.fixture
     def sibling(self, sglang_server: Serve, folder: Path) -> ServerProcess:

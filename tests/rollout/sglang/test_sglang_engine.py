@@ -102,6 +102,7 @@ class TestTwoReplicas:
     def folder(self, model_folder: ModelFolder) -> Path:
         return model_folder("qwen3")
 
+    @pytest.mark.slow
     def test_both_servers_draw_and_both_get_new_weights(
         self, fleet: Fleet, folder: Path, model_folder: ModelFolder
     ) -> None:
@@ -131,6 +132,7 @@ class TestTwoReplicas:
         assert not before & set(pids(replicas_of(fleet)[0]))
         assert largest_logprob_error(other, engine.generate(many(80, 8))) <= 1e-5
 
+    @pytest.mark.slow
     def test_without_any_server_left_both_are_replaced(
         self, fleet: Fleet, folder: Path, model_folder: ModelFolder
     ) -> None:
@@ -164,6 +166,7 @@ class TestTwoReplicas:
         assert all(s.finish.value != "abort" for s in samples)
 
 
+@pytest.mark.slow
 class TestTwoRoles:
     """Servers of two roles that give their memory back in turns, with SGLang's calls; on a CPU none becomes free."""
 
@@ -210,6 +213,7 @@ def wait_for_all(engine: SglangEngine, fleet: Fleet) -> None:
         engine.generate(many(1, 1))
 
 
+@pytest.mark.slow
 def test_a_server_that_loaded_other_weights_than_the_folder_holds_is_named_at_its_start(
     make_fleet: MakeFleet, model_folder: ModelFolder, tmp_path: Path
 ) -> None:
