@@ -16,6 +16,12 @@ from rzero_mega.learner import convert as convert_module
 from rzero_mega.learner.convert import convert
 
 
+@pytest.fixture
+def checkpoint(checkpoints: dict[str, Path], tmp_path: Path) -> Path:
+    """A converted checkpoint of a test's own, to be damaged."""
+    return Path(shutil.copytree(checkpoints[BASE], tmp_path / "checkpoint"))
+
+
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,10 +62,8 @@ def test_a_template_that_does_not_fit_is_refused_with_every_difference(
 
 
 def test_without_a_recorded_shape_the_tensors_themselves_are_compared(
-    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+    models: dict[str, Path], checkpoint: Path, tmp_path: Path
 ) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    shutil.copytree(checkpoints[BASE], checkpoint)
     torch.save({}, checkpoint / "common.pt")
     convert(checkpoint, tmp_path / "fits", template=models[BASE])
     assert same(tensors_of(tmp_path / "fits"), tensors_of(models[BASE]))
@@ -144,20 +148,15 @@ class Touch:
 
 @pytest.mark.parametrize("file", [".metadata", "common.pt"])
 def test_code_in_a_checkpoint_is_refused_and_does_not_run(
-    file: str, models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+    file: str, models: dict[str, Path], checkpoint: Path, tmp_path: Path
 ) -> None:
-    checkpoint, canary = tmp_path / "checkpoint", tmp_path / "canary"
-    shutil.copytree(checkpoints[BASE], checkpoint)
+    canary = tmp_path / "canary"
     (checkpoint / file).write_bytes(pickle.dumps(Touch(canary)))
     assert file in refused(checkpoint, tmp_path / "target", template=models[BASE])
     assert not canary.exists()
 
 
-def test_damaged_data_is_named_and_leaves_no_target(
-    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
-) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    shutil.copytree(checkpoints[BASE], checkpoint)
+def test_damaged_data_is_named_and_leaves_no_target(models: dict[str, Path], checkpoint: Path, tmp_path: Path) -> None:
     for file in checkpoint.glob("*.distcp"):
         file.write_bytes(bytes(file.stat().st_size))
     assert "embedding.word_embeddings.weight" in refused(checkpoint, tmp_path / "target", template=models[BASE])
@@ -165,10 +164,8 @@ def test_damaged_data_is_named_and_leaves_no_target(
 
 
 def test_a_tensor_of_which_a_part_is_missing_is_named(
-    models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+    models: dict[str, Path], checkpoint: Path, tmp_path: Path
 ) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    shutil.copytree(checkpoints[BASE], checkpoint)
     metadata = metadata_of(checkpoint)
     metadata.state_dict_metadata["decoder.layers.mlp.linear_fc2.weight"].chunks.pop()
     (checkpoint / ".metadata").write_bytes(pickle.dumps(metadata))
