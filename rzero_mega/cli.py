@@ -66,9 +66,7 @@ def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None
 
 
 @app.command()
-def status(
-    run: Run = None, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
-) -> None:
+def status(run: Run = None, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """What each iteration brought, how long its phases took, and where its jobs stand."""
     from rich.console import Console
 

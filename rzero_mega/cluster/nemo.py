@@ -74,9 +74,7 @@ def write_scripts(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Su
 
 
 @contextmanager
-def _experiment(
-    jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission, home: Path
-) -> Iterator[Any]:
+def _experiment(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission, home: Path) -> Iterator[Any]:
     """A NeMo-Run experiment that holds the jobs. NeMo-Run reads where its files go when it is imported."""
     os.environ["NEMORUN_HOME"] = str(home)
     try:

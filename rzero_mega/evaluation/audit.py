@@ -7,9 +7,7 @@ import re
 from rzero_mega.evaluation.arithmetic import truth
 
 # "What is 12 + 30 * 2?" and its likes; the expression itself is checked by the arithmetic world's own parser.
-_ASKED = re.compile(
-    r"(?:what\s+is|what's|compute|calculate|evaluate|find)?\s*:?\s*([-+*×x\d\s]{1,64}?)\s*[=?.]*", re.I
-)
+_ASKED = re.compile(r"(?:what\s+is|what's|compute|calculate|evaluate|find)?\s*:?\s*([-+*×x\d\s]{1,64}?)\s*[=?.]*", re.I)
 
 
 def true_answer(question: str) -> str | None:

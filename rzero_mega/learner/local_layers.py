@@ -103,9 +103,7 @@ class SdpaCoreAttention(torch.nn.Module):
             row_of[members] = torch.arange(len(members), device=sequence.device)
             tokens = (row_of[sequence] >= 0).nonzero()[:, 0]
             row, place = row_of[sequence[tokens]], position[tokens]
-            q, k, v = (
-                _unpack(x[tokens], row, place, len(members), lengths[members[0]]) for x in (query, key, value)
-            )
+            q, k, v = (_unpack(x[tokens], row, place, len(members), lengths[members[0]]) for x in (query, key, value))
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)
             attended.append(out.transpose(1, 2)[row, place].flatten(1))
             order.append(tokens)

@@ -220,4 +220,3 @@ def _expert_settings(shape: ModelShape) -> dict[str, Any]:
         "moe_router_dtype": "fp32",
         "moe_grouped_gemm": torch.cuda.is_available(),
     }
-

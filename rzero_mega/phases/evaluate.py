@@ -55,9 +55,7 @@ def _evaluate(bench: Workbench, solver: RolloutEngine, benchmark: Benchmark) -> 
     return spmd.on_rank_0(lambda: _grade(bench, benchmark, sampled, greedy))
 
 
-def _grade(
-    bench: Workbench, benchmark: Benchmark, sampled: list[Sample], greedy: list[Sample]
-) -> list[dict[str, Any]]:
+def _grade(bench: Workbench, benchmark: Benchmark, sampled: list[Sample], greedy: list[Sample]) -> list[dict[str, Any]]:
     assert bench.pool is not None
     n = bench.config.evaluation.samples
     answers, greedy_answers = boxed_answers(bench, sampled), boxed_answers(bench, greedy)

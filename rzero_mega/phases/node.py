@@ -231,4 +231,5 @@ def _tcp_store() -> Any:
     import torch.distributed as dist
 
     return dist.TCPStore(  # type: ignore[attr-defined]
-        "0.0.0.0", 0, is_master=True, wait_for_workers=False)
+        "0.0.0.0", 0, is_master=True, wait_for_workers=False
+    )

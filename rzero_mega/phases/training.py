@@ -111,9 +111,7 @@ def _servers_turn(ctx: RunContext, learner: Learner) -> Iterator[None]:
         ctx.rest_servers()
 
 
-def _resume(
-    phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource, feed: Feed
-) -> int:
+def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource, feed: Feed) -> int:
     checkpoint = spmd.on_rank_0(phase.latest_checkpoint)
     done = 0
     if checkpoint is not None:

@@ -25,9 +25,7 @@ def test_qwen3_8b_trains_on_hopper(recipe: str, tp: int) -> None:
     check_recipe(Fp8Config(format="hybrid", recipe=recipe), QWEN3_8B, layout, "bfloat16", HOPPER)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "capability"), [("delayed", AMPERE), ("blockwise", (8, 9)), ("mxfp8", HOPPER)]
-)
+@pytest.mark.parametrize(("recipe", "capability"), [("delayed", AMPERE), ("blockwise", (8, 9)), ("mxfp8", HOPPER)])
 def test_a_gpu_that_cannot_is_named_with_what_the_recipe_needs(recipe: str, capability: tuple[int, int]) -> None:
     needed = "{}.{}".format(*NEEDS[recipe].capability)
     with pytest.raises(UserError, match=rf"^learner\.fp8\.recipe: {recipe} needs .* {needed}, this one has"):

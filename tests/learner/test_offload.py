@@ -53,9 +53,7 @@ def test_training_that_is_parked_between_steps_trains_the_same_weights(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_parked_memory_is_free_and_comes_back_with_its_values(
-    folder: Path, alone: ParallelLayout, dtype: str
-) -> None:
+def test_parked_memory_is_free_and_comes_back_with_its_values(folder: Path, alone: ParallelLayout, dtype: str) -> None:
     learner = make_learner(folder, alone, dtype, "all")
     learner.train_step(rollouts(1, VOCABULARY))
     weights, moments = weights_of(learner), [tensor.clone() for tensor in moments_of(learner)]
@@ -68,9 +66,7 @@ def test_parked_memory_is_free_and_comes_back_with_its_values(
     assert all(torch.equal(a, b) for a, b in zip(moments_of(learner), moments, strict=True))
 
 
-def test_weights_stay_for_the_engine_where_only_the_optimizer_is_offloaded(
-    folder: Path, alone: ParallelLayout
-) -> None:
+def test_weights_stay_for_the_engine_where_only_the_optimizer_is_offloaded(folder: Path, alone: ParallelLayout) -> None:
     learner = make_learner(folder, alone, "bfloat16", "optimizer")
     learner.train_step(rollouts(1, VOCABULARY))
     with learner.parked():

@@ -102,9 +102,7 @@ def records(text: str) -> list[dict[str, str]]:
     return found
 
 
-def wait_until(
-    condition: Callable[[], bool], explain: Callable[[], str], patience: float = PATIENCE_SECONDS
-) -> None:
+def wait_until(condition: Callable[[], bool], explain: Callable[[], str], patience: float = PATIENCE_SECONDS) -> None:
     """Wait until the condition holds; an assertion fails with the explanation after `patience` seconds."""
     end = time.monotonic() + patience
     while not condition():

@@ -101,9 +101,7 @@ def _matrices(draw: Draw) -> str:
     return rf"\begin{{{kind}}}{body}" + draw.choice((rf"\end{{{kind}}}", "", r"\end{pmatrix}", r"\end{document}"))
 
 
-_LOOK_ALIKES = tuple(
-    "хеаорсуΑΒΕⅹⅽ１２３⒈①𝟏𝟐𝑥𝐱ᵡ₂²³⁄₄٣४൪一Ⅻﷺﬁ㎝㎢ℯⅈ−–‒﹣＋×✕⨯∗⁄∕÷＝≡≈｛｝（）∞√∛∜"
-)
+_LOOK_ALIKES = tuple("хеаорсуΑΒΕⅹⅽ１２３⒈①𝟏𝟐𝑥𝐱ᵡ₂²³⁄₄٣४൪一Ⅻﷺﬁ㎝㎢ℯⅈ−–‒﹣＋×✕⨯∗⁄∕÷＝≡≈｛｝（）∞√∛∜")
 
 
 def _look_alikes(draw: Draw) -> str:

@@ -191,4 +191,3 @@ class SglangEngine:
             raise error
         for replica in dead:
             self._link.replicas.replace(replica)
-

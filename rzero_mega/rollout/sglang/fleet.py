@@ -191,7 +191,7 @@ class Fleet:
 
 
 def device_of_servers() -> str:
-    """"cuda" where there are GPUs, "cpu" elsewhere."""
+    """ "cuda" where there are GPUs, "cpu" elsewhere."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

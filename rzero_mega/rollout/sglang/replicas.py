@@ -141,8 +141,7 @@ class Replicas:
         self._say(f"{replica.name} ended ({replica.process.reason()}); starting another")
         if replica.starts >= self._config.attempts:
             raise UserError(
-                f"{replica.name} ended {replica.starts} times (rollout.sglang.attempts); "
-                f"see {replica.process.log}"
+                f"{replica.name} ended {replica.starts} times (rollout.sglang.attempts); see {replica.process.log}"
             )
         self._retired.append(replica)
         replica.process.stop()

@@ -69,9 +69,7 @@ def check_probe(
     return result
 
 
-def _differences(
-    learner: Sequence[Sequence[float]], server: Sequence[Sequence[float]], name: str
-) -> list[list[float]]:
+def _differences(learner: Sequence[Sequence[float]], server: Sequence[Sequence[float]], name: str) -> list[list[float]]:
     if len(learner) != len(server):
         raise UserError(f"{name}: {len(server)} probe sequences came back, not {len(learner)}")
     differences = []

@@ -214,9 +214,7 @@ class TestRemote:
         assert files.stop.exists() and not asked.alive()
         asked.stop()
 
-    def test_a_name_is_asked_for_once_in_a_job(
-        self, asked: RemoteServer, spec: ServerSpec, files: ServerFiles
-    ) -> None:
+    def test_a_name_is_asked_for_once_in_a_job(self, asked: RemoteServer, spec: ServerSpec, files: ServerFiles) -> None:
         with pytest.raises(UserError, match="each start of a job needs a new folder"):
             RemoteServer.start(spec, files, 2)
 
