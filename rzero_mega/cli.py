@@ -143,7 +143,7 @@ def sync(run: Run = None) -> None:
 @app.command(hidden=True)
 def node(config_file: Path, iteration: int, name: str) -> None:
     """What a phase's job runs on each of its nodes."""
-    from rzero_mega.phases.node import run_node
+    from rzero_mega.commands.node import run_node
 
     config = config_from_yaml(config_file)
     arguments = ["phase", str(config_file), str(iteration), name]
@@ -190,7 +190,7 @@ def convert(
     dtype: Annotated[str | None, typer.Option(help="bfloat16 or float32; the source's if left out.")] = None,
 ) -> None:
     """Convert between Hugging Face format and Megatron checkpoints; the same command goes on after a kill."""
-    from rzero_mega.phases.convert import convert_and_show
+    from rzero_mega.commands.convert import convert_and_show
 
     typer.echo(convert_and_show(source, target, template, dtype))
 
@@ -202,7 +202,7 @@ def replay(
     model: Annotated[Path | None, typer.Option(help="Weights, where the folder holds none.")] = None,
 ) -> None:
     """Do a failed update again, also in another layout, and say where it goes wrong."""
-    from rzero_mega.phases.replay import open_replay, run_replay
+    from rzero_mega.commands.replay import open_replay, run_replay
 
     opened = open_replay(folder, model, overrides or [])
     _spread(opened.config, lambda _: run_replay(opened, typer.echo))
@@ -225,7 +225,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one."""
-    from rzero_mega.phases import plan as planning
+    from rzero_mega.commands import plan as planning
 
     question = planning.question_of(
         model, gpus, gpu, gpus_per_node, tokens_per_micro_batch, sequences, length, concurrent, rollout, fp8
@@ -318,7 +318,7 @@ def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = N
 def _start(config: Config, work: Callable[[StopRequest], None]) -> None:
     """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
     if not is_rank():
-        from rzero_mega.phases.preflight import preflight
+        from rzero_mega.commands.preflight import preflight
 
         preflight(config)
     _spread(config, work)

@@ -72,8 +72,8 @@ def sglang_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     Servers are shared by all tests of the session and end with it. A test that changes a server's weights, or kills
     it, takes a replica of its own: any name that no other test uses.
     """
-    from rzero_mega.rollout.sglang.command import ServerSpec
-    from rzero_mega.rollout.sglang.process import ServerProcess, installed
+    from rzero_mega.rollout.sglang.server.command import ServerSpec
+    from rzero_mega.rollout.sglang.server.process import ServerProcess, installed
 
     if not installed():
         pytest.skip("SGLang is not installed: make sglang-cpu")

@@ -109,7 +109,7 @@ def _reference(repeats: int, folder: str) -> list[dict[str, Any]]:
 
 
 def _prepare() -> None:
-    from rzero_mega.learner import compat
+    from rzero_mega.learner.megatron import compat
 
     compat.install()
     import torch

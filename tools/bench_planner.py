@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from typing import Annotated, Any
 
-from rzero_mega.learner import compat
+from rzero_mega.learner.megatron import compat
 
 compat.install()  # before anything of Megatron's
 
@@ -25,15 +25,15 @@ from torch_memory import peak_allocated  # noqa: E402
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
-from rzero_mega.learner.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
-from rzero_mega.learner.layout import ParallelLayout, device  # noqa: E402
 from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
-from rzero_mega.learner.model import Model, build_model  # noqa: E402
-from rzero_mega.learner.optimizer import build_optimizer  # noqa: E402
-from rzero_mega.learner.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
-from rzero_mega.learner.planning.memory import learner_memory  # noqa: E402
-from rzero_mega.learner.planning.models import model_named  # noqa: E402
+from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
+from rzero_mega.learner.megatron.layout import ParallelLayout, device  # noqa: E402
+from rzero_mega.learner.megatron.model import Model, build_model  # noqa: E402
+from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
+from rzero_mega.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
+from rzero_mega.planning.memory import learner_memory  # noqa: E402
+from rzero_mega.planning.models import model_named  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")

@@ -132,15 +132,15 @@ def _reshard(size: str, layout: str, model: Path, repeats: int, bucket_mb: int, 
 @app.command(hidden=True)
 def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path) -> None:
     """One process of a layout."""
-    from rzero_mega.learner import compat
+    from rzero_mega.learner.megatron import compat
 
     compat.install()
     import torch
     import torch.distributed as dist
 
     from rzero_mega.config.schema import LearnerConfig, WeightsConfig
-    from rzero_mega.learner.layout import ParallelLayout
-    from rzero_mega.learner.model import build_model, load_weights
+    from rzero_mega.learner.megatron.layout import ParallelLayout
+    from rzero_mega.learner.megatron.model import build_model, load_weights
     from rzero_mega.learner.sharing import share_weights
     from rzero_mega.weights.mapping import entries
     from rzero_mega.weights.shape import read_shape
@@ -249,10 +249,10 @@ def _convert(size: str, model: Path, repeats: int, folder: Path) -> list[Against
 @app.command(hidden=True)
 def conversion(source: Path, target: Path, template: Path) -> None:
     """One conversion."""
-    from rzero_mega.learner import compat
+    from rzero_mega.learner.megatron import compat
 
     compat.install()
-    from rzero_mega.learner.convert import convert
+    from rzero_mega.learner.checkpoints.conversion.convert import convert
 
     with Peak() as peak:
         start = time.perf_counter()

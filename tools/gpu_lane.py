@@ -110,8 +110,8 @@ def _lane(folder: Path) -> Lane:
     """The folder, if this machine has a GPU and the folder's figures, if any, are of the same one."""
     from gpu_steps.driver import open_lane
 
+    from rzero_mega.atomic import read_json
     from rzero_mega.errors import UserError
-    from rzero_mega.run.atomic import read_json
 
     variables = {"PYTHONPATH": _path("PYTHONPATH", ROOT, TOOLS), **_cudnn_of_torch()}
     with tempfile.TemporaryDirectory() as name:

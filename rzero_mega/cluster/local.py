@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from rzero_mega.atomic import write_text
 from rzero_mega.cluster.script import Submission
 from rzero_mega.cluster.submit import prepare, unfinished
 from rzero_mega.config import Config, to_yaml
-from rzero_mega.run.atomic import write_text
 
 
 def run_locally(config: Config, submission: Submission, attempts: int, say: Callable[[str], None]) -> int:

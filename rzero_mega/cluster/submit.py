@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rzero_mega.atomic import write_text
 from rzero_mega.cluster.cluster_file import ClusterFile
 from rzero_mega.cluster.jobs import PhaseJob, job_graph, job_prefix, missing_phases
 from rzero_mega.cluster.nemo import PartlySubmitted, submit_jobs
@@ -18,7 +19,6 @@ from rzero_mega.config import Config, to_yaml
 from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
 from rzero_mega.run import RunDirectory, run_path
-from rzero_mega.run.atomic import write_text
 from rzero_mega.run.job import failed_nodes
 from rzero_mega.run.lock import RunLock
 

@@ -10,7 +10,7 @@ import torch
 from megatron.core.packed_seq_params import PackedSeqParams
 from torch import Tensor
 
-from rzero_mega.learner.context_parallel import TokenSplit, zigzag
+from rzero_mega.learner.megatron.context_parallel import TokenSplit, zigzag
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from torch.utils.hooks import RemovableHandle
 
 from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.batch import Pack
-from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.forward import accumulate_gradients
-from rzero_mega.learner.model import Model
-from rzero_mega.learner.policy_model import PolicyModel, bare
+from rzero_mega.learner.megatron.compat import calls_megatron
+from rzero_mega.learner.megatron.model import Model
+from rzero_mega.learner.megatron.policy_model import PolicyModel, bare
 
 MODEL, OUTPUT_LAYER, LOSS = "the model", "output_layer", "loss"
 _LAYER = re.compile(r"decoder\.layers\.(\d+)")

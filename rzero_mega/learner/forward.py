@@ -15,11 +15,11 @@ from torch import Tensor
 
 from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.batch import Pack
-from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs, grpo_loss
-from rzero_mega.learner.model import Model
-from rzero_mega.learner.policy_model import bare
+from rzero_mega.learner.megatron.compat import calls_megatron
+from rzero_mega.learner.megatron.model import Model
+from rzero_mega.learner.megatron.policy_model import bare
 
 
 @calls_megatron

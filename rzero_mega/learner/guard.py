@@ -13,11 +13,11 @@ from torch import Tensor
 
 from rzero_mega.config.schema import GuardConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.compat import calls_megatron
 from rzero_mega.learner.diagnosis import LOSS, Finding
-from rzero_mega.learner.layout import device
 from rzero_mega.learner.losses.grpo import STATISTICS
-from rzero_mega.learner.model import Model
+from rzero_mega.learner.megatron.compat import calls_megatron
+from rzero_mega.learner.megatron.layout import device
+from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.update_batch import UpdateBatch
 
 

@@ -14,21 +14,21 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
-from rzero_mega.learner import checkpoint
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
-from rzero_mega.learner.checkpoint_write import PendingSave
-from rzero_mega.learner.compat import calls_megatron
-from rzero_mega.learner.context_parallel import TokenSplit
+from rzero_mega.learner.checkpoints import checkpoint
+from rzero_mega.learner.checkpoints.write import PendingSave
 from rzero_mega.learner.diagnosis import diagnose
 from rzero_mega.learner.forward import accumulate_gradients, score
-from rzero_mega.learner.fp8 import token_multiple
 from rzero_mega.learner.guard import Attempt, FailedUpdate, Replayed, attempt, origin_of, refuse
-from rzero_mega.learner.layout import ParallelLayout, device
 from rzero_mega.learner.losses.aggregation import token_weights
 from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
-from rzero_mega.learner.model import build_model, load_weights
-from rzero_mega.learner.offload import Parking
-from rzero_mega.learner.optimizer import build_optimizer
+from rzero_mega.learner.megatron.compat import calls_megatron
+from rzero_mega.learner.megatron.context_parallel import TokenSplit
+from rzero_mega.learner.megatron.fp8 import token_multiple
+from rzero_mega.learner.megatron.layout import ParallelLayout, device
+from rzero_mega.learner.megatron.model import build_model, load_weights
+from rzero_mega.learner.megatron.offload import Parking
+from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.packing import SequenceCost, plan_packs
 from rzero_mega.learner.sharing import export_tensors, share_weights
 from rzero_mega.learner.update_batch import UpdateBatch

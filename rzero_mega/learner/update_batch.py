@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rzero_mega.atomic import storage_errors
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.learner.batch import TrainingSequence
-from rzero_mega.run.atomic import storage_errors
 
 FILE = "batch.safetensors"
 # One number per sequence, per token (prompt and response), per response token.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from rzero_mega import spmd
 from rzero_mega.coevolution.challenger_reward import ChallengerReward, challenger_rewards
 from rzero_mega.coevolution.checks.asked import Asked
 from rzero_mega.coevolution.checks.shares import exploit_shares
@@ -17,7 +18,6 @@ from rzero_mega.phases.context import RunContext, finished
 from rzero_mega.phases.feed import Rollouts
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import Poll, poll
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.tracking.progress import PhaseProgress
 

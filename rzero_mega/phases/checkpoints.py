@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rzero_mega import spmd
 from rzero_mega.config.schema import CheckpointConfig
-from rzero_mega.learner.checkpoint_write import PendingSave
+from rzero_mega.learner.checkpoints.write import PendingSave
 from rzero_mega.learner.learner import Learner
-from rzero_mega.rollout import spmd
 from rzero_mega.run import PhaseDirectory
 
 

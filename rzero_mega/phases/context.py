@@ -13,21 +13,21 @@ from typing import Literal
 
 import torch
 
+from rzero_mega import spmd
+from rzero_mega.atomic import sha256
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
-from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.rollout import spmd
+from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
-from rzero_mega.rollout.sglang.fleet import Fleet
+from rzero_mega.rollout.sglang.pool.fleet import Fleet
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.run import PhaseDirectory, RunDirectory
-from rzero_mega.run.atomic import sha256
 from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.wandb_run import WandbRun

@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rzero_mega import spmd
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.phases.context import RunContext, Workbench
 from rzero_mega.phases.voting import boxed_answers
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
-from rzero_mega.run.atomic import write_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
 
 

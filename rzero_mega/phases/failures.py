@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rzero_mega import spmd
+from rzero_mega.atomic import atomic_folder, read_json, recover, write_json, write_text
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan
 from rzero_mega.config import to_yaml
 from rzero_mega.errors import UserError
@@ -21,9 +23,7 @@ from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.gathering import rank_0_writes
-from rzero_mega.rollout import spmd
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.run.atomic import atomic_folder, read_json, recover, write_json, write_text
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import tensors_of
 

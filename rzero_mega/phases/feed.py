@@ -11,10 +11,10 @@ from typing import Any
 
 import torch.distributed as dist
 
+from rzero_mega import spmd
+from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import FinishReason, Sample
-from rzero_mega.run.atomic import read_json, write_json
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.reshard.export import WeightSource
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from rzero_mega.rollout import spmd
+from rzero_mega import spmd
 
 
 def rank_0_writes(stream: Iterable[object], write: Callable[[], None]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rzero_mega import spmd
+from rzero_mega.atomic import read_jsonl, write_jsonl
 from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.curation import Curation, LabelledQuestion, curate
 from rzero_mega.coevolution.near_duplicates import find_copies
@@ -17,8 +19,6 @@ from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.voting import poll
-from rzero_mega.rollout import spmd
-from rzero_mega.run.atomic import read_jsonl, write_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
 
 

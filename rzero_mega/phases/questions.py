@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rzero_mega import spmd
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.diversity import distinct_ngrams, unique_share
 from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.phases.challenger import read_questions
 from rzero_mega.phases.context import RunContext
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.run.atomic import write_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
 
 

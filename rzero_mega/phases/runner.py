@@ -10,16 +10,16 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from rzero_mega import spmd
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan, apply_ablation, iteration_plan
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.grading import GradingPool
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
-from rzero_mega.rollout import spmd
-from rzero_mega.rollout.sglang.fleet import Fleet, placement_here
-from rzero_mega.rollout.sglang.job_files import job_servers_from
+from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
+from rzero_mega.rollout.sglang.pool.fleet import Fleet, placement_here
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import PhaseProgress, Progress

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from rzero_mega import spmd
+from rzero_mega.atomic import read_jsonl
 from rzero_mega.coevolution.plan import PhasePlan, solver_batch
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
@@ -11,9 +13,7 @@ from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.feed import Rollouts
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import boxed_answers
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
-from rzero_mega.run.atomic import read_jsonl
 from rzero_mega.tracking.progress import PhaseProgress
 
 

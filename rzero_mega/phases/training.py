@@ -9,22 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
 
+from rzero_mega import spmd
+from rzero_mega.atomic import atomic_folder
 from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.coevolution.plan import PhasePlan, Source
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
-from rzero_mega.learner.context_parallel import TokenSplit
 from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
 from rzero_mega.phases.failures import FailureDesk
 from rzero_mega.phases.feed import Feed, Gate, Rollouts
 from rzero_mega.phases.gathering import rank_0_writes
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.run.atomic import atomic_folder
 from rzero_mega.tracking.progress import PhaseProgress
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import WeightSource, tensors_of

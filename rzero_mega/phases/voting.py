@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rzero_mega import spmd
 from rzero_mega.coevolution.votes import Vote, majority_vote
 from rzero_mega.config.schema import VotesConfig
 from rzero_mega.grading import extract_answer
 from rzero_mega.phases.context import Workbench, finished
-from rzero_mega.rollout import spmd
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 

@@ -22,9 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rzero_mega import atomic
 from rzero_mega.config import Config, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
-from rzero_mega.run import atomic
 from rzero_mega.run.events import append_event, now
 from rzero_mega.run.lock import RunLock, is_locked
 from rzero_mega.run.phase import PHASES, PhaseDirectory, PhaseName

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.run.atomic import json_line, read_jsonl, storage_errors
+from rzero_mega.atomic import json_line, read_jsonl, storage_errors
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rzero_mega.atomic import read_json, write_json, write_text
 from rzero_mega.errors import UserError
-from rzero_mega.run.atomic import read_json, write_json, write_text
 
 POLL_S = 0.2
 

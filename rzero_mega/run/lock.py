@@ -12,8 +12,8 @@ import time
 import weakref
 from pathlib import Path
 
+from rzero_mega.atomic import storage_errors
 from rzero_mega.errors import UserError
-from rzero_mega.run.atomic import storage_errors
 from rzero_mega.run.events import now
 
 # A reader that asks whether a run is alive holds the lock for a moment; a writer waits that out.

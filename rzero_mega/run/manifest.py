@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rzero_mega.atomic import read_json
 from rzero_mega.errors import UserError
-from rzero_mega.run.atomic import read_json
 
 
 @dataclass(frozen=True)

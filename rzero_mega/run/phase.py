@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rzero_mega import atomic
 from rzero_mega.errors import UserError
-from rzero_mega.run import atomic
 from rzero_mega.run.events import append_line, now
 from rzero_mega.run.manifest import Artefact, Manifest, read_manifest
 

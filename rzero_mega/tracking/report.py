@@ -9,9 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from rzero_mega.atomic import write_text
 from rzero_mega.config import to_yaml
 from rzero_mega.run import RunDirectory
-from rzero_mega.run.atomic import write_text
 from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import exploit_headings, exploit_line, exploit_rows

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rzero_mega.atomic import read_jsonl
 from rzero_mega.run import PHASES, Manifest, PhaseName, RunDirectory, RunInfo, RunStatus, run_status
-from rzero_mega.run.atomic import read_jsonl
 from rzero_mega.tracking.summaries import is_number, mean, scalar
 
 Row = Mapping[str, Any]

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import first_line
 from rzero_mega.run import PHASES, Manifest, PhaseDirectory, RunDirectory
-from rzero_mega.run.atomic import read_json, write_json
 from rzero_mega.tracking.summaries import flat_numbers, histogram
 
 _TRAINING = ("challenger", "solver")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from command import TINY, run
 
+from rzero_mega.commands.replay import open_replay
 from rzero_mega.errors import UserError
-from rzero_mega.phases.replay import open_replay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.learner import compat
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.megatron import compat
+from rzero_mega.learner.megatron.layout import ParallelLayout
 
 compat.install()  # before any test module imports Megatron
 
@@ -38,7 +38,7 @@ def checkpoints(
     models: dict[str, Path], alone: ParallelLayout, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Every family converted."""
-    from rzero_mega.learner.convert import convert
+    from rzero_mega.learner.checkpoints.conversion.convert import convert
 
     folders = {}
     for name, model in models.items():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.convert import convert
+from rzero_mega.learner.checkpoints.conversion.convert import convert
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", {}),

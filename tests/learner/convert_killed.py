@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.learner import convert
-from rzero_mega.learner.convert_format import StoredWeights
-from rzero_mega.learner.convert_memory import MergedReader
+from rzero_mega.learner.checkpoints.conversion import convert
+from rzero_mega.learner.checkpoints.conversion.format import StoredWeights
+from rzero_mega.learner.checkpoints.conversion.memory import MergedReader
 
 FILE_BYTES = 40_000
 

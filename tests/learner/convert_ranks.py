@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rzero_mega.learner import compat
+from rzero_mega.learner.megatron import compat
 
 compat.install()
 
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
-from rzero_mega.learner.checkpoint import load_model_only  # noqa: E402
+from rzero_mega.learner.checkpoints.checkpoint import load_model_only  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.run.launch import STORE, die_with_parent
 
 HANG_S = 600.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.learner import compat
+from rzero_mega.learner.megatron import compat
 
 compat.install()
 
@@ -19,14 +19,14 @@ from ranks import rollouts  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega.coevolution.plan import PhaseName, iteration_plan  # noqa: E402
+from rzero_mega.commands.replay import open_replay, run_replay  # noqa: E402
 from rzero_mega.config import Config, load_config  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
-from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
-from rzero_mega.learner.policy_model import bare  # noqa: E402
+from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.megatron.policy_model import bare  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailureDesk  # noqa: E402
-from rzero_mega.phases.replay import open_replay, run_replay  # noqa: E402
 from rzero_mega.rollout import spmd  # noqa: E402
 from rzero_mega.run import RunDirectory  # noqa: E402
 

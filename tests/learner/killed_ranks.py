@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rzero_mega.learner import compat
+from rzero_mega.learner.megatron import compat
 
 compat.install()
 
@@ -31,7 +31,7 @@ from rzero_mega.config import load_config  # noqa: E402
 from rzero_mega.config.schema import Config  # noqa: E402
 from rzero_mega.learner import checkpoint, checkpoint_write  # noqa: E402
 from rzero_mega.learner import learner as learner_module  # noqa: E402
-from rzero_mega.learner.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.feed import Rollouts  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402

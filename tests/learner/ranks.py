@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.learner import compat
+from rzero_mega.learner.megatron import compat
 
 compat.install()
 
@@ -26,7 +26,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig 
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
-from rzero_mega.learner.model import tensor_part  # noqa: E402
+from rzero_mega.learner.megatron.model import tensor_part  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
 from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402

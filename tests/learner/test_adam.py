@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from rzero_mega.learner.adam import GroupStepAdamW
+from rzero_mega.learner.megatron.adam import GroupStepAdamW
 
 
 def parameters(dtype: torch.dtype) -> list[torch.nn.Parameter]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
-from rzero_mega.learner.context_parallel import TokenSplit
+from rzero_mega.learner.megatron.context_parallel import TokenSplit
 
 CPU = torch.device("cpu")
 

@@ -16,9 +16,9 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.convert import convert
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.learner.megatron.layout import ParallelLayout
 
 GRPO = {"sequences_per_update": 3}
 OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}

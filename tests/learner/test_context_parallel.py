@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.learner.batch import TrainingSequence, build_pack
-from rzero_mega.learner.context_parallel import TokenSplit, zigzag
+from rzero_mega.learner.megatron.context_parallel import TokenSplit, zigzag
 
 CPU = torch.device("cpu")
 

@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-from rzero_mega.learner.checkpoint import load_model_only
-from rzero_mega.learner.convert import convert
-from rzero_mega.learner.convert_work import JOURNAL
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.checkpoints.checkpoint import load_model_only
+from rzero_mega.learner.checkpoints.conversion.convert import convert
+from rzero_mega.learner.checkpoints.conversion.work import JOURNAL
 from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.run.lock import RunLock
 
 
@@ -218,7 +218,7 @@ def test_a_killed_conversion_goes_on_and_ends_as_an_uninterrupted_one(
 GROWTH = """
 import re, sys
 from pathlib import Path
-from rzero_mega.learner.convert import convert
+from rzero_mega.learner.checkpoints.conversion.convert import convert
 
 def peak():
     # Not ru_maxrss, which begins with what the parent process had.

@@ -12,8 +12,8 @@ import torch
 from conversions import BASE, metadata_of, refused, same, tensors_of, with_config
 from safetensors.torch import load_file, save_file
 
-from rzero_mega.learner import convert as convert_module
-from rzero_mega.learner.convert import convert
+from rzero_mega.learner.checkpoints.conversion import convert as convert_module
+from rzero_mega.learner.checkpoints.conversion.convert import convert
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 
 from rzero_mega.config.schema import Fp8Config
 from rzero_mega.errors import UserError
-from rzero_mega.learner.fp8 import NEEDS, check_fp8, check_recipe, fp8_settings, token_multiple
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.megatron.fp8 import NEEDS, check_fp8, check_recipe, fp8_settings, token_multiple
+from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.weights.shape import ModelShape
 
 QWEN3_8B = ModelShape("qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 40960, 1e-6, 1e6, None, False, True, False)

@@ -19,9 +19,9 @@ from rzero_mega.config.schema import GrpoConfig, GuardConfig, LearnerConfig, Opt
 from rzero_mega.errors import UserError
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
-from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.policy_model import bare
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.policy_model import bare
 from rzero_mega.learner.update_batch import UpdateBatch, read_batch
 
 VOCABULARY = 61

@@ -9,9 +9,9 @@ import pytest
 
 from rzero_mega.config.schema import LayoutConfig, LearnerConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.learner.layout_rules import check_layout
-from rzero_mega.learner.model import transformer_config
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.model import transformer_config
+from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.shape import ModelShape
 
 DENSE = ModelShape("qwen3", 4, 32, 48, 8, 2, 4, 100, 64, 1e-6, 1e4, None, False, True, False)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rzero_mega.learner import logprobs as module
-from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.logprobs import hidden_logprobs
+from rzero_mega.learner.megatron.layout import ParallelLayout
 
 VOCABULARY = 13
 

@@ -11,7 +11,7 @@ import torch
 from ranks import Job, rollouts, run_jobs
 
 from rzero_mega.rollout.protocol import Scored
-from rzero_mega.rollout.sglang.wire import Version, read_score, score_body
+from rzero_mega.rollout.sglang.pool.wire import Version, read_score, score_body
 
 pytestmark = [pytest.mark.sglang, pytest.mark.gloo]
 

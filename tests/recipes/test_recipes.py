@@ -20,18 +20,18 @@ from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
-from rzero_mega.learner.fp8 import check_recipe
-from rzero_mega.learner.layout import ParallelLayout
-from rzero_mega.learner.layout_rules import check_layout
-from rzero_mega.learner.planning.candidate import Candidate, Workload
-from rzero_mega.learner.planning.hardware import GPUS
-from rzero_mega.learner.planning.memory import LearnerMemory, learner_memory
-from rzero_mega.learner.planning.models import model_named
-from rzero_mega.learner.planning.parameters import rank_parameters, total_parameters
-from rzero_mega.learner.planning.search import MARGIN, Question, picked, plans
-from rzero_mega.learner.planning.serving import kv_bytes
-from rzero_mega.learner.planning.step_time import step_time
-from rzero_mega.rollout.sglang.command import ServerSpec, server_arguments
+from rzero_mega.learner.megatron.fp8 import check_recipe
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.planning.candidate import Candidate, Workload
+from rzero_mega.planning.hardware import GPUS
+from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.planning.memory import LearnerMemory, learner_memory
+from rzero_mega.planning.models import model_named
+from rzero_mega.planning.parameters import rank_parameters, total_parameters
+from rzero_mega.planning.search import MARGIN, Question, picked, plans
+from rzero_mega.planning.serving import kv_bytes
+from rzero_mega.planning.step_time import step_time
+from rzero_mega.rollout.sglang.server.command import ServerSpec, server_arguments
 from rzero_mega.weights.shape import ModelShape
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from rzero_mega.atomic import atomic_folder, sha256, write_jsonl
 from rzero_mega.config import load_config
 from rzero_mega.run import PhaseDirectory, RunDirectory
-from rzero_mega.run.atomic import atomic_folder, sha256, write_jsonl
 
 CONFIG = load_config()
 TIMES = {"seconds", "attempts", "finished"}

@@ -48,7 +48,7 @@ def test_a_learner_over_two_nodes_ends_with_the_weights_of_one_over_two_processe
 
 @pytest.mark.sglang
 def test_servers_on_a_node_without_ranks_speak_for_the_policies(cluster: VirtualCluster, tmp_path: Path) -> None:
-    from rzero_mega.rollout.sglang.process import installed
+    from rzero_mega.rollout.sglang.server.process import installed
 
     if not installed():
         pytest.skip("SGLang is not installed: make sglang-cpu")

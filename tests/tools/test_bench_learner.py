@@ -66,7 +66,7 @@ def test_both_ways_of_log_probabilities_and_of_the_reference_give_the_same(tool:
     from learner_benchmarks.rollouts import rollouts, write_model
 
     from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-    from rzero_mega.learner.layout import ParallelLayout
+    from rzero_mega.learner.megatron.layout import ParallelLayout
 
     layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
     layout.initialize(0)

@@ -21,9 +21,9 @@ from torch import Tensor
 from rzero_mega.config.schema import Fp8Config
 from rzero_mega.errors import UserError
 from rzero_mega.learner import logprobs
-from rzero_mega.learner.local_layers import RMSNorm
-from rzero_mega.learner.planning.models import model_named
-from rzero_mega.learner.spec import local_spec
+from rzero_mega.learner.megatron.layers import RMSNorm
+from rzero_mega.learner.megatron.spec import local_spec
+from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import read_shape
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the steps themselves run on a GPU")

@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+from rzero_mega.atomic import read_json, write_json, write_jsonl
 from rzero_mega.config import Config, load_config
 from rzero_mega.run import PhaseDirectory, RunDirectory
-from rzero_mega.run.atomic import read_json, write_json, write_jsonl
 
 ITERATIONS, CHALLENGER_STEPS, SOLVER_STEPS, VOTES = 3, 6, 15, 10
 HOSTILE = "</p><script>alert('owned')</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31m {{ 7*7 }} \ud800"

@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
+from rzero_mega.atomic import write_json
 from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.run import RunDirectory
-from rzero_mega.run.atomic import write_json
 from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_chart
 from rzero_mega.tracking.exploits import CHECKED, exploit_line, exploit_rows

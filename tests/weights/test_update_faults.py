@@ -17,8 +17,8 @@ from torch import Tensor
 from updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, stream
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.client import SglangClient
-from rzero_mega.rollout.sglang.process import ServerProcess
+from rzero_mega.rollout.sglang.server.client import SglangClient
+from rzero_mega.rollout.sglang.server.process import ServerProcess
 from rzero_mega.weights.bucket import Bucket, Slot, to_buckets
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.transports.collective import CollectiveTransport

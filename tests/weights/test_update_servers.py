@@ -12,7 +12,7 @@ import pytest
 import torch
 from updates import model_logprobs, named_tensors, sample, stream
 
-from rzero_mega.rollout.sglang.client import SglangClient
+from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.shape import read_shape, shape_of
 from rzero_mega.weights.transports.protocol import Transport
 from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport

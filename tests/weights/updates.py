@@ -10,7 +10,7 @@ import torch
 from hf_tensors import split_experts
 from torch import Tensor
 
-from rzero_mega.rollout.sglang.client import SglangClient
+from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import shape_of

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from gpu_steps.models import Sizes
 from gpu_steps.outcome import StepFailed, Unavailable
-from rzero_mega.rollout.sglang.client import SglangClient
-from rzero_mega.rollout.sglang.command import ServerSpec
-from rzero_mega.rollout.sglang.process import ServerProcess, installed
+from rzero_mega.rollout.sglang.server.client import SglangClient
+from rzero_mega.rollout.sglang.server.command import ServerSpec
+from rzero_mega.rollout.sglang.server.process import ServerProcess, installed
 from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.hf_folder import HfWeights
 from rzero_mega.weights.mapping import entries

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
-from rzero_mega.run.atomic import read_json, write_json
 
 REPORT = "gpu_lane.json"
 ENVIRONMENT = "environment.json"

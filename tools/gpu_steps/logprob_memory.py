@@ -12,8 +12,8 @@ from torch import Tensor
 from torch_memory import peak_allocated
 
 from gpu_steps.models import alone, free_memory
-from rzero_mega.learner.layout import device
 from rzero_mega.learner.logprobs import hidden_logprobs
+from rzero_mega.learner.megatron.layout import device
 
 
 @dataclass(frozen=True)

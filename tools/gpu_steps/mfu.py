@@ -16,10 +16,10 @@ from gpu_steps.isolation import Failure, in_own_process
 from gpu_steps.models import Sizes, chains, learner_of, synchronize
 from gpu_steps.outcome import StepFailed
 from rzero_mega.learner.packing import SequenceCost
-from rzero_mega.learner.planning.candidate import Candidate, Workload
-from rzero_mega.learner.planning.hardware import GPUS, Gpu
-from rzero_mega.learner.planning.memory import learner_memory
-from rzero_mega.learner.planning.step_time import step_time
+from rzero_mega.planning.candidate import Candidate, Workload
+from rzero_mega.planning.hardware import GPUS, Gpu
+from rzero_mega.planning.memory import learner_memory
+from rzero_mega.planning.step_time import step_time
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 

@@ -13,20 +13,20 @@ from random_model import write_random_model
 from torch import Tensor
 
 from rzero_mega.config.schema import Fp8Config, GrpoConfig, LearnerConfig, OptimizerConfig
-from rzero_mega.learner import compat
-from rzero_mega.learner.layout import ParallelLayout
+from rzero_mega.learner.megatron import compat
+from rzero_mega.learner.megatron.layout import ParallelLayout
 
 compat.install()  # before anything of Megatron's
 
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
-from rzero_mega.learner.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.forward import accumulate_gradients, score  # noqa: E402
-from rzero_mega.learner.fp8 import token_multiple  # noqa: E402
-from rzero_mega.learner.layout import device  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
-from rzero_mega.learner.model import build_model, load_weights  # noqa: E402
-from rzero_mega.learner.optimizer import build_optimizer  # noqa: E402
-from rzero_mega.learner.spec import LayerSpec, layer_spec  # noqa: E402
+from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
+from rzero_mega.learner.megatron.fp8 import token_multiple  # noqa: E402
+from rzero_mega.learner.megatron.layout import device  # noqa: E402
+from rzero_mega.learner.megatron.model import build_model, load_weights  # noqa: E402
+from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
+from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec  # noqa: E402
 from rzero_mega.weights.shape import read_shape  # noqa: E402
 
 # Advantages of one, no KL term, no importance weights and nothing to clip: maximum likelihood of the responses.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from bench_planner import Case, compare
 
 from gpu_steps.models import free_memory
-from rzero_mega.learner.planning.candidate import Recompute
-from rzero_mega.learner.planning.models import model_named
+from rzero_mega.planning.candidate import Recompute
+from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape
 
 

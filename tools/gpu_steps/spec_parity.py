@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpu_steps.models import Gap, Sizes, chains, free_memory, gap, logprobs_and_gradients
 from rzero_mega.config.schema import LearnerConfig
-from rzero_mega.learner.spec import LayerSpec, layer_spec, local_spec
+from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec, local_spec
 
 
 @dataclass(frozen=True)

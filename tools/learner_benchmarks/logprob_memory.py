@@ -11,8 +11,8 @@ import torch.distributed as dist
 from measurement import Peak
 from torch import Tensor
 
-from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.logprobs import hidden_logprobs
+from rzero_mega.learner.megatron.layout import ParallelLayout
 
 VOCABULARY, HIDDEN = 151_936, 256
 LogProbs = Callable[[Tensor, Tensor, Tensor], Tensor]

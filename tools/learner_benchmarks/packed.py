@@ -22,10 +22,10 @@ from learner_benchmarks.rollouts import (
 )
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
-from rzero_mega.learner.context_parallel import TokenSplit
-from rzero_mega.learner.layout import ParallelLayout, device
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.losses.aggregation import token_mean
+from rzero_mega.learner.megatron.context_parallel import TokenSplit
+from rzero_mega.learner.megatron.layout import ParallelLayout, device
 
 
 @dataclass

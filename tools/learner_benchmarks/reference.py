@@ -14,10 +14,10 @@ from random_model import SHAPES, write_random_model
 
 from learner_benchmarks.rollouts import rollouts
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-from rzero_mega.learner.layout import ParallelLayout
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.model import build_gpt, load_weights, transformer_config
-from rzero_mega.learner.spec import layer_spec
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.model import build_gpt, load_weights, transformer_config
+from rzero_mega.learner.megatron.spec import layer_spec
 from rzero_mega.weights.mapping.names import global_parameters
 
 SHAPE, SEQUENCES = "100m", 8

@@ -7,7 +7,7 @@ import select
 import sys
 from pathlib import Path
 
-from rzero_mega.rollout.sglang.host import ServerHost
+from rzero_mega.rollout.sglang.nodes.host import ServerHost
 
 
 def main(folder: Path, node: int) -> None:

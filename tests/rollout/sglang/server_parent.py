@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from rzero_mega.rollout.sglang.command import ServerSpec
-from rzero_mega.rollout.sglang.process import ServerProcess
+from rzero_mega.rollout.sglang.server.command import ServerSpec
+from rzero_mega.rollout.sglang.server.process import ServerProcess
 
 
 def main(model: Path, log: Path, moment: str) -> None:

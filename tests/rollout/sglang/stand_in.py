@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.client import SglangClient
+from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.transports.protocol import ServerError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.rollout.sglang.command import CPU_STUBS, ServerSpec, server_environment
+from rzero_mega.rollout.sglang.server.command import CPU_STUBS, ServerSpec, server_environment
 
 REPLACED = ("sgl_kernel", "torchvision", "triton")
 
@@ -28,7 +28,7 @@ def test_servers_get_the_stand_in(name: str) -> None:
 
 
 def test_our_own_processes_do_not() -> None:
-    code = "import rzero_mega.rollout.sglang.process, sys; print(*sys.path, *sys.modules)"
+    code = "import rzero_mega.rollout.sglang.server.process, sys; print(*sys.path, *sys.modules)"
     found = python(code, **os.environ).split()
     assert str(CPU_STUBS) not in found
     assert not [name for name in REPLACED if getattr(sys.modules.get(name), "__file__", "").startswith(str(CPU_STUBS))]

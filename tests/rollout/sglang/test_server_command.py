@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.command import CPU_STUBS, ServerSpec, server_arguments, server_environment
+from rzero_mega.rollout.sglang.server.command import CPU_STUBS, ServerSpec, server_arguments, server_environment
 
 SPEC = ServerSpec(Path("/models/m"), 31000)
 

@@ -13,12 +13,10 @@ from faulty_server import FaultyServer, faulty_server
 
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang import remote
-from rzero_mega.rollout.sglang.address import Address, own_ip, public_url, read_address, write_file
-from rzero_mega.rollout.sglang.command import ServerSpec
-from rzero_mega.rollout.sglang.fleet import check_nodes
-from rzero_mega.rollout.sglang.host import ServerHost
-from rzero_mega.rollout.sglang.job_files import (
+from rzero_mega.rollout.sglang.nodes import remote
+from rzero_mega.rollout.sglang.nodes.address import Address, own_ip, public_url, read_address, write_file
+from rzero_mega.rollout.sglang.nodes.host import ServerHost
+from rzero_mega.rollout.sglang.nodes.job_files import (
     JobServers,
     ServerFiles,
     job_servers_from,
@@ -26,8 +24,10 @@ from rzero_mega.rollout.sglang.job_files import (
     request_of,
     spec_of,
 )
-from rzero_mega.rollout.sglang.launcher import Launcher
-from rzero_mega.rollout.sglang.remote import RemoteServer
+from rzero_mega.rollout.sglang.nodes.launcher import Launcher
+from rzero_mega.rollout.sglang.nodes.remote import RemoteServer
+from rzero_mega.rollout.sglang.pool.fleet import check_nodes
+from rzero_mega.rollout.sglang.server.command import ServerSpec
 
 HERE = socket.gethostname()
 

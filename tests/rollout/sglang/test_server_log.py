@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rzero_mega.rollout.sglang.server_log import decisive_line
+from rzero_mega.rollout.sglang.server.server_log import decisive_line
 
 NOISE = "[2026-01-01 00:00:00] Ignore import error when loading sglang.srt.models.mamba: cannot import name 'x'\n"
 TRACEBACK = """Traceback (most recent call last):

@@ -18,10 +18,10 @@ import torch
 from contract import CONTEXT, STOP_TOKENS, prompt, reference_model
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang import process as process_module
-from rzero_mega.rollout.sglang.command import ServerSpec
-from rzero_mega.rollout.sglang.process import ServerProcess, free_port
-from rzero_mega.rollout.sglang.shared_memory import shared_files
+from rzero_mega.rollout.sglang.server import process as process_module
+from rzero_mega.rollout.sglang.server.command import ServerSpec
+from rzero_mega.rollout.sglang.server.process import ServerProcess, free_port
+from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 from rzero_mega.weights.transports.protocol import ServerError
 
 Serve = Callable[..., ServerProcess]

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from faulty_server import FaultyServer, faulty_server
 
-from rzero_mega.rollout.sglang.client import SglangClient
-from rzero_mega.rollout.sglang.process import free_port
+from rzero_mega.rollout.sglang.server.client import SglangClient
+from rzero_mega.rollout.sglang.server.process import free_port
 from rzero_mega.weights.transports.protocol import ServerError
 
 

@@ -19,10 +19,10 @@ from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
-from rzero_mega.rollout.sglang.engine import SglangEngine
-from rzero_mega.rollout.sglang.fleet import Fleet, FolderWeights
-from rzero_mega.rollout.sglang.published import PublishedServer
-from rzero_mega.rollout.sglang.replicas import Replica
+from rzero_mega.rollout.sglang.pool.engine import SglangEngine
+from rzero_mega.rollout.sglang.pool.fleet import Fleet, FolderWeights
+from rzero_mega.rollout.sglang.pool.replicas import Replica
+from rzero_mega.rollout.sglang.server.published import PublishedServer
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
 

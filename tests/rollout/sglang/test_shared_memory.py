@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.rollout.sglang.shared_memory import SHARED_MEMORY, shared_files
+from rzero_mega.rollout.sglang.server.shared_memory import SHARED_MEMORY, shared_files
 
 # Makes a file in shared memory, maps it or holds it open, says so, and waits for its end.
 HOLDER = """

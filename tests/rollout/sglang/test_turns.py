@@ -9,8 +9,8 @@ from stand_in import StandInServer
 
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.replicas import Replicas, State
-from rzero_mega.rollout.sglang.turns import EVERYTHING, WEIGHTS, Turns
+from rzero_mega.rollout.sglang.pool.replicas import Replicas, State
+from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS, Turns
 
 ALL = ["cuda_graph", "kv_cache", "weights"]
 

@@ -18,9 +18,9 @@ from contract import ModelFolder, largest_logprob_error, prompt, source_of, weig
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, WeightsConfig
 from rzero_mega.rollout.protocol import Request
-from rzero_mega.rollout.sglang.address import Address, read_address
-from rzero_mega.rollout.sglang.fleet import Fleet
-from rzero_mega.rollout.sglang.job_files import JobServers
+from rzero_mega.rollout.sglang.nodes.address import Address, read_address
+from rzero_mega.rollout.sglang.nodes.job_files import JobServers
+from rzero_mega.rollout.sglang.pool.fleet import Fleet
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 

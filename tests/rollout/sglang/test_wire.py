@@ -9,7 +9,7 @@ import pytest
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
-from rzero_mega.rollout.sglang.wire import (
+from rzero_mega.rollout.sglang.pool.wire import (
     Draw,
     MalformedAnswer,
     Version,

@@ -1,0 +1,235 @@
+"""What runs on each node of a phase's job: the node's ranks of the learner, and the servers that are placed on it.
+
+One supervisor per node. It starts the ranks, passes the scheduler's signals on to them, ends everything when the
+learner ends or one of its ranks dies, and says in the job's folder how it went. What the phase left decides about
+success: a job ends with 0 if, and only if, the phase's manifest is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from rzero_mega.config.placement import Placement, placement_of
+from rzero_mega.config.schema import Config
+from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.nodes.job_files import JOB, NODE
+from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
+from rzero_mega.run.launch import RankGroup, log_of, meeting_in
+from rzero_mega.run.phase import PHASES
+from rzero_mega.run.stop import SIGNAL, StopRequest
+
+if TYPE_CHECKING:
+    from rzero_mega.rollout.sglang.nodes.host import ServerHost
+
+POLL_S = 0.2
+ENDED_FROM_OUTSIDE = 128 + signal.SIGTERM
+LEADER_TIMEOUT_S = 900.0
+LOG_TAIL_BYTES = 65_536
+# Signals that are sent on purpose: by the scheduler, by a person, or by this program.
+ASKED_FOR = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)
+HARDWARE = re.compile(r"uncorrectable ECC|fallen off the bus|CUDA error: (?:hardware|misaligned bus)|NVLink error")
+
+
+def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str], place: JobPlace) -> int:
+    """Run this node's part of a phase; returns the exit code: 0 if the phase is finished, 2 for an error of the user's.
+
+    `arguments` are those with which a rank is started. UserError before anything is started if the job's nodes are not
+    those that the configuration asks for.
+    """
+    if phase not in PHASES:
+        raise UserError(f"phase {phase}: is one of {', '.join(PHASES)}")
+    placement = placement_of(config)
+    if place.nodes != placement.nodes:
+        raise UserError(f"placement.nodes: {placement.nodes}, but this job has {place.nodes} nodes; make the two equal")
+    manifest = run_path(config) / "iterations" / str(iteration) / phase / "manifest.json"
+    if manifest.is_file():
+        print(f"iteration {iteration} · {phase} · finished before", flush=True)
+        return 0
+    code = _Supervisor(config, placement, place, arguments).run()
+    if manifest.is_file():
+        return 0
+    # A shell would take a negative code, that of a killed rank, for another one.
+    return code if code > 0 else 1
+
+
+class _Supervisor:
+    """One node's processes, from their start to their end."""
+
+    def __init__(self, config: Config, placement: Placement, place: JobPlace, arguments: Sequence[str]) -> None:
+        run = run_path(config)
+        # Opened for reading: a configuration that is not the run's is refused here, before GPUs are taken.
+        RunDirectory.create_or_open(run, config, writer=False)
+        self._config, self._placement, self._place, self._arguments = config, placement, place, arguments
+        self._ranks = placement.ranks[place.node]
+        self._folder = JobFolder(run, place)
+        self._stop = StopRequest()
+
+    def run(self) -> int:
+        """Until the learner has ended everywhere; the exit code of this node's part."""
+        try:
+            return self._run()
+        except UserError as error:
+            if self._first:
+                self._folder.publish_end(Ended(2, str(error)))
+            raise
+
+    def _run(self) -> int:
+        with ExitStack() as stack:
+            meeting = self._meet(stack)
+            ranks = self._start_ranks(stack, meeting)
+            host = self._server_host(stack)
+            echo = _Echo(log_of(self._folder.path, 0)) if self._first else None
+            try:
+                code = self._watch(ranks, host, echo)
+            except KeyboardInterrupt:
+                code = ENDED_FROM_OUTSIDE
+                if ranks is not None:
+                    ranks.end()
+            if echo is not None:
+                echo.show()
+            if code != ENDED_FROM_OUTSIDE:
+                self._note_death(ranks)
+            if self._first:
+                self._folder.publish_end(Ended(code, self._why(code, ranks)))
+            elif code not in (0, ENDED_FROM_OUTSIDE):
+                self._folder.publish_failure(self._why(code, ranks))
+            return code
+
+    def _why(self, code: int, ranks: RankGroup | None) -> str:
+        """One line about the end with this code; empty where all is well."""
+        if code == ENDED_FROM_OUTSIDE:
+            # The scheduler ends this node also when another one has failed.
+            outside = "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
+            return next(iter(self._folder.failures()), outside)
+        death = ranks.first_death if ranks is not None else None
+        if death is not None and death.code < 0:
+            return f"rank {death.rank} was killed by {signal.Signals(-death.code).name} on node {self._place.name}"
+        return why_of(self._folder.path, self._ranks) if code else ""
+
+    @property
+    def _first(self) -> bool:
+        return self._place.node == 0
+
+    def _meet(self, stack: ExitStack) -> dict[str, str]:
+        """Where the ranks meet: a file on one node, a store on the first of several, found through the job's folder."""
+        if self._placement.nodes == 1:
+            meeting = meeting_in(Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-"))))
+            key = self._folder.publish_leader(Leader("127.0.0.1", 0))
+        else:
+            leader, key = self._leader(stack)
+            # The store is there already: no rank may make another.
+            meeting = {"MASTER_ADDR": leader.host, "MASTER_PORT": str(leader.port)}
+            meeting["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+        # The environment of this process, and so of all that it starts: servers ask for the key, rank 0 gives it.
+        os.environ.setdefault(self._config.rollout.sglang.api_key_env, key)
+        return meeting
+
+    def _leader(self, stack: ExitStack) -> tuple[Leader, str]:
+        if not self._first:
+            return self._folder.find_leader(LEADER_TIMEOUT_S, lambda: not self._stop.requested)
+        store = _tcp_store()
+        stack.callback(lambda: store)  # it lives as long as the ranks
+        leader = Leader(socket.gethostname(), int(store.port))
+        return leader, self._folder.publish_leader(leader)
+
+    def _start_ranks(self, stack: ExitStack, meeting: Mapping[str, str]) -> RankGroup | None:
+        if not self._ranks:
+            return None
+        environment = {**meeting, JOB: str(self._folder.path), NODE: str(self._place.node)}
+        world = self._config.learner.processes
+        group = RankGroup(self._arguments, self._ranks, world, environment, self._folder.path)
+        return stack.enter_context(group)
+
+    def _server_host(self, stack: ExitStack) -> ServerHost | None:
+        """What starts servers here when the first rank asks for them; that rank starts those of its own node itself."""
+        if self._first or all(server.node != self._place.node for server in self._placement.servers):
+            return None
+        # Imported by those that need it: it brings torch, which takes a supervisor seconds and memory.
+        from rzero_mega.rollout.sglang.nodes.host import ServerHost
+
+        key = os.environ.get(self._config.rollout.sglang.api_key_env)
+        host = ServerHost(self._folder.path, self._place.node, key, lambda text: print(text, flush=True))
+        stack.callback(host.close)
+        return host
+
+    def _watch(self, ranks: RankGroup | None, host: ServerHost | None, echo: _Echo | None) -> int:
+        """Wait for this node's ranks to end, then for the first node's: until then others may need the servers here."""
+        code: int | None = None if ranks is not None else 0
+        while True:
+            if ranks is not None and self._stop.take():
+                ranks.signal(SIGNAL)
+            if code is None and ranks is not None:
+                code = ranks.poll()
+            if code or (code == 0 and (self._first or self._folder.ended() is not None)):
+                return code
+            if host is not None:
+                host.poll()
+            if echo is not None:
+                echo.show()
+            time.sleep(POLL_S)
+
+    def _note_death(self, ranks: RankGroup | None) -> None:
+        """A rank that was killed, though nobody had asked, or that met broken hardware, puts its node on the list."""
+        death = ranks.first_death if ranks is not None else None
+        if death is None:
+            return
+        killed = death.code < 0 and -death.code not in ASKED_FOR
+        if killed or HARDWARE.search(_tail(log_of(self._folder.path, death.rank))):
+            self._folder.note_failed_node()
+            print(f"rank {death.rank} died on node {self._place.name} (code {death.code})", flush=True)
+
+
+class _Echo:
+    """Shows what is added to a log: the job's own output is that of the first rank."""
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._shown = log, 0
+
+    def show(self) -> None:
+        """Print what is new."""
+        if not self._log.is_file():
+            return
+        with self._log.open("rb") as file:
+            file.seek(self._shown)
+            new = file.read()
+        self._shown += len(new)
+        sys.stdout.write(new.decode("utf-8", errors="replace"))
+        sys.stdout.flush()
+
+
+def why_of(folder: Path, ranks: Sequence[int]) -> str:
+    """The line of these ranks' logs that says best why the job failed: an error of the user's, else the last line."""
+    lines = [line for rank in ranks for line in _tail(log_of(folder, rank)).splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith("rzero-mega: ")]
+    if ours:
+        return ours[-1].removeprefix("rzero-mega: ")
+    errors = [line for line in lines if re.match(r"[A-Za-z_.]+(?:Error|Exception|Interrupt)\b", line)]
+    return (errors or lines or ["no rank has written anything"])[-1].strip()
+
+
+def _tail(log: Path) -> str:
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        return file.read().decode("utf-8", errors="replace")
+
+
+def _tcp_store() -> Any:
+    """A store on a free port of this host. It listens on all interfaces: ranks on other nodes have to reach it."""
+    import torch.distributed as dist
+
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        "0.0.0.0", 0, is_master=True, wait_for_workers=False
+    )

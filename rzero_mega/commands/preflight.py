@@ -1,0 +1,31 @@
+"""What can be known to go wrong before anything is started: checked once, in the process at the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.config.schema import Config
+from rzero_mega.errors import UserError
+from rzero_mega.evaluation.benchmarks import load_benchmark
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.rollout.sglang.pool.fleet import check_fleet
+from rzero_mega.weights.base_model import resolve_base_model
+from rzero_mega.weights.shape import ModelShape, read_shape
+
+
+def preflight(config: Config) -> ModelShape:
+    """Resolve the base model; check it, the layout, the prompts and the benchmarks; UserError for the first fault."""
+    load_prompt(config.prompts.challenger)
+    load_prompt(config.prompts.solver)
+    for name in config.evaluation.benchmarks:
+        load_benchmark(name)
+    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+    shape = read_shape(resolve_base_model(config.model, Path(config.run.root) / ".models"))
+    check_layout(shape, layout)
+    if config.rollout.engine == "sglang":
+        check_fleet(config, shape)
+    elif config.weights.quantization != "none":
+        raise UserError("weights.quantization: needs rollout.engine sglang; set it to none")
+    return shape

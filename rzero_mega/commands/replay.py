@@ -1,0 +1,90 @@
+"""The command `replay`: a failed update done again, from its folder alone, in any layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rzero_mega import spmd
+from rzero_mega.coevolution.plan import PhaseName
+from rzero_mega.config.load import load_config
+from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner.guard import Attempt
+from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.update_batch import read_batch
+from rzero_mega.phases.failures import CONFIG, MODEL, Failure, read_failure
+from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.weights.shape import read_shape
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A failed update, checked as far as that goes without starting anything."""
+
+    folder: Path
+    model: Path
+    config: Config
+    failure: Failure
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The configuration of the phase that it happened in."""
+        challenger = self.failure.phase is PhaseName.CHALLENGER
+        return self.config.challenger.training if challenger else self.config.solver.training
+
+
+def open_replay(folder: Path, model: Path | None, overrides: Sequence[str]) -> Replay:
+    """Check the folder of a failed update; UserError names what is missing or does not fit.
+
+    `model` stands in for the weights that the folder lacks (`learner.guard.save_weights: false`).
+    """
+    failure = read_failure(folder)
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder / CONFIG}: missing; {folder} is not the folder of a failed update")
+    config = load_config([str(folder / CONFIG)], overrides)
+    weights = model or folder / MODEL
+    if not weights.is_dir():
+        hint = "give the weights with --model" if model is None else "give a folder in Hugging Face format"
+        raise UserError(f"{weights}: no such folder; {hint}")
+    shape = read_shape(weights)
+    check_layout(shape, ParallelLayout.from_config(config.learner.layout, config.learner.processes))
+    read_batch(folder, shape.vocab)
+    return Replay(folder, weights, config, failure)
+
+
+def run_replay(replay: Replay, say: Callable[[str], None]) -> None:
+    """Do the update again and say what every micro-batch brings; nothing is written."""
+    torch.set_num_threads(1)
+    config, training, failure = replay.config, replay.training, replay.failure
+    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+    layout.initialize(config.seed)
+    learner = Learner(
+        replay.model, layout, config.learner, training.grpo, training.optimizer, training.sampling.max_new_tokens
+    )
+    batch = read_batch(replay.folder, learner.shape.vocab)
+    found = learner.replay(batch)
+    if spmd.rank() != 0:
+        return
+    say(
+        f"iteration {failure.iteration}, {failure.phase.value}, step {failure.step}, update {failure.update}: "
+        f"{len(batch.sequences)} sequences, {sum(s.length for s in batch.sequences)} tokens; "
+        f"tp {layout.tp}, pp {layout.pp}, dp {layout.dp}"
+    )
+    for number, attempt in enumerate(found.parts):
+        first, last = number * found.size, (number + 1) * found.size - 1
+        say(f"micro-batch {first if first == last else f'{first} to {last}'}: {_numbers(attempt)}")
+    say(f"update: {_numbers(found.whole)}")
+    say(f"the run had: loss {failure.loss:.9g}, gradient norm {failure.gradient_norm:.9g}: {failure.fault}")
+    say(f"the run found: {failure.origin}")
+    say(f"replay found: {found.origin}")
+    say("reproduced" if found.whole.fault is not None else "not reproduced: here the update passes the guard")
+
+
+def _numbers(attempt: Attempt) -> str:
+    fault = f": {attempt.fault}" if attempt.fault else ""
+    return f"loss {attempt.loss:.9g}, gradient norm {attempt.gradient_norm:.9g}{fault}"

@@ -1,0 +1,1 @@
+"""Between models in Hugging Face format and Megatron's distributed checkpoints."""

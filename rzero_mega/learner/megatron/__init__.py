@@ -1,0 +1,1 @@
+"""Megatron-core as this project uses it: its device, layouts, modules, model and optimizer."""

@@ -1,0 +1,222 @@
+"""A GPTModel from the Hugging Face configuration of a base model, wrapped for data parallelism."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+from megatron.core.fp8_utils import dequantize_fp8_tensor, is_float8tensor
+from megatron.core.transformer.module import Float16Module
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
+
+from rzero_mega.config.schema import LearnerConfig
+from rzero_mega.learner.megatron.compat import calls_megatron
+from rzero_mega.learner.megatron.fp8 import check_fp8, fp8_settings
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.policy_model import PolicyModel
+from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec
+from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.weights.hf_folder import HfWeights, dtype_named
+from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.mapping.names import global_parameters, is_expert
+from rzero_mega.weights.scatter import scatter_hf
+from rzero_mega.weights.shape import ModelShape
+
+RECOMPUTE: dict[str, dict[str, Any]] = {
+    "none": {},
+    "selective": {"recompute_granularity": "selective"},
+    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One rank's part of the model: its wrapped chunks, their configuration, and its parameters by global name.
+
+    A rank has one chunk, or with an interleaved pipeline (`vpp`) that many, from the first layers to the last.
+    """
+
+    shape: ModelShape
+    config: TransformerConfig
+    chunks: list[DistributedDataParallel]
+    parameters: dict[str, torch.nn.Parameter]
+
+    def local_weights(self) -> dict[str, Tensor]:
+        """This rank's shards by Megatron name, as they train; copies where they train in FP8."""
+        return {name: _plain(parameter.data) for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def copy_in(self, weights: Mapping[str, Tensor]) -> None:
+        """Overwrite this rank's shards."""
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(weights[name])
+
+
+def _plain(weight: Tensor) -> Tensor:
+    # Transformer Engine's FP8 parameters are tensors of a class of its own.
+    return dequantize_fp8_tensor(weight) if is_float8tensor(weight) else weight
+
+
+@calls_megatron
+def build_model(
+    shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig, spec: LayerSpec = layer_spec
+) -> Model:
+    """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`.
+
+    `spec` says of which modules its layers are; anything but the default is for comparisons.
+    """
+    check_layout(shape, layout)
+    check_fp8(learner.fp8, shape, layout, learner.dtype)
+    config = transformer_config(shape, layout, learner)
+    stages: list[int | None] = [None] if layout.vpp is None else list(range(layout.vpp))
+    ddp = DistributedDataParallelConfig(
+        use_distributed_optimizer=True,
+        grad_reduce_in_fp32=True,
+        overlap_grad_reduce=learner.overlap_gradient_reduction,
+        # Weights are exported after a step's last update: their gathering has no forward pass to hide behind.
+        overlap_param_gather=False,
+        fp8_param_gather=learner.fp8.parameters,
+    )
+    chunks = [_build_chunk(shape, config, ddp, spec(config, stage), stage) for stage in stages]
+    if learner.overlap_gradient_reduction:
+        # Micro-batches but the last accumulate; the schedules leave this context for the last.
+        config.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
+    first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
+    parameters = {name: p for chunk in chunks for name, p in global_parameters(chunk, first_expert)}
+    return Model(shape, config, chunks, parameters)
+
+
+def _build_chunk(
+    shape: ModelShape,
+    config: TransformerConfig,
+    ddp: DistributedDataParallelConfig,
+    spec: ModuleSpec | TransformerBlockSubmodules,
+    vp_stage: int | None,
+) -> DistributedDataParallel:
+    gpt: torch.nn.Module = build_gpt(shape, config, spec, vp_stage)
+    if torch.cuda.is_available():
+        gpt.cuda(torch.cuda.current_device())
+    if config.params_dtype != torch.float32:
+        gpt = Float16Module(config, gpt)
+    return DistributedDataParallel(config, ddp, gpt)
+
+
+def build_gpt(
+    shape: ModelShape,
+    config: TransformerConfig,
+    spec: ModuleSpec | TransformerBlockSubmodules,
+    vp_stage: int | None = None,
+) -> PolicyModel:
+    """The bare module of this pipeline stage, or of its chunk `vp_stage`, of the layers that `spec` says."""
+    return PolicyModel(
+        config=config,
+        transformer_layer_spec=spec,
+        vocab_size=shape.vocab + -shape.vocab % config.tensor_model_parallel_size,
+        max_sequence_length=shape.max_positions,
+        position_embedding_type="rope",
+        rotary_base=shape.rope_base,
+        rope_scaling=shape.rope_factor is not None,
+        rope_scaling_factor=shape.rope_factor or 1.0,
+        share_embeddings_and_output_weights=shape.tied,
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
+        parallel_output=True,
+        vp_stage=vp_stage,
+    )
+
+
+def load_weights(model: Model, folder: Path) -> None:
+    """Fill the model from a folder in Hugging Face format. An optimizer must be built after that, not before."""
+    # Where weights train as they are these are the weights; copies of FP8 parameters are filled and brought back.
+    local = model.local_weights()
+    with HfWeights(folder) as weights:
+        scatter_hf(entries(model.shape), weights.tensor, local, model.shape, tensor_part)
+    for name, parameter in model.parameters.items():
+        if is_float8tensor(parameter.data):
+            with torch.no_grad():
+                parameter.data.copy_(local[name])
+            # The optimizer's fp32 weights begin with this and not with what FP8 leaves of it.
+            parameter._high_precision_init_val = local[name].cpu()  # type: ignore[attr-defined]
+
+
+def tensor_part(name: str) -> tuple[int, int]:
+    """(part, parts): which of the tensor-parallel shards of a parameter this rank holds; experts have their own."""
+    if is_expert(name):
+        return (
+            parallel_state.get_expert_tensor_parallel_rank(),
+            parallel_state.get_expert_tensor_parallel_world_size(),
+        )
+    return parallel_state.get_tensor_model_parallel_rank(), parallel_state.get_tensor_model_parallel_world_size()
+
+
+def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> TransformerConfig:
+    """Megatron's configuration of the model. Fusions need CUDA kernels and are off elsewhere."""
+    dtype = dtype_named(learner.dtype)
+    on_cuda = torch.cuda.is_available()
+    return TransformerConfig(
+        num_layers=shape.layers,
+        hidden_size=shape.hidden,
+        ffn_hidden_size=shape.ffn,
+        num_attention_heads=shape.heads,
+        num_query_groups=shape.kv_heads,
+        kv_channels=shape.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=shape.norm_epsilon,
+        add_bias_linear=False,
+        add_qkv_bias=shape.qkv_bias,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        qk_layernorm=shape.qk_norm,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        attention_softmax_in_fp32=True,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype == torch.bfloat16,
+        use_cpu_initialization=not on_cuda,
+        # Initialisation also marks which parameters are cut over tensor parallelism; unmarked ones count once per rank
+        # group in the gradient norm.
+        perform_initialization=True,
+        bias_activation_fusion=on_cuda,
+        masked_softmax_fusion=on_cuda,
+        persist_layer_norm=on_cuda,
+        # Unfused, the rotation of packed sequences waits for the GPU in every layer to learn their lengths.
+        apply_rope_fusion=on_cuda,
+        gradient_accumulation_fusion=False,
+        variable_seq_lengths=True,
+        # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.
+        batch_p2p_comm=False,
+        overlap_p2p_comm=layout.vpp is not None,
+        moe_token_dispatcher_type="alltoall",  # the only one that variable_seq_lengths goes with
+        **_expert_settings(shape),
+        # Every token's weight already holds the normalisation, so DDP must sum gradients and not average them.
+        calculate_per_token_loss=True,
+        **layout.transformer_settings(),
+        **RECOMPUTE[learner.recompute],
+        **fp8_settings(learner.fp8),
+    )
+
+
+def _expert_settings(shape: ModelShape) -> dict[str, Any]:
+    """Routing as Hugging Face's models do it; no load-balancing loss, which GRPO's objective does not have."""
+    if not shape.experts:
+        return {}
+    return {
+        "num_moe_experts": shape.experts,
+        "moe_ffn_hidden_size": shape.expert_ffn,
+        "moe_router_topk": shape.experts_per_token,
+        # Softmax over the chosen ones equals softmax over all, then division by the sum of the chosen.
+        "moe_router_pre_softmax": not shape.normalised_routing,
+        "moe_router_load_balancing_type": "none",
+        "moe_aux_loss_coeff": 0.0,
+        "moe_router_dtype": "fp32",
+        "moe_grouped_gemm": torch.cuda.is_available(),
+    }

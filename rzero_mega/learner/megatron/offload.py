@@ -1,0 +1,94 @@
+"""The learner's memory parked on the host while the rollout engine needs the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from megatron.core.optimizer import MegatronOptimizer
+from torch import Tensor, UntypedStorage
+
+from rzero_mega.learner.megatron.model import Model
+
+
+@dataclass
+class _Parked:
+    storage: UntypedStorage
+    nbytes: int
+    copy: Tensor | None  # on the host; None: comes back as zeros
+
+
+class Parking:
+    """Frees the memory behind tensors and brings it back, so that every view of it stays a view.
+
+    `what` is `optimizer` (fp32 weights and moments; gradients, which are dropped: every update begins with zeros) or
+    `all` (the weights that train as well). Moving the tensors themselves, as Megatron's own offloading does, would cut
+    the optimizer's fp32 weights off from the buffer of which they are views when the model trains in fp32.
+    """
+
+    def __init__(self, model: Model, optimizer: MegatronOptimizer, what: str) -> None:
+        self._model, self._optimizer, self._what = model, optimizer, what
+        self._parked: list[_Parked] = []
+        # Page-locked memory is dear to allocate: copies are made into the same places each time, in order.
+        self._hosts: list[Tensor] = []
+
+    def park(self) -> int:
+        """Free the memory; returns the number of bytes freed. Until `unpark` the tensors must not be touched."""
+        if self._parked:
+            raise RuntimeError("parked already")
+        weights = _storages(buffer.param_data for buffer in _buffers(self._model))
+        kept = set() if self._what == "all" else set(weights)
+        for storage in _storages(buffer.grad_data for buffer in _buffers(self._model)).values():
+            self._parked.append(_Parked(storage, storage.nbytes(), None))
+        state = {**weights, **_storages(_optimizer_tensors(self._optimizer))}
+        for place, storage in enumerate(storage for key, storage in state.items() if key not in kept):
+            self._parked.append(_Parked(storage, storage.nbytes(), self._copy(place, storage)))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        for parked in self._parked:
+            parked.storage.resize_(0)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return sum(parked.nbytes for parked in self._parked)
+
+    def unpark(self) -> None:
+        """Bring everything back as it was; gradients as zeros."""
+        for parked in self._parked:
+            parked.storage.resize_(parked.nbytes)
+            data = _bytes(parked.storage)
+            data.zero_() if parked.copy is None else data.copy_(parked.copy, non_blocking=True)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._parked = []
+
+    def _copy(self, place: int, storage: UntypedStorage) -> Tensor:
+        if place == len(self._hosts) or self._hosts[place].numel() != storage.nbytes():
+            host = torch.empty(storage.nbytes(), dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+            self._hosts[place : place + 1] = [host]
+        return self._hosts[place].copy_(_bytes(storage), non_blocking=True)
+
+
+def _bytes(storage: UntypedStorage) -> Tensor:
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload, no-any-return]
+
+
+def _storages(tensors: Iterator[Tensor | None]) -> dict[int, UntypedStorage]:
+    """The memory behind the tensors, each once."""
+    found = (tensor.untyped_storage() for tensor in tensors if tensor is not None and tensor.numel())
+    return {storage.data_ptr(): storage for storage in found}
+
+
+def _buffers(model: Model) -> Iterator[Any]:
+    for chunk in model.chunks:
+        yield from chunk.buffers
+        yield from chunk.expert_parallel_buffers
+
+
+def _optimizer_tensors(optimizer: MegatronOptimizer) -> Iterator[Tensor]:
+    for part in getattr(optimizer, "chained_optimizers", [optimizer]):
+        for group in part.optimizer.param_groups:
+            yield from group["params"]
+        for state in part.optimizer.state.values():
+            yield from (value for value in state.values() if torch.is_tensor(value))

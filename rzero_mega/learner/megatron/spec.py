@@ -1,0 +1,62 @@
+"""Which modules a transformer layer is built of: Transformer Engine's on CUDA, Megatron's local ones elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from megatron.core.models.gpt import gpt_layer_specs
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from rzero_mega.errors import UserError
+
+LayerSpec = Callable[[TransformerConfig, int | None], ModuleSpec | TransformerBlockSubmodules]
+
+
+def layer_spec(config: TransformerConfig, vp_stage: int | None = None) -> ModuleSpec | TransformerBlockSubmodules:
+    """Spec for GPTModel's `transformer_layer_spec`; `vp_stage` is the chunk of an interleaved pipeline.
+
+    UserError if there is a GPU and no Transformer Engine.
+    """
+    return _transformer_engine_spec(config) if torch.cuda.is_available() else local_spec(config, vp_stage)
+
+
+def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
+    if not gpt_layer_specs.HAVE_TE:
+        raise UserError(
+            "a learner on a GPU needs Transformer Engine, which is not installed or cannot be imported: "
+            '`pip install "rzero_mega[gpu]"`'
+        )
+    spec: ModuleSpec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(
+        num_experts=config.num_moe_experts,
+        moe_grouped_gemm=config.moe_grouped_gemm,
+        qk_layernorm=config.qk_layernorm,
+    )
+    if config.params_dtype == torch.float32:
+        from rzero_mega.learner.megatron.layers import SdpaCoreAttention
+
+        # Transformer Engine's attention takes packed sequences in 16 bits only.
+        spec.submodules.self_attention.submodules.core_attention = SdpaCoreAttention
+    return spec
+
+
+def local_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
+    """Spec of Megatron's own modules, with RMSNorm and attention that run anywhere, on GPUs too."""
+    from rzero_mega.learner.megatron.layers import RMSNorm, SdpaCoreAttention
+
+    layer = gpt_layer_specs.get_gpt_layer_local_spec(
+        num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
+    )
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
+    attention = layer.submodules.self_attention.submodules
+    attention.core_attention = SdpaCoreAttention
+    if config.qk_layernorm:
+        attention.q_layernorm = attention.k_layernorm = RMSNorm
+    if config.num_moe_experts is not None:
+        # In checkpoints the local modules bear Transformer Engine's names. It fuses this norm with the layer behind it
+        # in a dense MLP only; before experts the norm stands alone, under its own name.
+        layer.submodules.sharded_state_dict_keys_map.pop("pre_mlp_layernorm.", None)
+    layers = get_num_layers_to_build(config, vp_stage=vp_stage)
+    return TransformerBlockSubmodules(layer_specs=[layer] * layers, layer_norm=RMSNorm)

@@ -1,0 +1,98 @@
+"""Where a server can be reached: published as a file, for other nodes of the job and for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import psutil
+
+from rzero_mega.errors import UserError, first_line
+from rzero_mega.rollout.sglang.server.command import ServerSpec
+
+State = Literal["starting", "ready", "ended"]
+EVERY_INTERFACE = ("0.0.0.0", "::")
+# A file of the protocol is a few hundred bytes; something else under its name is not read into memory.
+LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server as it was last seen by who started it, on the machine named `host`.
+
+    `pid` is its main process; `reason` says why it ended. One that never started has neither `url` nor `pid`.
+    """
+
+    state: State
+    host: str
+    url: str | None = None
+    pid: int | None = None
+    reason: str | None = None
+
+    def publish(self, path: Path) -> None:
+        """Write the address to a file, in place of what was there."""
+        write_file(path, asdict(self))
+
+
+def read_address(path: Path) -> Address | None:
+    """The address in a file; None if it is not there or cannot be read now. UserError if it holds something else."""
+    found = read_file(path)
+    if found is None:
+        return None
+    types = {"state": str, "host": str, "url": str | None, "pid": int | None, "reason": str | None}
+    fits = isinstance(found, dict) and found.keys() == types.keys()
+    if not fits or not all(isinstance(found[name], kind) for name, kind in types.items()):
+        raise UserError(f"{path}: not the address of a server; is the job's folder that of another version?")
+    if found["state"] not in get_args(State):
+        raise UserError(f"{path}: state {found['state']!r} is not one of {', '.join(get_args(State))}")
+    return Address(**found)
+
+
+def public_url(spec: ServerSpec) -> str:
+    """Base address of a server of this machine for clients on other machines, as far as they can reach it."""
+    if spec.host not in EVERY_INTERFACE:
+        return spec.url
+    ip = own_ip(socket.AF_INET6 if ":" in spec.host else socket.AF_INET)
+    return f"http://[{ip}]:{spec.port}" if ":" in ip else f"http://{ip}:{spec.port}"
+
+
+def own_ip(family: socket.AddressFamily = socket.AF_INET) -> str:
+    """This machine's address for other machines: that of its name, or if its name means itself alone, of a network."""
+    named: list[str] = []
+    with suppress(OSError):
+        named = [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, family)]
+    cards = [card.address for cards in psutil.net_if_addrs().values() for card in cards if card.family == family]
+    for ip in (*named, *cards):
+        if not ip.startswith(("127.", "fe80:")) and ip != "::1":
+            return ip
+    return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+
+
+def write_file(path: Path, value: Any) -> None:
+    """Write JSON so that readers, on other machines too, find the old file or the new one. UserError if that fails."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise UserError(f"{path}: cannot be written: {first_line(error)}") from None
+
+
+def read_file(path: Path) -> Any:
+    """The JSON in a file, None if it is not there or cannot be read now. UserError if it is not JSON."""
+    try:
+        with path.open("rb") as file:  # opened anew each time: network file systems then ask for the newest
+            return json.loads(file.read(LARGEST_FILE))
+    except OSError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {first_line(error)}") from None

@@ -1,0 +1,1 @@
+"""All servers of a run: requests and weights go through here."""

@@ -1,0 +1,1 @@
+"""One SGLang server and its life: command line, process, client."""

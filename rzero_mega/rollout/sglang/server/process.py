@@ -1,0 +1,257 @@
+"""The processes of one SGLang server: started, watched, and ended without leaving anything behind."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from rzero_mega.errors import UserError, first_line
+from rzero_mega.rollout.sglang.server.client import SglangClient
+from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
+from rzero_mega.rollout.sglang.server.lifetime import PARENT
+from rzero_mega.rollout.sglang.server.server_log import decisive_line
+from rzero_mega.rollout.sglang.server.shared_memory import shared_files
+
+POLL_S = 0.25
+READY_S = 5.0
+END_S = 20.0
+
+
+class ServerProcess:
+    """One server and everything it started. Made by `start`, and to be stopped whatever happens.
+
+    The server leads a process group of its own: an interrupt at the terminal reaches only us, who then stop it, and
+    all that it starts can be found after its death.
+    """
+
+    def __init__(
+        self, spec: ServerSpec, log: Path, api_key: str | None, folder: Path, environment: dict[str, str]
+    ) -> None:
+        """For `start`. `folder` is the server's temporary folder."""
+        self._held_port = _hold_port(spec.host, spec.port)
+        self.spec = replace(spec, port=self._held_port.getsockname()[1])
+        self.log = log
+        self._api_key = api_key
+        self._folder = folder
+        self._shared: set[Path] = set()
+        self._stopped = False
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._log_start = output.tell()
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "rzero_mega.rollout.sglang.server.serve", *server_arguments(self.spec)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @classmethod
+    def start(cls, spec: ServerSpec, log: Path, api_key: str | None = None) -> ServerProcess:
+        """Start the server and return at once; its output is added to `log`. Port 0 stands for any free one.
+
+        To be called from the main thread, since the server dies with the thread that started it. UserError if SGLang is
+        not installed, if the port is taken, or if other machines could reach the server and there is no key.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
+        check_startable(spec.host, api_key)
+        folder = Path(tempfile.mkdtemp(prefix="rzero-sglang-"))
+        environment = server_environment(spec, os.environ)
+        # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
+        environment["TMPDIR"] = str(folder)
+        environment[PARENT] = str(os.getpid())
+        if api_key:
+            environment[API_KEY] = api_key
+        try:
+            return cls(spec, log, api_key, folder, environment)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    @property
+    def url(self) -> str:
+        """Base address."""
+        return self.spec.url
+
+    @property
+    def pid(self) -> int:
+        """Its main process."""
+        return self._child.pid
+
+    def client(self, name: str = "SGLang server", timeout_s: float = 3600.0) -> SglangClient:
+        """A client of this server."""
+        return SglangClient(name, self.url, self.spec.tp, self._api_key, timeout_s)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Return when the server takes requests. UserError if it dies first, or does not get there in time."""
+        deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            if not self.alive():
+                raise self._failed("did not start")
+            if time.monotonic() > deadline:
+                raise self._failed(f"was not ready after {timeout_s:g} s (rollout.sglang.start_timeout_s)")
+            time.sleep(POLL_S)
+
+    def ready(self) -> bool:
+        """Whether the server takes requests now."""
+        client = self.client()
+        try:
+            ready = self._listens() and client.ready(READY_S)
+        finally:
+            client.close()
+        self._note_files()
+        if ready:
+            self._held_port.close()
+        return ready
+
+    def alive(self) -> bool:
+        """Whether the server's main process runs."""
+        # Not poll(): a process that has been waited for gives its number, and its group's, to the next one.
+        try:
+            return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    def pids(self) -> list[int]:
+        """All processes of the server that live, its main process first."""
+        return [process.pid for process in self._processes()]
+
+    def memory_bytes(self) -> int:
+        """Memory that is the server's alone (unique set size), summed over its processes."""
+        total = 0
+        for process in self._processes():
+            with suppress(psutil.Error):
+                total += process.memory_full_info().uss
+        return total
+
+    def reason(self) -> str:
+        """The line of the log that says best why the server failed."""
+        return decisive_line(self._output())
+
+    def stop(self, grace_s: float = 20.0) -> None:
+        """End every process of the server and remove its files. Can be called again.
+
+        The server may finish its requests for `grace_s` seconds, and takes some of them also if there are none; then,
+        or at once where that is 0, it is killed.
+        """
+        if self._stopped:
+            return
+        self._held_port.close()
+        self._note_files()
+        if self.alive() and grace_s > 0:
+            self._child.send_signal(signal.SIGTERM)
+            _until(lambda: not self.alive(), grace_s)
+            self._note_files()
+        with suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        ended = _until(lambda: not self._processes(), END_S)
+        for file in self._shared:
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if not ended:
+            raise UserError(f"processes {self.pids()} of the SGLang server at {self.url} can't be killed; see to them")
+        self._child.wait()
+        self._stopped = True
+
+    def _processes(self) -> list[psutil.Process]:
+        """Living processes of the server's group, the main process first."""
+        if self._stopped:
+            return []
+        found = []
+        for process in psutil.process_iter():
+            with suppress(OSError, psutil.Error):
+                if os.getpgid(process.pid) == self._child.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return sorted(found, key=lambda process: (process.pid != self._child.pid, process.pid))
+
+    def _listens(self) -> bool:
+        """Whether this server has its port: another program may have taken it, even another server."""
+        with suppress(psutil.Error):
+            connections = psutil.Process(self._child.pid).net_connections(kind="tcp")
+            return any(c.status == psutil.CONN_LISTEN and c.laddr.port == self.spec.port for c in connections)
+        return False
+
+    def _note_files(self) -> None:
+        """Remember the server's files in /dev/shm while it can be asked for them."""
+        for process in self._processes():
+            self._shared |= shared_files(process.pid)
+
+    def _output(self) -> str:
+        """What this server has written into its log, as far as that can be read."""
+        with suppress(OSError), self.log.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode("utf-8", errors="replace")
+        return ""
+
+    def _failed(self, how: str) -> UserError:
+        return UserError(f"the SGLang server of {self.spec.model} {how}: {self.reason()} (log: {self.log})")
+
+
+def installed() -> bool:
+    """Whether SGLang can be served here."""
+    try:
+        importlib.metadata.version("sglang")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port of `host` that nothing listens on now."""
+    with _hold_port(host, 0) as held:
+        return int(held.getsockname()[1])
+
+
+def _hold_port(host: str, port: int) -> socket.socket:
+    """Keep a port (0: any free one) from other programs, though not from the server that is to listen on it.
+
+    Two sockets may have the same port as long as both allow it (SO_REUSEADDR) and no other one listens.
+    """
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, port))
+    except OSError as error:
+        held.close()
+        raise UserError(f"an SGLang server can't have port {port} of {host}: {first_line(error)}") from error
+    return held
+
+
+def check_startable(host: str, api_key: str | None) -> None:
+    """UserError if SGLang is not installed, or if other machines could reach a server on `host` that has no key."""
+    if host not in LOOPBACK and not api_key:
+        raise UserError(
+            f"rollout.sglang.host {host} can be reached from other machines: put a key into the environment "
+            "variable that rollout.sglang.api_key_env names"
+        )
+    if not installed():
+        raise UserError(
+            "rollout.engine is sglang, which is not installed: `make sglang-cpu`, or on a machine with GPUs "
+            '`pip install "rzero_mega[sglang]"`'
+        )
+
+
+def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait for a condition; whether it came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S / 5)
+    return True

@@ -1,0 +1,23 @@
+"""What an SGLang server's log says about a failure."""
+
+from __future__ import annotations
+
+import re
+
+from rzero_mega.rollout.sglang.server.client import one_line
+
+PORT_TAKEN = "address already in use"
+# "ValueError: …", "sglang serve: error: …", "[time] ERROR:    …": as tracebacks, argparse and uvicorn write them.
+_ERROR = re.compile(r"[\w.]*(Error|Exception): |[\w ]+: error: |\[[^]]*\] ERROR: ")
+
+
+def decisive_line(log: str) -> str:
+    """The line that says best why the server failed, ready to be printed.
+
+    That is the last one that states an error: what comes before led to it. A port that is taken is said earlier, since
+    the server tries to go on.
+    """
+    lines = [line for line in log.splitlines() if line.strip()]
+    taken = [line for line in lines if PORT_TAKEN in line]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return one_line((taken or errors or lines or ["its log is empty"])[-1])

@@ -1,0 +1,86 @@
+"""What a node of a job does around its processes: what it refuses, and what it says of an end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rzero_mega.commands.node import HARDWARE, run_node, why_of
+from rzero_mega.config import Config, load_config
+from rzero_mega.errors import UserError
+from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run.job import JobPlace
+
+
+def config(root: Path, *overrides: str) -> Config:
+    return load_config(["paper", "nano"], [f"run.root={root}", "run.minimum_free_mb=0", *overrides])
+
+
+PLACE = JobPlace("17", 0, 0, 1, "n1")
+
+
+def test_a_finished_phase_ends_its_job_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = config(tmp_path)
+    RunDirectory.create_or_open(run_path(wanted), wanted, writer=True).close()
+    manifest = run_path(wanted) / "iterations" / "1" / "solver" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{}")
+    assert run_node(wanted, 1, "solver", [], PLACE) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert not (run_path(wanted) / "jobs").exists()
+
+
+def test_a_job_of_another_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"placement\.nodes: 2"):
+        run_node(config(tmp_path, "placement.nodes=2"), 1, "solver", [], PLACE)
+
+
+def test_a_phase_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="phase solving"):
+        run_node(config(tmp_path), 1, "solving", [], PLACE)
+
+
+def test_another_configuration_than_the_run_s_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    first = config(tmp_path)
+    RunDirectory.create_or_open(run_path(first), first, writer=True).close()
+    with pytest.raises(UserError, match=r"solver\.training\.steps"):
+        run_node(config(tmp_path, "solver.training.steps=3"), 1, "solver", [], PLACE)
+
+
+def logs(folder: Path, *texts: str) -> Path:
+    for rank, text in enumerate(texts):
+        (folder / f"rank-{rank:04d}.log").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["step 1\nrzero-mega: learner.layout.tp: no\n", "RuntimeError: peer\n"], "learner.layout.tp: no"),
+        (["Traceback\n  x\ntorch.OutOfMemoryError: 80 GB\nwandb: bye\n"], "torch.OutOfMemoryError: 80 GB"),
+        (["step 1\nstep 2\n"], "step 2"),
+        ([], "no rank has written anything"),
+    ],
+)
+def test_the_line_that_says_why_is_the_one_a_person_would_pick(tmp_path: Path, texts: list[str], why: str) -> None:
+    assert why_of(logs(tmp_path, *texts), range(2)) == why
+
+
+def test_a_node_speaks_for_its_own_ranks(tmp_path: Path) -> None:
+    assert why_of(logs(tmp_path, "RuntimeError: peer\n", "torch.OutOfMemoryError: 80 GB\n"), range(1, 2)) == (
+        "torch.OutOfMemoryError: 80 GB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", True),
+        ("NVRM: GPU at PCI:0000:18:00: GPU has fallen off the bus.", True),
+        ("torch.OutOfMemoryError: CUDA out of memory", False),
+        ("ValueError: NaN", False),
+    ],
+)
+def test_broken_hardware_is_told_from_broken_programs(line: str, broken: bool) -> None:
+    assert bool(HARDWARE.search(line)) == broken

@@ -1,0 +1,56 @@
+"""The planner's memory is what torch holds, for Megatron models that train on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from planner_ranks import bench_planner
+
+from rzero_mega.assets import nano_base_path
+from rzero_mega.learner.logprobs import ENTRIES_PER_CHUNK
+from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.planning import memory
+from rzero_mega.planning.models import model_named
+from rzero_mega.weights.shape import ModelShape
+
+WITHIN = 0.15
+NANO = model_named(str(nano_base_path()))
+SMALL = ModelShape("qwen3", 3, 160, 416, 8, 2, 24, 1000, 4096, 1e-6, 1e4, None, False, True, False)
+LLAMA = replace(SMALL, family="llama", qk_norm=False, kv_heads=8, tied=True)
+QWEN2 = replace(SMALL, family="qwen2", qk_norm=False, qkv_bias=True)
+MOE = replace(SMALL, family="qwen3_moe", experts=8, experts_per_token=2, expert_ffn=96)
+MID = replace(SMALL, layers=4, hidden=512, ffn=1536, heads=8, kv_heads=4, head_dim=64, vocab=8000, tied=True)
+CASES: dict[str, dict[str, Any]] = {
+    "nano-fp32": {"shape": NANO, "dtype": "float32"},
+    "nano-bf16": {"shape": NANO},
+    "nano-selective": {"shape": NANO, "recompute": "selective"},
+    "nano-full": {"shape": NANO, "recompute": "full"},
+    "untied-bf16": {"shape": SMALL},
+    "llama-fp32": {"shape": LLAMA, "dtype": "float32"},
+    "llama-selective": {"shape": LLAMA, "recompute": "selective"},
+    "qwen2-bf16": {"shape": QWEN2},
+    "moe-fp32": {"shape": MOE, "dtype": "float32"},
+    "moe-bf16": {"shape": MOE},
+    "wide-bf16": {"shape": MID, "length": 48},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_memory_is_predicted(name: str, alone: ParallelLayout) -> None:
+    rows = bench_planner.compare(bench_planner.Case(name, **CASES[name]))
+    assert {row.kind for row in rows} == set(bench_planner.KINDS)
+    assert all(row.measured > 0 for row in rows)
+    wrong = {row.kind: f"{row.error:+.1%}" for row in rows if abs(row.error) > WITHIN}
+    assert wrong == {}
+
+
+def test_recompute_changes_what_is_measured(alone: ParallelLayout) -> None:
+    plain, full = (bench_planner.measure(bench_planner.Case("nano", NANO, recompute=how)) for how in ("none", "full"))
+    assert full["activations"] < plain["activations"] / 5
+    assert full["weights"] == plain["weights"]
+
+
+def test_the_planner_knows_the_learner_s_chunk_of_logits() -> None:
+    assert memory.ENTRIES_PER_CHUNK == ENTRIES_PER_CHUNK
