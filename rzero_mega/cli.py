@@ -227,13 +227,13 @@ def plan(
     """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one."""
     from rzero_mega.commands import plan as planning
 
-    question = planning.question_of(
+    request = planning.request_of(
         model, gpus, gpu, gpus_per_node, tokens_per_micro_batch, sequences, length, concurrent, rollout, fp8
     )
     if as_json:
-        typer.echo(json.dumps(planning.as_json(question), indent=2))
+        typer.echo(json.dumps(planning.as_json(request), indent=2))
     else:
-        planning.show(question, model)
+        planning.show(request, model)
 
 
 @app.command("config")

@@ -1,7 +1,7 @@
 """How fast weights move: `python tools/bench_weights.py [--json]`. Every figure is measured in this one run.
 
 Resharding: the learner's model of 100 M and 1 B parameters (bf16, random), spread over processes, brought together as
-full Hugging Face tensors by the golden and by the fast executor, against copying the same bytes in memory. Disk: the
+full Hugging Face tensors by the reference and by the fast executor, against copying the same bytes in memory. Disk: the
 disk transport against writing the same bytes raw. Convert: both directions against reading and writing the same bytes.
 The order of what is compared alternates; figures are medians. Peaks are what a process needs on top of its model.
 """
@@ -41,11 +41,11 @@ class Reshard:
     nbytes: int
     bucket_bytes: int
     largest_tensor: int
-    golden_s: float
+    reference_s: float
     fast_s: float
     fast_to_all_s: float
     memcpy_s: float
-    golden_peak: int
+    reference_peak: int
     fast_peak: int
 
 
@@ -153,7 +153,7 @@ def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path)
     load_weights(built, model)
     everyone = range(tp * pp)
     ways = {
-        "golden": share_weights(built, [0], WeightsConfig(executor="golden", bucket_mb=bucket_mb)),
+        "reference": share_weights(built, [0], WeightsConfig(executor="reference", bucket_mb=bucket_mb)),
         "fast": share_weights(built, [0], WeightsConfig(bucket_mb=bucket_mb)),
         "fast_to_all": share_weights(built, everyone, WeightsConfig(bucket_mb=bucket_mb)),
     }
@@ -173,7 +173,7 @@ def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path)
         seconds["memcpy"].append(_memcpy(sum(sizes)) if dist.get_rank() == 0 else 0.0)
     if dist.get_rank() == 0:
         found = {f"{name}_s": median(values) for name, values in seconds.items()}
-        found |= {"golden_peak": peaks["golden"], "fast_peak": peaks["fast"]}
+        found |= {"reference_peak": peaks["reference"], "fast_peak": peaks["fast"]}
         found |= {"nbytes": sum(sizes), "bucket_bytes": bucket_mb * MB, "largest_tensor": max(sizes)}
         out.write_text(json.dumps(found))
     dist.barrier()
@@ -294,13 +294,14 @@ def _table(results: Results) -> str:
 def _lines(results: Results) -> Iterator[str]:
     yield results.machine
     yield ""
-    yield "| model | layout | golden | fast | fast, every rank | golden/fast | fast/memcpy | peak golden | peak fast |"
+    names = ("reference", "fast", "fast, every rank", "reference/fast", "fast/memcpy", "peak reference", "peak fast")
+    yield f"| model | layout | {' | '.join(names)} |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for row in results.reshard:
         cells: list[Any] = [row.size, row.layout]
-        cells += [f"{row.golden_s:.2f} s", f"{row.fast_s:.2f} s", f"{row.fast_to_all_s:.2f} s"]
-        cells += [f"{row.golden_s / row.fast_s:.1f}x", f"{row.fast_s / row.memcpy_s:.1f}x"]
-        cells += [f"{row.golden_peak / MB:.0f} MB", f"{row.fast_peak / MB:.0f} MB"]
+        cells += [f"{row.reference_s:.2f} s", f"{row.fast_s:.2f} s", f"{row.fast_to_all_s:.2f} s"]
+        cells += [f"{row.reference_s / row.fast_s:.1f}x", f"{row.fast_s / row.memcpy_s:.1f}x"]
+        cells += [f"{row.reference_peak / MB:.0f} MB", f"{row.fast_peak / MB:.0f} MB"]
         yield "| " + " | ".join(cells) + " |"
     first = results.reshard[0]
     yield f"buckets of {first.bucket_bytes / MB:.0f} MB; a tensor that is larger has a bucket of its own"

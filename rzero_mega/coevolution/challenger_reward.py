@@ -62,7 +62,7 @@ def challenger_rewards(
             pays = penalty if config.malformed_pays_repetition else 0.0
             rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, True, found))
             continue
-        unsure = uncertainty(vote, config.silence_is_doubt)
+        unsure = uncertainty(vote, config.unanswered_counts_as_doubt)
         total = unsure - penalty
         rewards.append(ChallengerReward(max(0.0, total) if config.clamp_at_zero else total, unsure, penalty, True))
     return rewards

@@ -96,7 +96,7 @@ def apply_ablation(config: Config) -> Config:
         config.labels.curation.low, config.labels.curation.high = 0.0, 1.0
     elif config.ablation == "no_checks":
         config.checks = ChecksConfig()
-        config.challenger.reward.silence_is_doubt = True
+        config.challenger.reward.unanswered_counts_as_doubt = True
         config.challenger.reward.repetition.mask_numbers = False
         config.labels.curation.near_duplicates.drop = config.labels.curation.near_duplicates.drop_seen = False
         config.labels.curation.maximum_per_template = None

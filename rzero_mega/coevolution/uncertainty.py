@@ -10,19 +10,19 @@ from __future__ import annotations
 from rzero_mega.coevolution.votes import Vote
 
 
-def tent(vote: Vote, silence_is_doubt: bool = True) -> float:
+def tent(vote: Vote, unanswered_counts_as_doubt: bool = True) -> float:
     """1 - 2|p - 1/2|: 1 at p = 1/2 and 0 at both ends (R-Zero, arXiv 2508.05004, section 3.2)."""
-    return 2 * min(vote.count, _doubts(vote, silence_is_doubt)) / vote.samples
+    return 2 * min(vote.count, _doubts(vote, unanswered_counts_as_doubt)) / vote.samples
 
 
-def minimum(vote: Vote, silence_is_doubt: bool = True) -> float:
+def minimum(vote: Vote, unanswered_counts_as_doubt: bool = True) -> float:
     """min(p, 1 - p), which is half of `tent`: the form of the official code."""
-    return min(vote.count, _doubts(vote, silence_is_doubt)) / vote.samples
+    return min(vote.count, _doubts(vote, unanswered_counts_as_doubt)) / vote.samples
 
 
-def _doubts(vote: Vote, silence_is_doubt: bool) -> int:
+def _doubts(vote: Vote, unanswered_counts_as_doubt: bool) -> int:
     # Where the string "None" may win, it can have more votes than there are answers.
-    return vote.samples - vote.count if silence_is_doubt else max(0, vote.answered - vote.count)
+    return vote.samples - vote.count if unanswered_counts_as_doubt else max(0, vote.answered - vote.count)
 
 
 UNCERTAINTIES = {"tent": tent, "min": minimum}

@@ -17,9 +17,9 @@ from rzero_mega.planning.overrides import overrides
 from rzero_mega.planning.search import (
     MARGIN,
     Plan,
-    Question,
+    PlanRequest,
     best_of_each_cut,
-    check_question,
+    check_request,
     nothing_fits,
     picked,
     plans,
@@ -35,7 +35,7 @@ NOTE = (
 )
 
 
-def question_of(
+def request_of(
     model: str,
     gpus: int,
     gpu: str,
@@ -46,13 +46,13 @@ def question_of(
     concurrent: int | None,
     rollout: str,
     fp8: bool,
-) -> Question:
+) -> PlanRequest:
     """The command's options, checked; UserError names the option."""
     found: Rollout | None = next((choice for choice in get_args(Rollout) if choice == rollout), None)
     if found is None:
         raise UserError(f"--rollout {rollout}: is one of {', '.join(get_args(Rollout))}")
     tokens = tokens_per_micro_batch if tokens_per_micro_batch is not None else max(length, MOST_TOKENS_PER_MICRO_BATCH)
-    question = Question(
+    request = PlanRequest(
         shape=model_named(model),
         gpus=gpus,
         gpu=gpu_named(gpu),
@@ -62,29 +62,29 @@ def question_of(
         concurrent=concurrent,
         smaller_micro_batches=tokens_per_micro_batch is None,
     )
-    check_question(question)
-    return question
+    check_request(request)
+    return request
 
 
-def answer(question: Question) -> tuple[Plan, list[Plan]]:
+def answer(request: PlanRequest) -> tuple[Plan, list[Plan]]:
     """(the one to take, all that are worth showing, best first); UserError if none fits with the margin."""
-    found = plans(question)
-    chosen = picked(question, found)
+    found = plans(request)
+    chosen = picked(request, found)
     if chosen is None:
-        raise nothing_fits(question)
+        raise nothing_fits(request)
     shown = best_of_each_cut(found, chosen)[:ROWS]
     return chosen, shown if chosen in shown else [*shown[: ROWS - 1], chosen]
 
 
-def as_json(question: Question) -> dict[str, Any]:
+def as_json(request: PlanRequest) -> dict[str, Any]:
     """The rows and the picked one, bytes and seconds."""
-    chosen, shown = answer(question)
+    chosen, shown = answer(request)
     return {
-        "gpu": asdict(question.gpu),
-        "gpus": question.gpus,
+        "gpu": asdict(request.gpu),
+        "gpus": request.gpus,
         "margin": MARGIN,
         "layouts": [_row_json(plan, plan is chosen) for plan in shown],
-        "overrides": overrides(chosen, question),
+        "overrides": overrides(chosen, request),
     }
 
 
@@ -101,12 +101,12 @@ def _row_json(plan: Plan, chosen: bool) -> dict[str, Any]:
     }
 
 
-def show(question: Question, model: str) -> None:
+def show(request: PlanRequest, model: str) -> None:
     """Print a table, best first, the picked one marked, and the overrides that bring it about."""
-    chosen, shown = answer(question)
+    chosen, shown = answer(request)
     terminal = Console()
     console = terminal if terminal.width >= WIDTH else Console(width=WIDTH)
-    title = f"{model} on {question.gpus} x {question.gpu.name}"
+    title = f"{model} on {request.gpus} x {request.gpu.name}"
     table = Table(title=title, caption=NOTE, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("")
     table.add_column("layout", no_wrap=True)
@@ -117,10 +117,10 @@ def show(question: Question, model: str) -> None:
     for name in ("train", "rollout", "step"):
         table.add_column(f"{name}\ns", justify="right")
     for plan in shown:
-        experts = question.shape.experts > 0
+        experts = request.shape.experts > 0
         table.add_row(*_cells(plan, plan is chosen, experts), style="bold green" if plan is chosen else None)
     console.print(table)
-    print(" ".join(overrides(chosen, question)))
+    print(" ".join(overrides(chosen, request)))
 
 
 def _layout(candidate: Candidate, experts: bool) -> str:

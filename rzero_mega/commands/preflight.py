@@ -10,7 +10,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.planning.layout_rules import check_layout
-from rzero_mega.rollout.sglang.pool.fleet import check_fleet
+from rzero_mega.rollout.sglang.pool.server_pool import check_servers
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape
 
@@ -25,7 +25,7 @@ def preflight(config: Config) -> ModelShape:
     shape = read_shape(resolve_base_model(config.model, Path(config.run.root) / ".models"))
     check_layout(shape, layout)
     if config.rollout.engine == "sglang":
-        check_fleet(config, shape)
+        check_servers(config, shape)
     elif config.weights.quantization != "none":
         raise UserError("weights.quantization: needs rollout.engine sglang; set it to none")
     return shape

@@ -129,13 +129,13 @@ class ChallengerRewardConfig:
     """`tent` is 1 - 2|p - 1/2| (paper), `min` is min(p, 1 - p) (official code).
 
     Well-formed means a question block; with `require_boxed` an own answer in a box too. Phase 2 has its own
-    `questions.require_boxed`. With `silence_is_doubt` p is a share of all samples, as in paper and code, so that the
+    `questions.require_boxed`. With `unanswered_counts_as_doubt` p is a share of all samples, as in paper and code: the
     Solver counts as unsure of a question that it answers alike whenever it is not cut off. Without, only answers other
     than the majority's are doubt: min(count, answered - count) of the samples takes the place of min(p, 1 - p).
     """
 
     uncertainty: str = choice("tent", "min")
-    silence_is_doubt: bool = True
+    unanswered_counts_as_doubt: bool = True
     clamp_at_zero: bool = True
     require_boxed: bool = False
     malformed: float = 0.0
@@ -390,12 +390,12 @@ class VerifyConfig:
 class WeightsConfig:
     """How weights go from the learner to the rollout engine.
 
-    `executor: golden` gathers tensor by tensor, for debugging; `fast` goes bucket by bucket and holds two buckets of
+    `executor: reference` gathers tensor by tensor, for debugging; `fast` goes bucket by bucket and holds two buckets of
     `bucket_mb` at most. `sync` is the transport to SGLang's servers. `folder` is where the disk transport writes (null:
     the machine's temporary folder). `quantization` turns linear layers into FP8 on the way.
     """
 
-    executor: str = choice("fast", "golden")
+    executor: str = choice("fast", "reference")
     sync: str = choice("auto", "disk", "collective", "tensor")
     bucket_mb: int = number(512, 1)
     folder: str | None = None

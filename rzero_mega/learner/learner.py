@@ -27,7 +27,7 @@ from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.megatron.fp8 import token_multiple
 from rzero_mega.learner.megatron.layout import ParallelLayout, device
 from rzero_mega.learner.megatron.model import build_model, load_weights
-from rzero_mega.learner.megatron.offload import Parking
+from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.packing import SequenceCost, plan_packs
 from rzero_mega.learner.sharing import export_tensors, share_weights
@@ -95,7 +95,7 @@ class Learner:
         self._reference = {name: w.to("cpu", copy=True) for name, w in self._model.local_weights().items()}
         self._optimizer = build_optimizer(self._model, optimizer)
         offload = learner.offload
-        self._parking = None if offload == "none" else Parking(self._model, self._optimizer, offload)
+        self._offloader = None if offload == "none" else Offloader(self._model, self._optimizer, offload)
 
     def train_step(
         self, sequences: Sequence[TrainingSequence], on_failure: Callable[[FailedUpdate], None] = refuse
@@ -139,19 +139,19 @@ class Learner:
         return Replayed(size, parts, whole, self._origin(batch, update, whole.loss))
 
     @contextmanager
-    def parked(self) -> Iterator[None]:
+    def offloaded(self) -> Iterator[None]:
         """A context in which the learner's memory on the device is free for others, as far as `learner.offload` says.
 
         Inside, nothing of the learner may be used.
         """
-        if self._parking is None:
+        if self._offloader is None:
             yield
             return
-        self._parking.park()
+        self._offloader.offload()
         try:
             yield
         finally:
-            self._parking.unpark()
+            self._offloader.reload()
 
     def score(self, sequences: Sequence[TrainingSequence]) -> list[list[float]]:
         """Log-probability of every response token under the present weights, in order, on every rank."""

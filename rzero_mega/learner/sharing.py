@@ -13,14 +13,14 @@ from rzero_mega.learner.megatron.layout import device
 from rzero_mega.learner.megatron.model import Model, tensor_part
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.export import GatheredWeights, PlannedWeights, WeightSource
-from rzero_mega.weights.reshard.golden import ModelGroups, gather_hf
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard
+from rzero_mega.weights.reshard.reference import ModelGroups, gather_hf
 from rzero_mega.weights.reshard.validation import placement_violations, validate
 
 
 def export_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
-    """(name, full tensor) of the present weights on every rank, by the golden executor."""
+    """(name, full tensor) of the present weights on every rank, by the reference executor."""
     return gather_hf(entries(model.shape), model.local_weights(), model.shape, model_groups())
 
 
@@ -36,7 +36,7 @@ def model_groups() -> ModelGroups:
 
 def share_weights(model: Model, receivers: Sequence[int], config: WeightsConfig) -> WeightSource:
     """A `WeightSource` whose buckets reach the `receivers`; UserError lists what keeps the shards from covering all."""
-    if config.executor == "golden":
+    if config.executor == "reference":
         receives = dist.get_rank() in receivers
         return GatheredWeights(lambda: export_tensors(model), config.bucket_bytes, receives)
     table = entries(model.shape)

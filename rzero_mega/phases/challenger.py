@@ -15,7 +15,7 @@ from rzero_mega.coevolution.questions import Question, parse_question
 from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.config.schema import Config
 from rzero_mega.phases.context import RunContext, finished
-from rzero_mega.phases.feed import Rollouts
+from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import Poll, poll
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample

@@ -24,7 +24,7 @@ from rzero_mega.grading import GradingPool
 from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
-from rzero_mega.rollout.sglang.pool.fleet import Fleet
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.run import PhaseDirectory, RunDirectory
@@ -60,13 +60,13 @@ class Stopwatch:
 class Workbench:
     """What it takes to let models speak and to grade them.
 
-    Rank 0 alone has a grading pool. `fleet` is there if SGLang's servers are the engine.
+    Rank 0 alone has a grading pool. `server_pool` is there if SGLang's servers are the engine.
     """
 
     config: Config
     encoder: PromptEncoder
     pool: GradingPool | None
-    fleet: Fleet | None = field(default=None, kw_only=True)
+    server_pool: ServerPool | None = field(default=None, kw_only=True)
     stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
 
     @cached_property
@@ -86,16 +86,16 @@ class Workbench:
 
     def engine(self, role: Role, model: Path) -> RolloutEngine:
         """An engine that speaks for the model of the folder, in the role's place: a role has one engine at a time."""
-        if self.fleet is not None:
-            return self.fleet.engine(role, model)
+        if self.server_pool is not None:
+            return self.server_pool.engine(role, model)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         rollout = self.config.rollout
         return ShardedEngine(EmbeddedEngine(model, rollout.dtype, rollout.batch_sequences, device))
 
     def rest_servers(self) -> None:
         """Have servers that share the learner's GPUs give their memory back, where there are any. For all ranks."""
-        if self.fleet is not None:
-            self.fleet.rest()
+        if self.server_pool is not None:
+            self.server_pool.rest()
 
     def texts(self, samples: Sequence[Sample]) -> list[str]:
         """What the samples say, without special tokens."""
@@ -120,7 +120,7 @@ class RunContext(Workbench):
 
         It lives as long as this process: what it starts (graders, servers) would end with it.
         """
-        return None if self.fleet is None else ThreadPoolExecutor(1, "rollouts")
+        return None if self.server_pool is None else ThreadPoolExecutor(1, "rollouts")
 
     @cached_property
     def base_sha256(self) -> str:

@@ -73,7 +73,7 @@ def read_failure(folder: Path) -> Failure:
         raise UserError(f"{path}: malformed ({error!r}); it does not describe a failed update") from None
 
 
-class FailureDesk:
+class FailurePolicy:
     """Decides about the failed updates of one phase. Every rank makes the same calls."""
 
     def __init__(self, ctx: RunContext, plan: PhasePlan, learner: Learner) -> None:

@@ -19,7 +19,7 @@ from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
 from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
-from rzero_mega.rollout.sglang.pool.fleet import Fleet, placement_here
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool, placement_here
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import PhaseProgress, Progress
@@ -101,18 +101,18 @@ def _context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
             wandb=wandb,
             stop=stop,
             pool=pool,
-            fleet=_fleet(stack, config, run.path / "servers", progress),
+            server_pool=_server_pool(stack, config, run.path / "servers", progress),
         )
 
 
-def _fleet(stack: ExitStack, config: Config, logs: Path, progress: Progress) -> Fleet | None:
+def _server_pool(stack: ExitStack, config: Config, logs: Path, progress: Progress) -> ServerPool | None:
     """The run's servers, ended with the stack; None for the embedded engine."""
     if config.rollout.engine != "sglang":
         return None
     job = job_servers_from(os.environ)
-    fleet = Fleet(config.rollout, config.weights, placement_here(config), job, logs, progress.say)
-    stack.callback(fleet.close)
-    return fleet
+    server_pool = ServerPool(config.rollout, config.weights, placement_here(config), job, logs, progress.say)
+    stack.callback(server_pool.close)
+    return server_pool
 
 
 def _open_run(path: Path, config: Config) -> RunDirectory:
@@ -136,6 +136,6 @@ def evaluate_model(config: Config) -> dict[str, object]:
         pool = stack.enter_context(GradingPool(limits.workers or None, limits.time_limit_s, limits.memory_limit_mb))
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
         shown = stack.enter_context(Progress(f"eval {config.model.path}", 1))
-        bench = Workbench(config, load_encoder(base), pool, fleet=_fleet(stack, config, logs, shown))
+        bench = Workbench(config, load_encoder(base), pool, server_pool=_server_pool(stack, config, logs, shown))
         with shown.phase(0, "evaluate", len(config.evaluation.benchmarks)) as bar:
             return evaluate.summary(evaluate.score_model(bench, base, bar))

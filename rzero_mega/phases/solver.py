@@ -10,7 +10,7 @@ from rzero_mega.coevolution.plan import PhasePlan, solver_batch
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.phases.context import RunContext
-from rzero_mega.phases.feed import Rollouts
+from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import boxed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample

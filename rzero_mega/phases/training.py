@@ -20,9 +20,9 @@ from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
-from rzero_mega.phases.failures import FailureDesk
-from rzero_mega.phases.feed import Feed, Gate, Rollouts
+from rzero_mega.phases.failures import FailurePolicy
 from rzero_mega.phases.gathering import rank_0_writes
+from rzero_mega.phases.prefetcher import Gate, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.tracking.progress import PhaseProgress
@@ -73,16 +73,16 @@ def train_policy(
         with _servers_turn(ctx, learner):
             return roll_out(step, engine)
 
-    feed = Feed(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
-    done = _resume(phase, learner, engine, weights, feed)
-    checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint, feed.save)
-    failures = FailureDesk(ctx, plan, learner)
+    prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
+    done = _resume(phase, learner, engine, weights, prefetcher)
+    checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint, prefetcher.save)
+    failures = FailurePolicy(ctx, plan, learner)
     bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         began = time.perf_counter()
-        rollouts = feed.take(step)
+        rollouts = prefetcher.take(step)
         sequences = _sequences(rollouts, training)
-        with feed.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
+        with prefetcher.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
             metrics = learner.train_step(sequences, failures.at(step))
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(weights, version=step)
@@ -105,19 +105,21 @@ def train_policy(
 
 @contextmanager
 def _servers_turn(ctx: RunContext, learner: Learner) -> Iterator[None]:
-    """A context in which servers may use the GPUs that they share with the learner, whose memory is parked."""
-    with learner.parked():
+    """A context in which servers may use the GPUs that they share with the learner, whose memory is offloaded."""
+    with learner.offloaded():
         yield
         ctx.rest_servers()
 
 
-def _resume(phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource, feed: Feed) -> int:
+def _resume(
+    phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource, prefetcher: RolloutPrefetcher
+) -> int:
     checkpoint = spmd.on_rank_0(phase.latest_checkpoint)
     done = 0
     if checkpoint is not None:
         done = learner.load(checkpoint[1])
         engine.update_weights(weights, version=done)
-        feed.load(checkpoint[1])
+        prefetcher.load(checkpoint[1])
     spmd.on_rank_0(lambda: phase.truncate_metrics(done))
     return done
 

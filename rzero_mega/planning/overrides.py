@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rzero_mega.planning.search import Plan, Question
+from rzero_mega.planning.search import Plan, PlanRequest
 
 
-def overrides(plan: Plan, question: Question) -> list[str]:
+def overrides(plan: Plan, request: PlanRequest) -> list[str]:
     """`key=value` settings that bring the plan about."""
     c, serving = plan.candidate, plan.serving
     settings: dict[str, object] = {
@@ -18,9 +18,9 @@ def overrides(plan: Plan, question: Question) -> list[str]:
         "learner.recompute": c.recompute,
         "learner.tokens_per_micro_batch": plan.tokens_per_micro_batch,
     }
-    if question.shape.experts:
+    if request.shape.experts:
         settings |= {"learner.layout.ep": c.ep, "learner.layout.etp": c.etp}
-    if question.work.fp8:
+    if request.work.fp8:
         settings["learner.fp8.format"] = "hybrid"
     if serving is not None:
         settings |= {
@@ -28,8 +28,8 @@ def overrides(plan: Plan, question: Question) -> list[str]:
             "rollout.sglang.tp": serving.tp,
             "rollout.sglang.replicas": serving.replicas,
             "rollout.sglang.max_running_requests": serving.concurrent,
-            "rollout.sglang.max_total_tokens": serving.concurrent * question.work.length,
-            "rollout.sglang.context_length": question.work.length,
+            "rollout.sglang.max_total_tokens": serving.concurrent * request.work.length,
+            "rollout.sglang.context_length": request.work.length,
         }
     if plan.rollout == "turns":
         settings["learner.offload"] = "all"

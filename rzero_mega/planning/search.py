@@ -22,7 +22,7 @@ MOST_GPUS = 16384
 
 
 @dataclass(frozen=True)
-class Question:
+class PlanRequest:
     """What is to be planned.
 
     `rollout` says where SGLang's servers are: on the same GPUs, learner and servers leaving them to each other in
@@ -75,19 +75,19 @@ class Plan:
         return self.time.seconds + (self.serving.seconds if self.serving else 0.0)
 
 
-def candidates(question: Question) -> Iterator[Candidate]:
+def candidates(request: PlanRequest) -> Iterator[Candidate]:
     """Every layout of the GPUs that divides the model; tp and cp stay inside a node."""
-    shape, gpus, node = question.shape, question.gpus, min(question.gpus, question.gpus_per_node)
+    shape, gpus, node = request.shape, request.gpus, min(request.gpus, request.gpus_per_node)
     for tp in _divisors(node):
         for cp in _divisors(node // tp):
             for pp in _divisors(shape.layers):
                 if gpus % (tp * cp * pp):
                     continue
                 dp = gpus // (tp * cp * pp)
-                if dp > 1 and dp > question.work.sequences_per_update:
+                if dp > 1 and dp > request.work.sequences_per_update:
                     continue  # ranks without a sequence
                 dense = Candidate(tp, pp, 1, cp, dp, 1, tp, sequence_parallel=tp > 1)
-                yield from _variants(shape, dense, question.work.micro_batches(dp))
+                yield from _variants(shape, dense, request.work.micro_batches(dp))
 
 
 def _variants(shape: ModelShape, dense: Candidate, micro_batches: int) -> Iterator[Candidate]:
@@ -114,24 +114,24 @@ def _divides(shape: ModelShape, candidate: Candidate) -> bool:
     return True
 
 
-def plans(question: Question) -> list[Plan]:
+def plans(request: PlanRequest) -> list[Plan]:
     """Those that fit, fastest first, fewest ways of cutting first among equals."""
-    everything, room = question.gpu.memory, question.gpu.memory * (1 - MARGIN)
+    everything, room = request.gpu.memory, request.gpu.memory * (1 - MARGIN)
     found = []
-    servers = [] if question.rollout == "elsewhere" else _servings(question)
+    servers = [] if request.rollout == "elsewhere" else _servings(request)
     turns = best_serving(servers, room)
-    if question.rollout == "turns" and turns is None:
+    if request.rollout == "turns" and turns is None:
         return []
-    for work in question.works:
-        for candidate in candidates(replace(question, work=work)):
-            memory = learner_memory(question.shape, candidate, work)
+    for work in request.works:
+        for candidate in candidates(replace(request, work=work)):
+            memory = learner_memory(request.shape, candidate, work)
             if memory.peak > everything:
                 continue
-            serving = best_serving(servers, room - memory.peak) if question.rollout == "resident" else turns
-            if question.rollout == "resident" and serving is None:
+            serving = best_serving(servers, room - memory.peak) if request.rollout == "resident" else turns
+            if request.rollout == "resident" and serving is None:
                 continue
-            time = step_time(question.shape, candidate, work, question.gpu, question.gpus_per_node)
-            found.append(Plan(candidate, work.tokens_per_micro_batch, memory, time, serving, question.rollout))
+            time = step_time(request.shape, candidate, work, request.gpu, request.gpus_per_node)
+            found.append(Plan(candidate, work.tokens_per_micro_batch, memory, time, serving, request.rollout))
     return sorted(found, key=_order)
 
 
@@ -140,14 +140,14 @@ def _order(plan: Plan) -> tuple[float, ...]:
     return (plan.seconds, c.tp * c.pp * c.cp * c.vpp, RECOMPUTE.index(c.recompute), plan.peak)
 
 
-def _servings(question: Question) -> list[Serving]:
-    q = question
+def _servings(request: PlanRequest) -> list[Serving]:
+    q = request
     return servings(q.shape, q.work, q.gpu, q.gpus, q.gpus_per_node, q.concurrent)
 
 
-def picked(question: Question, found: list[Plan]) -> Plan | None:
+def picked(request: PlanRequest, found: list[Plan]) -> Plan | None:
     """The fastest of the plans that leaves MARGIN of the GPU's memory free."""
-    return next((plan for plan in found if plan.peak <= question.gpu.memory * (1 - MARGIN)), None)
+    return next((plan for plan in found if plan.peak <= request.gpu.memory * (1 - MARGIN)), None)
 
 
 def best_of_each_cut(found: list[Plan], chosen: Plan) -> list[Plan]:
@@ -161,9 +161,9 @@ def best_of_each_cut(found: list[Plan], chosen: Plan) -> list[Plan]:
     return sorted(best.values(), key=_order)
 
 
-def check_question(question: Question) -> None:
+def check_request(request: PlanRequest) -> None:
     """UserError for numbers that no plan can be made of."""
-    q, work = question, question.work
+    q, work = request, request.work
     for option, value in (
         ("--gpus", q.gpus),
         ("--gpus-per-node", q.gpus_per_node),
@@ -186,46 +186,46 @@ def check_question(question: Question) -> None:
         raise UserError(f"--fp8: {q.gpu.name} has no FP8; leave it out")
 
 
-def nothing_fits(question: Question) -> UserError:
+def nothing_fits(request: PlanRequest) -> UserError:
     """The error that says how much is missing, and what would help."""
-    room = question.gpu.memory * (1 - MARGIN)
+    room = request.gpu.memory * (1 - MARGIN)
     least = min(
-        (learner_memory(question.shape, c, question.works[-1]) for c in candidates(question)),
+        (learner_memory(request.shape, c, request.works[-1]) for c in candidates(request)),
         key=lambda memory: memory.peak,
         default=None,
     )
     if least is None:
-        return UserError(f"--gpus {question.gpus}: no layout of as many GPUs divides the model; try a power of two")
+        return UserError(f"--gpus {request.gpus}: no layout of as many GPUs divides the model; try a power of two")
     missing, who = least.peak - room, "the learner"
-    if question.rollout != "elsewhere":
-        smallest = min(serving.memory for serving in _servings(question))
-        if question.rollout == "resident":
+    if request.rollout != "elsewhere":
+        smallest = min(serving.memory for serving in _servings(request))
+        if request.rollout == "resident":
             missing, who = missing + smallest, "learner and servers"
         elif smallest > least.peak:
             missing, who = smallest - room, "a server"
     return UserError(
-        f"nothing fits on {question.gpus} {question.gpu.name} with {MARGIN:.0%} free: {who} needs "
-        f"{missing / 1e9:.1f} GB (1e9 bytes) more per GPU; {_remedy(question)}"
+        f"nothing fits on {request.gpus} {request.gpu.name} with {MARGIN:.0%} free: {who} needs "
+        f"{missing / 1e9:.1f} GB (1e9 bytes) more per GPU; {_remedy(request)}"
     )
 
 
-def _remedy(question: Question) -> str:
+def _remedy(request: PlanRequest) -> str:
     """The first change, of a few, that makes something fit."""
     changes = []
-    work = question.work
-    if not question.smaller_micro_batches and work.tokens_per_micro_batch > work.length:
+    work = request.work
+    if not request.smaller_micro_batches and work.tokens_per_micro_batch > work.length:
         smaller = replace(work, tokens_per_micro_batch=work.length)
-        changes.append((f"--tokens-per-micro-batch {work.length} would do", replace(question, work=smaller)))
-    if question.rollout == "resident":
-        changes.append(("--rollout turns would do", replace(question, rollout="turns")))
+        changes.append((f"--tokens-per-micro-batch {work.length} would do", replace(request, work=smaller)))
+    if request.rollout == "resident":
+        changes.append(("--rollout turns would do", replace(request, rollout="turns")))
     for text, changed in changes:
         if picked(changed, plans(changed)):
             return text
-    gpus = question.gpus
+    gpus = request.gpus
     for _ in range(8):
         gpus *= 2
-        more = replace(question, gpus=gpus)
-        whole_nodes = gpus <= question.gpus_per_node or gpus % question.gpus_per_node == 0
+        more = replace(request, gpus=gpus)
+        whole_nodes = gpus <= request.gpus_per_node or gpus % request.gpus_per_node == 0
         if whole_nodes and gpus <= MOST_GPUS and picked(more, plans(more)):
             return f"--gpus {gpus} would do"
     return "fewer --tokens-per-micro-batch, shorter --length or GPUs with more memory would help"

@@ -38,7 +38,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.votes.sampling.max_new_tokens", 4096, 4096),
     ("labels.curation.low", 0.25, 0.3),
     ("labels.curation.high", 0.75, 0.8),
-    ("challenger.reward.silence_is_doubt", True, True),
+    ("challenger.reward.unanswered_counts_as_doubt", True, True),
     ("challenger.reward.repetition.mask_numbers", False, False),
     ("labels.curation.near_duplicates.drop", False, False),
     ("labels.curation.near_duplicates.drop_seen", False, False),
@@ -113,13 +113,14 @@ def test_responses_and_updates_of_a_step(preset: str, challenger: tuple[int, int
 def test_hardened_switches_everything_on_and_changes_nothing_else_of_the_paper() -> None:
     hardened, paper = load_config(["paper", "hardened"]), load_config(["paper"])
     assert all(getattr(hardened.checks, check) for check in CHECKS)
-    assert not hardened.challenger.reward.silence_is_doubt and hardened.challenger.reward.repetition.mask_numbers
+    reward = hardened.challenger.reward
+    assert not reward.unanswered_counts_as_doubt and reward.repetition.mask_numbers
     near = hardened.labels.curation.near_duplicates
     assert near.drop and near.drop_seen and hardened.labels.curation.maximum_per_template
     # no question that the band would keep is flawed for its majority
     assert hardened.checks.minimum_majority == paper.labels.curation.low
     hardened.checks, hardened.labels.curation = paper.checks, paper.labels.curation
-    hardened.challenger.reward.silence_is_doubt, hardened.challenger.reward.repetition.mask_numbers = True, False
+    reward.unanswered_counts_as_doubt, reward.repetition.mask_numbers = True, False
     assert hardened == paper
 
 

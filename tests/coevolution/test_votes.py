@@ -100,12 +100,12 @@ def test_cutting_samples_off_never_raises_the_reward_of_doubt_among_answers(
     assert UNCERTAINTIES[form](vote(*answers), False) == UNCERTAINTIES[form](vote(*answers), True)
 
 
-def test_silence_is_doubt_in_the_paper_s_share_of_all_samples() -> None:
+def test_unanswered_counts_as_doubt_in_the_paper_s_share_of_all_samples() -> None:
     sure_when_it_answers = vote(*["7"] * 5, *[None] * 5)
     assert tent(sure_when_it_answers) == 1.0
-    assert tent(sure_when_it_answers, silence_is_doubt=False) == 0.0
+    assert tent(sure_when_it_answers, unanswered_counts_as_doubt=False) == 0.0
     none_wins = vote(*["7"] * 2, *[None] * 8, unanswered="answer")
-    assert tent(none_wins, silence_is_doubt=False) == 0.0
+    assert tent(none_wins, unanswered_counts_as_doubt=False) == 0.0
 
 
 @pytest.mark.parametrize(

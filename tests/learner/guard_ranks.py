@@ -26,7 +26,7 @@ from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.megatron.policy_model import bare  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
-from rzero_mega.phases.failures import FailureDesk  # noqa: E402
+from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
 from rzero_mega.rollout import spmd  # noqa: E402
 from rzero_mega.run import RunDirectory  # noqa: E402
 
@@ -111,7 +111,7 @@ def _fail(job: Job) -> dict[str, Any]:
     ctx = RunContext(config, None, None, run=run, layout=layout, base=model, progress=None, wandb=None)  # type: ignore[arg-type]
     plan = next(plan for plan in iteration_plan(config) if plan.name is PhaseName.SOLVER)
     spmd.on_rank_0(lambda: ctx.phase(plan).begin({}))
-    desk = FailureDesk(ctx, plan, learner)
+    desk = FailurePolicy(ctx, plan, learner)
     before, found = _weights(learner), {"error": None, "kind": None, "skipped": None}
     try:
         metrics = learner.train_step(rollouts(STEP, learner.shape.vocab), desk.at(STEP))

@@ -33,7 +33,7 @@ from rzero_mega.learner import checkpoint, checkpoint_write  # noqa: E402
 from rzero_mega.learner import learner as learner_module  # noqa: E402
 from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
-from rzero_mega.phases.feed import Rollouts  # noqa: E402
+from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402

@@ -129,7 +129,7 @@ def _in_order(job: Job, sequences: list[TrainingSequence]) -> list[TrainingSeque
 
 
 def _check_executor(learner: Learner, job: Job) -> None:
-    """The fast executor gives the golden one's bytes, in buckets within their size, and again after a further step."""
+    """The fast executor gives the bytes of the reference one, in buckets within their size, also after a further step."""
     ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     some = fast_weights(learner, [ranks - 1], job.bucket_bytes or 1)
     _assert_same_bytes(some, learner, job, receives=rank == ranks - 1)
@@ -150,14 +150,14 @@ def fast_weights(learner: Learner, receivers: Sequence[int], bucket_bytes: int) 
 
 
 def _assert_same_bytes(source: WeightSource, learner: Learner, job: Job, receives: bool) -> None:
-    golden = {name: tensor.clone() for name, tensor in learner.export()}
+    reference = {name: tensor.clone() for name, tensor in learner.export()}
     found = {}
     for bucket in source:
         assert bucket.data.nbytes <= (job.bucket_bytes or 0) or len(bucket.slots) == 1
         found.update({name: tensor.clone() for name, tensor in bucket.tensors()})
-    assert list(found) == (list(golden) if receives else [])
+    assert list(found) == (list(reference) if receives else [])
     for name, tensor in found.items():
-        assert torch.equal(tensor.view(torch.uint8), golden[name].view(torch.uint8)), name
+        assert torch.equal(tensor.view(torch.uint8), reference[name].view(torch.uint8)), name
 
 
 if __name__ == "__main__":

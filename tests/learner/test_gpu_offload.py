@@ -1,4 +1,4 @@
-"""Parking frees the GPU's memory, and training goes on as if nothing had been."""
+"""Offloader frees the GPU's memory, and training goes on as if nothing had been."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_parked_memory_is_free_on_the_device_and_comes_back(
     parameters = sum(tensor.numel() for tensor in learner._model.local_weights().values())
     scores, before = learner.score(batch), torch.cuda.memory_allocated()
     reserved = torch.cuda.memory_reserved()
-    with learner.parked():
+    with learner.offloaded():
         assert before - torch.cuda.memory_allocated() > 0.95 * bytes_per_parameter * parameters
         assert reserved - torch.cuda.memory_reserved() > 0.9 * bytes_per_parameter * parameters
     assert learner.score(batch) == scores

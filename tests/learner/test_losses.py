@@ -1,4 +1,4 @@
-"""Every formula of the loss: golden values, properties, and gradients against finite differences."""
+"""Every formula of the loss: values worked out by hand, properties, and gradients against finite differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learner's memory parked on the host."""
+"""The learner's memory offloaded on the host."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def folder(tiny_model: Callable[..., Any], tmp_path: Path) -> Path:
 def test_training_that_is_parked_between_steps_trains_the_same_weights(
     folder: Path, alone: ParallelLayout, dtype: str, offload: str
 ) -> None:
-    plain, parked = (make_learner(folder, alone, dtype, what) for what in ("none", offload))
+    plain, offloaded = (make_learner(folder, alone, dtype, what) for what in ("none", offload))
     for step in (1, 2, 3):
         plain.train_step(rollouts(step, VOCABULARY))
-        with parked.parked():
+        with offloaded.offloaded():
             pass
-        parked.train_step(rollouts(step, VOCABULARY))
-    expected, found = weights_of(plain), weights_of(parked)
+        offloaded.train_step(rollouts(step, VOCABULARY))
+    expected, found = weights_of(plain), weights_of(offloaded)
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
 
@@ -60,7 +60,7 @@ def test_parked_memory_is_free_and_comes_back_with_its_values(folder: Path, alon
     assert any(tensor.any() for tensor in moments)
     held = [*learner._model.local_weights().values(), *moments_of(learner)]
     held += [parameter.main_grad for parameter in learner._model.parameters.values()]
-    with learner.parked():
+    with learner.offloaded():
         assert {tensor.untyped_storage().nbytes() for tensor in held} == {0}
     assert all(torch.equal(tensor, weights[name]) for name, tensor in learner.export())
     assert all(torch.equal(a, b) for a, b in zip(moments_of(learner), moments, strict=True))
@@ -69,6 +69,6 @@ def test_parked_memory_is_free_and_comes_back_with_its_values(folder: Path, alon
 def test_weights_stay_for_the_engine_where_only_the_optimizer_is_offloaded(folder: Path, alone: ParallelLayout) -> None:
     learner = make_learner(folder, alone, "bfloat16", "optimizer")
     learner.train_step(rollouts(1, VOCABULARY))
-    with learner.parked():
+    with learner.offloaded():
         assert all(tensor.untyped_storage().nbytes() for tensor in learner._model.local_weights().values())
         assert {tensor.untyped_storage().nbytes() for tensor in moments_of(learner)} == {0}

@@ -25,7 +25,7 @@ from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.policy_model import bare
 from rzero_mega.learner.sharing import model_groups
 from rzero_mega.weights.mapping import entries
-from rzero_mega.weights.reshard.golden import gather_hf
+from rzero_mega.weights.reshard.reference import gather_hf
 from rzero_mega.weights.shape import read_shape
 
 TOLERANCE = 1e-5

@@ -19,10 +19,10 @@ from rzero_mega.planning.overrides import overrides
 from rzero_mega.planning.parameters import active_parameters, rank_parameters, total_parameters
 from rzero_mega.planning.search import (
     MARGIN,
-    Question,
+    PlanRequest,
     best_of_each_cut,
     candidates,
-    check_question,
+    check_request,
     nothing_fits,
     picked,
     plans,
@@ -59,8 +59,8 @@ some_model = st.sampled_from(sorted(MODELS))
 power = st.sampled_from([1, 2, 4, 8])
 
 
-def question(model: str = "Qwen3-8B", gpus: int = 8, **settings: object) -> Question:
-    return replace(Question(MODELS[model], gpus, H100, rollout="elsewhere"), **settings)
+def request(model: str = "Qwen3-8B", gpus: int = 8, **settings: object) -> PlanRequest:
+    return replace(PlanRequest(MODELS[model], gpus, H100, rollout="elsewhere"), **settings)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -83,7 +83,7 @@ def test_owner_suffix_and_case_of_a_name_do_not_matter() -> None:
 
 @given(some_model, st.sampled_from([1, 2, 4, 8, 16, 32, 64, 24]))
 def test_every_layout_divides_the_model_and_takes_all_gpus(name: str, gpus: int) -> None:
-    asked = question(name, gpus)
+    asked = request(name, gpus)
     for candidate in candidates(asked):
         check_layout(asked.shape, candidate)
         assert candidate.gpus == gpus
@@ -175,14 +175,14 @@ def test_fp8_speeds_up_linear_layers_alone() -> None:
 
 
 def test_an_8b_model_trains_on_a_node_and_not_on_one_gpu() -> None:
-    alone = question(gpus=1, smaller_micro_batches=True)
+    alone = request(gpus=1, smaller_micro_batches=True)
     assert picked(alone, plans(alone)) is None
-    node = question(gpus=8, smaller_micro_batches=True)
+    node = request(gpus=8, smaller_micro_batches=True)
     assert picked(node, plans(node)) is not None
 
 
 def test_the_largest_model_needs_more_than_two_nodes() -> None:
-    two = question("Qwen3-235B-A22B", 16, smaller_micro_batches=True)
+    two = request("Qwen3-235B-A22B", 16, smaller_micro_batches=True)
     assert plans(two) == []
     many = replace(two, gpus=128)
     found = picked(many, plans(many))
@@ -192,7 +192,7 @@ def test_the_largest_model_needs_more_than_two_nodes() -> None:
 @pytest.mark.parametrize("rollout", ["turns", "resident", "elsewhere"])
 @pytest.mark.parametrize(("name", "gpus"), [("Qwen3-8B", 16), ("Qwen3-30B-A3B", 16), ("Qwen3-0.6B", 1)])
 def test_the_picked_plan_is_the_fastest_that_leaves_the_margin(name: str, gpus: int, rollout: str) -> None:
-    asked = question(name, gpus, rollout=rollout, smaller_micro_batches=True)
+    asked = request(name, gpus, rollout=rollout, smaller_micro_batches=True)
     found = plans(asked)
     chosen = picked(asked, found)
     assert chosen is not None
@@ -204,7 +204,7 @@ def test_the_picked_plan_is_the_fastest_that_leaves_the_margin(name: str, gpus: 
 
 
 def test_residents_share_the_memory_and_turns_do_not() -> None:
-    turns, resident = (question(gpus=16, rollout=rollout) for rollout in ("turns", "resident"))
+    turns, resident = (request(gpus=16, rollout=rollout) for rollout in ("turns", "resident"))
     one, other = plans(turns)[0], plans(resident)[0]
     assert one.serving is not None and other.serving is not None
     assert one.peak == max(one.memory.peak, one.serving.memory)
@@ -223,7 +223,7 @@ def test_the_cache_holds_every_concurrent_sequence_at_its_full_length() -> None:
 
 
 def test_what_is_missing_is_said_with_what_would_help() -> None:
-    asked = question("Qwen3-32B", 8)
+    asked = request("Qwen3-32B", 8)
     text = str(nothing_fits(asked))
     gpus = int(text.split("--gpus ")[1].split()[0])
     enough = replace(asked, gpus=gpus)
@@ -232,7 +232,7 @@ def test_what_is_missing_is_said_with_what_would_help() -> None:
 
 
 def test_a_smaller_micro_batch_is_proposed_where_it_is_enough() -> None:
-    asked = question("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=1 << 20))
+    asked = request("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=1 << 20))
     assert picked(asked, plans(asked)) is None
     assert "--tokens-per-micro-batch 1024" in str(nothing_fits(asked))
 
@@ -253,7 +253,7 @@ def test_a_smaller_micro_batch_is_proposed_where_it_is_enough() -> None:
 )
 def test_numbers_that_cannot_be_are_named_by_their_option(settings: dict[str, object], option: str) -> None:
     with pytest.raises(UserError, match=option):
-        check_question(question(**settings))  # type: ignore[arg-type]
+        check_request(request(**settings))  # type: ignore[arg-type]
 
 
 def test_memory_of_a_step_is_the_most_of_its_phases() -> None:
@@ -265,7 +265,7 @@ def test_memory_of_a_step_is_the_most_of_its_phases() -> None:
 
 @pytest.mark.parametrize(("name", "gpus"), [("Qwen3-8B", 16), ("Qwen3-30B-A3B", 16)])
 def test_the_overrides_are_settings_of_a_run(name: str, gpus: int) -> None:
-    asked = question(name, gpus, rollout="turns", work=Workload(fp8=True))
+    asked = request(name, gpus, rollout="turns", work=Workload(fp8=True))
     chosen = picked(asked, plans(asked))
     assert chosen is not None
     config = load_config(overrides=overrides(chosen, asked))

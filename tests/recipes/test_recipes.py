@@ -28,7 +28,7 @@ from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.planning.memory import LearnerMemory, learner_memory
 from rzero_mega.planning.models import model_named
 from rzero_mega.planning.parameters import rank_parameters, total_parameters
-from rzero_mega.planning.search import MARGIN, Question, picked, plans
+from rzero_mega.planning.search import MARGIN, PlanRequest, picked, plans
 from rzero_mega.planning.serving import kv_bytes
 from rzero_mega.planning.step_time import step_time
 from rzero_mega.rollout.sglang.server.command import ServerSpec, server_arguments
@@ -43,7 +43,7 @@ ROOM = H100.memory * (1 - MARGIN)
 ON_CPUS = ("nano", "smollm2")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
-# What the templates of the prompts may take besides the question.
+# What the templates of the prompts may take besides the request.
 TEMPLATE = 512
 GB = 1e9
 
@@ -236,9 +236,9 @@ def test_tensor_parallel_ranks_and_the_experts_exchange_stay_inside_a_node(name:
 @pytest.mark.parametrize("name", CLUSTER)
 def test_the_longest_question_and_the_longest_answer_fit_into_a_micro_batch(name: str) -> None:
     config = recipe(name)
-    question = config.questions.sampling.max_new_tokens
+    request = config.questions.sampling.max_new_tokens
     answer = config.solver.training.sampling.max_new_tokens
-    assert question + answer + TEMPLATE <= config.learner.tokens_per_micro_batch
+    assert request + answer + TEMPLATE <= config.learner.tokens_per_micro_batch
 
 
 @pytest.mark.parametrize("name", CLUSTER)
@@ -270,10 +270,10 @@ def test_a_server_holds_its_weights_and_the_cache_of_many_long_sequences(name: s
 def test_no_layout_of_the_same_gpus_is_much_faster_by_the_planner_s_estimate(name: str) -> None:
     config = recipe(name)
     shape, work = shape_of(config), workload_of(config)
-    question = Question(shape, config.learner.processes, H100, work, rollout="elsewhere")
-    fastest = picked(question, plans(question))
+    request = PlanRequest(shape, config.learner.processes, H100, work, rollout="elsewhere")
+    fastest = picked(request, plans(request))
     assert fastest is not None
-    ours = step_time(shape, candidate_of(config), work, H100, question.gpus_per_node)
+    ours = step_time(shape, candidate_of(config), work, H100, request.gpus_per_node)
     assert ours.seconds <= 1.25 * fastest.time.seconds
 
 

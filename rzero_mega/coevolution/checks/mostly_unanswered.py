@@ -2,8 +2,8 @@
 
 What a Challenger would learn: to ask for endless work ("write out all steps for every n up to 500"). Half of the
 samples are cut off, the rest agree, and with all samples in the denominator p is one half: the greatest reward for a
-question that the Solver is sure of. `challenger.reward.silence_is_doubt: false` takes that reward away; this check also
-keeps a label that rests on a few samples from the data set.
+question that the Solver is sure of. `challenger.reward.unanswered_counts_as_doubt: false` takes that reward away; this
+check also keeps a label that rests on a few samples from the data set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The learner's memory parked on the host while the rollout engine needs the device."""
+"""The learner's memory offloaded on the host while the rollout engine needs the device."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rzero_mega.learner.megatron.model import Model
 
 
 @dataclass
-class _Parked:
+class _Offloaded:
     storage: UntypedStorage
     nbytes: int
     copy: Tensor | None  # on the host; None: comes back as zeros
 
 
-class Parking:
+class Offloader:
     """Frees the memory behind tensors and brings it back, so that every view of it stays a view.
 
     `what` is `optimizer` (fp32 weights and moments; gradients, which are dropped: every update begins with zeros) or
@@ -30,38 +30,38 @@ class Parking:
 
     def __init__(self, model: Model, optimizer: MegatronOptimizer, what: str) -> None:
         self._model, self._optimizer, self._what = model, optimizer, what
-        self._parked: list[_Parked] = []
+        self._offloaded: list[_Offloaded] = []
         # Page-locked memory is dear to allocate: copies are made into the same places each time, in order.
         self._hosts: list[Tensor] = []
 
-    def park(self) -> int:
-        """Free the memory; returns the number of bytes freed. Until `unpark` the tensors must not be touched."""
-        if self._parked:
-            raise RuntimeError("parked already")
+    def offload(self) -> int:
+        """Free the memory; returns the number of bytes freed. Until `reload` the tensors must not be touched."""
+        if self._offloaded:
+            raise RuntimeError("offloaded already")
         weights = _storages(buffer.param_data for buffer in _buffers(self._model))
         kept = set() if self._what == "all" else set(weights)
         for storage in _storages(buffer.grad_data for buffer in _buffers(self._model)).values():
-            self._parked.append(_Parked(storage, storage.nbytes(), None))
+            self._offloaded.append(_Offloaded(storage, storage.nbytes(), None))
         state = {**weights, **_storages(_optimizer_tensors(self._optimizer))}
         for place, storage in enumerate(storage for key, storage in state.items() if key not in kept):
-            self._parked.append(_Parked(storage, storage.nbytes(), self._copy(place, storage)))
+            self._offloaded.append(_Offloaded(storage, storage.nbytes(), self._copy(place, storage)))
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        for parked in self._parked:
-            parked.storage.resize_(0)
+        for offloaded in self._offloaded:
+            offloaded.storage.resize_(0)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return sum(parked.nbytes for parked in self._parked)
+        return sum(offloaded.nbytes for offloaded in self._offloaded)
 
-    def unpark(self) -> None:
+    def reload(self) -> None:
         """Bring everything back as it was; gradients as zeros."""
-        for parked in self._parked:
-            parked.storage.resize_(parked.nbytes)
-            data = _bytes(parked.storage)
-            data.zero_() if parked.copy is None else data.copy_(parked.copy, non_blocking=True)
+        for offloaded in self._offloaded:
+            offloaded.storage.resize_(offloaded.nbytes)
+            data = _bytes(offloaded.storage)
+            data.zero_() if offloaded.copy is None else data.copy_(offloaded.copy, non_blocking=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self._parked = []
+        self._offloaded = []
 
     def _copy(self, place: int, storage: UntypedStorage) -> Tensor:
         if place == len(self._hosts) or self._hosts[place].numel() != storage.nbytes():

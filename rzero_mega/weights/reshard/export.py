@@ -40,7 +40,7 @@ class PlannedWeights:
 
 @dataclass(frozen=True)
 class GatheredWeights:
-    """`WeightSource` from full tensors: the golden executor, a folder, a dictionary.
+    """`WeightSource` from full tensors: the reference executor, a folder, a dictionary.
 
     `tensors` starts a pass. A rank that does not receive takes part and drops what it gets.
     """

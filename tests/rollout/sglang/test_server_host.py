@@ -26,7 +26,7 @@ from rzero_mega.rollout.sglang.nodes.job_files import (
 )
 from rzero_mega.rollout.sglang.nodes.launcher import Launcher
 from rzero_mega.rollout.sglang.nodes.remote import RemoteServer
-from rzero_mega.rollout.sglang.pool.fleet import check_nodes
+from rzero_mega.rollout.sglang.pool.server_pool import check_nodes
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 
 HERE = socket.gethostname()

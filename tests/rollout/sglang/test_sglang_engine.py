@@ -20,15 +20,15 @@ from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
-from rzero_mega.rollout.sglang.pool.fleet import Fleet, FolderWeights
 from rzero_mega.rollout.sglang.pool.replicas import Replica
+from rzero_mega.rollout.sglang.pool.server_pool import FolderWeights, ServerPool
 from rzero_mega.rollout.sglang.server.published import PublishedServer
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
 
 pytestmark = pytest.mark.sglang
 
-MakeFleet = Callable[..., Fleet]
+MakeFleet = Callable[..., ServerPool]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
     """Fleets by name, made once and ended together."""
     if importlib.util.find_spec("sglang") is None:
         pytest.skip("SGLang is not installed: make sglang-cpu")
-    fleets: dict[str, Fleet] = {}
+    fleets: dict[str, ServerPool] = {}
 
-    def make(name: str, sync: str = "auto", said: list[str] | None = None, **sglang: Any) -> Fleet:
+    def make(name: str, sync: str = "auto", said: list[str] | None = None, **sglang: Any) -> ServerPool:
         if name not in fleets:
             config = SglangConfig(max_total_tokens=20_000, start_timeout_s=300.0, **sglang)
-            fleets[name] = Fleet(
+            fleets[name] = ServerPool(
                 RolloutConfig(engine="sglang", dtype="float32", sglang=config),
                 WeightsConfig(sync=sync, bucket_mb=1, verify=VerifyConfig()),
                 Placement(1, (range(1),), (ServerPlace(0, 0),) * config.replicas, shared_gpus=True),
@@ -54,8 +54,8 @@ def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
     try:
         yield make
     finally:
-        for fleet in fleets.values():
-            fleet.close()
+        for server_pool in fleets.values():
+            server_pool.close()
 
 
 class TestSglang(RolloutContract):
@@ -64,12 +64,12 @@ class TestSglang(RolloutContract):
     @pytest.fixture
     def engine_for(self, make_fleet: MakeFleet) -> EngineFor:
         """Every engine is a new one on the servers of the ones before: their weights are replaced."""
-        fleet = make_fleet("contract", samples_per_request=4)
-        return lambda folder: fleet.engine("solver", folder)
+        server_pool = make_fleet("contract", samples_per_request=4)
+        return lambda folder: server_pool.engine("solver", folder)
 
 
-def replicas_of(fleet: Fleet, role: str = "solver") -> list[Replica]:
-    return fleet._links[role].replicas.all()
+def replicas_of(server_pool: ServerPool, role: str = "solver") -> list[Replica]:
+    return server_pool._links[role].replicas.all()
 
 
 def many(samples: int, tokens: int) -> list[Request]:
@@ -88,14 +88,14 @@ def pids(replica: Replica) -> list[int]:
 
 
 class TestTwoReplicas:
-    """One fleet of two servers, which the tests harm one after another."""
+    """One server_pool of two servers, which the tests harm one after another."""
 
     @pytest.fixture
     def said(self) -> list[str]:
         return SAID
 
     @pytest.fixture
-    def fleet(self, make_fleet: MakeFleet) -> Fleet:
+    def server_pool(self, make_fleet: MakeFleet) -> ServerPool:
         return make_fleet("pair", sync="disk", said=SAID, replicas=2, samples_per_request=4, attempts=6)
 
     @pytest.fixture
@@ -104,22 +104,22 @@ class TestTwoReplicas:
 
     @pytest.mark.slow
     def test_both_servers_draw_and_both_get_new_weights(
-        self, fleet: Fleet, folder: Path, model_folder: ModelFolder
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder
     ) -> None:
-        engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
+        engine, other = server_pool.engine("solver", folder), model_folder("qwen3", seed=1)
         assert len(engine.generate(many(40, 8))) == 40
         engine.update_weights(source_of(weights_of(other)), version=1)
         assert largest_logprob_error(other, engine.generate(many(40, 8))) <= 1e-5
-        for replica in replicas_of(fleet):
+        for replica in replicas_of(server_pool):
             log = replica.process.log.read_text()
             assert log.count("POST /generate") > 1
 
     def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
-        self, fleet: Fleet, folder: Path, model_folder: ModelFolder, said: list[str]
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder, said: list[str]
     ) -> None:
-        engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
+        engine, other = server_pool.engine("solver", folder), model_folder("qwen3", seed=1)
         engine.update_weights(source_of(weights_of(other)), version=3)
-        victim = replicas_of(fleet)[0]
+        victim = replicas_of(server_pool)[0]
         before = set(pids(victim))
         threading.Timer(0.3, kill, [victim]).start()
         samples: list[Sample] = []
@@ -128,38 +128,38 @@ class TestTwoReplicas:
         assert [s.key for s in samples] == [r.key for r in requests]
         assert {s.weight_version for s in samples} == {3}
         assert any("replica 0" in line and "starting another" in line for line in said)
-        wait_for_all(engine, fleet)
-        assert not before & set(pids(replicas_of(fleet)[0]))
+        wait_for_all(engine, server_pool)
+        assert not before & set(pids(replicas_of(server_pool)[0]))
         assert largest_logprob_error(other, engine.generate(many(80, 8))) <= 1e-5
 
     @pytest.mark.slow
     def test_without_any_server_left_both_are_replaced(
-        self, fleet: Fleet, folder: Path, model_folder: ModelFolder
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder
     ) -> None:
-        engine, other = fleet.engine("solver", folder), model_folder("qwen3", seed=1)
+        engine, other = server_pool.engine("solver", folder), model_folder("qwen3", seed=1)
         engine.update_weights(source_of(weights_of(other)), version=4)
-        for replica in replicas_of(fleet):
+        for replica in replicas_of(server_pool):
             kill(replica)
         samples = engine.generate(many(12, 8))
         assert {s.weight_version for s in samples} == {4}
         assert largest_logprob_error(other, samples) <= 1e-5
 
     def test_a_server_that_missed_an_update_is_named_by_its_samples(
-        self, fleet: Fleet, folder: Path, model_folder: ModelFolder
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder
     ) -> None:
-        engine = fleet.engine("solver", folder)
+        engine = server_pool.engine("solver", folder)
         engine.update_weights(source_of(weights_of(folder)), version=5)
-        wait_for_all(engine, fleet)
-        stale = replicas_of(fleet)[1]
+        wait_for_all(engine, server_pool)
+        stale = replicas_of(server_pool)[1]
         stale.client.post("update_weight_version", {"new_version": "solver-1-4", "abort_all_requests": False})
         assert stale.client.weight_version() == "solver-1-4"
         with pytest.raises(UserError, match=r"replica 1 .*solver-1-4.*missed an update"):
             engine.generate(many(40, 4))
 
-    def test_what_a_server_aborts_is_drawn_again(self, fleet: Fleet, folder: Path) -> None:
-        engine = fleet.engine("solver", folder)
-        wait_for_all(engine, fleet)
-        client = replicas_of(fleet)[0].client
+    def test_what_a_server_aborts_is_drawn_again(self, server_pool: ServerPool, folder: Path) -> None:
+        engine = server_pool.engine("solver", folder)
+        wait_for_all(engine, server_pool)
+        client = replicas_of(server_pool)[0].client
         threading.Timer(0.3, client.abort_all).start()
         samples = engine.generate(many(1500, 40))
         assert len(samples) == 1500
@@ -171,43 +171,43 @@ class TestTwoRoles:
     """Servers of two roles that give their memory back in turns, with SGLang's calls; on a CPU none becomes free."""
 
     @pytest.fixture
-    def fleet(self, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-        fleet = make_fleet("turns")
-        monkeypatch.setattr(fleet._turns, "_saver", True)
-        return fleet
+    def server_pool(self, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch) -> ServerPool:
+        server_pool = make_fleet("turns")
+        monkeypatch.setattr(server_pool._turns, "_saver", True)
+        return server_pool
 
     def test_each_speaks_for_its_own_weights_whenever_it_is_its_turn(
-        self, fleet: Fleet, model_folder: ModelFolder
+        self, server_pool: ServerPool, model_folder: ModelFolder
     ) -> None:
         folders = {"challenger": model_folder("qwen3"), "solver": model_folder("qwen3", seed=1)}
-        engines = {role: fleet.engine(role, folder) for role, folder in folders.items()}
-        assert fleet._turns.awake() == {"solver"}
+        engines = {role: server_pool.engine(role, folder) for role, folder in folders.items()}
+        assert server_pool._turns.awake() == {"solver"}
         for role in ("challenger", "solver", "challenger"):
             assert largest_logprob_error(folders[role], engines[role].generate(many(12, 8))) <= 1e-5
-            assert fleet._turns.awake() == {role}
-        fleet.rest()
-        assert fleet._turns.awake() == set()
+            assert server_pool._turns.awake() == {role}
+        server_pool.rest()
+        assert server_pool._turns.awake() == set()
 
         other = model_folder("qwen3", seed=2)
         engines["solver"].update_weights(source_of(weights_of(other)), version=1)
-        assert replicas_of(fleet)[0].released == {"kv_cache", "cuda_graph"}
+        assert replicas_of(server_pool)[0].released == {"kv_cache", "cuda_graph"}
         assert largest_logprob_error(other, engines["solver"].generate(many(12, 8))) <= 1e-5
 
-        asleep = replicas_of(fleet, "challenger")[0]
+        asleep = replicas_of(server_pool, "challenger")[0]
         kill(asleep)
-        fleet.rest()
+        server_pool.rest()
         assert largest_logprob_error(folders["challenger"], engines["challenger"].generate(many(12, 8))) <= 1e-5
-        assert replicas_of(fleet, "challenger")[0] is not asleep
-        assert fleet._turns.awake() == {"challenger"}
+        assert replicas_of(server_pool, "challenger")[0] is not asleep
+        assert server_pool._turns.awake() == {"challenger"}
 
 
 SAID: list[str] = []
 
 
-def wait_for_all(engine: SglangEngine, fleet: Fleet) -> None:
+def wait_for_all(engine: SglangEngine, server_pool: ServerPool) -> None:
     """Until both servers have the present weights."""
     deadline = time.monotonic() + 300
-    while len(fleet._links["solver"].replicas.serving()) < 2:
+    while len(server_pool._links["solver"].replicas.serving()) < 2:
         assert time.monotonic() < deadline
         time.sleep(1)
         engine.generate(many(1, 1))
@@ -218,7 +218,7 @@ def test_a_server_that_loaded_other_weights_than_the_folder_holds_is_named_at_it
     make_fleet: MakeFleet, model_folder: ModelFolder, tmp_path: Path
 ) -> None:
     shutil.copytree(model_folder("qwen3"), tmp_path / "model")
-    fleet = make_fleet("changed")
+    server_pool = make_fleet("changed")
 
     class Tampering(FolderWeights):
         def __iter__(self) -> Iterator[Bucket]:
@@ -228,4 +228,4 @@ def test_a_server_that_loaded_other_weights_than_the_folder_holds_is_named_at_it
 
     source = Tampering(tmp_path / "model", read_shape(tmp_path / "model"), 1 << 30)
     with pytest.raises(UserError, match=r"solver replica 0 .* differ from what was sent: .*model\."):
-        fleet._bring_up("solver", source, 48, "solver-1-0")
+        server_pool._bring_up("solver", source, 48, "solver-1-0")

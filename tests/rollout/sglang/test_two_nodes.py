@@ -20,7 +20,7 @@ from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.rollout.sglang.nodes.address import Address, read_address
 from rzero_mega.rollout.sglang.nodes.job_files import JobServers
-from rzero_mega.rollout.sglang.pool.fleet import Fleet
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
@@ -65,7 +65,7 @@ def test_a_server_on_another_node_speaks_is_updated_is_replaced_and_ends_with_it
 ) -> None:
     config = SglangConfig(max_total_tokens=20_000, start_timeout_s=300.0, host="0.0.0.0")
     said: list[str] = []
-    fleet = Fleet(
+    server_pool = ServerPool(
         RolloutConfig(engine="sglang", dtype="float32", sglang=config),
         WeightsConfig(bucket_mb=1),
         Placement(2, (range(1), range(0)), (ServerPlace(1, 0),), shared_gpus=False),
@@ -75,7 +75,7 @@ def test_a_server_on_another_node_speaks_is_updated_is_replaced_and_ends_with_it
     )
     try:
         folder, other = model_folder("qwen3"), model_folder("qwen3", seed=1)
-        engine = fleet.engine("solver", folder)
+        engine = server_pool.engine("solver", folder)
         assert largest_logprob_error(folder, engine.generate(many(8))) <= 1e-5
         engine.update_weights(source_of(weights_of(other)), version=1)
         assert largest_logprob_error(other, engine.generate(many(8))) <= 1e-5
@@ -100,4 +100,4 @@ def test_a_server_on_another_node_speaks_is_updated_is_replaced_and_ends_with_it
         assert "solver-0-a1 is ready at" in out and "solver-0-a2 is ready at" in out
         assert KEY not in "".join(file.read_text(errors="replace") for file in (tmp_path / "node0001").iterdir())
     finally:
-        fleet.close()
+        server_pool.close()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rzero_mega.errors import UserError
-from rzero_mega.phases.feed import AHEAD_FILE, Feed, Gate, Rollouts
+from rzero_mega.phases.prefetcher import AHEAD_FILE, Gate, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import FinishReason, Sample
 from rzero_mega.weights.reshard.export import GatheredWeights
 
@@ -43,7 +43,7 @@ class Log:
         self.entries.append(f"draw {step}")
         return rollouts(step)
 
-    def run(self, feed: Feed, steps: int) -> None:
+    def run(self, feed: RolloutPrefetcher, steps: int) -> None:
         for step in range(1, steps + 1):
             taken = feed.take(step)
             assert taken.samples[0].key == f"0/1/{step}"
@@ -53,13 +53,13 @@ class Log:
 
 def test_without_ahead_every_step_draws_its_own() -> None:
     log = Log()
-    log.run(Feed(log.draw, 0, 3, gate(), None), 3)
+    log.run(RolloutPrefetcher(log.draw, 0, 3, gate(), None), 3)
     assert log.entries == ["draw 1", "train 1", "draw 2", "train 2", "draw 3", "train 3"]
 
 
 def test_ahead_in_the_same_processes_draws_before_it_trains() -> None:
     log = Log()
-    log.run(Feed(log.draw, 1, 3, gate(), None), 3)
+    log.run(RolloutPrefetcher(log.draw, 1, 3, gate(), None), 3)
     assert log.entries == ["draw 1", "draw 2", "train 1", "draw 3", "train 2", "train 3"]
 
 
@@ -72,7 +72,7 @@ def test_ahead_in_a_thread_draws_while_it_trains(thread: ThreadPoolExecutor) -> 
             assert training.wait(WAIT_S)
         return rollouts(step)
 
-    feed = Feed(draw, 1, 2, gate(), thread)
+    feed = RolloutPrefetcher(draw, 1, 2, gate(), thread)
     feed.take(1)
     with feed.drawing_ahead(1):
         training.set()
@@ -87,7 +87,7 @@ def test_weights_are_out_of_reach_while_a_thread_draws_and_only_then(thread: Thr
         list(weights)
         return rollouts(step)
 
-    feed = Feed(draw, 1, 3, weights, thread)
+    feed = RolloutPrefetcher(draw, 1, 3, weights, thread)
     feed.take(1)
     replaced = "a server had to be replaced while rollouts were drawn ahead"
     with pytest.raises(UserError, match=replaced), feed.drawing_ahead(1):
@@ -106,7 +106,7 @@ def test_an_error_of_the_training_waits_for_the_thread_and_passes_on(thread: Thr
             finished.set()
         return rollouts(step)
 
-    feed = Feed(draw, 1, 2, gate(), thread)
+    feed = RolloutPrefetcher(draw, 1, 2, gate(), thread)
     feed.take(1)
     with pytest.raises(RuntimeError, match="diverged"), feed.drawing_ahead(1):
         failing.set()
@@ -116,12 +116,12 @@ def test_an_error_of_the_training_waits_for_the_thread_and_passes_on(thread: Thr
 
 def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) -> None:
     log = Log()
-    feed = Feed(log.draw, 1, 3, gate(), None)
+    feed = RolloutPrefetcher(log.draw, 1, 3, gate(), None)
     feed.take(1)
     with feed.drawing_ahead(1):
         pass
     feed.save(tmp_path)
-    resumed = Feed(log.draw, 1, 3, gate(), None)
+    resumed = RolloutPrefetcher(log.draw, 1, 3, gate(), None)
     resumed.load(tmp_path)
     assert resumed.take(2) == rollouts(2)
     assert log.entries == ["draw 1", "draw 2"]
@@ -129,7 +129,7 @@ def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) ->
 
 def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
     log = Log()
-    feed = Feed(log.draw, 1, 3, gate(), None)
+    feed = RolloutPrefetcher(log.draw, 1, 3, gate(), None)
     feed.save(tmp_path)
     assert not list(tmp_path.iterdir())
     feed.load(tmp_path)
@@ -141,7 +141,7 @@ def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
 def test_malformed_rollouts_in_a_checkpoint_name_their_file(text: str, tmp_path: Path) -> None:
     (tmp_path / AHEAD_FILE).write_text(text)
     with pytest.raises(UserError, match=AHEAD_FILE):
-        Feed(rollouts, 1, 3, gate(), None).load(tmp_path)
+        RolloutPrefetcher(rollouts, 1, 3, gate(), None).load(tmp_path)
 
 
 def test_staleness_is_that_of_the_oldest_sample() -> None:

@@ -58,7 +58,7 @@ class FolderWeights:
                     yield name, weights.tensor(name)
 
 
-class Fleet:
+class ServerPool:
     """Servers of every role. All ranks hold one and make the same calls; servers and threads are the first rank's."""
 
     def __init__(
@@ -230,7 +230,7 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     return scheme
 
 
-def check_fleet(config: Config, shape: ModelShape) -> None:
+def check_servers(config: Config, shape: ModelShape) -> None:
     """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
     sglang = config.rollout.sglang
     check_startable(sglang.host, os.environ.get(sglang.api_key_env))

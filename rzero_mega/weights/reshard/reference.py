@@ -1,4 +1,4 @@
-"""Golden executor: every tensor gathered over tensor parallelism and broadcast to the others, one after another."""
+"""Reference executor: every tensor gathered over tensor parallelism and broadcast to the others, one after another."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Gate(WeightSource):
         return iter(self._source)
 
 
-class Feed:
+class RolloutPrefetcher:
     """Rollouts step by step.
 
     With `ahead` 1 those of step n + 1 are drawn while step n trains, by the weights before that step: in `thread`, or
