@@ -129,7 +129,7 @@ def _in_order(job: Job, sequences: list[TrainingSequence]) -> list[TrainingSeque
 
 
 def _check_executor(learner: Learner, job: Job) -> None:
-    """The fast executor gives the bytes of the reference one, in buckets within their size, also after a further step."""
+    """The fast executor gives the reference bytes, in buckets within their size, and again after a further step."""
     ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     some = fast_weights(learner, [ranks - 1], job.bucket_bytes or 1)
     _assert_same_bytes(some, learner, job, receives=rank == ranks - 1)
