@@ -49,7 +49,7 @@ test-sglang: sglang-cpu $(VENV)/.dev
 test-slurm: slurm $(VENV)/.dev
 	$(PYTEST) tests/slurm -n 0 -m slurm $(ARGS)
 
-## Write the README's table of parallel layouts anew.
+## Write the table of parallel layouts in tools/RESULTS.md anew.
 parity-table: $(VENV)/.dev
 	PARITY_TABLE=1 $(BIN)/python -m pytest -q tests/learner/test_layouts.py
 

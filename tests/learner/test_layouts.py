@@ -47,7 +47,7 @@ BUCKET_BYTES = 8000
 GRPO = {"sequences_per_update": 3, "kl_coefficient": 0.05, "clip_low": 0.02, "clip_high": 0.03}
 OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
 VOCABULARY = 61
-README = Path(__file__).parents[2] / "README.md"
+RESULTS = Path(__file__).parents[2] / "tools" / "RESULTS.md"
 TABLE_START, TABLE_END = "<!-- parity -->", "<!-- /parity -->"
 MODELS = ("plain", "tied", "moe", "one-kv-head")
 
@@ -123,7 +123,7 @@ def test_a_weight_that_tensor_parallel_ranks_share_counts_once_in_the_gradient_n
     assert first == pytest.approx(outcomes["plain-single"].metrics[0]["grad_norm"], rel=TOLERANCE)
 
 
-def test_the_table_in_the_readme_is_of_these_layouts_and_within_the_tolerance(outcomes: dict[str, Outcome]) -> None:
+def test_the_table_of_results_is_of_these_layouts_and_within_the_tolerance(outcomes: dict[str, Outcome]) -> None:
     """With PARITY_TABLE=1 in the environment (`make parity-table`) the table is written anew."""
     rows = {layout: differences(outcomes[layout], single(outcomes, layout)) for layout in LAYOUTS}
     table = [
@@ -131,12 +131,12 @@ def test_the_table_in_the_readme_is_of_these_layouts_and_within_the_tolerance(ou
         "|---|---|---|---|",
         *(f"| {layout} | {' | '.join(f'{value:.0e}' for value in row)} |" for layout, row in rows.items()),
     ]
-    text = README.read_text(encoding="utf-8")
+    text = RESULTS.read_text(encoding="utf-8")
     before, rest = text.split(TABLE_START)
     found, after = rest.split(TABLE_END)
     if os.environ.get("PARITY_TABLE"):
         found = "\n" + "\n".join(table) + "\n"
-        README.write_text(f"{before}{TABLE_START}{found}{TABLE_END}{after}", encoding="utf-8")
+        RESULTS.write_text(f"{before}{TABLE_START}{found}{TABLE_END}{after}", encoding="utf-8")
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.strip().splitlines()[2:]]
     assert [row[0] for row in shown] == list(LAYOUTS)
     assert all(float(cell) <= TOLERANCE for row in shown for cell in row[1:])
