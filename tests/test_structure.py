@@ -70,7 +70,7 @@ PERMITTED: dict[tuple[str, str], str] = {
     ("rzero_mega/learner/checkpoints/files.py", "torch.load"): "with weights_only=True",
     ("rzero_mega/weights/transports/tensor.py", "pickle"): "only written: the form in which SGLang takes tensors",
     ("rzero_mega/tracking/wandb_run.py", "importlib.import_module"): "a literal: wandb is optional",
-    ("rzero_mega/grading/worker.py", "importlib.import_module"): "named by the process that starts this one",
+    ("rzero_mega/grading/workers/worker.py", "importlib.import_module"): "named by the process that starts this one",
     ("recipes/__init__.py", "importlib.import_module"): "a name out of the list of shipped recipes",
 }
 

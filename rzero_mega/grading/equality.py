@@ -6,9 +6,9 @@ import math
 import threading
 import weakref
 
-from rzero_mega.grading.answer import read_answer
-from rzero_mega.grading.comparison import compare_cheaply
-from rzero_mega.grading.processes import DECIDE, Outcome, WorkerProcesses
+from rzero_mega.grading.answers.answer import read_answer
+from rzero_mega.grading.answers.comparison import compare_cheaply
+from rzero_mega.grading.workers.processes import DECIDE, Outcome, WorkerProcesses
 
 TIME_LIMIT_S = 2.0
 MEMORY_LIMIT_MB = 512

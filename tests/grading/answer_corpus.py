@@ -2,8 +2,9 @@ r"""The labelled corpus of answer pairs in `corpus/`, and the accuracy of a judg
 
 One file of tab-separated columns per category: verdict (``equal`` or ``different``), a, b, and a reason where the
 verdict is disputable. Nothing is quoted or escaped: a backslash is a backslash. The verdict is the one a careful
-mathematician gives of two answers to the same question; the conventions are those of `rzero_mega.grading.comparison`.
-This module imports nothing of the package, so that other graders can be measured on the corpus too.
+mathematician gives of two answers to the same question; the conventions are those of
+`rzero_mega.grading.answers.comparison`. This module imports nothing of the package, so that other graders can be
+measured on the corpus too.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def forbidden(event: str, arguments: tuple[Any, ...]) -> bool:
         path, mode, flags = arguments
         return path != os.devnull and bool(flags & (os.O_WRONLY | os.O_RDWR) or (mode and set(mode) & set("wax+")))
     if event == "subprocess.Popen":
-        return list(arguments[1])[:4] != [sys.executable, "-P", "-m", "rzero_mega.grading.worker"]
+        return list(arguments[1])[:4] != [sys.executable, "-P", "-m", "rzero_mega.grading.workers.worker"]
     return False
 
 
@@ -66,12 +66,12 @@ def monomial(event: str, arguments: tuple[Any, ...]) -> bool:
 
 
 def decide(a: str, b: str) -> bool:
-    from rzero_mega.grading.task import decide as task
+    from rzero_mega.grading.workers.task import decide as task
 
     return task(a, b)
 
 
 if sys.argv[4:] == ["grading_audit:decide"]:  # in a worker, whose program imports the task before it serves pairs
-    import rzero_mega.grading.task  # noqa: F401
+    import rzero_mega.grading.workers.task  # noqa: F401
 
     watch()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rzero_mega.grading import equivalent
-from rzero_mega.grading.classes import Pair, equivalence_classes
+from rzero_mega.grading.answers.classes import Pair, equivalence_classes
 
 ANSWERS = [
     "5", "10/2", "5 cm", "5 m", "0.05 m", "500 cm", "x=5", "y=5", "x = 5 cm", r"50\%", "50", "0.5", r"\frac12",

@@ -17,7 +17,7 @@ from reward_benchmarks.attacks import STOPS, attempt, run, tables
 from reward_benchmarks.hostile_answers import CANARY, FAMILIES, Draw, attacks
 
 from rzero_mega.grading import extract_answer
-from rzero_mega.grading.processes import DECIDE, WorkerProcesses
+from rzero_mega.grading.workers.processes import DECIDE, WorkerProcesses
 
 TIME_LIMIT_S, MEMORY_LIMIT_MB = 2.0, 256
 BATCH_PROGRAM = Path(__file__).with_name("attack_batch.py")

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rzero_mega.grading import equivalent, normalise
-from rzero_mega.grading.functions import TREE_FUNCTIONS
-from rzero_mega.grading.normalisation import PLAIN_NUMBER, _one_round
-from rzero_mega.grading.numeric import Evaluator
-from rzero_mega.grading.symbolic import function_table
+from rzero_mega.grading.expressions.functions import TREE_FUNCTIONS
+from rzero_mega.grading.mathematics.numeric import Evaluator
+from rzero_mega.grading.mathematics.symbolic import function_table
+from rzero_mega.grading.text.normalisation import PLAIN_NUMBER, _one_round
 
 
 def test_every_function_that_can_be_read_can_be_computed_numerically_and_symbolically() -> None:

@@ -8,10 +8,10 @@ from itertools import combinations, product
 
 import pytest
 
-from rzero_mega.grading.exact import canonical
-from rzero_mega.grading.numeric import refuted_in_doubles
-from rzero_mega.grading.parser import parse
-from rzero_mega.grading.tree import Call, Constant, Name, Node, Number, Power, Product, Sum
+from rzero_mega.grading.expressions.tree import Call, Constant, Name, Node, Number, Power, Product, Sum
+from rzero_mega.grading.mathematics.exact import canonical
+from rzero_mega.grading.mathematics.numeric import refuted_in_doubles
+from rzero_mega.grading.syntax.parser import parse
 
 LEAVES: list[Node] = [Name("x"), Name("y"), Constant("e"), *(Number(Fraction(n)) for n in ("2", "-1", "1/2"))]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.grading import extract_answer
-from rzero_mega.grading.extraction import MAX_ANSWER_CHARS, MAX_TEXT_CHARS
+from rzero_mega.grading.text.extraction import MAX_ANSWER_CHARS, MAX_TEXT_CHARS
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reward_benchmarks.hostile_answers import FAMILIES, Draw
 
 from rzero_mega.grading import equality, equivalent, extract_answer, normalise
-from rzero_mega.grading.extraction import MAX_ANSWER_CHARS
+from rzero_mega.grading.text.extraction import MAX_ANSWER_CHARS
 
 MINUTE_S = 60.0
 EXAMPLES_PER_ROUND = 100

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.grading.processes import DECIDE, Outcome, WorkerProcesses
+from rzero_mega.grading.workers.processes import DECIDE, Outcome, WorkerProcesses
 
 MISBEHAVE = "grading_faults:misbehave"
 GOOD = [("same", "same"), ("this", "that")]
@@ -191,7 +191,7 @@ def test_a_worker_imports_neither_torch_nor_the_program_that_started_it(processe
     program = f"""
         import sys
         for path in reversed({sys.path!r}): sys.path.insert(0, path)
-        from rzero_mega.grading.processes import WorkerProcesses
+        from rzero_mega.grading.workers.processes import WorkerProcesses
         print("imported", flush=True)
         if __name__ == "__main__":
             pool = WorkerProcesses({DECIDE!r}, 1, 30.0, 256)
@@ -211,7 +211,7 @@ def test_a_worker_imports_nothing_from_the_working_directory(tmp_path: Path) -> 
     script.parent.mkdir()
     script.write_text(
         f"import sys\nsys.path[:] = {sys.path!r}\n"
-        "from rzero_mega.grading.processes import DECIDE, WorkerProcesses\n"
+        "from rzero_mega.grading.workers.processes import DECIDE, WorkerProcesses\n"
         "pool = WorkerProcesses(DECIDE, 1, 30.0, 256)\nprint(pool.run([('1/2', '0.5')]))\npool.close()\n"
     )
     result = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -223,7 +223,7 @@ def test_workers_die_with_a_parent_that_is_killed_even_while_they_are_busy(tmp_p
     program = f"""
         import sys
         for path in reversed({sys.path!r}): sys.path.insert(0, path)
-        from rzero_mega.grading.processes import WorkerProcesses
+        from rzero_mega.grading.workers.processes import WorkerProcesses
         WorkerProcesses({MISBEHAVE!r}, 2, 3600.0, 128).run([("report and sleep", {str(pids)!r})] * 2)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])

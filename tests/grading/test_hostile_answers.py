@@ -11,11 +11,11 @@ import pytest
 
 import rzero_mega.grading
 from rzero_mega.grading import GradingPool, equivalent, extract_answer, normalise
-from rzero_mega.grading.answer import read_answer
-from rzero_mega.grading.parser import parse
-from rzero_mega.grading.tree import Unreadable
+from rzero_mega.grading.answers.answer import read_answer
+from rzero_mega.grading.expressions.tree import Unreadable
+from rzero_mega.grading.syntax.parser import parse
 
-SOURCES = sorted(Path(rzero_mega.grading.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(rzero_mega.grading.__file__).parent.rglob("*.py"))
 FORBIDDEN_CALLS = {
     "eval", "exec", "compile", "__import__", "sympify", "S", "parse_expr", "parse_latex", "parse_mathematica",
     "lambdify", "loads_pickle", "literal_eval",
@@ -200,7 +200,7 @@ def test_the_canary_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_no_answer_is_run_in_a_worker_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    from rzero_mega.grading.processes import DECIDE, WorkerProcesses
+    from rzero_mega.grading.workers.processes import DECIDE, WorkerProcesses
 
     workers = WorkerProcesses(DECIDE, 1, 20.0, 512)
     try:

@@ -14,9 +14,9 @@ from statistics import median
 
 from reward_benchmarks.hostile_answers import Attack, attacks
 from rzero_mega.grading import extract_answer
-from rzero_mega.grading.answer import read_answer
-from rzero_mega.grading.comparison import compare_cheaply
-from rzero_mega.grading.processes import DECIDE, Outcome, ProcessCounts, WorkerProcesses
+from rzero_mega.grading.answers.answer import read_answer
+from rzero_mega.grading.answers.comparison import compare_cheaply
+from rzero_mega.grading.workers.processes import DECIDE, Outcome, ProcessCounts, WorkerProcesses
 
 ATTACKS = 10_000
 TIME_LIMIT_S = 1.0

@@ -31,7 +31,7 @@ from psutil import Process
 from reward_benchmarks import judges
 from reward_benchmarks.vote_load import vote_load
 from rzero_mega.grading import GradingPool
-from rzero_mega.grading.processes import Outcome, WorkerProcesses
+from rzero_mega.grading.workers.processes import Outcome, WorkerProcesses
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "grading"))
 from answer_corpus import LabelledPair, load_corpus

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rzero_mega.grading.functions import CONSTANTS, N_ARY, UNARY
-from rzero_mega.grading.tree import MAX_DIGITS, MAX_SOURCE_CHARS, Unreadable
+from rzero_mega.grading.expressions.functions import CONSTANTS, N_ARY, UNARY
+from rzero_mega.grading.expressions.tree import MAX_DIGITS, MAX_SOURCE_CHARS, Unreadable
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)

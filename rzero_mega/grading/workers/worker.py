@@ -1,6 +1,6 @@
 """The program of one worker process.
 
-Usage: ``python -m rzero_mega.grading.worker FD MEMORY_BYTES PARENT_PID MODULE:FUNCTION``.
+Usage: ``python -m rzero_mega.grading.workers.worker FD MEMORY_BYTES PARENT_PID MODULE:FUNCTION``.
 
 Reads pairs as JSON from the socket FD and answers each with a `Reply`. The process bounds its own memory after its
 imports, is the kernel's first choice when memory runs out, and ends with its parent (by signal on Linux, else at end of
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from rzero_mega.grading.processes import Reply
+from rzero_mega.grading.workers.processes import Reply
 
 _PR_SET_PDEATHSIG = 1
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rzero_mega.grading.functions import CONSTANTS, N_ARY, UNARY
-from rzero_mega.grading.units import NO_UNIT, WORDS_OF_SENTENCES, Unit, is_known, read_unit, singular
+from rzero_mega.grading.expressions.functions import CONSTANTS, N_ARY, UNARY
+from rzero_mega.grading.text.units import NO_UNIT, WORDS_OF_SENTENCES, Unit, is_known, read_unit, singular
 
 _TAIL_CHARS = 120
 """A unit is looked for at the end of an answer only, which keeps the search linear."""

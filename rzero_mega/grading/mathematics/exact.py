@@ -6,7 +6,19 @@ import math
 from fractions import Fraction
 from functools import reduce
 
-from rzero_mega.grading.tree import Call, Constant, Group, Matrix, Name, Node, Number, Power, Product, Relation, Sum
+from rzero_mega.grading.expressions.tree import (
+    Call,
+    Constant,
+    Group,
+    Matrix,
+    Name,
+    Node,
+    Number,
+    Power,
+    Product,
+    Relation,
+    Sum,
+)
 
 MAX_EXACT_BITS = 14_000
 """Larger exact values are left to the workers; Python refuses to write more than 4,300 digits (14,284 bits)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rzero_mega.grading.tree import Name, Node, Relation, names, substituted
+from rzero_mega.grading.expressions.tree import Name, Node, Relation, names, substituted
 
 _FUNCTION_OF = re.compile(r"(?P<function>[fgFG]'*)<(?P<argument>\\?[a-zA-Z]+)>")
 """How the parser calls a function that is applied to a variable."""

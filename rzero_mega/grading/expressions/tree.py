@@ -72,7 +72,7 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A known function (`rzero_mega.grading.functions`) of its arguments."""
+    """A known function (`rzero_mega.grading.expressions.functions`) of its arguments."""
 
     function: str
     arguments: tuple[Node, ...]

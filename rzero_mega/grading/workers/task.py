@@ -5,8 +5,8 @@ from __future__ import annotations
 import mpmath  # type: ignore[import-untyped]  # noqa: F401
 import sympy  # noqa: F401
 
-from rzero_mega.grading.answer import read_answer
-from rzero_mega.grading.comparison import compare_fully
+from rzero_mega.grading.answers.answer import read_answer
+from rzero_mega.grading.answers.comparison import compare_fully
 
 
 def decide(a: str, b: str) -> bool:

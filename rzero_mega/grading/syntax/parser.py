@@ -1,4 +1,4 @@
-r"""A Pratt parser from normalised answer text to `rzero_mega.grading.tree`.
+r"""A Pratt parser from normalised answer text to `rzero_mega.grading.expressions.tree`.
 
 Why our own: the libraries that read LaTeX either evaluate what they read (sympy's string parsers, and with them
 math_verify's plain-expression path, go through Python source) or compute while they build and know no limits
@@ -12,14 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rzero_mega.grading.building import apply, inverse, negative, product
-from rzero_mega.grading.cursor import Cursor, Level
-from rzero_mega.grading.enclosures import items_of, read_environment, read_set
-from rzero_mega.grading.exact import canonical
-from rzero_mega.grading.functions import GREEK, INVERSES, N_ARY
-from rzero_mega.grading.lexer import END, Token, tokenise
-from rzero_mega.grading.relations import chain, expand_signs, gather
-from rzero_mega.grading.tree import (
+from rzero_mega.grading.expressions.building import apply, inverse, negative, product
+from rzero_mega.grading.expressions.functions import GREEK, INVERSES, N_ARY
+from rzero_mega.grading.expressions.tree import (
     MINUS_ONE,
     Call,
     Constant,
@@ -33,7 +28,12 @@ from rzero_mega.grading.tree import (
     Unreadable,
     check_limits,
 )
-from rzero_mega.grading.vectors import in_coordinates
+from rzero_mega.grading.mathematics.exact import canonical
+from rzero_mega.grading.mathematics.relations import chain, expand_signs, gather
+from rzero_mega.grading.mathematics.vectors import in_coordinates
+from rzero_mega.grading.syntax.cursor import Cursor, Level
+from rzero_mega.grading.syntax.enclosures import items_of, read_environment, read_set
+from rzero_mega.grading.syntax.lexer import END, Token, tokenise
 
 HALF = Number(Fraction(1, 2))
 DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rzero_mega.grading.tree import Call, Constant, Name, Node, Number, Power, Product, Sum
+from rzero_mega.grading.expressions.tree import Call, Constant, Name, Node, Number, Power, Product, Sum
 
 if TYPE_CHECKING:
     import sympy

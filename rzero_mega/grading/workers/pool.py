@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TypeAlias
 
-from rzero_mega.grading.answer import Answer, read_answer
-from rzero_mega.grading.classes import Pair, equivalence_classes
-from rzero_mega.grading.comparison import How, compare_cheaply
-from rzero_mega.grading.processes import DECIDE, Outcome, Task, WorkerProcesses
+from rzero_mega.grading.answers.answer import Answer, read_answer
+from rzero_mega.grading.answers.classes import Pair, equivalence_classes
+from rzero_mega.grading.answers.comparison import How, compare_cheaply
+from rzero_mega.grading.workers.processes import DECIDE, Outcome, Task, WorkerProcesses
 
 _Key: TypeAlias = tuple[tuple[str, str], tuple[str, str]]
 
@@ -127,8 +127,8 @@ class GradingPool:
     def equivalence_classes(self, answers_per_question: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
         """Return a class number per answer of each question; None, an answer that isn't there, has none.
 
-        The grouping doesn't depend on the order of the answers (`rzero_mega.grading.classes`). Classes are numbered
-        from 0 in order of first appearance.
+        The grouping doesn't depend on the order of the answers (`answers.classes`). Classes are numbered from 0 in
+        order of first appearance.
         """
         return equivalence_classes(
             answers_per_question, lambda pairs: [verdict.equal for verdict in self.equivalent_pairs(pairs)]

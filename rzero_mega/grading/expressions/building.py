@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rzero_mega.grading.functions import UNARY
-from rzero_mega.grading.tree import (
+from rzero_mega.grading.expressions.functions import UNARY
+from rzero_mega.grading.expressions.tree import (
     MINUS_ONE,
     Call,
     Constant,

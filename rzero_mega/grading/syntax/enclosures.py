@@ -2,11 +2,11 @@ r"""Sets in braces, and what stands between ``\begin`` and ``\end``."""
 
 from __future__ import annotations
 
-from rzero_mega.grading.building import determinant
-from rzero_mega.grading.cursor import Cursor, Level
-from rzero_mega.grading.lexer import Token
-from rzero_mega.grading.relations import gather
-from rzero_mega.grading.tree import Group, Matrix, Node, Relation, Unreadable
+from rzero_mega.grading.expressions.building import determinant
+from rzero_mega.grading.expressions.tree import Group, Matrix, Node, Relation, Unreadable
+from rzero_mega.grading.mathematics.relations import gather
+from rzero_mega.grading.syntax.cursor import Cursor, Level
+from rzero_mega.grading.syntax.lexer import Token
 
 _MATRICES = ("matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "vmatrix")
 

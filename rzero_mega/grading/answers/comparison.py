@@ -4,10 +4,10 @@ What counts as the same answer. An answer may leave out what the question has al
 degree sign, the modulus, the base of a numeral, am or pm (``5 cm`` is ``5``), the name of what is asked for (``x = 5``
 is ``5``, ``x > 3`` is ``(3, \infty)``), the letter of a choice or what stands beside it. Where both say it they must
 agree, after conversion (``100 cm`` is ``1 m``, ``5 cm`` is not ``5 m``; ``x = 5`` is not ``y = 5``). Leaving out is not
-transitive: `rzero_mega.grading.classes` deals with that. What is a number may also be given by its value (``50\%`` is
-``1/2``, ``180^\circ`` is ``\pi``, ``1011_2`` is 11). Rounding is not equality. Lists without brackets have no order, as
-sets, but count an item twice; tuples, points, vectors and columns are one kind of thing, and so are intervals and
-tuples of two that are written alike. Sets of real numbers are compared as sets. "No solution" is the empty set.
+transitive: `classes` deals with that. What is a number may also be given by its value (``50\%`` is ``1/2``,
+``180^\circ`` is ``\pi``, ``1011_2`` is 11). Rounding is not equality. Lists without brackets have no order, as sets,
+but count an item twice; tuples, points, vectors and columns are one kind of thing, and so are intervals and tuples of
+two that are written alike. Sets of real numbers are compared as sets. "No solution" is the empty set.
 Functions with a constant of integration are equal if they differ by a constant.
 """
 
@@ -18,15 +18,9 @@ from enum import Enum
 from itertools import product
 from typing import TypeAlias
 
-from rzero_mega.grading.answer import Answer, Reading
-from rzero_mega.grading.building import inverse
-from rzero_mega.grading.definitions import bodies
-from rzero_mega.grading.exact import canonical, exact_value
-from rzero_mega.grading.numeric import Undecided, differ_by_a_constant, proportional, refuted_in_doubles, same_value
-from rzero_mega.grading.realsets import is_operation, real_set, same_set
-from rzero_mega.grading.relations import difference, in_order, is_label
-from rzero_mega.grading.symbolic import same_expression
-from rzero_mega.grading.tree import (
+from rzero_mega.grading.answers.answer import Answer, Reading
+from rzero_mega.grading.expressions.building import inverse
+from rzero_mega.grading.expressions.tree import (
     Constant,
     Group,
     Matrix,
@@ -40,7 +34,19 @@ from rzero_mega.grading.tree import (
     names,
     walk,
 )
-from rzero_mega.grading.words import prose_key
+from rzero_mega.grading.mathematics.definitions import bodies
+from rzero_mega.grading.mathematics.exact import canonical, exact_value
+from rzero_mega.grading.mathematics.numeric import (
+    Undecided,
+    differ_by_a_constant,
+    proportional,
+    refuted_in_doubles,
+    same_value,
+)
+from rzero_mega.grading.mathematics.realsets import is_operation, real_set, same_set
+from rzero_mega.grading.mathematics.relations import difference, in_order, is_label
+from rzero_mega.grading.mathematics.symbolic import same_expression
+from rzero_mega.grading.text.words import prose_key
 
 ScalarTest: TypeAlias = Callable[[Node, Node], bool | None]
 """Whether two scalar trees are equal; None if this test can't tell."""

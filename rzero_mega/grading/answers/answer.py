@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from rzero_mega.grading.building import product
-from rzero_mega.grading.clauses import without_clauses
-from rzero_mega.grading.exact import canonical, exact_value
-from rzero_mega.grading.extraction import MAX_ANSWER_CHARS
-from rzero_mega.grading.moments import read_date, read_time
-from rzero_mega.grading.normalisation import PLAIN_NUMBER, normalise
-from rzero_mega.grading.numerals import read_numeral, split_modulus
-from rzero_mega.grading.parser import Parsed, parse, readings_of
-from rzero_mega.grading.quantities import Quantity, quantity
-from rzero_mega.grading.tree import Group, Matrix, Name, Node, Number, Relation, Unreadable, is_scalar
-from rzero_mega.grading.units import DEGREE, PERCENT, Unit
-from rzero_mega.grading.words import in_symbols, prose_key
+from rzero_mega.grading.expressions.building import product
+from rzero_mega.grading.expressions.tree import Group, Matrix, Name, Node, Number, Relation, Unreadable, is_scalar
+from rzero_mega.grading.mathematics.exact import canonical, exact_value
+from rzero_mega.grading.syntax.parser import Parsed, parse, readings_of
+from rzero_mega.grading.text.clauses import without_clauses
+from rzero_mega.grading.text.extraction import MAX_ANSWER_CHARS
+from rzero_mega.grading.text.moments import read_date, read_time
+from rzero_mega.grading.text.normalisation import PLAIN_NUMBER, normalise
+from rzero_mega.grading.text.numerals import read_numeral, split_modulus
+from rzero_mega.grading.text.quantities import Quantity, quantity
+from rzero_mega.grading.text.units import DEGREE, PERCENT, Unit
+from rzero_mega.grading.text.words import in_symbols, prose_key
 
 _OTHER_NAMES = {"lb": Unit("sterling", "sterling")}
 """What else a unit's name may mean."""

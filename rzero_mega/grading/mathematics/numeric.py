@@ -17,7 +17,19 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from rzero_mega.grading.tree import MAX_BITS, Call, Constant, Name, Node, Number, Power, Product, Sum, names, walk
+from rzero_mega.grading.expressions.tree import (
+    MAX_BITS,
+    Call,
+    Constant,
+    Name,
+    Node,
+    Number,
+    Power,
+    Product,
+    Sum,
+    names,
+    walk,
+)
 
 POSITIVE_POINTS = 3
 POINTS = 6
@@ -39,7 +51,7 @@ class Undecided(ArithmeticError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PointValue:
     """The value of an expression at one point, and the largest ``|log2|`` met on the way to it."""
 
     value: Any
@@ -67,12 +79,12 @@ class Evaluator:
         self._real = False
         self._functions = _functions(context)
 
-    def sample(self, node: Node) -> Sample:
+    def evaluate(self, node: Node) -> PointValue:
         """Return the value of `node`; raises `Undecided` where it has none."""
         self._span = 0
         self._real = self._index >= POSITIVE_POINTS and Constant("i") not in walk(node)
         try:
-            return Sample(self._value(node), self._span)
+            return PointValue(self._value(node), self._span)
         except (ArithmeticError, ValueError, TypeError, NotImplementedError) as error:
             raise Undecided(str(error)) from error
 
@@ -193,25 +205,25 @@ def _real_root(context: Any, value: Any, degree: Any) -> Any:
 
 
 @lru_cache(maxsize=8192)
-def double_samples(node: Node) -> tuple[Sample | None, ...]:
-    """Return the samples of `node` in doubles, None where undecided; at one point only if it has no variables."""
+def values_in_doubles(node: Node) -> tuple[PointValue | None, ...]:
+    """Return the values of `node` in doubles, None where undecided; at one point only if it has no variables."""
     from mpmath import fp  # type: ignore[import-untyped]  # not at import: 20 ms that callers of extract_answer need not pay
 
-    samples: list[Sample | None] = []
+    values: list[PointValue | None] = []
     for index in range(POINTS if names(node) else 1):
         try:
-            samples.append(Evaluator(fp, index, max_bits=1_000).sample(node))
+            values.append(Evaluator(fp, index, max_bits=1_000).evaluate(node))
         except Undecided:
-            samples.append(None)
-    return tuple(samples)
+            values.append(None)
+    return tuple(values)
 
 
 def refuted_in_doubles(left: Node, right: Node) -> bool:
     """Whether doubles suffice to tell the two expressions apart. False means "perhaps equal"."""
-    left_samples, right_samples = double_samples(left), double_samples(right)
-    for index in range(max(len(left_samples), len(right_samples))):
-        a = left_samples[min(index, len(left_samples) - 1)]
-        b = right_samples[min(index, len(right_samples) - 1)]
+    left_values, right_values = values_in_doubles(left), values_in_doubles(right)
+    for index in range(max(len(left_values), len(right_values))):
+        a = left_values[min(index, len(left_values) - 1)]
+        b = right_values[min(index, len(right_values) - 1)]
         if a is None or b is None or (index >= POSITIVE_POINTS and not (_is_real(a.value) and _is_real(b.value))):
             continue
         if abs(a.value - b.value) > _rounding(max(a.span, b.span), 53):
@@ -245,7 +257,7 @@ def same_value(left: Node, right: Node) -> bool:
 
 
 def _same_at(left: Node, right: Node, index: int) -> bool:
-    a, b = samples_at((left, right), index, _FIRST_BITS)
+    a, b = values_at((left, right), index, _FIRST_BITS)
     if index >= POSITIVE_POINTS and not (_is_real(a.value) and _is_real(b.value)):
         raise Undecided("not real here")
     span = max(a.span, b.span)
@@ -253,7 +265,7 @@ def _same_at(left: Node, right: Node, index: int) -> bool:
         return False
     if span > _MAX_SPAN:
         raise Undecided("too wide a span")
-    a, b = samples_at((left, right), index, 2 * span + 3 * _GAP_BITS)
+    a, b = values_at((left, right), index, 2 * span + 3 * _GAP_BITS)
     return is_negligible(a.value - b.value, span)
 
 
@@ -264,10 +276,10 @@ def is_negligible(difference: Any, span: int) -> bool:
     return bool(difference.context.mag(difference) < -(_GAP_BITS + span))
 
 
-def samples_at(nodes: tuple[Node, ...], index: int, bits: int) -> tuple[Sample, ...]:
-    """Return the samples of `nodes` at point `index`, computed with `bits` bits."""
+def values_at(nodes: tuple[Node, ...], index: int, bits: int) -> tuple[PointValue, ...]:
+    """Return the values of `nodes` at point `index`, computed with `bits` bits."""
     evaluator = Evaluator(_context(-(-bits // 64) * 64), index)
-    return tuple(evaluator.sample(node) for node in nodes)
+    return tuple(evaluator.evaluate(node) for node in nodes)
 
 
 @lru_cache(maxsize=64)
@@ -308,11 +320,11 @@ def _precisely(left: Node, right: Node) -> list[tuple[Any, Any, int]]:
     pairs = []
     for index in range(POSITIVE_POINTS):
         try:
-            a, b = samples_at((left, right), index, _FIRST_BITS)
+            a, b = values_at((left, right), index, _FIRST_BITS)
             span = max(a.span, b.span)
             if span > _MAX_SPAN:
                 continue
-            a, b = samples_at((left, right), index, 4 * span + 3 * _GAP_BITS)
+            a, b = values_at((left, right), index, 4 * span + 3 * _GAP_BITS)
         except Undecided:
             continue
         pairs.append((a.value, b.value, span))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rzero_mega.grading.exact import exact_value
-from rzero_mega.grading.realsets import real_set
-from rzero_mega.grading.tree import (
+from rzero_mega.grading.expressions.tree import (
     MINUS_ONE,
     Call,
     Constant,
@@ -24,6 +22,8 @@ from rzero_mega.grading.tree import (
     substituted,
     walk,
 )
+from rzero_mega.grading.mathematics.exact import exact_value
+from rzero_mega.grading.mathematics.realsets import real_set
 
 _INFINITY = Constant("infinity")
 _MINUS_INFINITY = Product((MINUS_ONE, _INFINITY))

@@ -1,8 +1,8 @@
 """The answers to one question grouped into classes of equal answers.
 
-Equality of answers as `rzero_mega.grading.comparison` has it is not transitive, because an answer may leave something
-out: "5" agrees with "5 cm" and with "5 m", which differ. So classes are made in two steps, neither of which depends on
-the order of the answers:
+Equality of answers as `comparison` has it is not transitive, because an answer may leave something out: "5" agrees with
+"5 cm" and with "5 m", which differ. So classes are made in two steps, neither of which depends on the order of the
+answers:
 
 1. Answers that say as much as each other and are equal share a class, and so does whatever a chain of such pairs joins:
    there equality is transitive, and a pair that could not be decided in time does no harm.
@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
-from rzero_mega.grading.answer import read_answer
-from rzero_mega.grading.comparison import compare_cheaply, says_as_much
+from rzero_mega.grading.answers.answer import read_answer
+from rzero_mega.grading.answers.comparison import compare_cheaply, says_as_much
 
 Pair: TypeAlias = tuple[str, str]
 

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rzero_mega.grading.building import product
-from rzero_mega.grading.tree import ZERO, Group, Name, Node, Number, Product, Relation, Sum, Unreadable, names
+from rzero_mega.grading.expressions.building import product
+from rzero_mega.grading.expressions.tree import (
+    ZERO,
+    Group,
+    Name,
+    Node,
+    Number,
+    Product,
+    Relation,
+    Sum,
+    Unreadable,
+    names,
+)
 
 _AXES = ("axis i", "axis j", "axis k")
 

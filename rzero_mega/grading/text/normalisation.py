@@ -2,8 +2,8 @@ r"""One spelling per answer: LaTeX dress taken off, so that equal spellings comp
 
 `normalise` is a pure text rewrite and idempotent. It changes how an answer is written and never what it says: a
 sentence's wrapping ("the answer is ...", a full stop) goes, and so does all that only changes the look. Units, percent
-and degree signs, currencies and names ("5 cm", "x = 5") stay: `rzero_mega.grading.answer` sets them apart, because two
-answers may differ in them.
+and degree signs, currencies and names ("5 cm", "x = 5") stay: `answers.answer` sets them apart, because two answers may
+differ in them.
 """
 
 from __future__ import annotations

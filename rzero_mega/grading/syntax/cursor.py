@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import IntEnum
 
-from rzero_mega.grading.lexer import END, Token
-from rzero_mega.grading.tree import MAX_DEPTH, Node, Unreadable
+from rzero_mega.grading.expressions.tree import MAX_DEPTH, Node, Unreadable
+from rzero_mega.grading.syntax.lexer import END, Token
 
 
 class Level(IntEnum):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rzero_mega.grading.numeric import double_samples
-from rzero_mega.grading.tree import MINUS_ONE, Constant, Group, Node, Product, is_scalar, names, walk
+from rzero_mega.grading.expressions.tree import MINUS_ONE, Constant, Group, Node, Product, is_scalar, names, walk
+from rzero_mega.grading.mathematics.numeric import values_in_doubles
 
 MAX_PIECES = 64
 _MINUS_INFINITY = Product((MINUS_ONE, Constant("infinity")))
@@ -93,10 +93,10 @@ def _bound(node: Node, closed: bool) -> Bound | None:
             return Bound(node, math.inf, False)
         negative = isinstance(node, Product) and len(node.factors) == 2 and isinstance(node.factors[1], Constant)
         return Bound(node, -math.inf, False) if negative else None
-    sample = double_samples(node)[0]
-    if sample is None or getattr(sample.value, "imag", 0) != 0:
+    found = values_in_doubles(node)[0]
+    if found is None or getattr(found.value, "imag", 0) != 0:
         return None
-    return Bound(node, float(sample.value.real), closed)
+    return Bound(node, float(found.value.real), closed)
 
 
 def _close(a: float, b: float) -> bool:

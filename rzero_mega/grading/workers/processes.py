@@ -31,7 +31,7 @@ Task: TypeAlias = str
 They import it by name, so that the parent need not import what only they use.
 """
 
-DECIDE: Task = "rzero_mega.grading.task:decide"
+DECIDE: Task = "rzero_mega.grading.workers.task:decide"
 
 
 class Reply(Enum):
@@ -92,7 +92,7 @@ class ProcessCounts:
 
 
 @dataclass(slots=True)
-class _Job:
+class _OpenPair:
     index: int
     pair: tuple[str, str]
     seconds_left: float
@@ -108,7 +108,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "rzero_mega.grading.worker"),
+                    *(sys.executable, "-P", "-m", "rzero_mega.grading.workers.worker"),
                     *(str(theirs.fileno()), str(memory_bytes), str(os.getpid()), task),
                 ],
                 pass_fds=(theirs.fileno(),),
@@ -123,12 +123,12 @@ class _Worker:
         self.connection = Connection(ours.detach())
         self.ready = False
         self._size_when_ready = 0
-        self.job: _Job | None = None
+        self.open_pair: _OpenPair | None = None
         self.deadline = time.monotonic() + _START_LIMIT_S
 
     @property
     def idle(self) -> bool:
-        return self.ready and self.job is None
+        return self.ready and self.open_pair is None
 
     @property
     def pid(self) -> int:
@@ -148,10 +148,10 @@ class _Worker:
             return 0  # no /proc, or it is ending: its socket will tell
         return int(pages) * resource.getpagesize()
 
-    def give(self, job: _Job) -> None:
-        self.job = job
-        self.deadline = time.monotonic() + job.seconds_left
-        self.connection.send_bytes(json.dumps(job.pair).encode())
+    def give(self, open_pair: _OpenPair) -> None:
+        self.open_pair = open_pair
+        self.deadline = time.monotonic() + open_pair.seconds_left
+        self.connection.send_bytes(json.dumps(open_pair.pair).encode())
 
     def kill(self) -> int:
         """End the process, whatever it does, and return its exit status (minus the signal's number if it got one)."""
@@ -206,7 +206,7 @@ class WorkerProcesses:
         """Return the outcome of each pair, in order. A time limit given here holds for this batch."""
         self._leave_to_parent()
         seconds = self._time_limit_s if time_limit_s is None else time_limit_s
-        queue = deque(_Job(index, pair, seconds) for index, pair in enumerate(pairs))
+        queue = deque(_OpenPair(index, pair, seconds) for index, pair in enumerate(pairs))
         outcomes: dict[int, Outcome] = {}
         try:
             while len(outcomes) < len(pairs):
@@ -215,7 +215,7 @@ class WorkerProcesses:
                 self._listen(queue, outcomes)
                 self._stop_overdue(outcomes)
         finally:
-            for worker in [worker for worker in self._workers if worker.job is not None]:
+            for worker in [worker for worker in self._workers if worker.open_pair is not None]:
                 self._workers.remove(worker)  # only on an exception: its reply would be taken for the next batch's
                 worker.kill()
         return [outcomes[index] for index in range(len(pairs))]
@@ -237,24 +237,24 @@ class WorkerProcesses:
     def _count(self, **more: int) -> None:
         self.counts = replace(self.counts, **{name: getattr(self.counts, name) + by for name, by in more.items()})
 
-    def _start_missing(self, open_jobs: int) -> None:
-        while len(self._workers) < min(self._size, open_jobs):
+    def _start_missing(self, open_pairs: int) -> None:
+        while len(self._workers) < min(self._size, open_pairs):
             self._workers.append(_Worker(self._task, self._memory_bytes))
             self._count(started=1)
 
-    def _hand_out(self, queue: deque[_Job]) -> None:
+    def _hand_out(self, queue: deque[_OpenPair]) -> None:
         for worker in [worker for worker in self._workers if worker.idle]:
             if not queue:
                 return
-            job = queue.popleft()
+            open_pair = queue.popleft()
             try:
-                worker.give(job)
-            except OSError:  # it died while idle; the job never reached it
-                worker.job = None
-                queue.appendleft(job)
+                worker.give(open_pair)
+            except OSError:  # it died while idle; the pair never reached it
+                worker.open_pair = None
+                queue.appendleft(open_pair)
                 self._bury(worker, queue, {})
 
-    def _listen(self, queue: deque[_Job], outcomes: dict[int, Outcome]) -> None:
+    def _listen(self, queue: deque[_OpenPair], outcomes: dict[int, Outcome]) -> None:
         """Wait for the next message, death or deadline, and take in what has come."""
         due = min((worker.deadline for worker in self._workers if not worker.idle), default=time.monotonic())
         by_connection = {worker.connection: worker for worker in self._workers}
@@ -273,9 +273,9 @@ class WorkerProcesses:
             worker.note_ready()
             self._failed_starts = 0
             return
-        assert worker.job is not None
-        outcomes[worker.job.index] = _OUTCOMES[reply]
-        worker.job = None
+        assert worker.open_pair is not None
+        outcomes[worker.open_pair.index] = _OUTCOMES[reply]
+        worker.open_pair = None
         self._count(memory_kills=int(reply is Reply.OUT_OF_MEMORY), errors=int(reply is Reply.ERROR))
         retired = reply is not Reply.OUT_OF_MEMORY and worker.growth() > self._memory_bytes * _RETIRE_AT
         if retired or reply is Reply.OUT_OF_MEMORY:
@@ -283,7 +283,7 @@ class WorkerProcesses:
             self._workers.remove(worker)
             worker.kill()
 
-    def _bury(self, worker: _Worker, queue: deque[_Job], outcomes: dict[int, Outcome]) -> None:
+    def _bury(self, worker: _Worker, queue: deque[_OpenPair], outcomes: dict[int, Outcome]) -> None:
         """Account for a worker that died. A SIGKILL that we didn't send is the out-of-memory killer's."""
         self._workers.remove(worker)
         status = worker.collect()
@@ -292,15 +292,15 @@ class WorkerProcesses:
             self._note_failed_start(f"exit status {status}")
             return
         self._count(memory_kills=int(killed), crashes=int(not killed))
-        job = worker.job
-        if job is None:
+        open_pair = worker.open_pair
+        if open_pair is None:
             return
-        job.attempts += 1
-        job.seconds_left = worker.deadline - time.monotonic()
-        if job.attempts < _MAX_ATTEMPTS and job.seconds_left > 0:
-            queue.appendleft(job)
+        open_pair.attempts += 1
+        open_pair.seconds_left = worker.deadline - time.monotonic()
+        if open_pair.attempts < _MAX_ATTEMPTS and open_pair.seconds_left > 0:
+            queue.appendleft(open_pair)
         else:
-            outcomes[job.index] = Outcome.OUT_OF_MEMORY if killed else Outcome.CRASHED
+            outcomes[open_pair.index] = Outcome.OUT_OF_MEMORY if killed else Outcome.CRASHED
 
     def _note_failed_start(self, reason: str) -> None:
         self._count(failed_starts=1)
@@ -313,8 +313,8 @@ class WorkerProcesses:
         for worker in [worker for worker in self._workers if not worker.idle and worker.deadline <= now]:
             self._workers.remove(worker)
             worker.kill()
-            if worker.job is None:
+            if worker.open_pair is None:
                 self._note_failed_start("no sign of life")
             else:
-                outcomes[worker.job.index] = Outcome.TIMED_OUT
+                outcomes[worker.open_pair.index] = Outcome.TIMED_OUT
                 self._count(timeouts=1)

@@ -1,0 +1,1 @@
+"""When two trees are equal: rational arithmetic, values at points, and what relations mean."""

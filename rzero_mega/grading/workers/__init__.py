@@ -1,0 +1,1 @@
+"""Comparisons in bulk, and the killable processes that decide what may take long."""
