@@ -18,6 +18,7 @@ from forked_ranks import LayoutJob, main, run_script  # noqa: E402
 from ranks import rollouts  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from rzero_mega import spmd  # noqa: E402
 from rzero_mega.coevolution.plan import PhaseName, iteration_plan  # noqa: E402
 from rzero_mega.commands.replay import open_replay, run_replay  # noqa: E402
 from rzero_mega.config import Config, load_config  # noqa: E402
@@ -27,7 +28,6 @@ from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.megatron.policy_model import bare  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
-from rzero_mega.rollout import spmd  # noqa: E402
 from rzero_mega.run import RunDirectory  # noqa: E402
 
 STEP = 2

@@ -29,8 +29,9 @@ from rzero_mega.coevolution.plan import BASE, PhaseName, PhasePlan  # noqa: E402
 from rzero_mega.coevolution.streams import derive_seed  # noqa: E402
 from rzero_mega.config import load_config  # noqa: E402
 from rzero_mega.config.schema import Config  # noqa: E402
-from rzero_mega.learner import checkpoint, checkpoint_write  # noqa: E402
 from rzero_mega.learner import learner as learner_module  # noqa: E402
+from rzero_mega.learner.checkpoints import checkpoint  # noqa: E402
+from rzero_mega.learner.checkpoints import write as checkpoint_write  # noqa: E402
 from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402

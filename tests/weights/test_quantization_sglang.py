@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import rzero_mega.rollout.sglang
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.server.command import CPU_STUBS
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.quantization.scheme import FP8_BLOCK, FP8_TENSOR, Scheme, quantization_config, quantize_stream
 from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("sglang") is None, reason="SGLang is not installed: make sglang-cpu"),
 ]
 
-STUBS = Path(rzero_mega.rollout.sglang.__file__).parent / "cpu_stubs"
 # A hidden size that 128 does not divide; everything that is cut over two processes is whole blocks.
 SIZES = {
     "vocab_size": 64,
@@ -47,7 +46,7 @@ SIZES = {
 def run_ranks(task: str, folder: Path, tp: int) -> None:
     """Run all ranks of sglang_fp8_ranks.py; AssertionError quotes those that failed."""
     script = str(Path(__file__).with_name("sglang_fp8_ranks.py"))
-    environment = {**os.environ, "PYTHONPATH": str(STUBS), "SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(CPU_STUBS), "SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1"}
     ranks: list[subprocess.Popen[str]] = []
     try:
         for rank in range(tp):
