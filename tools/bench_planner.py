@@ -23,21 +23,22 @@ from torch import Tensor  # noqa: E402
 from torch_memory import peak_allocated  # noqa: E402
 
 from rzero_mega.assets import nano_base_path  # noqa: E402
+from rzero_mega.config.layout import ParallelLayout  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
 from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
 from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
 from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
-from rzero_mega.learner.megatron.layout import ParallelLayout, device  # noqa: E402
 from rzero_mega.learner.megatron.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
+from rzero_mega.learner.megatron.process_groups import device, start_process_groups  # noqa: E402
 from rzero_mega.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
 from rzero_mega.planning.memory import learner_memory  # noqa: E402
 from rzero_mega.planning.models import model_named  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")
-ALONE = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
+ALONE = ParallelLayout()
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
 
 
@@ -115,7 +116,7 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
 
     `peak` and `logits` are measured where this process is alone.
     """
-    layout.initialize(0)
+    start_process_groups(layout, 0)
     settings = LearnerConfig(dtype=case.dtype, recompute=case.recompute, overlap_gradient_reduction=False)
     model = build_model(case.shape, layout, settings)
     with torch.no_grad():

@@ -138,16 +138,17 @@ def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path)
     import torch
     import torch.distributed as dist
 
+    from rzero_mega.config.layout import ParallelLayout
     from rzero_mega.config.schema import LearnerConfig, WeightsConfig
-    from rzero_mega.learner.megatron.layout import ParallelLayout
     from rzero_mega.learner.megatron.model import build_model, load_weights
+    from rzero_mega.learner.megatron.process_groups import start_process_groups
     from rzero_mega.learner.sharing import share_weights
     from rzero_mega.weights.mapping import entries
     from rzero_mega.weights.shape import read_shape
 
     torch.set_num_threads(1)
-    layout = ParallelLayout(tp, pp, 1, sequence_parallel=False, etp=tp)
-    layout.initialize(0)
+    layout = ParallelLayout(tp=tp, pp=pp, etp=tp)
+    start_process_groups(layout, 0)
     shape = read_shape(model)
     built = build_model(shape, layout, LearnerConfig(dtype="bfloat16"))
     load_weights(built, model)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.rollout.sglang.pool.server_pool import check_servers
 from rzero_mega.weights.base_model import resolve_base_model

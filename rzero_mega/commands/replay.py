@@ -10,12 +10,13 @@ import torch
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import PhaseName
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.load import load_config
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import Attempt
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phases.failures import CONFIG, MODEL, Failure, read_failure
 from rzero_mega.planning.layout_rules import check_layout
@@ -62,7 +63,7 @@ def run_replay(replay: Replay, say: Callable[[str], None]) -> None:
     torch.set_num_threads(1)
     config, training, failure = replay.config, replay.training, replay.failure
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    layout.initialize(config.seed)
+    start_process_groups(layout, config.seed)
     learner = Learner(
         replay.model, layout, config.learner, training.grpo, training.optimizer, training.sampling.max_new_tokens
     )

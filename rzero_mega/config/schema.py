@@ -263,7 +263,7 @@ class LayoutConfig:
 
     tp: int = number(1, 1)
     pp: int = number(1, 1)
-    vpp: int | None = number(None, 1)
+    vpp: int = number(1, 1)
     cp: int = number(1, 1)
     ep: int = number(1, 1)
     etp: int | None = number(None, 1)

@@ -6,6 +6,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.errors import UserError
 
@@ -64,15 +65,8 @@ def _check_between(config: Config) -> None:
     curation = config.labels.curation
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")
-    learner, layout = config.learner, config.learner.layout
-    model_size = layout.tp * layout.pp * layout.cp
-    if learner.processes % model_size:
-        raise UserError(
-            f"learner.processes: {learner.processes} processes cannot hold copies of a model spread over "
-            f"tp {layout.tp} x pp {layout.pp} x cp {layout.cp} = {model_size}; set a multiple of {model_size}"
-        )
-    if layout.sequence_parallel and layout.tp == 1:
-        raise UserError("learner.layout.sequence_parallel: needs learner.layout.tp above 1; set it to false")
+    learner = config.learner
+    ParallelLayout.from_config(learner.layout, learner.processes)
     ahead = config.challenger.training.ahead or config.solver.training.ahead
     if learner.offload != "none" and ahead and config.rollout.engine == "sglang":
         raise UserError(

@@ -16,8 +16,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner.diagnosis import LOSS, Finding
 from rzero_mega.learner.losses.grpo import STATISTICS
 from rzero_mega.learner.megatron.compat import calls_megatron
-from rzero_mega.learner.megatron.layout import device
 from rzero_mega.learner.megatron.model import Model
+from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.learner.update_batch import UpdateBatch
 
 

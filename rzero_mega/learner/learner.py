@@ -13,6 +13,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.checkpoints import checkpoint
@@ -25,10 +26,10 @@ from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.megatron.fp8 import token_multiple
-from rzero_mega.learner.megatron.layout import ParallelLayout, device
 from rzero_mega.learner.megatron.model import build_model, load_weights
 from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
+from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.learner.packing import SequenceCost, plan_packs
 from rzero_mega.learner.sharing import export_tensors, share_weights
 from rzero_mega.learner.update_batch import UpdateBatch
@@ -192,7 +193,7 @@ class Learner:
         split = TokenSplit(
             layout.cp,
             parallel_state.get_context_parallel_rank(),
-            layout.tp if layout.sequence_parallel else 1,
+            layout.sequence_parallel_ranks,
             token_multiple(self._config.fp8),
         )
         plan = plan_packs(

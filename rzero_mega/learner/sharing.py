@@ -9,8 +9,8 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from rzero_mega.config.schema import WeightsConfig
-from rzero_mega.learner.megatron.layout import device
 from rzero_mega.learner.megatron.model import Model, tensor_part
+from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.export import GatheredWeights, PlannedWeights, WeightSource
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards

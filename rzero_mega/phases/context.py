@@ -17,11 +17,11 @@ from rzero_mega import spmd
 from rzero_mega.atomic import sha256
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool

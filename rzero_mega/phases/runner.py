@@ -12,10 +12,11 @@ import torch
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import PhaseName, PhasePlan, apply_ablation, iteration_plan
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.grading import GradingPool
-from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
 from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
@@ -78,7 +79,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
 def _context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     torch.set_num_threads(1)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    layout.initialize(config.seed)
+    start_process_groups(layout, config.seed)
     writer = spmd.rank() == 0
     with ExitStack() as stack:
         run = stack.enter_context(_open_run(run_path(config), config))

@@ -16,7 +16,7 @@ class LayoutSizes(Protocol):
     @property
     def pp(self) -> int: ...
     @property
-    def vpp(self) -> int | None: ...
+    def vpp(self) -> int: ...
     @property
     def ep(self) -> int: ...
     @property
@@ -29,7 +29,7 @@ def check_layout(shape: ModelShape, layout: LayoutSizes) -> None:
     """UserError names the key of the layout that does not divide this model."""
     if shape.layers % layout.pp:
         raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
-    if shape.layers % (layout.pp * (layout.vpp or 1)):
+    if shape.layers % (layout.pp * (layout.vpp)):
         raise UserError(
             f"learner.layout.vpp: {layout.pp} stages of {layout.vpp} chunks do not divide the model's "
             f"{shape.layers} layers"

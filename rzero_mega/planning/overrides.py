@@ -12,7 +12,7 @@ def overrides(plan: Plan, request: PlanRequest) -> list[str]:
         "learner.processes": c.gpus,
         "learner.layout.tp": c.tp,
         "learner.layout.pp": c.pp,
-        "learner.layout.vpp": c.vpp if c.vpp > 1 else "null",
+        "learner.layout.vpp": c.vpp,
         "learner.layout.cp": c.cp,
         "learner.layout.sequence_parallel": str(c.sequence_parallel).lower(),
         "learner.recompute": c.recompute,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner.megatron import compat
-from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.process_groups import start_process_groups
 
 compat.install()  # before any test module imports Megatron
 
@@ -15,8 +16,8 @@ compat.install()  # before any test module imports Megatron
 @pytest.fixture(scope="session")
 def alone() -> ParallelLayout:
     """The layout of one process, with its process groups started."""
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
-    layout.initialize(0)
+    layout = ParallelLayout()
+    start_process_groups(layout, 0)
     return layout
 
 

@@ -22,6 +22,7 @@ from torch import Tensor  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.checkpoints.checkpoint import load_model_only  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
+from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def load_under(jobs: Sequence[Loading], folder: Path) -> dict[str, dict[str, Ten
 
 
 def _run(job: Loading, folder: Path) -> None:
-    job.layout.initialize(0)
+    start_process_groups(job.layout, 0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
     learner = Learner(Path(job.model), job.layout, settings, GrpoConfig(), OptimizerConfig(), longest_response=30)
     for weight in learner._model.local_weights().values():

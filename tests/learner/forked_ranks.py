@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.run.launch import STORE, die_with_parent
 
 HANG_S = 600.0
@@ -36,7 +36,7 @@ class LayoutJob:
     sequence_parallel: bool = False
     ep: int = 1
     etp: int | None = None
-    vpp: int | None = None
+    vpp: int = 1
 
     @property
     def processes(self) -> int:
@@ -46,8 +46,16 @@ class LayoutJob:
     @property
     def layout(self) -> ParallelLayout:
         """What the learner takes."""
-        etp = self.etp or self.tp
-        return ParallelLayout(self.tp, self.pp, self.dp, self.sequence_parallel, self.ep, etp, self.cp, self.vpp)
+        return ParallelLayout(
+            tp=self.tp,
+            pp=self.pp,
+            vpp=self.vpp,
+            cp=self.cp,
+            dp=self.dp,
+            ep=self.ep,
+            etp=self.etp or self.tp,
+            sequence_parallel=self.sequence_parallel,
+        )
 
 
 def run_script(script: str, jobs: Sequence[Any], folder: Path) -> None:

@@ -22,10 +22,11 @@ from rzero_mega import spmd  # noqa: E402
 from rzero_mega.coevolution.plan import PhaseName, iteration_plan  # noqa: E402
 from rzero_mega.commands.replay import open_replay, run_replay  # noqa: E402
 from rzero_mega.config import Config, load_config  # noqa: E402
+from rzero_mega.config.layout import ParallelLayout  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
-from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
 from rzero_mega.learner.megatron.policy_model import bare  # noqa: E402
+from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
 from rzero_mega.run import RunDirectory  # noqa: E402
@@ -102,7 +103,7 @@ def _fail(job: Job) -> dict[str, Any]:
     config = configuration(job)
     training = config.solver.training
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    layout.initialize(0)
+    start_process_groups(layout, 0)
     model = Path(job.model)
     learner = Learner(model, layout, config.learner, training.grpo, training.optimizer, 30)
     learner.train_step(rollouts(1, learner.shape.vocab))

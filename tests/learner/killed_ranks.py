@@ -28,11 +28,12 @@ from forked_ranks import LayoutJob, run_ranks  # noqa: E402
 from rzero_mega.coevolution.plan import BASE, PhaseName, PhasePlan  # noqa: E402
 from rzero_mega.coevolution.streams import derive_seed  # noqa: E402
 from rzero_mega.config import load_config  # noqa: E402
+from rzero_mega.config.layout import ParallelLayout  # noqa: E402
 from rzero_mega.config.schema import Config  # noqa: E402
 from rzero_mega.learner import learner as learner_module  # noqa: E402
 from rzero_mega.learner.checkpoints import checkpoint  # noqa: E402
 from rzero_mega.learner.checkpoints import write as checkpoint_write  # noqa: E402
-from rzero_mega.learner.megatron.layout import ParallelLayout  # noqa: E402
+from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402
@@ -86,7 +87,7 @@ def configuration(processes: int, tp: int) -> Config:
 def _run(attempt: Attempt, _folder: Path) -> None:
     config = configuration(attempt.tp * attempt.dp, attempt.tp)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    layout.initialize(config.seed)
+    start_process_groups(layout, config.seed)
     rank = torch.distributed.get_rank()
     _expose(attempt.kill, rank)
     run = RunDirectory.create_or_open(Path(attempt.run), config, writer=True) if rank == 0 else None

@@ -27,6 +27,7 @@ from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.model import tensor_part  # noqa: E402
+from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
 from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
@@ -94,7 +95,7 @@ def _outcome(folder: Path, name: str) -> Outcome:
 
 
 def _run(job: Job, folder: Path) -> None:
-    job.layout.initialize(0)
+    start_process_groups(job.layout, 0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=job.tokens_per_micro_batch)
     optimizer = OptimizerConfig(**job.optimizer)
     learner = Learner(Path(job.model), job.layout, settings, GrpoConfig(**job.grpo), optimizer, longest_response=30)

@@ -14,11 +14,11 @@ import torch
 from ranks import Job, Outcome, rollouts, run_jobs
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex, TensorStorageMetadata
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
-from rzero_mega.learner.megatron.layout import ParallelLayout
 
 GRPO = {"sequences_per_update": 3}
 OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}

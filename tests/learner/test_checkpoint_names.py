@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.checkpoints.checkpoint import _sharded_weights
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.model import build_model
 from rzero_mega.weights.shape import read_shape
 

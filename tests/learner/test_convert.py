@@ -18,12 +18,12 @@ from ranks import Job, Outcome, rollouts, run_jobs
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.checkpoints.checkpoint import load_model_only
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.checkpoints.conversion.work import JOURNAL
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.run.lock import RunLock
 
 

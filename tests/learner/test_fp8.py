@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Fp8Config
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron.fp8 import NEEDS, check_fp8, check_recipe, fp8_settings, token_multiple
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.weights.shape import ModelShape
 
 QWEN3_8B = ModelShape("qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 40960, 1e-6, 1e6, None, False, True, False)
-ONE = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
+ONE = ParallelLayout()
 HOPPER, AMPERE = (9, 0), (8, 0)
 
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rzero_mega.config import load_config
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, GuardConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.policy_model import bare
 from rzero_mega.learner.update_batch import UpdateBatch, read_batch
 

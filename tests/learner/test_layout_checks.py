@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LayoutConfig, LearnerConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.model import transformer_config
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.shape import ModelShape
@@ -64,15 +64,15 @@ def test_a_layout_that_does_not_divide_the_model_names_its_key(
     shape: ModelShape, layout: dict[str, int], key: str
 ) -> None:
     with pytest.raises(UserError, match=key):
-        check_layout(shape, ParallelLayout(**{"tp": 1, "pp": 1, "dp": 1, "sequence_parallel": False, **layout}))
+        check_layout(shape, ParallelLayout(**layout))
 
 
 def test_fewer_key_value_heads_than_tensor_parallel_ranks_are_possible() -> None:
-    check_layout(DENSE, ParallelLayout(tp=4, pp=1, dp=1, sequence_parallel=False, etp=4))
+    check_layout(DENSE, ParallelLayout(tp=4, etp=4))
 
 
 def test_an_interleaved_pipeline_never_batches_its_transfers(alone: ParallelLayout) -> None:
     """Batched, they hang over gloo, or hand chunks each other's tensors."""
-    layout = ParallelLayout(tp=1, pp=2, dp=1, sequence_parallel=False, vpp=2)
+    layout = ParallelLayout(pp=2, vpp=2)
     config = transformer_config(DENSE, layout, LearnerConfig(dtype="float32"))
     assert config.overlap_p2p_comm and not config.batch_p2p_comm

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner import logprobs as module
 from rzero_mega.learner.logprobs import hidden_logprobs
-from rzero_mega.learner.megatron.layout import ParallelLayout
 
 VOCABULARY = 13
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from ranks import rollouts
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.layout import ParallelLayout
 
 VOCABULARY = 61
 

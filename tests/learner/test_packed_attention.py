@@ -11,9 +11,9 @@ from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.transformer.enums import AttnMaskType
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.megatron.layers import SdpaCoreAttention, like_lengths
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.model import transformer_config
 from rzero_mega.weights.shape import shape_of
 

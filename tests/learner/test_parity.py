@@ -13,13 +13,13 @@ import torch
 from hf_tensors import split_experts
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.forward import accumulate_gradients, score
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.compat import cuda_literals_mean_cpu
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.model import Model, build_model, load_weights
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.policy_model import bare

@@ -9,8 +9,8 @@ import pytest
 from planner_ranks import bench_planner
 
 from rzero_mega.assets import nano_base_path
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner.logprobs import ENTRIES_PER_CHUNK
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.planning import memory
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape

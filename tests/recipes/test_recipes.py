@@ -17,11 +17,11 @@ from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.coevolution.plan import apply_ablation
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.learner.megatron.fp8 import check_recipe
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.planning.candidate import Candidate, Workload
 from rzero_mega.planning.hardware import GPUS
 from rzero_mega.planning.layout_rules import check_layout
@@ -65,7 +65,7 @@ def layout_of(config: Config) -> ParallelLayout:
 def candidate_of(config: Config) -> Candidate:
     layout = layout_of(config)
     return Candidate(
-        layout.tp, layout.pp, layout.vpp or 1, layout.cp, layout.dp, layout.ep, layout.etp, layout.sequence_parallel,
+        layout.tp, layout.pp, layout.vpp, layout.cp, layout.dp, layout.ep, layout.etp, layout.sequence_parallel,
         config.learner.recompute,  # type: ignore[arg-type]
     )  # fmt: skip
 

@@ -65,11 +65,12 @@ def test_both_ways_of_log_probabilities_and_of_the_reference_give_the_same(tool:
     from learner_benchmarks import logprob_memory, reference
     from learner_benchmarks.rollouts import rollouts, write_model
 
+    from rzero_mega.config.layout import ParallelLayout
     from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-    from rzero_mega.learner.megatron.layout import ParallelLayout
+    from rzero_mega.learner.megatron.process_groups import start_process_groups
 
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
-    layout.initialize(0)
+    layout = ParallelLayout()
+    start_process_groups(layout, 0)
     hidden, weight, targets = torch.randn(9, 8), torch.randn(50, 8), torch.randint(50, (9,))
     torch.testing.assert_close(*(way(hidden, weight, targets) for way in logprob_memory.WAYS.values()))
     model, batch = write_model(tmp_path / "model"), rollouts("solver", 8)

@@ -13,7 +13,7 @@ from torch_memory import peak_allocated
 
 from gpu_steps.models import alone, free_memory
 from rzero_mega.learner.logprobs import hidden_logprobs
-from rzero_mega.learner.megatron.layout import device
+from rzero_mega.learner.megatron.process_groups import device
 
 
 @dataclass(frozen=True)

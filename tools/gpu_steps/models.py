@@ -12,9 +12,9 @@ import torch
 from random_model import write_random_model
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Fp8Config, GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.megatron import compat
-from rzero_mega.learner.megatron.layout import ParallelLayout
 
 compat.install()  # before anything of Megatron's
 
@@ -23,9 +23,9 @@ from rzero_mega.learner.forward import accumulate_gradients, score  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.megatron.fp8 import token_multiple  # noqa: E402
-from rzero_mega.learner.megatron.layout import device  # noqa: E402
 from rzero_mega.learner.megatron.model import build_model, load_weights  # noqa: E402
 from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
+from rzero_mega.learner.megatron.process_groups import device, start_process_groups  # noqa: E402
 from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec  # noqa: E402
 from rzero_mega.weights.shape import read_shape  # noqa: E402
 
@@ -76,8 +76,8 @@ class Gap:
 
 def alone() -> ParallelLayout:
     """The layout of one process, started."""
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
-    layout.initialize(0)
+    layout = ParallelLayout()
+    start_process_groups(layout, 0)
     return layout
 
 

@@ -11,8 +11,9 @@ import torch.distributed as dist
 from measurement import Peak
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner.logprobs import hidden_logprobs
-from rzero_mega.learner.megatron.layout import ParallelLayout
+from rzero_mega.learner.megatron.process_groups import start_process_groups
 
 VOCABULARY, HIDDEN = 151_936, 256
 LogProbs = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -47,7 +48,7 @@ WAYS: dict[str, LogProbs] = {"plain": plain, "ours": ours}
 
 def run(way: str, tokens: int) -> LogProbMemory:
     """Measure one way in this process, which must have done nothing else yet."""
-    ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False).initialize(0)
+    start_process_groups(ParallelLayout(), 0)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(tokens, HIDDEN, generator=generator, requires_grad=True)
     weight = (torch.randn(VOCABULARY, HIDDEN, generator=generator) * 0.05).requires_grad_()

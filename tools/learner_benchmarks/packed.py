@@ -20,12 +20,13 @@ from learner_benchmarks.rollouts import (
     rollouts,
     write_model,
 )
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.losses.aggregation import token_mean
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
-from rzero_mega.learner.megatron.layout import ParallelLayout, device
+from rzero_mega.learner.megatron.process_groups import device, start_process_groups
 
 
 @dataclass
@@ -83,8 +84,8 @@ class PaddedToUpdateLearner(PaddedLearner):
 
 def new_learner(kind: type[Learner], folder: Path) -> Learner:
     """A learner of `kind` on the model in `folder`, fp32, one update for all SEQUENCES, alone in its process."""
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
-    layout.initialize(0)
+    layout = ParallelLayout()
+    start_process_groups(layout, 0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=TOKEN_BUDGET)
     grpo = GrpoConfig(sequences_per_update=SEQUENCES, importance_cap=None)
     return kind(folder, layout, settings, grpo, OptimizerConfig(), LONGEST_RESPONSE // SCALE)

@@ -13,10 +13,11 @@ from measurement import Peak, alternate
 from random_model import SHAPES, write_random_model
 
 from learner_benchmarks.rollouts import rollouts
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.model import build_gpt, load_weights, transformer_config
+from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.megatron.spec import layer_spec
 from rzero_mega.weights.mapping.names import global_parameters
 
@@ -88,8 +89,8 @@ def _batch() -> Any:
 
 
 def _learner(way: str, model: Path) -> Learner:
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
-    layout.initialize(0)
+    layout = ParallelLayout()
+    start_process_groups(layout, 0)
     grpo = GrpoConfig(sequences_per_update=SEQUENCES)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=512)
     return WAYS[way](model, layout, settings, grpo, OptimizerConfig(), 512)

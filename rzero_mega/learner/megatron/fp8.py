@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Fp8Config
 from rzero_mega.errors import UserError
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.weights.shape import ModelShape
 
 

@@ -17,11 +17,12 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.fp8 import check_fp8, fp8_settings
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.policy_model import PolicyModel
+from rzero_mega.learner.megatron.process_groups import transformer_settings
 from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
@@ -76,7 +77,7 @@ def build_model(
     check_layout(shape, layout)
     check_fp8(learner.fp8, shape, layout, learner.dtype)
     config = transformer_config(shape, layout, learner)
-    stages: list[int | None] = [None] if layout.vpp is None else list(range(layout.vpp))
+    stages: list[int | None] = [None] if layout.vpp == 1 else list(range(layout.vpp))
     ddp = DistributedDataParallelConfig(
         use_distributed_optimizer=True,
         grad_reduce_in_fp32=True,
@@ -194,12 +195,12 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         variable_seq_lengths=True,
         # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.
         batch_p2p_comm=False,
-        overlap_p2p_comm=layout.vpp is not None,
+        overlap_p2p_comm=layout.vpp > 1,
         moe_token_dispatcher_type="alltoall",  # the only one that variable_seq_lengths goes with
         **_expert_settings(shape),
         # Every token's weight already holds the normalisation, so DDP must sum gradients and not average them.
         calculate_per_token_loss=True,
-        **layout.transformer_settings(),
+        **transformer_settings(layout),
         **RECOMPUTE[learner.recompute],
         **fp8_settings(learner.fp8),
     )

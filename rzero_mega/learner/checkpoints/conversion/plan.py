@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.megatron.compat import calls_megatron
-from rzero_mega.learner.megatron.layout import ParallelLayout
 from rzero_mega.learner.megatron.model import build_gpt, transformer_config
+from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.megatron.spec import local_spec
 from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.shape import ModelShape
@@ -50,8 +51,8 @@ def stored_tensors(shape: ModelShape) -> list[StoredTensor]:
 
 
 def _meta_model(shape: ModelShape) -> Any:
-    layout = ParallelLayout(tp=1, pp=1, dp=1, sequence_parallel=False)
-    layout.initialize(0)
+    layout = ParallelLayout()
+    start_process_groups(layout, 0)
     config = transformer_config(shape, layout, LearnerConfig())
     config.use_cpu_initialization, config.perform_initialization = True, False
     with torch.device("meta"):
