@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rzero_mega.coevolution.plan import PhasePlan
+from rzero_mega.phase_name import PhaseName
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PhaseJob:
     """
 
     iteration: int
-    phase: str
+    phase: PhaseName
     link: int
     links: int
     after: str | None
@@ -46,7 +47,7 @@ def job_graph(phases: Sequence[PhasePlan], links: int, after: str | None = None)
     for phase in phases:
         for link in range(1, links + 1):
             before = jobs[-1].name if jobs else after
-            jobs.append(PhaseJob(phase.iteration, phase.name.value, link, links, before))
+            jobs.append(PhaseJob(phase.iteration, phase.name, link, links, before))
     return jobs
 
 
@@ -58,19 +59,19 @@ def job_prefix(run: Path) -> str:
 
 
 def missing_phases(
-    plan: Sequence[PhasePlan], finished: set[tuple[int, str]], waiting: Sequence[tuple[int, str]]
-) -> tuple[list[PhasePlan], list[tuple[int, str]]]:
+    plan: Sequence[PhasePlan], finished: set[tuple[int, PhaseName]], waiting: Sequence[tuple[int, PhaseName]]
+) -> tuple[list[PhasePlan], list[tuple[int, PhaseName]]]:
     """(phases to submit, phases whose waiting jobs are of no use).
 
     `finished` phases need nothing. `waiting` phases have jobs that Slurm still has; they count as far as they follow
     each other from the first phase that is not finished: a job past a hole would find its inputs missing.
     """
-    left = [phase for phase in plan if (phase.iteration, phase.name.value) not in finished]
+    left = [phase for phase in plan if (phase.iteration, phase.name) not in finished]
     covered = 0
     for phase in left:
-        if (phase.iteration, phase.name.value) not in waiting:
+        if (phase.iteration, phase.name) not in waiting:
             break
         covered += 1
-    kept = [(phase.iteration, phase.name.value) for phase in left[:covered]]
+    kept = [(phase.iteration, phase.name) for phase in left[:covered]]
     useless = [phase for phase in waiting if phase not in kept and phase not in finished]
     return left[covered:], useless

@@ -17,9 +17,9 @@ def run_locally(config: Config, submission: Submission, attempts: int, say: Call
     run = prepare(config, submission)
     write_text(submission.config, to_yaml(config))
     for phase in unfinished(config, run):
-        folder = run.phase(phase.iteration, phase.name.value)
+        folder = run.phase(phase.iteration, phase.name)
         for attempt in range(1, attempts + 1):
-            command = ["-m", "rzero_mega", "node", str(submission.config), str(phase.iteration), phase.name.value]
+            command = ["-m", "rzero_mega", "node", str(submission.config), str(phase.iteration), phase.name]
             code = subprocess.run([sys.executable, *command]).returncode
             if folder.manifest() is not None:
                 break

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from rzero_mega.cluster.cluster_file import ClusterFile
 from rzero_mega.cluster.jobs import PhaseJob, job_prefix
+from rzero_mega.run import PhaseDirectory
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def batch_lines(job: PhaseJob, cluster: ClusterFile, submission: Submission) -> 
     """What runs on the job's first node, outside any container, before the step; and, through a trap, after it."""
     return _fill(
         "batch.sh.j2",
-        manifest=submission.run / "iterations" / str(job.iteration) / job.phase / "manifest.json",
+        manifest=PhaseDirectory(submission.run, job.iteration, job.phase).manifest_path,
         failed_nodes=submission.run / "jobs" / "failed_nodes",
         all_jobs=job_prefix(submission.run),
         phase_jobs=job_prefix(submission.run) + job.phase_name,

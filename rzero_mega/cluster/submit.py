@@ -18,6 +18,7 @@ from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.job import failed_nodes
 from rzero_mega.run.lock import RunLock
@@ -97,7 +98,7 @@ def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, sub
     return Submitted(submission.run, tuple(jobs), numbers, len(kept), len(doomed))
 
 
-def finished_phases(run: RunDirectory) -> set[tuple[int, str]]:
+def finished_phases(run: RunDirectory) -> set[tuple[int, PhaseName]]:
     """(iteration, phase) of what is finished."""
     return {(phase.iteration, phase.phase) for phase in run.phases() if phase.manifest() is not None}
 
@@ -105,13 +106,13 @@ def finished_phases(run: RunDirectory) -> set[tuple[int, str]]:
 def unfinished(config: Config, run: RunDirectory) -> list[PhasePlan]:
     """The phases of the plan that are left, in order."""
     done = finished_phases(run)
-    return [phase for phase in iteration_plan(config) if (phase.iteration, phase.name.value) not in done]
+    return [phase for phase in iteration_plan(config) if (phase.iteration, phase.name) not in done]
 
 
-def phase_of(job: QueuedJob, run: Path) -> tuple[int, str]:
+def phase_of(job: QueuedJob, run: Path) -> tuple[int, PhaseName]:
     """(iteration, phase) out of a job's name."""
     iteration, phase, _ = job.name.removeprefix(job_prefix(run)).split("-")
-    return int(iteration), phase
+    return int(iteration), PhaseName(phase)
 
 
 def wait(config: Config, run: RunDirectory, show: Callable[[int, Sequence[QueuedJob]], None]) -> bool:

@@ -8,20 +8,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from enum import StrEnum
 
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.schema import ChecksConfig, Config, TrainingConfig
-
-
-class PhaseName(StrEnum):
-    """The phases of an iteration, in order."""
-
-    CHALLENGER = "challenger"
-    QUESTIONS = "questions"
-    LABELS = "labels"
-    SOLVER = "solver"
-    EVALUATE = "evaluate"
+from rzero_mega.phase_name import PhaseName
 
 
 @dataclass(frozen=True)

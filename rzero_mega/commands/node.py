@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 from rzero_mega.config.placement import Placement, placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.sglang.nodes.job_files import JOB, NODE
-from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run import PhaseDirectory, RunDirectory, run_path
 from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
-from rzero_mega.run.phase import PHASES
 from rzero_mega.run.stop import SIGNAL, StopRequest
 
 if TYPE_CHECKING:
@@ -47,17 +47,15 @@ def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str
     `arguments` are those with which a rank is started. UserError before anything is started if the job's nodes are not
     those that the configuration asks for.
     """
-    if phase not in PHASES:
-        raise UserError(f"phase {phase}: is one of {', '.join(PHASES)}")
+    folder = PhaseDirectory(run_path(config), iteration, PhaseName.named(phase))
     placement = placement_of(config)
     if place.nodes != placement.nodes:
         raise UserError(f"placement.nodes: {placement.nodes}, but this job has {place.nodes} nodes; make the two equal")
-    manifest = run_path(config) / "iterations" / str(iteration) / phase / "manifest.json"
-    if manifest.is_file():
+    if folder.manifest_path.is_file():
         print(f"iteration {iteration} · {phase} · finished before", flush=True)
         return 0
     code = _Supervisor(config, placement, place, arguments).run()
-    if manifest.is_file():
+    if folder.manifest_path.is_file():
         return 0
     # A shell would take a negative code, that of a killed rank, for another one.
     return code if code > 0 else 1

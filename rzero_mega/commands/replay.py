@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import PhaseName
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.load import load_config
 from rzero_mega.config.schema import Config, TrainingConfig
@@ -18,6 +17,7 @@ from rzero_mega.learner.guard import Attempt
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.failures import CONFIG, MODEL, Failure, read_failure
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.shape import read_shape

@@ -15,13 +15,14 @@ import torch
 
 from rzero_mega import spmd
 from rzero_mega.atomic import sha256
-from rzero_mega.coevolution.plan import PhaseName, PhasePlan, Source
+from rzero_mega.coevolution.plan import PhasePlan, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
@@ -143,14 +144,14 @@ class RunContext(Workbench):
     def phase(self, plan: PhasePlan) -> PhaseDirectory:
         """The folder of a phase; one object for the whole run, since it knows whether it was begun."""
         if plan not in self.open_phases:
-            self.open_phases[plan] = self.run.phase(plan.iteration, plan.name.value)
+            self.open_phases[plan] = self.run.phase(plan.iteration, plan.name)
         return self.open_phases[plan]
 
     def path(self, source: Source) -> Path:
         """Where the output of an earlier phase lies."""
         if source.phase is None:
             return self.base
-        return self.run.phase(source.iteration, source.phase.value).output(source.output)
+        return self.run.phase(source.iteration, source.phase).output(source.output)
 
     def inputs(self, plan: PhasePlan) -> Mapping[str, str]:
         """SHA-256 of everything that the phase starts from, by name."""
@@ -159,7 +160,7 @@ class RunContext(Workbench):
     def _sha256(self, source: Source) -> str:
         if source.phase is None:
             return self.base_sha256
-        manifest = self.run.phase(source.iteration, source.phase.value).manifest()
+        manifest = self.run.phase(source.iteration, source.phase).manifest()
         self.path(source)
         assert manifest is not None
         return manifest.outputs[source.output].sha256

@@ -16,11 +16,12 @@ from typing import Any
 
 from rzero_mega import spmd
 from rzero_mega.atomic import atomic_folder, read_json, recover, write_json, write_text
-from rzero_mega.coevolution.plan import PhaseName, PhasePlan
+from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.config import to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.gathering import rank_0_writes
 from rzero_mega.run import PhaseDirectory

@@ -11,12 +11,13 @@ from tempfile import TemporaryDirectory
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import PhaseName, PhasePlan, apply_ablation, iteration_plan
+from rzero_mega.coevolution.plan import PhasePlan, apply_ablation, iteration_plan
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.grading import GradingPool
 from rzero_mega.learner.megatron.process_groups import start_process_groups
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import RunContext, Workbench, load_encoder, steps_of
 from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
@@ -138,5 +139,5 @@ def evaluate_model(config: Config) -> dict[str, object]:
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
         shown = stack.enter_context(Progress(f"eval {config.model.path}", 1))
         bench = Workbench(config, load_encoder(base), pool, server_pool=_server_pool(stack, config, logs, shown))
-        with shown.phase(0, "evaluate", len(config.evaluation.benchmarks)) as bar:
+        with shown.phase(0, PhaseName.EVALUATE, len(config.evaluation.benchmarks)) as bar:
             return evaluate.summary(evaluate.score_model(bench, base, bar))

@@ -3,17 +3,15 @@
 from rzero_mega.run.directory import RunDirectory, RunInfo, config_differences, run_path
 from rzero_mega.run.events import Event, read_events
 from rzero_mega.run.manifest import Artefact, Manifest
-from rzero_mega.run.phase import PHASES, PhaseDirectory, PhaseName
+from rzero_mega.run.phase import PhaseDirectory
 from rzero_mega.run.status import IterationStatus, PhaseStatus, RunStatus, run_status
 
 __all__ = [
-    "PHASES",
     "Artefact",
     "Event",
     "IterationStatus",
     "Manifest",
     "PhaseDirectory",
-    "PhaseName",
     "PhaseStatus",
     "RunDirectory",
     "RunInfo",

@@ -25,9 +25,10 @@ from typing import Any
 from rzero_mega import atomic
 from rzero_mega.config import Config, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run.events import append_event, now
 from rzero_mega.run.lock import RunLock, is_locked
-from rzero_mega.run.phase import PHASES, PhaseDirectory, PhaseName
+from rzero_mega.run.phase import ITERATIONS, PhaseDirectory
 
 FORMAT = 1
 # Keys that change how a run is watched, paced or prolonged, and never what a step computes. The guard decides about
@@ -143,19 +144,19 @@ class RunDirectory:
 
     def phase(self, iteration: int, phase: PhaseName) -> PhaseDirectory:
         """The folder of a phase, which need not exist yet."""
-        return PhaseDirectory(self.path / "iterations" / str(iteration) / phase, iteration, phase, self.writer)
+        return PhaseDirectory(self.path, iteration, phase, self.writer)
 
     def phases(self) -> Iterator[PhaseDirectory]:
         """The phases that have a folder, in the order of the run."""
         for iteration in self.iterations():
-            for name in PHASES:
+            for name in PhaseName:
                 phase = self.phase(iteration, name)
                 if phase.path.is_dir():
                     yield phase
 
     def iterations(self) -> list[int]:
         """Numbers of the iterations that have a folder, ascending."""
-        folder = self.path / "iterations"
+        folder = self.path / ITERATIONS
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         return sorted(int(name) for name in names if re.fullmatch(r"\d{1,9}", name))
 

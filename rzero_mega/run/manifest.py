@@ -9,6 +9,7 @@ from typing import Any
 
 from rzero_mega.atomic import read_json
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Artefact:
 class Manifest:
     """A finished phase. `inputs` are SHA-256 by name; `seconds` is wall time summed over `attempts`."""
 
-    phase: str
+    phase: PhaseName
     iteration: int
     inputs: Mapping[str, str]
     outputs: Mapping[str, Artefact]
@@ -57,7 +58,7 @@ def _from_json(data: Any) -> Manifest:
         for name, entry in _expect(data["outputs"], dict, "outputs").items()
     }
     return Manifest(
-        phase=_expect(data["phase"], str, "phase"),
+        phase=PhaseName(_expect(data["phase"], str, "phase")),
         iteration=_expect(data["iteration"], int, "iteration"),
         inputs={k: _digest(v, k) for k, v in _expect(data["inputs"], dict, "inputs").items()},
         outputs=outputs,

@@ -17,15 +17,17 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from rzero_mega import atomic
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run.events import append_line, now
 from rzero_mega.run.manifest import Artefact, Manifest, read_manifest
 
-PhaseName = Literal["challenger", "questions", "labels", "solver", "evaluate"]
-PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
+ITERATIONS = "iterations"
+"""The folder of a run that holds a folder per iteration, and that one per phase."""
+
 _CHECKPOINT = re.compile(r"step_(\d+)")
 _STAGING = re.compile(r"staging_(\d+)")
 _PART = re.compile(r"part-(\d+)\.jsonl")
@@ -43,12 +45,14 @@ class _Progress:
 class PhaseDirectory:
     """One phase's folder. Reading works at any time; writing between `begin` and `finish`."""
 
-    def __init__(self, path: Path, iteration: int, phase: PhaseName, writer: bool) -> None:
-        """Name the folder; nothing is created before `begin`."""
-        self.path, self.iteration, self.phase, self.writer = path, iteration, phase, writer
-        self.metrics_path = path / "metrics.jsonl"
-        self.work = path / "work"
-        self.kept = path / "checkpoints"
+    def __init__(self, run: Path, iteration: int, phase: PhaseName, writer: bool = False) -> None:
+        """Name the folder in a run's; nothing is created before `begin`."""
+        self.iteration, self.phase, self.writer = iteration, phase, writer
+        self.path = run / ITERATIONS / str(iteration) / phase
+        self.manifest_path = self.path / "manifest.json"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.work = self.path / "work"
+        self.kept = self.path / "checkpoints"
         self._began = 0.0
         self._progress: _Progress | None = None
         self._last_step = 0
@@ -57,7 +61,7 @@ class PhaseDirectory:
 
     def manifest(self) -> Manifest | None:
         """The manifest; None while the phase is unfinished. Raises UserError naming the file when it is malformed."""
-        return read_manifest(self.path / "manifest.json")
+        return read_manifest(self.manifest_path)
 
     def is_finished(self, inputs: Mapping[str, str]) -> bool:
         """Whether the phase is done for these inputs (SHA-256 by name).
@@ -79,7 +83,7 @@ class PhaseDirectory:
 
     def has_begun(self) -> bool:
         """Whether there is partial work, or the phase is finished."""
-        return (self.work / "state.json").is_file() or (self.path / "manifest.json").is_file()
+        return (self.work / "state.json").is_file() or self.manifest_path.is_file()
 
     def output(self, name: str) -> Path:
         """Where an output of the finished phase lies. Raises UserError when there is none of that name."""
@@ -103,7 +107,7 @@ class PhaseDirectory:
         Raises UserError when there is partial work for other inputs.
         """
         self._only_writer()
-        if (self.path / "manifest.json").exists():
+        if self.manifest_path.exists():
             raise RuntimeError(f"{self.path} is finished; ask is_finished before begin")
         with atomic.storage_errors(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,7 @@ class PhaseDirectory:
             attempts=progress.attempts,
             finished=now(),
         )
-        atomic.write_json(self.path / "manifest.json", manifest.as_json())
+        atomic.write_json(self.manifest_path, manifest.as_json())
         self._progress = None
         shutil.rmtree(self.work)
         return manifest
@@ -148,7 +152,7 @@ class PhaseDirectory:
         self._only_writer()
         atomic.recover(self.path)
         with atomic.storage_errors(self.work):
-            if (self.path / "manifest.json").exists():
+            if self.manifest_path.exists():
                 shutil.rmtree(self.work, ignore_errors=True)
             atomic.recover(self.work)
             for _, folder in _numbered(self.work, _STAGING):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run.directory import RunDirectory
 from rzero_mega.run.manifest import Manifest
-from rzero_mega.run.phase import PHASES, PhaseDirectory, PhaseName
+from rzero_mega.run.phase import PhaseDirectory
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
 
@@ -75,17 +76,17 @@ def _evaluates_base(run: RunDirectory) -> bool:
 
 
 def _iteration_status(run: RunDirectory, iteration: int, alive: bool) -> IterationStatus:
-    names: tuple[PhaseName, ...] = PHASES if iteration > 0 else ("evaluate",)
+    names = tuple(PhaseName) if iteration > 0 else (PhaseName.EVALUATE,)
     folders = {name: run.phase(iteration, name) for name in names}
     manifests = {name: folder.manifest() for name, folder in folders.items()}
     phases = {name: _phase_status(run, folders[name], manifests[name], alive) for name in names}
     return IterationStatus(
         iteration=iteration,
-        label_accuracy=_number(manifests.get("labels"), "label_accuracy"),
-        kept_questions=_count(manifests.get("labels"), "kept"),
-        flawed_questions=_number(manifests.get("labels"), "hacking", "any"),
-        pass1_mean=_number(manifests["evaluate"], "pass1_mean"),
-        pass1_greedy=_number(manifests["evaluate"], "pass1_greedy"),
+        label_accuracy=_number(manifests.get(PhaseName.LABELS), "label_accuracy"),
+        kept_questions=_count(manifests.get(PhaseName.LABELS), "kept"),
+        flawed_questions=_number(manifests.get(PhaseName.LABELS), "hacking", "any"),
+        pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
+        pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
         phases=_mark_skipped(run, phases),
     )
@@ -108,7 +109,7 @@ def _mark_skipped(run: RunDirectory, phases: Mapping[PhaseName, PhaseStatus]) ->
     later_began = False
     for name in reversed(list(phases)):
         phase = phases[name]
-        nothing_to_do = name == "evaluate" and not run.config.evaluation.benchmarks
+        nothing_to_do = name is PhaseName.EVALUATE and not run.config.evaluation.benchmarks
         if phase.state == "pending" and (later_began or nothing_to_do):
             phase = PhaseStatus("skipped", None, None, None, None)
         later_began = later_began or phase.state not in ("pending", "skipped")
@@ -119,11 +120,11 @@ def _mark_skipped(run: RunDirectory, phases: Mapping[PhaseName, PhaseStatus]) ->
 def _planned_steps(run: RunDirectory, phase: PhaseName) -> int | None:
     config = run.config
     match phase:
-        case "challenger":
+        case PhaseName.CHALLENGER:
             return config.challenger.training.steps
-        case "solver":
+        case PhaseName.SOLVER:
             return config.solver.training.steps
-        case "questions":
+        case PhaseName.QUESTIONS:
             return -(-config.questions.count // config.questions.per_part)
     # How many questions there are to label is known to the phase alone, and evaluation has no parts.
     return None

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from rzero_mega.run import PHASES, PhaseName
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
 from rzero_mega.tracking.report_data import IterationRecord, ReportData
 from rzero_mega.tracking.summaries import duration, histogram, scalar
 
 PHASE_COLOURS: dict[PhaseName, str] = {
-    "challenger": "orange",
-    "questions": "yellow",
-    "labels": "purple",
-    "solver": "blue",
-    "evaluate": "green",
+    PhaseName.CHALLENGER: "orange",
+    PhaseName.QUESTIONS: "yellow",
+    PhaseName.LABELS: "purple",
+    PhaseName.SOLVER: "blue",
+    PhaseName.EVALUATE: "green",
 }
 
 
@@ -66,31 +66,31 @@ class Metric:
 def iteration_figures(data: ReportData) -> list[Figure]:
     """Curves over the iterations."""
     accuracy = [
-        Curve("mean", "blue", lambda r: r.value("evaluate", "pass1_mean")),
-        Curve("greedy", "green", lambda r: r.value("evaluate", "pass1_greedy")),
-        Curve("vote", "purple", lambda r: r.value("evaluate", "vote_accuracy"), dashed=True),
+        Curve("mean", "blue", lambda r: r.value(PhaseName.EVALUATE, "pass1_mean")),
+        Curve("greedy", "green", lambda r: r.value(PhaseName.EVALUATE, "pass1_greedy")),
+        Curve("vote", "purple", lambda r: r.value(PhaseName.EVALUATE, "vote_accuracy"), dashed=True),
     ]
     labels = [
-        Curve("kept questions", "blue", lambda r: r.value("labels", "label_accuracy")),
-        Curve("all questions", "grey", lambda r: r.value("labels", "label_accuracy_all"), dashed=True),
+        Curve("kept questions", "blue", lambda r: r.value(PhaseName.LABELS, "label_accuracy")),
+        Curve("all questions", "grey", lambda r: r.value(PhaseName.LABELS, "label_accuracy_all"), dashed=True),
     ]
     questions = [
-        Curve("asked", "grey", lambda r: r.value("questions", "asked"), dashed=True),
-        Curve("labelled", "purple", lambda r: r.value("labels", "labelled")),
-        Curve("kept", "blue", lambda r: r.value("labels", "kept")),
+        Curve("asked", "grey", lambda r: r.value(PhaseName.QUESTIONS, "asked"), dashed=True),
+        Curve("labelled", "purple", lambda r: r.value(PhaseName.LABELS, "labelled")),
+        Curve("kept", "blue", lambda r: r.value(PhaseName.LABELS, "kept")),
     ]
     difficulty = [
-        Curve("while training", "orange", lambda r: r.value("challenger", "difficulty")),
+        Curve("while training", "orange", lambda r: r.value(PhaseName.CHALLENGER, "difficulty")),
         Curve("written questions", "purple", _written_difficulty),
     ]
     diversity = [
-        Curve("unique, written", "purple", lambda r: r.value("questions", "unique_share")),
-        Curve("unique, training", "orange", lambda r: r.step_mean("challenger", "unique_share")),
-        Curve("clusters / batch", "grey", lambda r: r.step_mean("challenger", "clusters_share"), dashed=True),
+        Curve("unique, written", "purple", lambda r: r.value(PhaseName.QUESTIONS, "unique_share")),
+        Curve("unique, training", "orange", lambda r: r.step_mean(PhaseName.CHALLENGER, "unique_share")),
+        Curve("clusters / batch", "grey", lambda r: r.step_mean(PhaseName.CHALLENGER, "clusters_share"), dashed=True),
     ]
     rewards = [
-        Curve("Challenger", "orange", lambda r: r.step_mean("challenger", "reward_mean")),
-        Curve("Solver", "blue", lambda r: r.step_mean("solver", "reward_mean")),
+        Curve("Challenger", "orange", lambda r: r.step_mean(PhaseName.CHALLENGER, "reward_mean")),
+        Curve("Solver", "blue", lambda r: r.step_mean(PhaseName.SOLVER, "reward_mean")),
     ]
     figures = [
         _per_iteration(data, "Accuracy on held-out problems", "pass@1, base = before training", accuracy, True),
@@ -115,17 +115,17 @@ def step_figures(data: ReportData) -> list[Figure]:
         ("Log-prob difference", "learner against rollout, mean |Δ| per token", "logprob_difference", False, True),
         ("Throughput", "tokens per second", "tokens_per_second", False, True),
     ]
-    challenger = [Metric("reward", "orange", "challenger", "reward_mean", "reward_std")]
+    challenger = [Metric("reward", "orange", PhaseName.CHALLENGER, "reward_mean", "reward_std")]
     votes = [
-        Metric("p̂, mean", "purple", "challenger", "p_hat_mean"),
-        Metric("uncertainty reward", "orange", "challenger", "uncertainty_mean"),
+        Metric("p̂, mean", "purple", PhaseName.CHALLENGER, "p_hat_mean"),
+        Metric("uncertainty reward", "orange", PhaseName.CHALLENGER, "uncertainty_mean"),
     ]
     form = [
-        Metric("repetition penalty", "orange", "challenger", "repetition_mean"),
-        Metric("unique", "purple", "challenger", "unique_share"),
-        Metric("well-formed", "green", "challenger", "well_formed_rate"),
+        Metric("repetition penalty", "orange", PhaseName.CHALLENGER, "repetition_mean"),
+        Metric("unique", "purple", PhaseName.CHALLENGER, "unique_share"),
+        Metric("well-formed", "green", PhaseName.CHALLENGER, "well_formed_rate"),
     ]
-    solver = [Metric("reward", "blue", "solver", "reward_mean", "reward_std")]
+    solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std")]
     figures = [
         _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
         _per_step(data, "Challenger: votes", "means over a step's questions", votes, zero=True),
@@ -133,7 +133,10 @@ def step_figures(data: ReportData) -> list[Figure]:
         _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
     ]
     for title, note, key, shares, zero in both:
-        roles = [Metric("Challenger", "orange", "challenger", key), Metric("Solver", "blue", "solver", key)]
+        roles = [
+            Metric("Challenger", "orange", PhaseName.CHALLENGER, key),
+            Metric("Solver", "blue", PhaseName.SOLVER, key),
+        ]
         figures.append(_per_step(data, title, note, roles, shares, zero))
     return [figure for figure in figures if figure is not None]
 
@@ -143,7 +146,7 @@ def histogram_figures(data: ReportData) -> list[Figure]:
     curation = data.config.labels.curation
     figures = []
     for record in data.trained:
-        labels = record.manifests.get("labels")
+        labels = record.manifests.get(PhaseName.LABELS)
         bins = histogram(labels.summary if labels else None, "p_hat_histogram")
         if bins is not None:
             svg = histogram_chart(*bins, band=(curation.low, curation.high), x_label="p̂")
@@ -155,11 +158,11 @@ def histogram_figures(data: ReportData) -> list[Figure]:
 def exploit_figure(data: ReportData) -> Figure | None:
     """What the written questions could exploit, over the iterations."""
     curves = [
-        Curve("a check finds a flaw", "orange", lambda r: r.exploit("labels", "any")),
-        Curve("near-duplicates", "purple", lambda r: r.exploit("labels", "near_duplicate")),
-        Curve("seen before", "blue", lambda r: r.exploit("labels", "seen_before")),
-        Curve("differ in numbers alone", "green", lambda r: r.exploit("labels", "template")),
-        Curve("samples without an answer", "grey", lambda r: r.exploit("labels", "unanswered"), dashed=True),
+        Curve("a check finds a flaw", "orange", lambda r: r.exploit(PhaseName.LABELS, "any")),
+        Curve("near-duplicates", "purple", lambda r: r.exploit(PhaseName.LABELS, "near_duplicate")),
+        Curve("seen before", "blue", lambda r: r.exploit(PhaseName.LABELS, "seen_before")),
+        Curve("differ in numbers alone", "green", lambda r: r.exploit(PhaseName.LABELS, "template")),
+        Curve("samples without an answer", "grey", lambda r: r.exploit(PhaseName.LABELS, "unanswered"), dashed=True),
     ]
     return _per_iteration(data, "Written questions", "share of the questions, or of their samples", curves, True)
 
@@ -187,7 +190,7 @@ def time_figure(data: ReportData) -> Figure | None:
     if not records:
         return None
     bars, shown = [], []
-    for name in PHASES:
+    for name in PhaseName:
         seconds = [record.manifests[name].seconds if name in record.manifests else None for record in records]
         if any(seconds):
             bars.append(Bars(name, PHASE_COLOURS[name], tuple(seconds)))
@@ -229,7 +232,10 @@ def _per_step(
 def _steps(data: ReportData, metric: Metric) -> Series | None:
     """Steps of iteration i lie between i - 1 and i, so that both roles and unequal numbers of steps share an axis."""
     segments, spreads = [], []
-    planned = {"challenger": data.config.challenger.training.steps, "solver": data.config.solver.training.steps}
+    planned = {
+        PhaseName.CHALLENGER: data.config.challenger.training.steps,
+        PhaseName.SOLVER: data.config.solver.training.steps,
+    }
     for record in data.trained:
         rows = [row for row in record.rows.get(metric.phase, ()) if scalar(row, metric.key) is not None]
         steps = max([planned.get(metric.phase, 1), *(row["step"] for row in rows)])
@@ -247,7 +253,7 @@ def _legend(series: Sequence[Series]) -> tuple[Legend, ...]:
 
 
 def _written_difficulty(record: IterationRecord) -> float | None:
-    p_hat = record.value("labels", "p_hat_mean")
+    p_hat = record.value(PhaseName.LABELS, "p_hat_mean")
     return None if p_hat is None else 1.0 - p_hat
 
 

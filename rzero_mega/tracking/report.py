@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rzero_mega.atomic import write_text
 from rzero_mega.config import to_yaml
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
@@ -90,9 +91,9 @@ def verdict(data: ReportData) -> str:
     last = data.last_evaluated()
     gain = data.gain(last) if last else None
     if last is None or gain is None or data.base is None:
-        done = sum("solver" in record.manifests for record in data.trained)
+        done = sum(PhaseName.SOLVER in record.manifests for record in data.trained)
         return f"{done} of {data.config.iterations} iterations in {time}; no accuracy to compare with the base yet."
-    before, after = data.base.value("evaluate", "pass1_mean"), last.value("evaluate", "pass1_mean")
+    before, after = data.base.value(PhaseName.EVALUATE, "pass1_mean"), last.value(PhaseName.EVALUATE, "pass1_mean")
     count = f"{last.iteration} iteration{'s' if last.iteration != 1 else ''}"
     so_far = "" if state == "finished" else " so far"
     return (
@@ -106,16 +107,16 @@ def tiles(data: ReportData) -> list[Tile]:
     last = data.last_evaluated()
     if last is not None:
         for key, name in (("pass1_mean", "Mean pass@1"), ("pass1_greedy", "Greedy pass@1"), ("vote_accuracy", "Vote")):
-            value, gain = last.value("evaluate", key), data.gain(last, key)
+            value, gain = last.value(PhaseName.EVALUATE, key), data.gain(last, key)
             note = f"{points(gain)} points over base" if gain is not None else f"iteration {last.iteration}"
             if value is not None:
                 found.append(Tile(name, percent(value), note))
-    accuracies = [record.value("labels", "label_accuracy") for record in data.trained]
+    accuracies = [record.value(PhaseName.LABELS, "label_accuracy") for record in data.trained]
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     if known:
         first = f"{percent(known[0])} at first" if len(known) > 1 else "in the first iteration"
         found.append(Tile("Label accuracy", percent(known[-1]), first))
-    kept = [value for value in (record.value("labels", "kept") for record in data.trained) if value is not None]
+    kept = [value for value in (record.value(PhaseName.LABELS, "kept") for record in data.trained) if value is not None]
     if kept:
         found.append(Tile("Kept questions", compact(sum(kept)), f"over {len(kept)} iteration{'s' * (len(kept) > 1)}"))
     note = f"resumed {data.resumed} time{'s' * (data.resumed > 1)}" if data.resumed else "without interruption"
@@ -131,22 +132,22 @@ def iterations_table(data: ReportData) -> Table:
 
 
 def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]:
-    asked, well_formed = record.value("questions", "asked"), record.value("questions", "well_formed")
+    asked, well_formed = record.value(PhaseName.QUESTIONS, "asked"), record.value(PhaseName.QUESTIONS, "well_formed")
     gain = data.gain(record) if record.iteration else None
     return (
         record.name,
-        percent(record.value("evaluate", "pass1_mean")),
+        percent(record.value(PhaseName.EVALUATE, "pass1_mean")),
         NOTHING if gain is None else points(gain),
-        percent(record.value("evaluate", "pass1_greedy")),
-        percent(record.value("evaluate", "vote_accuracy")),
-        percent(record.value("labels", "label_accuracy")),
-        percent(record.value("labels", "label_accuracy_all")),
+        percent(record.value(PhaseName.EVALUATE, "pass1_greedy")),
+        percent(record.value(PhaseName.EVALUATE, "vote_accuracy")),
+        percent(record.value(PhaseName.LABELS, "label_accuracy")),
+        percent(record.value(PhaseName.LABELS, "label_accuracy_all")),
         _count(asked),
         _count(well_formed) if well_formed is None or well_formed > 1 else percent(well_formed),
-        _count(record.value("labels", "kept")),
-        _decimal(record.value("labels", "p_hat_mean")),
-        _decimal(record.value("challenger", "difficulty")),
-        percent(record.value("questions", "unique_share")),
+        _count(record.value(PhaseName.LABELS, "kept")),
+        _decimal(record.value(PhaseName.LABELS, "p_hat_mean")),
+        _decimal(record.value(PhaseName.CHALLENGER, "difficulty")),
+        percent(record.value(PhaseName.QUESTIONS, "unique_share")),
         duration(record.seconds) if record.manifests else NOTHING,
     )
 
@@ -179,7 +180,7 @@ def dropped_table(data: ReportData) -> Table | None:
     """Why questions were dropped; reasons that never applied are left out."""
     counts: dict[str, dict[str, Any]] = {}
     for record in data.trained:
-        labels = record.manifests.get("labels")
+        labels = record.manifests.get(PhaseName.LABELS)
         dropped = labels.summary.get("dropped") if labels else None
         if isinstance(dropped, dict):
             counts[record.name] = dropped
@@ -196,7 +197,7 @@ def step_seconds_table(data: ReportData) -> Table | None:
     """Where the time of a training step goes, as means over the steps."""
     rows = []
     for record in data.trained:
-        for role in ("challenger", "solver"):
+        for role in (PhaseName.CHALLENGER, PhaseName.SOLVER):
             steps = record.rows.get(role, ())
             seconds = [mean(scalar(row, key) for row in steps) for _, key in _STEP_SECONDS]
             if any(value is not None for value in seconds):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rzero_mega.atomic import read_jsonl
-from rzero_mega.run import PHASES, Manifest, PhaseName, RunDirectory, RunInfo, RunStatus, run_status
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.run import Manifest, RunDirectory, RunInfo, RunStatus, run_status
 from rzero_mega.tracking.summaries import is_number, mean, scalar
 
 Row = Mapping[str, Any]
@@ -61,9 +62,9 @@ class IterationRecord:
         """The mean of a metric over a phase's steps."""
         return mean(scalar(row, key) for row in self.rows.get(phase, ()))
 
-    def exploit(self, phase: Literal["challenger", "labels"], key: str) -> float | None:
+    def exploit(self, phase: Literal[PhaseName.CHALLENGER, PhaseName.LABELS], key: str) -> float | None:
         """What `coevolution.checks.shares` counted, as a mean of the training steps or over the written questions."""
-        if phase == "challenger":
+        if phase is PhaseName.CHALLENGER:
             return self.step_mean(phase, f"hacking/{key}")
         manifest = self.manifests.get(phase)
         counted = manifest.summary.get("hacking") if manifest else None
@@ -76,7 +77,7 @@ class IterationRecord:
 
     def levels(self) -> dict[str, Mapping[str, Any]]:
         """Accuracy by level (or benchmark): {level: {mean, greedy}}."""
-        manifest = self.manifests.get("evaluate")
+        manifest = self.manifests.get(PhaseName.EVALUATE)
         levels = manifest.summary.get("by_level") if manifest else None
         found = levels if isinstance(levels, Mapping) else {}
         return {str(level): values for level, values in found.items() if isinstance(values, Mapping)}
@@ -108,13 +109,13 @@ class ReportData:
 
     def last_evaluated(self) -> IterationRecord | None:
         """The last trained iteration with an accuracy."""
-        done = [record for record in self.trained if record.value("evaluate", "pass1_mean") is not None]
+        done = [record for record in self.trained if record.value(PhaseName.EVALUATE, "pass1_mean") is not None]
         return done[-1] if done else None
 
     def gain(self, record: IterationRecord, key: str = "pass1_mean") -> float | None:
         """Accuracy over that of the base, as a difference of shares."""
-        before = self.base.value("evaluate", key) if self.base else None
-        after = record.value("evaluate", key)
+        before = self.base.value(PhaseName.EVALUATE, key) if self.base else None
+        after = record.value(PhaseName.EVALUATE, key)
         return None if before is None or after is None else after - before
 
 
@@ -131,16 +132,15 @@ def gather(run: RunDirectory) -> ReportData:
 def _record(run: RunDirectory, iteration: int, samples: int) -> IterationRecord:
     manifests: dict[PhaseName, Manifest] = {}
     rows: dict[PhaseName, Sequence[Row]] = {}
-    for name in PHASES:
+    for name in PhaseName:
         phase = run.phase(iteration, name)
         manifest = phase.manifest()
         if manifest is not None:
             manifests[name] = manifest
         rows[name] = phase.metrics()
-    path = run.phase(iteration, "labels").path / "labelled.jsonl"
-    labelled = (
-        list(read_jsonl(path, skip_malformed=True)) if samples and "labels" in manifests and path.is_file() else []
-    )
+    path = run.phase(iteration, PhaseName.LABELS).path / "labelled.jsonl"
+    shown = samples and PhaseName.LABELS in manifests and path.is_file()
+    labelled = list(read_jsonl(path, skip_malformed=True)) if shown else []
     return IterationRecord(iteration, manifests, rows, tuple(choose_samples(labelled, samples)))
 
 

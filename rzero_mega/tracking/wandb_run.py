@@ -12,10 +12,11 @@ from typing import Any
 
 from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import first_line
-from rzero_mega.run import PHASES, Manifest, PhaseDirectory, RunDirectory
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.summaries import flat_numbers, histogram
 
-_TRAINING = ("challenger", "solver")
+_TRAINING = (PhaseName.CHALLENGER, PhaseName.SOLVER)
 _INIT_TIMEOUT_S = 30.0
 
 
@@ -77,7 +78,7 @@ class WandbRun:
                 raise
             logging.getLogger(__name__).warning("W&B cannot be reached (%s); going on offline", first_line(error))
             self._run = self._init("offline")
-        for phase in PHASES:
+        for phase in PhaseName:
             self._run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
         self._run.define_metric("iteration/*", step_metric="iteration")
 
@@ -99,7 +100,7 @@ class WandbRun:
         )
 
     def _send_new(self) -> None:
-        offsets: dict[str, int] = dict.fromkeys(PHASES, 0)
+        offsets = dict.fromkeys(PhaseName, 0)
         for phase in self._directory.phases():
             if phase.path not in self._complete:
                 self._send_phase(phase, offsets[phase.phase])

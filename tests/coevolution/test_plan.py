@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from rzero_mega.coevolution.plan import (
     BASE,
-    PhaseName,
     apply_ablation,
     iteration_plan,
     solver_batch,
     updates_per_step,
 )
 from rzero_mega.config import Config, load_config
-from rzero_mega.run.phase import PHASES
+from rzero_mega.phase_name import PhaseName
 
 
 def config(*overrides: str) -> Config:
@@ -76,8 +75,8 @@ def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
     assert "3/solver/model" in written
 
 
-def test_the_phases_are_those_of_the_run_directory() -> None:
-    assert tuple(PhaseName) == PHASES
+def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
+    assert [str(name) for name in PhaseName] == ["challenger", "questions", "labels", "solver", "evaluate"]
 
 
 def test_each_ablation_changes_what_it_is_named_for_and_nothing_else() -> None:

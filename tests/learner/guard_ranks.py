@@ -19,7 +19,7 @@ from ranks import rollouts  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega import spmd  # noqa: E402
-from rzero_mega.coevolution.plan import PhaseName, iteration_plan  # noqa: E402
+from rzero_mega.coevolution.plan import iteration_plan  # noqa: E402
 from rzero_mega.commands.replay import open_replay, run_replay  # noqa: E402
 from rzero_mega.config import Config, load_config  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
@@ -27,6 +27,7 @@ from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.policy_model import bare  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
+from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
 from rzero_mega.run import RunDirectory  # noqa: E402

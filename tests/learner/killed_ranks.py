@@ -25,7 +25,7 @@ compat.install()
 import torch  # noqa: E402
 from forked_ranks import LayoutJob, run_ranks  # noqa: E402
 
-from rzero_mega.coevolution.plan import BASE, PhaseName, PhasePlan  # noqa: E402
+from rzero_mega.coevolution.plan import BASE, PhasePlan  # noqa: E402
 from rzero_mega.coevolution.streams import derive_seed  # noqa: E402
 from rzero_mega.config import load_config  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
@@ -34,6 +34,7 @@ from rzero_mega.learner import learner as learner_module  # noqa: E402
 from rzero_mega.learner.checkpoints import checkpoint  # noqa: E402
 from rzero_mega.learner.checkpoints import write as checkpoint_write  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
+from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402

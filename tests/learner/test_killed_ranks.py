@@ -12,6 +12,7 @@ import torch
 from forked_ranks import run_script
 from killed_ranks import STEPS, VOCABULARY, Attempt
 
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory
 
 pytestmark = pytest.mark.gloo
@@ -43,7 +44,7 @@ def attempt(folder: Path, layout: str, kill: str | None, run: str = "killed") ->
 
 
 def phase(folder: Path, layout: str, run: str) -> PhaseDirectory:
-    return PhaseDirectory(folder / f"{layout}-{run}" / "iterations" / "1" / "solver", 1, "solver", writer=False)
+    return PhaseDirectory(folder / f"{layout}-{run}", 1, PhaseName.SOLVER)
 
 
 def curves(phase: PhaseDirectory) -> list[dict[str, Any]]:

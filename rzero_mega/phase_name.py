@@ -1,0 +1,25 @@
+"""The phases of an iteration by name: what folders, jobs, metrics and manifests are called after."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from rzero_mega.errors import UserError
+
+
+class PhaseName(StrEnum):
+    """The phases of an iteration, in the order in which they run."""
+
+    CHALLENGER = "challenger"
+    QUESTIONS = "questions"
+    LABELS = "labels"
+    SOLVER = "solver"
+    EVALUATE = "evaluate"
+
+    @classmethod
+    def named(cls, name: str) -> PhaseName:
+        """The phase that somebody named; UserError if there is none of that name."""
+        try:
+            return cls(name)
+        except ValueError:
+            raise UserError(f"phase {name}: is one of {', '.join(cls)}") from None
