@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch.distributed as dist
 
 from rzero_mega.errors import UserError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # A thread that works beside another needs a group of its own: messages of two threads in one group would be mixed up.
@@ -51,18 +52,18 @@ def barrier() -> None:
         dist.barrier(group=_group.get())
 
 
-def on_rank_0(function: Callable[[], T]) -> T:
-    """Run `function` on rank 0 alone and give its result to all ranks.
+def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call `function` on rank 0 alone and give its result to all ranks; the others get a pickled copy.
 
-    A UserError of rank 0 ends all ranks. The result must not depend on timing on the other ranks: they get a copy.
+    A UserError on rank 0 ends all ranks. The arguments on the other ranks are not looked at.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
-        return function()
+        return function(*arguments, **options)
     box: list[tuple[bool, T | str]] = [(False, "")]
     error: UserError | None = None
     if dist.get_rank() == 0:
         try:
-            box = [(True, function())]
+            box = [(True, function(*arguments, **options))]
         except UserError as caught:
             error, box = caught, [(False, str(caught))]
     dist.broadcast_object_list(box, src=0, group=_group.get())
@@ -74,11 +75,11 @@ def on_rank_0(function: Callable[[], T]) -> T:
     return value  # type: ignore[return-value]
 
 
-def on_all_ranks(function: Callable[[], None]) -> None:
-    """Run `function` on every rank; if it fails on any with a UserError, all end and rank 0 tells why."""
+def on_all_ranks(function: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:
+    """Call `function` on every rank; if it fails on any with a UserError, all end and rank 0 tells why."""
     message = None
     try:
-        function()
+        function(*arguments, **options)
     except UserError as error:
         message = str(error)
     if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -89,3 +90,20 @@ def on_all_ranks(function: Callable[[], None]) -> None:
     first = next((text for text in messages if text is not None), None)
     if first is not None:
         raise UserError(first) if rank() == 0 else PeerFailed(first)
+
+
+def rank_0_writes(stream: Iterable[object], write: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:
+    """Call `write`, which consumes `stream`, on rank 0 while the other ranks take part in gathering its items.
+
+    A UserError on any rank ends all.
+    """
+
+    def take_part() -> None:
+        try:
+            if rank() == 0:
+                write(*arguments, **options)
+        finally:
+            for _ in stream:  # other ranks, and rank 0 after a failed write, take part in gathering to the end
+                pass
+
+    on_all_ranks(take_part)

@@ -37,14 +37,14 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
         ]
         with ctx.stopwatch.measure("generate_seconds"):
             samples = challenger.generate(requests)
-        questions = spmd.on_rank_0(lambda: read_questions(ctx, samples, config.reward.require_boxed))
+        questions = spmd.on_rank_0(read_questions, ctx, samples, config.reward.require_boxed)
         asked = [question.text for question in questions if question is not None]
         polls = iter(poll(ctx, solver, asked, config.votes, ctx.seed_key(plan, step, "votes")))
         answered = [next(polls) if question is not None else None for question in questions]
         with ctx.stopwatch.measure("reward_seconds"):
             votes = [poll.vote if poll is not None else None for poll in answered]
-            rewards = spmd.on_rank_0(lambda: challenger_rewards(questions, votes, config.reward, ctx.config.checks))
-            metrics = spmd.on_rank_0(lambda: _metrics(questions, answered, rewards, ctx.config))
+            rewards = spmd.on_rank_0(challenger_rewards, questions, votes, config.reward, ctx.config.checks)
+            metrics = spmd.on_rank_0(_metrics, questions, answered, rewards, ctx.config)
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
     train_policy(ctx, plan, "challenger", plan.challenger, config.training, len(prompt), roll_out, bar)

@@ -53,8 +53,8 @@ class Checkpoints:
 
     def _begin(self, step: int) -> None:
         self._commit()
-        staging = spmd.on_rank_0(lambda: self._phase.checkpoint_staging(step))
-        spmd.on_rank_0(lambda: self._add(staging))
+        staging = spmd.on_rank_0(self._phase.checkpoint_staging, step)
+        spmd.on_rank_0(self._add, staging)
         self._pending = step, self._learner.start_save(staging, step)
         self._last = step
 
@@ -63,4 +63,4 @@ class Checkpoints:
             return
         (step, save), self._pending = self._pending, None
         spmd.on_all_ranks(save.finish)
-        spmd.on_rank_0(lambda: self._phase.commit_checkpoint(step, self._config.keep, self._config.keep_every))
+        spmd.on_rank_0(self._phase.commit_checkpoint, step, self._config.keep, self._config.keep_every)

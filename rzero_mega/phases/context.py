@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, ParamSpec
 
 import torch
 
@@ -33,6 +33,7 @@ from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.wandb_run import WandbRun
 
+P = ParamSpec("P")
 Role = Literal["challenger", "solver"]
 
 
@@ -126,20 +127,23 @@ class RunContext(Workbench):
     @cached_property
     def base_sha256(self) -> str:
         """Hash of the base model's folder."""
-        return spmd.on_rank_0(lambda: sha256(self.base))
+        return spmd.on_rank_0(sha256, self.base)
 
-    def may_stop(self, save: Callable[[], None] | None = None) -> None:
+    def may_stop(self, save: Callable[P, None] | None = None, *arguments: P.args, **options: P.kwargs) -> None:
         """Between two steps or parts: if somebody asked this job to stop, `save` what is not saved and raise `Stopped`.
 
         Every rank makes the same calls.
         """
-        if not spmd.on_rank_0(lambda: self.stop.requested):
+        if not spmd.on_rank_0(self._asked_to_stop):
             return
         if save is not None:
-            save()
+            save(*arguments, **options)
         if spmd.rank() == 0:
             self.run.event("stopped")
         raise Stopped("stopped and saved, as asked; the same command goes on from here" if spmd.rank() == 0 else "")
+
+    def _asked_to_stop(self) -> bool:
+        return self.stop.requested
 
     def phase(self, plan: PhasePlan) -> PhaseDirectory:
         """The folder of a phase; one object for the whole run, since it knows whether it was begun."""

@@ -16,20 +16,20 @@ from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.phases.context import RunContext, Workbench
 from rzero_mega.phases.voting import boxed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+from rzero_mega.run import PhaseDirectory
 from rzero_mega.tracking.progress import PhaseProgress
 
 
 def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
     """Score S_i on every benchmark."""
-    phase = ctx.phase(plan)
     assert plan.solver is not None
     rows = score_model(ctx, ctx.path(plan.solver), bar)
+    spmd.on_rank_0(_finish, ctx.phase(plan), rows)
 
-    def finish() -> None:
-        write_jsonl(phase.path / "scores.jsonl", rows)
-        phase.finish({"scores": Path("scores.jsonl")}, summary(rows))
 
-    spmd.on_rank_0(finish)
+def _finish(phase: PhaseDirectory, rows: list[dict[str, Any]]) -> None:
+    write_jsonl(phase.path / "scores.jsonl", rows)
+    phase.finish({"scores": Path("scores.jsonl")}, summary(rows))
 
 
 def score_model(bench: Workbench, model: Path, bar: PhaseProgress) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def _evaluate(bench: Workbench, solver: RolloutEngine, benchmark: Benchmark) -> 
     requests = list(zip(keys, prompts, strict=True))
     sampled = solver.generate([Request(key, prompt, config.samples, config.sampling) for key, prompt in requests])
     greedy = solver.generate([Request(key, prompt, 1, greedy_sampling) for key, prompt in requests])
-    return spmd.on_rank_0(lambda: _grade(bench, benchmark, sampled, greedy))
+    return spmd.on_rank_0(_grade, bench, benchmark, sampled, greedy)
 
 
 def _grade(bench: Workbench, benchmark: Benchmark, sampled: list[Sample], greedy: list[Sample]) -> list[dict[str, Any]]:

@@ -9,10 +9,12 @@ failures/step_00007_update_1/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.atomic import atomic_folder, read_json, recover, write_json, write_text
@@ -23,7 +25,6 @@ from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import RunContext
-from rzero_mega.phases.gathering import rank_0_writes
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import tensors_of
@@ -81,7 +82,7 @@ class FailurePolicy:
         """Skips of an earlier attempt count as far as the phase goes on from their steps."""
         self._ctx, self._plan, self._learner = ctx, plan, learner
         self._phase, self._guard = ctx.phase(plan), ctx.config.learner.guard
-        self._skips: int = spmd.on_rank_0(lambda: _logged_skips(self._phase))
+        self._skips: int = spmd.on_rank_0(_logged_skips, self._phase)
 
     def at(self, step: int) -> Callable[[FailedUpdate], None]:
         """What `Learner.train_step` calls: returns to skip the update; UserError stops the run."""
@@ -92,23 +93,22 @@ class FailurePolicy:
         self._keep(folder, step, failed)
         self._skips += 1
         skip = self._guard.non_finite == "skip" and self._skips <= self._guard.maximum_skips
+        spmd.on_rank_0(self._report, folder, step, failed, skip)
 
-        def tell() -> None:
-            self._ctx.run.event(
-                "update_skipped" if skip else "update_failed",
-                iteration=self._plan.iteration,
-                phase=self._plan.name.value,
-                step=step,
-                update=failed.number,
-                fault=failed.attempt.fault,
-                origin=failed.origin,
-                folder=folder.relative_to(self._ctx.run.path).as_posix(),
-            )
-            if not skip:
-                again = f"see it again with: rzero-mega replay {folder}"
-                raise UserError(f"step {step}, {failed}; {again}; {self._way_on()}")
-
-        spmd.on_rank_0(tell)
+    def _report(self, folder: Path, step: int, failed: FailedUpdate, skip: bool) -> None:
+        self._ctx.run.event(
+            "update_skipped" if skip else "update_failed",
+            iteration=self._plan.iteration,
+            phase=self._plan.name.value,
+            step=step,
+            update=failed.number,
+            fault=failed.attempt.fault,
+            origin=failed.origin,
+            folder=folder.relative_to(self._ctx.run.path).as_posix(),
+        )
+        if not skip:
+            again = f"see it again with: rzero-mega replay {folder}"
+            raise UserError(f"step {step}, {failed}; {again}; {self._way_on()}")
 
     def _way_on(self) -> str:
         if self._guard.non_finite == "skip":
@@ -119,17 +119,18 @@ class FailurePolicy:
         """Write the folder, whole or not at all. All ranks take part in gathering the weights, rank 0 writes."""
         with_weights = self._guard.save_weights
         tensors = tensors_of(self._learner.weights([0], self._ctx.config.weights)) if with_weights else iter(())
+        spmd.rank_0_writes(tensors, self._write, folder, step, failed, tensors if with_weights else None)
 
-        def write() -> None:
-            recover(folder.parent)
-            with atomic_folder(folder) as aside:
-                write_json(aside / DESCRIPTION, self._failure(step, failed).as_json())
-                write_text(aside / CONFIG, to_yaml(self._ctx.config))
-                failed.batch.write(aside)
-                if with_weights:
-                    write_hf_folder(aside / MODEL, tensors, self._ctx.base)
-
-        rank_0_writes(tensors, write)
+    def _write(
+        self, folder: Path, step: int, failed: FailedUpdate, tensors: Iterable[tuple[str, Tensor]] | None
+    ) -> None:
+        recover(folder.parent)
+        with atomic_folder(folder) as aside:
+            write_json(aside / DESCRIPTION, self._failure(step, failed).as_json())
+            write_text(aside / CONFIG, to_yaml(self._ctx.config))
+            failed.batch.write(aside)
+            if tensors is not None:
+                write_hf_folder(aside / MODEL, tensors, self._ctx.base)
 
     def _failure(self, step: int, failed: FailedUpdate) -> Failure:
         found, plan = failed.attempt, self._plan

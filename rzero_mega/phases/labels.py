@@ -49,11 +49,11 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
                 }
                 for row, result in zip(asked, polls, strict=True)
             ]
-            spmd.on_rank_0(lambda: phase.write_part(part, labelled))  # noqa: B023
+            spmd.on_rank_0(phase.write_part, part, labelled)
             ctx.may_stop()
         bar.advance(part + 1)
     solver.close()
-    spmd.on_rank_0(lambda: _finish(ctx, plan))
+    spmd.on_rank_0(_finish, ctx, plan)
 
 
 def _finish(ctx: RunContext, plan: PhasePlan) -> None:

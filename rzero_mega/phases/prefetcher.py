@@ -105,7 +105,7 @@ class RolloutPrefetcher:
     def load(self, folder: Path) -> None:
         """Go on with what `save` left there, if anything. UserError if the file is malformed."""
         path = folder / AHEAD_FILE
-        self._drawn = spmd.on_rank_0(lambda: _read(path) if path.is_file() else None)
+        self._drawn = spmd.on_rank_0(_read_if_there, path)
 
     def _beside(self, step: int) -> Rollouts:
         with spmd.over(self._group):
@@ -116,7 +116,9 @@ def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value.value if isinstance(value, FinishReason) else value for name, value in pairs}
 
 
-def _read(path: Path) -> tuple[int, Rollouts]:
+def _read_if_there(path: Path) -> tuple[int, Rollouts] | None:
+    if not path.is_file():
+        return None
     found = read_json(path)
     try:
         samples = [_sample(values) for values in found["samples"]]

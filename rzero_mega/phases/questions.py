@@ -26,18 +26,18 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
         if part not in finished_parts:
             count = min(config.per_part, config.count - start)
             samples = challenger.generate([Request(ctx.seed_key(plan, part), prompt, count, config.sampling)])
-            questions = spmd.on_rank_0(lambda: read_questions(ctx, samples, config.require_boxed))  # noqa: B023
+            questions = spmd.on_rank_0(read_questions, ctx, samples, config.require_boxed)
             rows = [
                 {"question": question.text, "own_answer": question.own_answer}
                 for question in questions
                 if question is not None
             ]
-            spmd.on_rank_0(lambda: phase.write_part(part, rows))  # noqa: B023
+            spmd.on_rank_0(phase.write_part, part, rows)
             ctx.may_stop()
         bar.advance(part + 1)
     challenger.close()
     tokenizer = ctx.config.challenger.reward.repetition.tokenizer
-    spmd.on_rank_0(lambda: _finish(phase, config.count, tokenizer))
+    spmd.on_rank_0(_finish, phase, config.count, tokenizer)
 
 
 def _finish(phase: PhaseDirectory, asked: int, tokenizer: str) -> None:

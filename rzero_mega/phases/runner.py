@@ -61,10 +61,10 @@ def run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> N
 
 def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     phase, inputs = ctx.phase(plan), ctx.inputs(plan)
-    if spmd.on_rank_0(lambda: phase.is_finished(inputs)):
+    if spmd.on_rank_0(phase.is_finished, inputs):
         ctx.progress.skip(plan.iteration, plan.name)
         return
-    spmd.on_rank_0(lambda: phase.begin(inputs))
+    spmd.on_rank_0(phase.begin, inputs)
     if spmd.rank() == 0:
         ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
     with ctx.progress.phase(plan.iteration, plan.name, steps_of(ctx.config, plan)) as bar:
@@ -84,7 +84,7 @@ def _context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     writer = spmd.rank() == 0
     with ExitStack() as stack:
         run = stack.enter_context(_open_run(run_path(config), config))
-        base = spmd.on_rank_0(lambda: resolve_base_model(config.model, Path(config.run.root) / ".models"))
+        base = spmd.on_rank_0(resolve_base_model, config.model, Path(config.run.root) / ".models")
         title = f"{config.recipe} · seed {config.seed}"
         progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=writer))
         limits, pool = config.grading, None
@@ -120,7 +120,11 @@ def _server_pool(stack: ExitStack, config: Config, logs: Path, progress: Progres
 def _open_run(path: Path, config: Config) -> RunDirectory:
     """Rank 0 creates or opens the run and locks it; then the others open it for reading."""
     opened: list[RunDirectory] = []
-    spmd.on_rank_0(lambda: opened.append(RunDirectory.create_or_open(path, config, writer=True)))
+
+    def open_to_write() -> None:
+        opened.append(RunDirectory.create_or_open(path, config, writer=True))
+
+    spmd.on_rank_0(open_to_write)
     return opened[0] if opened else RunDirectory.create_or_open(path, config, writer=False)
 
 

@@ -35,7 +35,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
             samples = solver.generate(requests)
         labels = [dataset[item]["answer"] for item in batch for _ in range(training.rollouts_per_prompt)]
         with ctx.stopwatch.measure("reward_seconds"):
-            rewards = spmd.on_rank_0(lambda: _rewards(ctx, samples, labels))
+            rewards = spmd.on_rank_0(_rewards, ctx, samples, labels)
         metrics = {"accuracy_to_label": fmean(reward.accuracy for reward in rewards)}
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 

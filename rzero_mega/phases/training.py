@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, pstdev
+
+from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.atomic import atomic_folder
@@ -21,7 +23,6 @@ from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import Role, RunContext, finished
 from rzero_mega.phases.failures import FailurePolicy
-from rzero_mega.phases.gathering import rank_0_writes
 from rzero_mega.phases.prefetcher import Gate, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.run import PhaseDirectory
@@ -95,12 +96,12 @@ def train_policy(
         checkpoints.after_step(step, last=training.steps)
         bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
         if step < training.steps:
-            ctx.may_stop(lambda step=step: checkpoints.now(step))  # type: ignore[misc]
+            ctx.may_stop(checkpoints.now, step)
     if training.steps == 0:
         _write_model(phase, learner, ctx)
     engine.close()
     checkpoints.finish()
-    spmd.on_rank_0(lambda: phase.finish({"model": Path("model")}, _means(phase)))
+    spmd.on_rank_0(_finish, phase)
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def _resume(
         done = learner.load(checkpoint[1])
         engine.update_weights(weights, version=done)
         prefetcher.load(checkpoint[1])
-    spmd.on_rank_0(lambda: phase.truncate_metrics(done))
+    spmd.on_rank_0(phase.truncate_metrics, done)
     return done
 
 
@@ -133,7 +134,7 @@ def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSeq
 
 
 def _log(ctx: RunContext, phase: PhaseDirectory, step: int, row: Mapping[str, float]) -> None:
-    spmd.on_rank_0(lambda: phase.log_step(step, row))
+    spmd.on_rank_0(phase.log_step, step, row)
     if ctx.wandb is not None:
         ctx.wandb.sync()
 
@@ -156,12 +157,12 @@ def _probe(
 def _write_model(phase: PhaseDirectory, learner: Learner, ctx: RunContext) -> None:
     """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
     tensors = tensors_of(learner.weights([0], ctx.config.weights))
+    spmd.rank_0_writes(tensors, _write_folder, phase.path / "model", tensors, ctx.base)
 
-    def write() -> None:
-        with atomic_folder(phase.path / "model") as folder:
-            write_hf_folder(folder, tensors, ctx.base)
 
-    rank_0_writes(tensors, write)
+def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:
+    with atomic_folder(path) as folder:
+        write_hf_folder(folder, tensors, base)
 
 
 def _row(
@@ -181,6 +182,10 @@ def _row(
         "tokens_per_second": metrics.tokens / max(1e-9, seconds["step_seconds"]),
         **{what: round(value, 4) for what, value in seconds.items()},
     }
+
+
+def _finish(phase: PhaseDirectory) -> None:
+    phase.finish({"model": Path("model")}, _means(phase))
 
 
 def _means(phase: PhaseDirectory) -> dict[str, float]:

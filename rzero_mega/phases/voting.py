@@ -33,7 +33,7 @@ def poll(bench: Workbench, solver: RolloutEngine, questions: Sequence[str], vote
     with bench.stopwatch.measure("generate_seconds"):
         samples = solver.generate(requests)
     with bench.stopwatch.measure("reward_seconds"):
-        return spmd.on_rank_0(lambda: _count(bench, samples, votes))
+        return spmd.on_rank_0(_count, bench, samples, votes)
 
 
 def boxed_answers(bench: Workbench, samples: Sequence[Sample]) -> list[str | None]:

@@ -94,7 +94,7 @@ class SglangEngine:
         self._make_room()
         while left:
             self._supply(EVERYTHING)
-            done, left = spmd.on_rank_0(lambda draws=left: self._draw(draws))  # type: ignore[misc]
+            done, left = spmd.on_rank_0(self._draw, left)
             drawn.update(done)
         return [drawn[position] for position in range(len(drawn))]
 
@@ -102,7 +102,7 @@ class SglangEngine:
         """Log-probability of every response token under the present weights, by one server."""
         self._make_room()
         self._supply(EVERYTHING)
-        return spmd.on_rank_0(lambda: self._score(sequences))
+        return spmd.on_rank_0(self._score, sequences)
 
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Bring the source's weights to every server, and check that they arrived."""
@@ -140,7 +140,7 @@ class SglangEngine:
     def _supply(self, needed: frozenset[str]) -> None:
         """Until no server waits for weights: send them, over and over if a server dies of it."""
         attempt = 0
-        while spmd.on_rank_0(lambda: self._admit(needed)):
+        while spmd.on_rank_0(self._admit, needed):
             error: UserError | None = None
             if self._link is None:
                 for _ in self._source:
@@ -148,7 +148,7 @@ class SglangEngine:
             else:
                 error = self._send(self._link)
             attempt += 1
-            spmd.on_rank_0(lambda error=error, attempt=attempt: self._settle(error, attempt))  # type: ignore[misc]
+            spmd.on_rank_0(self._settle, error, attempt)
 
     def _send(self, link: ServerLink) -> UserError | None:
         """One pass over the source to all servers that wait; the error that kept it from arriving."""

@@ -74,7 +74,7 @@ class ServerPool:
 
         UserError if there are places on other nodes without a `job` that has processes there.
         """
-        spmd.on_rank_0(lambda: check_nodes(placement, job))
+        spmd.on_rank_0(check_nodes, placement, job)
         self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
         self._logs, self._say = logs, say
         self._links: dict[str, ServerLink] = {}
@@ -95,7 +95,7 @@ class ServerPool:
         context = self._rollout.sglang.context_length or shape.max_positions
         served = ServedModel(shape, stop, context, self._rollout.dtype)
         self._make_room()
-        spmd.on_rank_0(lambda: self._bring_up(role, source, context, name(0)))
+        spmd.on_rank_0(self._bring_up, role, source, context, name(0))
         return SglangEngine(served, self._links.get(role), source, name, self._make_room)
 
     def rest(self) -> None:
