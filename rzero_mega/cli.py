@@ -19,10 +19,11 @@ import typer
 from rzero_mega import __version__
 from rzero_mega.config import Config, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
+from rzero_mega.lifetime import die_with_parent
 from rzero_mega.recipes import load_recipe, recipe_names
 from rzero_mega.run import RunDirectory, run_path, run_status
 from rzero_mega.run.job import place_from
-from rzero_mega.run.launch import die_with_parent, is_rank, launch
+from rzero_mega.run.launch import is_rank, launch
 from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
 from rzero_mega.run.stop import Stopped, StopRequest, hold_requests
 

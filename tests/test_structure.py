@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {"config", "coevolution", "evaluation", "learner", "phases", "planning", "rollout", "run", "weights"},
 }
 # Modules that belong to no room: every room may use them.
-GROUND_FLOOR = {"atomic", "errors", "phase_name", "spmd"}
+GROUND_FLOOR = {"atomic", "errors", "lifetime", "phase_name", "spmd"}
 HTTP = {"requests", "httpx", "aiohttp", "http", "urllib.request"}
 ENGINES = {"megatron", "sglang", "transformer_engine"}
 # Packages that a room must not know, wherever in a file the import stands.

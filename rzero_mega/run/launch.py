@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rzero_mega.lifetime import environment_of_child
 from rzero_mega.run.stop import SIGNAL, StopRequest
 
-PR_SET_PDEATHSIG = 1
 STORE = "RZERO_MEGA_STORE"
 GRACE_S = 20.0
 POLL_S = 0.05
@@ -73,7 +72,8 @@ class RankGroup:
             for rank in ranks:
                 place = {"RANK": rank, "LOCAL_RANK": rank - ranks.start, "WORLD_SIZE": world}
                 place["LOCAL_WORLD_SIZE"] = len(ranks)
-                environment = {**os.environ, **meeting, **{name: str(value) for name, value in place.items()}}
+                environment = environment_of_child({**os.environ, **meeting})
+                environment |= {name: str(value) for name, value in place.items()}
                 environment.setdefault("OMP_NUM_THREADS", "1")
                 # Megatron-core overlaps communication of tensor parallelism with work only if kernels keep their order.
                 environment.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
@@ -133,11 +133,3 @@ def _start(arguments: Sequence[str], environment: Mapping[str, str], log: Path |
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
-
-
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies. Called by ranks, early."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.run.launch import STORE, die_with_parent
+from rzero_mega.lifetime import die_with_parent
+from rzero_mega.run.launch import STORE
 
 HANG_S = 600.0
 

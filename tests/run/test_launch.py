@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -26,3 +27,40 @@ def test_a_killed_rank_ends_the_others_which_would_wait_for_it_forever(monkeypat
     monkeypatch.setattr(launch_module, "_start", start)
     assert launch_module.launch([], 2, StopRequest()) == -signal.SIGKILL
     assert [process.poll() for process in started] == [-signal.SIGTERM, -signal.SIGKILL]
+
+
+# What a rank's interpreter does before anything of ours: it says that it is there, and waits to be let through.
+GATE = """
+import os
+if "RANK" in os.environ:
+    print("here", flush=True)
+    os.read(os.open(os.environ["GATE"], os.O_RDONLY), 1)
+"""
+LAUNCHER = """
+from rzero_mega.run.launch import launch
+from rzero_mega.run.stop import StopRequest
+
+launch(["version"], 2, StopRequest())
+"""
+
+
+def test_ranks_whose_launcher_is_killed_before_they_can_ask_to_die_with_it_do_not_survive_it(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "sitecustomize.py").write_text(GATE)
+    environment = {**os.environ, "GATE": str(gate), "PYTHONPATH": str(tmp_path)}
+    opened = os.open(gate, os.O_RDWR)
+    try:
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert launcher.stdout is not None
+        assert [launcher.stdout.readline() for _ in range(2)] == ["here\n"] * 2
+        launcher.kill()
+        launcher.wait()
+        os.write(opened, b"..")
+        # The ranks have this pipe too: it ends with the last of them, and a rank that lives on prints the version.
+        with launcher.stdout as output:
+            assert output.read() == ""
+    finally:
+        os.close(opened)

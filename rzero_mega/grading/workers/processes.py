@@ -25,6 +25,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TypeAlias
 
+from rzero_mega.lifetime import environment_of_child
+
 Task: TypeAlias = str
 """What workers do with a pair: ``"module:function"``, a function ``(str, str) -> bool``.
 
@@ -105,15 +107,16 @@ class _Worker:
 
     def __init__(self, task: Task, memory_bytes: int) -> None:
         ours, theirs = socket.socketpair()
+        python_path = os.pathsep.join(path or os.getcwd() for path in sys.path)
         try:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "rzero_mega.grading.workers.worker"),
-                    *(str(theirs.fileno()), str(memory_bytes), str(os.getpid()), task),
+                    *(str(theirs.fileno()), str(memory_bytes), task),
                 ],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+                env=environment_of_child({**os.environ, "PYTHONPATH": python_path}),
             )
         except BaseException:
             ours.close()

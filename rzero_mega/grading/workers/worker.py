@@ -1,6 +1,6 @@
 """The program of one worker process.
 
-Usage: ``python -m rzero_mega.grading.workers.worker FD MEMORY_BYTES PARENT_PID MODULE:FUNCTION``.
+Usage: ``python -m rzero_mega.grading.workers.worker FD MEMORY_BYTES MODULE:FUNCTION``.
 
 Reads pairs as JSON from the socket FD and answers each with a `Reply`. The process bounds its own memory after its
 imports, is the kernel's first choice when memory runs out, and ends with its parent (by signal on Linux, else at end of
@@ -9,10 +9,8 @@ file).
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
-import os
 import resource
 import signal
 import sys
@@ -21,15 +19,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rzero_mega.grading.workers.processes import Reply
-
-_PR_SET_PDEATHSIG = 1
+from rzero_mega.lifetime import die_with_parent
 
 
 def main(arguments: list[str]) -> None:
     """Serve pairs until the parent closes the socket."""
-    file_descriptor, memory_bytes, parent_pid = map(int, arguments[:3])
-    module, _, function = arguments[3].partition(":")
-    _die_with_parent(parent_pid)
+    die_with_parent()
+    file_descriptor, memory_bytes = map(int, arguments[:2])
+    module, _, function = arguments[2].partition(":")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.set_int_max_str_digits(0)  # sympy writes numbers to sort terms; what takes long is ended from outside
@@ -55,13 +52,6 @@ def _serve(connection: Connection, task: Callable[[str, str], bool]) -> None:
         except Exception:  # one bad pair must not end the batch; the parent counts it
             reply = Reply.ERROR
         connection.send_bytes(reply.value)
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it died before the line above
-        sys.exit(1)
 
 
 def _volunteer_for_out_of_memory_killer() -> None:

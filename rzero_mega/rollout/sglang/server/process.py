@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 
 from rzero_mega.errors import UserError, first_line
+from rzero_mega.lifetime import environment_of_child
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
-from rzero_mega.rollout.sglang.server.lifetime import PARENT
 from rzero_mega.rollout.sglang.server.server_log import decisive_line
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 
@@ -72,10 +72,9 @@ class ServerProcess:
             raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
         check_startable(spec.host, api_key)
         folder = Path(tempfile.mkdtemp(prefix="rzero-sglang-"))
-        environment = server_environment(spec, os.environ)
+        environment = environment_of_child(server_environment(spec, os.environ))
         # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
         environment["TMPDIR"] = str(folder)
-        environment[PARENT] = str(os.getpid())
         if api_key:
             environment[API_KEY] = api_key
         try:

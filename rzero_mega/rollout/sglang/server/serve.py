@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
+from rzero_mega.lifetime import die_with_parent
 from rzero_mega.rollout.sglang.server.command import API_KEY
-from rzero_mega.rollout.sglang.server.lifetime import die_with_parent
 from rzero_mega.rollout.sglang.server.secret import Secret
 
 die_with_parent()

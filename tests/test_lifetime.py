@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 
-from rzero_mega.rollout.sglang.server.lifetime import PARENT
+from rzero_mega.lifetime import PARENT
 
 CHILD = """
 import os, sys
-from rzero_mega.rollout.sglang.server.lifetime import PARENT, die_with_parent
+from rzero_mega.lifetime import PARENT, die_with_parent
 die_with_parent()
 print(os.environ[PARENT], os.getpid(), flush=True)
 sys.stdin.read()
@@ -39,7 +39,7 @@ def test_a_process_whose_parent_died_before_it_could_ask_dies() -> None:
 def test_a_process_dies_when_its_parent_does() -> None:
     survivor = """
 import sys, time
-from rzero_mega.rollout.sglang.server.lifetime import die_with_parent
+from rzero_mega.lifetime import die_with_parent
 die_with_parent()
 print("ready", flush=True)
 time.sleep(5)
