@@ -14,7 +14,7 @@ from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.coevolution.questions import Question, parse_question
 from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.config.schema import Config
-from rzero_mega.phases.context import RunContext, finished
+from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import Poll, poll
@@ -54,7 +54,7 @@ def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
 def read_questions(ctx: RunContext, samples: list[Sample], require_boxed: bool) -> list[Question | None]:
     """The question of every response; None where the format is not kept."""
     texts = ctx.texts(samples)
-    return [parse_question(t, finished(s), require_boxed) for t, s in zip(texts, samples, strict=True)]
+    return [parse_question(t, s.finished, require_boxed) for t, s in zip(texts, samples, strict=True)]
 
 
 def _metrics(

@@ -24,7 +24,7 @@ from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.embedded import EmbeddedEngine
-from rzero_mega.rollout.protocol import FinishReason, RolloutEngine, Sample
+from rzero_mega.rollout.protocol import RolloutEngine, Sample
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
@@ -182,11 +182,6 @@ def load_encoder(model: Path) -> PromptEncoder:
         return PromptEncoder(AutoTokenizer.from_pretrained(model, trust_remote_code=False, local_files_only=True))
     except (OSError, ValueError) as error:
         raise UserError(f"{model}: no readable tokenizer: {first_line(error)}") from None
-
-
-def finished(sample: Sample) -> bool:
-    """Whether the model ended the sample itself; a sample that was cut off is never an answer."""
-    return sample.finish is FinishReason.STOP
 
 
 def steps_of(config: Config, plan: PhasePlan) -> int:

@@ -21,7 +21,7 @@ from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
-from rzero_mega.phases.context import Role, RunContext, finished
+from rzero_mega.phases.context import Role, RunContext
 from rzero_mega.phases.failures import FailurePolicy
 from rzero_mega.phases.prefetcher import Gate, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
@@ -174,7 +174,7 @@ def _row(
         "reward_mean": fmean(rollouts.rewards),
         "reward_std": pstdev(rollouts.rewards),
         "response_length": fmean(lengths),
-        "truncated_rate": fmean(not finished(sample) for sample in rollouts.samples),
+        "truncated_rate": fmean(not sample.finished for sample in rollouts.samples),
         **rollouts.metrics,
         **probe,
         **{name: learned[name] for name in learned if name not in ("tokens", "updates")},

@@ -9,7 +9,7 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.votes import Vote, majority_vote
 from rzero_mega.config.schema import VotesConfig
 from rzero_mega.grading import extract_answer
-from rzero_mega.phases.context import Workbench, finished
+from rzero_mega.phases.context import Workbench
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 
@@ -39,7 +39,7 @@ def poll(bench: Workbench, solver: RolloutEngine, questions: Sequence[str], vote
 def boxed_answers(bench: Workbench, samples: Sequence[Sample]) -> list[str | None]:
     """The boxed answer of every sample that ended by itself."""
     texts = bench.texts(samples)
-    return [extract_answer(text) if finished(s) else None for text, s in zip(texts, samples, strict=True)]
+    return [extract_answer(text) if s.finished else None for text, s in zip(texts, samples, strict=True)]
 
 
 def _count(bench: Workbench, samples: Sequence[Sample], votes: VotesConfig) -> list[Poll]:
@@ -50,7 +50,7 @@ def _count(bench: Workbench, samples: Sequence[Sample], votes: VotesConfig) -> l
     polls = []
     for start, classes, group in zip(starts, bench.pool.equivalence_classes(groups), groups, strict=True):
         drawn = samples[start : start + m]
-        cut_off = sum(not finished(sample) for sample in drawn)
+        cut_off = sum(not sample.finished for sample in drawn)
         vote = majority_vote(classes, group, votes.unanswered, cut_off)
         polls.append(Poll(vote, tuple(group), sum(len(sample.tokens) for sample in drawn)))
     return polls

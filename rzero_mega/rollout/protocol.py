@@ -39,9 +39,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Sample:
-    """One response: its tokens (the end-of-sequence token included when the model wrote it) and, per token, the
+    """One response of a model to a prompt.
 
-    log-probability under the model at temperature 1 before any filter.
+    `tokens` include the end-of-sequence token if the model wrote one; `logprobs`, as many, are natural logarithms at
+    temperature 1 before any filter. `weight_version` says which weights drew all of it.
     """
 
     key: str
@@ -51,6 +52,11 @@ class Sample:
     logprobs: tuple[float, ...]
     finish: FinishReason
     weight_version: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model ended the sample itself; one that was cut off is never an answer."""
+        return self.finish is FinishReason.STOP
 
 
 @dataclass(frozen=True)
