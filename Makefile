@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SOURCES := rzero_mega recipes slurm tools tests
+DOCUMENTS = $(shell git ls-files --cached --others --exclude-standard "*.md")
 # Where a lane's tests are: to look for them everywhere imports every library, which takes a minute.
 SGLANG_TESTS := tests/e2e tests/learner/test_server_parity.py tests/rollout/sglang tests/weights
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu slurm slurm-packages test test-e2e test-sglang test-slurm parity-table recipes-table lint clean
+.PHONY: nano smollm2 sglang-cpu slurm slurm-packages test test-e2e test-sglang test-slurm
+.PHONY: parity-table recipes-table lint lint-code lint-types lint-dockerfile lint-documents help clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -57,11 +60,32 @@ parity-table: $(VENV)/.dev
 recipes-table: $(VENV)/.dev
 	RECIPES_TABLE=1 $(BIN)/python -m pytest -q tests/recipes/test_recipes.py -k table
 
-lint: $(VENV)/.dev
-	$(BIN)/ruff check rzero_mega recipes slurm tools tests
+## Everything that judges the sources without running them; .pre-commit-config.yaml has the same four.
+lint: lint-code lint-types lint-dockerfile lint-documents
+
+## Rules and format of the code.
+lint-code: $(VENV)/.dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+## Types.
+lint-types: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy slurm/local/cluster.py slurm/local/bin/sacct
+
+## The Dockerfile.
+lint-dockerfile: $(VENV)/.dev
 	$(BIN)/hadolint Dockerfile
+
+## Links, anchors, paths and targets that documents name; without a network, so that addresses elsewhere are not asked.
+lint-documents: $(VENV)/.dev
+	$(BIN)/lychee --offline --include-fragments --no-progress --quiet $(DOCUMENTS)
+	$(BIN)/python tools/check_documents.py
+
+## What can be made.
+help:
+	@awk '/^## / { text = text substr($$0, 3) } /^[a-z0-9-]+:/ && text { sub(/:.*/, ""); printf "%-17s%s\n", $$0, text } \
+	    !/^## / { text = "" }' Makefile
 
 # torch is installed first and exactly: a range lets pip choose the newest build, CUDA libraries included.
 $(VENV)/.core: pyproject.toml tools/constraints.txt
@@ -94,5 +118,6 @@ $(VENV)-slurm/.done: pyproject.toml tools/slurm-submit.txt
 	$(VENV)-slurm/bin/python -m pip install -q --no-deps -e .
 	touch $@
 
+## Remove the environments and what builds leave.
 clean:
 	rm -rf $(VENV) $(VENV)-slurm build dist *.egg-info
