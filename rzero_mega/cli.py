@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rzero_mega import __version__
-from rzero_mega.config import Config, config_from_yaml, to_yaml
+from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import die_with_parent
 from rzero_mega.recipes import load_recipe, recipe_names
@@ -46,9 +46,7 @@ Run = Annotated[Path | None, typer.Argument(help="A run directory; the latest un
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
-    ablation: Annotated[
-        str | None, typer.Option(help="untrained_challenger, no_filter, no_repetition or no_checks")
-    ] = None,
+    ablation: Annotated[str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(ablation_names())}.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print configuration and plan; start nothing.")] = False,
 ) -> None:
     """Run all iterations; the same command goes on with a run that was interrupted."""

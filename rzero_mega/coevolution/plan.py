@@ -6,11 +6,10 @@ labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base m
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.schema import ChecksConfig, Config, TrainingConfig
+from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.phase_name import PhaseName
 
 
@@ -58,39 +57,17 @@ def iteration_plan(config: Config) -> list[PhasePlan]:
     """All phases of a run in order. Iteration 0 has only the evaluation of the base model.
 
     There is no evaluation without benchmarks, none of the base with `evaluation.base_model` false, and no challenger
-    phase in the ablation `untrained_challenger`, where the base model writes the questions of every iteration.
+    phase with `challenger.train` false, where the base model writes the questions of every iteration.
     """
     evaluates = bool(config.evaluation.benchmarks)
     plan = []
     if evaluates and config.evaluation.base_model:
         plan.append(_evaluation(0))
     for iteration in range(1, config.iterations + 1):
-        plan += _iteration(iteration, config.ablation != "untrained_challenger")
+        plan += _iteration(iteration, config.challenger.train)
         if evaluates:
             plan.append(_evaluation(iteration))
     return plan
-
-
-def apply_ablation(config: Config) -> Config:
-    """The configuration with the ablation's values in place; the argument is left as it is.
-
-    `no_repetition` weighs the penalty with 0. `no_filter` opens the band of p to [0, 1], so that every question with a
-    label is kept; duplicates, held-out questions and ungradable answers are dropped as before, since they are not what
-    the ablation is about. `no_checks` switches off what the preset `hardened` adds to the paper. `untrained_challenger`
-    changes no value: `iteration_plan` leaves its phase out.
-    """
-    config = copy.deepcopy(config)
-    if config.ablation == "no_repetition":
-        config.challenger.reward.repetition.weight = 0.0
-    elif config.ablation == "no_filter":
-        config.labels.curation.low, config.labels.curation.high = 0.0, 1.0
-    elif config.ablation == "no_checks":
-        config.checks = ChecksConfig()
-        config.challenger.reward.unanswered_counts_as_doubt = True
-        config.challenger.reward.repetition.mask_numbers = False
-        config.labels.curation.near_duplicates.drop = config.labels.curation.near_duplicates.drop_seen = False
-        config.labels.curation.maximum_per_template = None
-    return config
 
 
 def updates_per_step(training: TrainingConfig) -> int:

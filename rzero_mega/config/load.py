@@ -1,28 +1,27 @@
-"""From presets and `key=value` overrides to one checked `Config`, and back to YAML."""
+"""From presets and `key=value` overrides to one checked `Config`, and back to YAML.
+
+A source is a preset, a YAML file, or all overrides together; later ones win. A source that names an ablation gets that
+ablation's values, and they lie under what the source itself says: a saved configuration, which says everything, is read
+back as it is.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import is_dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rzero_mega.config.schema import Config
+from rzero_mega.config.presets import ablation_names, ablation_text, preset_names, preset_text
+from rzero_mega.config.schema import NO_ABLATION, Config
 from rzero_mega.config.validate import check_fields, validate
 from rzero_mega.errors import UserError, first_line
 
 T = TypeVar("T")
-
-
-def preset_names() -> list[str]:
-    """Names of the presets that are shipped with the package."""
-    folder = resources.files("rzero_mega.config") / "presets"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> Config:
@@ -32,7 +31,7 @@ def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> C
     """
     merged = cast(DictConfig, OmegaConf.structured(Config))
     for preset in presets:
-        merged = _merge(merged, _read_preset(preset), f"preset {preset}")
+        merged = _with_source(merged, [(_read_preset(preset), f"preset {preset}")])
     return _overridden(merged, overrides)
 
 
@@ -71,8 +70,7 @@ def to_yaml(config: Config) -> str:
 
 
 def _overridden(merged: DictConfig, overrides: Sequence[str]) -> Config:
-    for override in overrides:
-        merged = _merge(merged, _read_override(override), f"{override!r}")
+    merged = _with_source(merged, [(_read_override(override), f"{override!r}") for override in overrides])
     try:
         config = cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
@@ -84,7 +82,7 @@ def _overridden(merged: DictConfig, overrides: Sequence[str]) -> Config:
 def _read_preset(preset: str) -> Any:
     path = Path(preset)
     if preset in preset_names():
-        text = (resources.files("rzero_mega.config") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+        text = preset_text(preset)
     elif path.suffix in (".yaml", ".yml") and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
@@ -107,6 +105,27 @@ def _read_override(override: str) -> Any:
         return OmegaConf.from_dotlist([override])
     except Exception as error:
         raise UserError(f"{override}: not readable as key=value: {first_line(error)}") from None
+
+
+def _with_source(base: DictConfig, parts: Sequence[tuple[Any, str]]) -> DictConfig:
+    """`base`, then the values of the ablation that the source names, then its parts, each with how errors call it."""
+    named = [
+        (part.get("ablation"), name) for part, name in parts if isinstance(part, DictConfig) and "ablation" in part
+    ]
+    if named and named[-1][0] != base.get("ablation"):
+        base = _with_ablation(base, *named[-1])
+    for part, name in parts:
+        base = _merge(base, part, name)
+    return base
+
+
+def _with_ablation(base: DictConfig, ablation: Any, source: str) -> DictConfig:
+    before, known = base.get("ablation"), ablation_names()
+    if ablation not in (NO_ABLATION, *known):
+        raise UserError(f"ablation: {ablation!r} is not one of {', '.join((NO_ABLATION, *known))} (in {source})")
+    if before != NO_ABLATION:
+        raise UserError(f"ablation: is {before} already, whose values would stay (in {source}); start without it")
+    return _merge(base, _parsed(ablation_text(ablation), f"ablation {ablation}"), f"ablation {ablation}")
 
 
 def _merge(base: DictConfig, update: Any, source: str) -> DictConfig:

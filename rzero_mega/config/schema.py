@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-ABLATIONS = ("none", "untrained_challenger", "no_filter", "no_repetition", "no_checks")
+from rzero_mega.config.presets import ablation_names
+
+NO_ABLATION = "none"
 
 
 def choice(default: str, *others: str) -> Any:
@@ -158,8 +160,12 @@ class VotesConfig:
 
 @dataclass
 class ChallengerConfig:
-    """Phase 1: the Challenger learns against the frozen Solver."""
+    """Phase 1: the Challenger learns against the frozen Solver.
 
+    Without `train` there is no such phase, and the base model writes the questions of every iteration.
+    """
+
+    train: bool = True
     training: TrainingConfig = field(default_factory=TrainingConfig)
     votes: VotesConfig = field(default_factory=VotesConfig)
     reward: ChallengerRewardConfig = field(default_factory=ChallengerRewardConfig)
@@ -467,7 +473,7 @@ class Config:
     recipe: str = "custom"
     seed: int = number(0, 0)
     iterations: int = number(3, 1)
-    ablation: str = choice("none", *ABLATIONS[1:])
+    ablation: str = choice(NO_ABLATION, *ablation_names())
     model: ModelConfig = field(default_factory=ModelConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     challenger: ChallengerConfig = field(default_factory=ChallengerConfig)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import PhasePlan, apply_ablation, iteration_plan
+from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
@@ -94,7 +94,7 @@ def _context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
         if wandb is not None:
             stack.callback(wandb.finish)
         yield RunContext(
-            config=apply_ablation(config),
+            config=config,
             run=run,
             layout=layout,
             base=base,

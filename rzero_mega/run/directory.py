@@ -24,6 +24,7 @@ from typing import Any
 
 from rzero_mega import atomic
 from rzero_mega.config import Config, config_from_yaml, to_yaml
+from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run.events import append_event, now
@@ -55,7 +56,7 @@ def run_path(config: Config) -> Path:
     """Where the run of a configuration lies: run.root / run.name, or the recipe's name, the seed and the ablation."""
     name = config.run.name
     if name is None:
-        ablation = "" if config.ablation == "none" else f"-{config.ablation}"
+        ablation = "" if config.ablation == NO_ABLATION else f"-{config.ablation}"
         name = f"{config.recipe}-seed{config.seed}{ablation}"
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise UserError(f"run.name: {name!r} is not a folder's name; use letters, digits, dots, dashes and underscores")

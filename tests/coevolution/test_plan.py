@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 from collections import Counter
 
 import pytest
@@ -9,12 +8,11 @@ from hypothesis import strategies as st
 
 from rzero_mega.coevolution.plan import (
     BASE,
-    apply_ablation,
     iteration_plan,
     solver_batch,
     updates_per_step,
 )
-from rzero_mega.config import Config, load_config
+from rzero_mega.config import Config, ablation_names, load_config
 from rzero_mega.phase_name import PhaseName
 
 
@@ -59,14 +57,14 @@ def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:
 
 
 def test_an_untrained_challenger_is_the_base_in_every_iteration() -> None:
-    plan = iteration_plan(config("ablation=untrained_challenger"))
+    plan = iteration_plan(config("challenger.train=false"))
     assert all(phase.name is not PhaseName.CHALLENGER for phase in plan)
     writers = [phase.challenger for phase in plan if phase.name is PhaseName.QUESTIONS]
     assert writers == [BASE] * 3
     assert str(plan[-1].solver) == "2/solver/model"
 
 
-@pytest.mark.parametrize("ablation", ["none", "untrained_challenger", "no_filter", "no_repetition", "no_checks"])
+@pytest.mark.parametrize("ablation", ["none", *ablation_names()])
 def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
     written = {"base"}
     for phase in iteration_plan(config(f"ablation={ablation}", "evaluation.benchmarks=[arithmetic]")):
@@ -77,35 +75,6 @@ def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
 
 def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
     assert [str(name) for name in PhaseName] == ["challenger", "questions", "labels", "solver", "evaluate"]
-
-
-def test_each_ablation_changes_what_it_is_named_for_and_nothing_else() -> None:
-    base = config()
-    for ablation in ("none", "untrained_challenger"):
-        given_config = config(f"ablation={ablation}")
-        assert apply_ablation(given_config) == given_config
-    expected = copy.deepcopy(base)
-    expected.ablation, expected.challenger.reward.repetition.weight = "no_repetition", 0.0
-    assert apply_ablation(config("ablation=no_repetition")) == expected
-    expected = copy.deepcopy(base)
-    expected.ablation, expected.labels.curation.low, expected.labels.curation.high = "no_filter", 0.0, 1.0
-    assert apply_ablation(config("ablation=no_filter")) == expected
-
-
-def test_without_checks_the_hardened_algorithm_is_the_paper_s() -> None:
-    hardened, paper = load_config(["paper", "hardened"], ["ablation=no_checks"]), config("ablation=no_checks")
-    assert hardened.checks != paper.checks
-    without = apply_ablation(hardened)
-    assert without.challenger == paper.challenger and without.labels.votes == paper.labels.votes
-    assert without.checks.several_questions is without.checks.no_majority is False
-    assert apply_ablation(paper) == paper
-
-
-def test_an_ablation_leaves_its_argument_alone() -> None:
-    given_config = config("ablation=no_filter")
-    before = copy.deepcopy(given_config)
-    apply_ablation(given_config)
-    assert given_config == before
 
 
 @pytest.mark.parametrize(

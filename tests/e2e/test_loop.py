@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from command import Undisturbed, run, start, tiny
 
+from rzero_mega.config import config_from_yaml
+
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
 
@@ -73,10 +75,13 @@ def test_every_ablation_runs_and_changes_what_it_says(tmp_path: Path, ablation: 
     assert result.returncode == 0, result.stderr
     iteration = tmp_path / "runs" / ablation / "iterations" / "1"
     labels = json.loads((iteration / "labels" / "manifest.json").read_text())["summary"]
-    assert (iteration / "challenger").exists() == (ablation != "untrained_challenger")
+    config = config_from_yaml(tmp_path / "runs" / ablation / "config.yaml")
+    assert (iteration / "challenger").exists() == config.challenger.train == (ablation != "untrained_challenger")
     if ablation == "no_filter":
+        assert (config.labels.curation.low, config.labels.curation.high) == (0.0, 1.0)
         assert labels["dropped"]["below_band"] == labels["dropped"]["above_band"] == 0
     if ablation == "no_repetition":
+        assert config.challenger.reward.repetition.weight == 0.0
         assert json.loads((iteration / "challenger" / "manifest.json").read_text())["summary"]["repetition_mean"] == 0
 
 
