@@ -224,15 +224,25 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one."""
-    from rzero_mega.commands import plan as planning
+    from rzero_mega.commands import plan as command
+    from rzero_mega.planning.request import PlanRequest
 
-    request = planning.request_of(
-        model, gpus, gpu, gpus_per_node, tokens_per_micro_batch, sequences, length, concurrent, rollout, fp8
+    request = PlanRequest.from_options(
+        model=model,
+        gpus=gpus,
+        gpu=gpu,
+        gpus_per_node=gpus_per_node,
+        tokens_per_micro_batch=tokens_per_micro_batch,
+        sequences=sequences,
+        length=length,
+        concurrent=concurrent,
+        rollout=rollout,
+        fp8=fp8,
     )
     if as_json:
-        typer.echo(json.dumps(planning.as_json(request), indent=2))
+        typer.echo(json.dumps(command.as_json(request), indent=2))
     else:
-        planning.show(request, model)
+        command.show(request, model)
 
 
 @app.command("config")

@@ -32,9 +32,10 @@ from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E40
 from rzero_mega.learner.megatron.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import device, start_process_groups  # noqa: E402
-from rzero_mega.planning.candidate import Candidate, Recompute, Workload  # noqa: E402
+from rzero_mega.planning.candidate import Candidate, Recompute  # noqa: E402
 from rzero_mega.planning.memory import learner_memory  # noqa: E402
 from rzero_mega.planning.models import model_named  # noqa: E402
+from rzero_mega.planning.workload import Workload  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")
@@ -107,7 +108,7 @@ def workload(case: Case) -> Workload:
         tokens_per_micro_batch=case.sequences * case.length,
         sequences_per_update=case.sequences,
         element_bytes=4 if case.dtype == "float32" else 2,
-        spec="transformer_engine" if torch.cuda.is_available() else "local",
+        transformer_impl="transformer_engine" if torch.cuda.is_available() else "local",
     )
 
 

@@ -5,19 +5,22 @@ The count follows Korthikanti et al., "Reducing Activation Recomputation in Larg
 values, SwiGLU of three matrices, attention that never forms the [s, s] matrix, packed sequences without dropout,
 RMSNorm of queries and keys, experts.
 
-Two sets of modules are known (`Spec`). `transformer_engine` is what runs on GPUs: derived from Transformer Engine's
-modules (normalisation fused into the linear layer, which saves its input and the normalised input; flash attention;
-fused SwiGLU); what torch held on one H100 is within 7 % of it. `local` is what runs on CPUs: the learner's own RMSNorm
-and SDPA among Megatron's local modules, which save more; tests compare it with what torch saves.
+Two sets of modules are known (`TransformerImpl`). `transformer_engine` is what runs on GPUs: derived from Transformer
+Engine's modules (normalisation fused into the linear layer, which saves its input and the normalised input; flash
+attention; fused SwiGLU); what torch held on one H100 is within 7 % of it. `local` is what runs on CPUs: the learner's
+own RMSNorm and SDPA among Megatron's local modules, which save more; tests compare it with what torch saves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rzero_mega.planning.candidate import Candidate, Spec
+from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.planning.candidate import Candidate
+from rzero_mega.planning.workload import TransformerImpl, Workload
 from rzero_mega.weights.shape import ModelShape
 
+# Bytes of a number in fp32, and of an index (int64).
 FP32 = 4
 INDEX = 8
 
@@ -31,22 +34,26 @@ class LayerBytes:
     workspace: float
 
 
-def layer_bytes(shape: ModelShape, candidate: Candidate, spec: Spec, width: int) -> LayerBytes:
-    """Per token before it is cut over ranks; `width` is the bytes of an activation's element (2 or 4)."""
-    core = _local_attention if spec == "local" else _te_attention
-    norm = norm_bytes(shape, spec, width) / candidate.token_ranks
-    mlp = _experts(shape, candidate, spec, width) if shape.experts else _mlp(shape, candidate, spec, width)
-    attention = core(shape, candidate.recompute == "selective", width) / (candidate.cp * candidate.tp)
-    rotary = 4 * shape.head_dim * width / candidate.cp  # cosines and sines, for queries and keys
-    hidden = shape.hidden * width / candidate.token_ranks
+def layer_bytes(shape: ModelShape, candidate: Candidate, workload: Workload) -> LayerBytes:
+    """What one layer holds on one rank, divided by the tokens of the whole micro-batch."""
+    layout, width, impl = candidate.layout, workload.element_bytes, workload.transformer_impl
+    core = _local_attention if impl == "local" else _te_attention
+    norm = norm_bytes(shape, impl, width) / layout.token_ranks
+    mlp = _experts(shape, layout, impl, width) if shape.experts else _mlp(shape, layout, impl, width)
+    attention = core(shape, candidate.recompute == "selective", width) / (layout.cp * layout.tp)
+    rotary = 4 * shape.head_dim * width / layout.cp  # cosines and sines, for queries and keys
+    hidden = shape.hidden * width / layout.token_ranks
     # Backward of the MLP: gradients of its product, of both halves of its first matrix, of its input and output.
-    widest = _mlp_width(shape, candidate)
+    widest = _mlp_width(shape, layout)
     return LayerBytes(2 * norm + attention + rotary + mlp, hidden, 3 * widest * width + 2 * hidden)
 
 
-def norm_bytes(shape: ModelShape, spec: Spec, width: int) -> float:
-    """Per token: what a normalisation of the hidden state and the linear layer after it save of their inputs."""
-    if spec == "transformer_engine":
+def norm_bytes(shape: ModelShape, impl: TransformerImpl, width: int) -> float:
+    """Per token: what a normalisation of the hidden state and the linear layer after it save of their inputs.
+
+    `width` is the bytes of an activation's element (2 or 4).
+    """
+    if impl == "transformer_engine":
         return 2 * shape.hidden * width + FP32
     # The local RMSNorm computes in fp32: its input there, normalised, and multiplied by the weight.
     return shape.hidden * (FP32 + 2 * width) + FP32
@@ -61,7 +68,7 @@ def _te_attention(shape: ModelShape, selective: bool, width: int) -> float:
 
 
 def _local_attention(shape: ModelShape, selective: bool, width: int) -> float:
-    """Selective recompute keeps the packed inputs of the attention; elsewise its unpacked inputs and output stay."""
+    """Selective recompute keeps the packed inputs of the attention; otherwise its unpacked inputs and output stay."""
     queries, keys = shape.size("queries"), shape.size("keys")
     mixed = (queries + 2 * keys) * width
     norms, holds_mixed = 0.0, selective
@@ -79,25 +86,25 @@ def _local_attention(shape: ModelShape, selective: bool, width: int) -> float:
     return norms + holds_mixed * mixed + kept + queries * width
 
 
-def _mlp(shape: ModelShape, candidate: Candidate, spec: Spec, width: int) -> float:
+def _mlp(shape: ModelShape, layout: ParallelLayout, impl: TransformerImpl, width: int) -> float:
     # Fused SwiGLU saves the first matrix's output, the second matrix its input; unfused, SiLU's output and a copy of
     # the other half besides.
-    halves = 3 if spec == "transformer_engine" else 5
-    return halves * _mlp_width(shape, candidate) * width
+    halves = 3 if impl == "transformer_engine" else 5
+    return halves * _mlp_width(shape, layout) * width
 
 
-def _experts(shape: ModelShape, candidate: Candidate, spec: Spec, width: int) -> float:
+def _experts(shape: ModelShape, layout: ParallelLayout, impl: TransformerImpl, width: int) -> float:
     """Router and experts, tokens spread evenly over experts."""
-    k, ranks = shape.experts_per_token, candidate.token_ranks
+    k, ranks = shape.experts_per_token, layout.token_ranks
     # Logits or scores in fp32, the map of who is chosen, and for every choice its scores and places.
     router = (shape.experts * (FP32 + 1) + k * (2 * FP32 + 4 * INDEX)) / ranks
-    received = k * shape.hidden * width * candidate.etp / ranks
-    halves = 3 if spec == "transformer_engine" else 6
-    return router + received + halves * _mlp_width(shape, candidate) * width
+    received = k * shape.hidden * width * layout.etp / ranks
+    halves = 3 if impl == "transformer_engine" else 6
+    return router + received + halves * _mlp_width(shape, layout) * width
 
 
-def _mlp_width(shape: ModelShape, candidate: Candidate) -> float:
+def _mlp_width(shape: ModelShape, layout: ParallelLayout) -> float:
     """Columns of the MLP per token of the model's input, on one rank."""
     if shape.experts:
-        return shape.experts_per_token * shape.expert_ffn / candidate.token_ranks
-    return shape.ffn / (candidate.tp * candidate.cp)
+        return shape.experts_per_token * shape.expert_ffn / layout.token_ranks
+    return shape.ffn / (layout.tp * layout.cp)

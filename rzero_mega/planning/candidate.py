@@ -1,76 +1,71 @@
-"""What the planner chooses between, and what it is asked to plan for."""
+"""What the planner chooses between: every layout that a number of GPUs allows for a model, and what is recomputed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.errors import UserError
+from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.planning.request import PlanRequest
 from rzero_mega.weights.shape import ModelShape
 
 Recompute = Literal["none", "selective", "full"]
-Spec = Literal["transformer_engine", "local"]
-Rollout = Literal["turns", "resident", "elsewhere"]
+RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
+# More chunks per stage hold more activations and send more, for a bubble that is small already.
+MAX_VPP = 4
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A parallel layout as `learner.layout` has it, and what is recomputed. `vpp` 1 is no interleaving."""
+    """A parallel layout with what the backward pass recomputes (`learner.layout`, `learner.recompute`)."""
 
-    tp: int = 1
-    pp: int = 1
-    vpp: int = 1
-    cp: int = 1
-    dp: int = 1
-    ep: int = 1
-    etp: int = 1
-    sequence_parallel: bool = False
+    layout: ParallelLayout = field(default_factory=ParallelLayout)
     recompute: Recompute = "none"
 
-    @property
-    def gpus(self) -> int:
-        """Processes in all."""
-        return self.tp * self.pp * self.cp * self.dp
 
-    @property
-    def token_ranks(self) -> int:
-        """Over how many ranks tokens are cut outside attention and MLP."""
-        return self.cp * (self.tp if self.sequence_parallel else 1)
-
-    @property
-    def expert_dp(self) -> int:
-        """Over how many ranks the optimizer state of one expert is cut."""
-        return self.tp * self.cp * self.dp // (self.ep * self.etp)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One training step, as the learner's and the role's configuration say it.
-
-    `sequences` rollouts of `length` tokens, prompt and response (all are taken to be that long);
-    `sequences_per_update` of them make an optimizer update. `scoring_passes` counts the forward passes besides
-    training: reference and old policy.
-    """
-
-    sequences: int = 2048
-    length: int = 4096
-    tokens_per_micro_batch: int = 16384
-    sequences_per_update: int = 128
-    scoring_passes: int = 2
-    element_bytes: int = 2
-    fp8: bool = False
-    spec: Spec = "transformer_engine"
-
-    @property
-    def updates(self) -> int:
-        """Optimizer updates of a step."""
-        return -(-self.sequences // self.sequences_per_update)
-
-    def micro_batches(self, dp: int) -> int:
-        """Of one update, per data-parallel rank; sequences are never cut."""
-        per_micro_batch = max(1, self.tokens_per_micro_batch // self.length)
-        return -(-min(self.sequences, self.sequences_per_update) // (per_micro_batch * dp))
+def candidates(request: PlanRequest) -> Iterator[Candidate]:
+    """Every layout of the GPUs that divides the model; tp and cp stay inside a node."""
+    shape, gpus, node = request.shape, request.gpus, min(request.gpus, request.gpus_per_node)
+    for tp in divisors(node):
+        for cp in divisors(node // tp):
+            for pp in divisors(shape.layers):
+                if gpus % (tp * cp * pp):
+                    continue
+                dp = gpus // (tp * cp * pp)
+                if dp > 1 and dp > request.workload.sequences_per_update:
+                    continue  # ranks without a sequence
+                dense = ParallelLayout(tp=tp, pp=pp, cp=cp, dp=dp, etp=tp, sequence_parallel=tp > 1)
+                for layout in _variants(shape, dense, request.workload.micro_batches(dp)):
+                    yield from (Candidate(layout, recompute) for recompute in RECOMPUTE)
 
 
-def stage_layers(shape: ModelShape, candidate: Candidate) -> int:
-    """Transformer layers of a pipeline stage."""
-    return shape.layers // candidate.pp
+def _variants(shape: ModelShape, dense: ParallelLayout, micro_batches: int) -> Iterator[ParallelLayout]:
+    """Interleaving and layouts of experts on top of tp, pp, cp and dp."""
+    chunks = [v for v in divisors(shape.layers // dense.pp) if v <= MAX_VPP] if dense.pp > 1 else [1]
+    ranks = dense.tp * dense.cp * dense.dp
+    for etp in sorted({1, dense.tp}) if shape.experts else [dense.tp]:
+        for ep in divisors(shape.experts) if shape.experts else [1]:
+            if ranks % (ep * etp):
+                continue
+            for vpp in chunks:
+                if vpp > 1 and micro_batches % dense.pp:
+                    continue  # Megatron's interleaved schedule goes by groups of pp micro-batches
+                layout = replace(dense, vpp=vpp, ep=ep, etp=etp)
+                if _divides(shape, layout):
+                    yield layout
+
+
+def _divides(shape: ModelShape, layout: ParallelLayout) -> bool:
+    try:
+        check_layout(shape, layout)
+    except UserError:
+        return False
+    return True
+
+
+def divisors(n: int) -> list[int]:
+    """Those of a positive number, in ascending order."""
+    return [d for d in range(1, n + 1) if n % d == 0]

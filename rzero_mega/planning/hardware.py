@@ -15,6 +15,8 @@ from rzero_mega.errors import UserError
 COMPUTE_SHARE = 0.5
 LINK_SHARE = 0.7
 MEMORY_SHARE = 0.7
+# Of a GPU's memory, for CUDA's context, NCCL's buffers and fragmentation.
+MEMORY_MARGIN = 0.10
 
 
 @dataclass(frozen=True)

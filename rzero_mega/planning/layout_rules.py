@@ -1,35 +1,17 @@
-"""Which parallel layouts divide which models. Pure: the planner asks without Megatron or torch."""
+"""Which parallel layouts divide which models."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.errors import UserError
 from rzero_mega.weights.shape import ModelShape
 
 
-class LayoutSizes(Protocol):
-    """The sizes that the rules read."""
-
-    @property
-    def tp(self) -> int: ...
-    @property
-    def pp(self) -> int: ...
-    @property
-    def vpp(self) -> int: ...
-    @property
-    def ep(self) -> int: ...
-    @property
-    def etp(self) -> int: ...
-    @property
-    def sequence_parallel(self) -> bool: ...
-
-
-def check_layout(shape: ModelShape, layout: LayoutSizes) -> None:
+def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
     """UserError names the key of the layout that does not divide this model."""
     if shape.layers % layout.pp:
         raise UserError(f"learner.layout.pp: {layout.pp} stages do not divide the model's {shape.layers} layers")
-    if shape.layers % (layout.pp * (layout.vpp)):
+    if shape.layers % (layout.pp * layout.vpp):
         raise UserError(
             f"learner.layout.vpp: {layout.pp} stages of {layout.vpp} chunks do not divide the model's "
             f"{shape.layers} layers"
@@ -49,7 +31,7 @@ def check_layout(shape: ModelShape, layout: LayoutSizes) -> None:
     if shape.expert_ffn % layout.etp:
         raise UserError(f"learner.layout.etp: {layout.etp} does not divide the experts' {shape.expert_ffn} ffn")
     if shape.experts and layout.ep == 1 and layout.etp != layout.tp:
-        # Megatron-core takes experts for a part of the dense model then, and sums their gradients over its ranks.
+        # Megatron-core then takes experts for a part of the dense model, and sums their gradients over its ranks.
         raise UserError(
             f"learner.layout.etp: {layout.etp} is not the tp {layout.tp}, which it must be where ep is 1; "
             "leave it out, or set ep above 1"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32, INDEX, layer_bytes, norm_bytes
-from rzero_mega.planning.candidate import Candidate, Workload, stage_layers
-from rzero_mega.planning.parameters import Parameters, rank_parameters
+from rzero_mega.planning.candidate import Candidate
+from rzero_mega.planning.parameters import Parameters, rank_parameters, stage_layers
+from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
-# As learner.logprobs has it.
+# As learner/logprobs.py has it; a test compares the two.
 ENTRIES_PER_CHUNK = 1 << 27
 
 
@@ -52,72 +54,73 @@ class LearnerMemory:
         return max(self.training, self.scoring)
 
 
-def learner_memory(shape: ModelShape, candidate: Candidate, work: Workload) -> LearnerMemory:
+def learner_memory(shape: ModelShape, candidate: Candidate, workload: Workload) -> LearnerMemory:
     """Of the rank that needs most: one of the first pipeline stage or of the last."""
-    stages = {0, candidate.pp - 1}
-    return max((stage_memory(shape, candidate, work, stage) for stage in stages), key=lambda memory: memory.peak)
+    stages = {0, candidate.layout.pp - 1}
+    return max((stage_memory(shape, candidate, workload, stage) for stage in stages), key=lambda memory: memory.peak)
 
 
-def stage_memory(shape: ModelShape, candidate: Candidate, work: Workload, stage: int) -> LearnerMemory:
+def stage_memory(shape: ModelShape, candidate: Candidate, workload: Workload, stage: int) -> LearnerMemory:
     """Of a rank of the given pipeline stage.
 
     Gradients are accumulated in fp32. The optimizer's states (two moments, and in bf16 a master copy, all fp32) are cut
     over the data-parallel ranks: Rajbhandari et al., "ZeRO" (arXiv 1910.02054), stage 1.
     """
-    parameters, width = rank_parameters(shape, candidate, stage), work.element_bytes
+    layout, width = candidate.layout, workload.element_bytes
+    parameters = rank_parameters(shape, layout, stage)
     held = parameters.dense + parameters.experts
-    tokens, last = work.tokens_per_micro_batch, stage == candidate.pp - 1
-    layer = layer_bytes(shape, candidate, work.spec, width)
+    tokens, last = workload.tokens_per_micro_batch, stage == layout.pp - 1
+    layer = layer_bytes(shape, candidate, workload)
     activations, workspace = layer.saved, layer.workspace
     if candidate.recompute == "full":
         activations, workspace = layer.input, layer.workspace + layer.saved
-    saved = tokens * activations * _layers_in_flight(shape, candidate, work, stage)
+    saved = tokens * activations * _layers_in_flight(shape, layout, workload, stage)
     if last:
-        saved += tokens * norm_bytes(shape, work.spec, width) / candidate.token_ranks
-    logits = _logits(shape, candidate, work) if last else (0.0, 0.0)
+        saved += tokens * norm_bytes(shape, workload.transformer_impl, width) / layout.token_ranks
+    logits = _logits(shape, layout, workload) if last else (0.0, 0.0)
     return LearnerMemory(
         weights=held * width,
         gradients=held * FP32,
-        optimizer=_optimizer(parameters, candidate, width),
+        optimizer=_optimizer(parameters, layout, width),
         activations=saved,
         workspace=tokens * workspace,
         logits=logits[0],
-        reference=held * width if work.scoring_passes else 0.0,
+        reference=held * width if workload.scoring_passes else 0.0,
         scored_logits=logits[1],
     )
 
 
-def _optimizer(parameters: Parameters, candidate: Candidate, width: int) -> float:
+def _optimizer(parameters: Parameters, layout: ParallelLayout, width: int) -> float:
     states = 2 if width == FP32 else 3  # fp32 weights are their own master copy
-    sharded = parameters.dense / (candidate.dp * candidate.cp) + parameters.experts / candidate.expert_dp
+    sharded = parameters.dense / (layout.dp * layout.cp) + parameters.experts / layout.expert_dp
     return states * FP32 * sharded
 
 
-def _layers_in_flight(shape: ModelShape, candidate: Candidate, work: Workload, stage: int) -> float:
+def _layers_in_flight(shape: ModelShape, layout: ParallelLayout, workload: Workload, stage: int) -> float:
     """Layers whose activations a stage holds at most, over all micro-batches under way.
 
     1F1B holds pp - stage micro-batches; interleaved, 2(pp - stage - 1) + (vpp - 1) pp + 1 chunks of a stage's vpp
     (Narayanan et al., arXiv 2104.04473, section 2.2).
     """
-    after = candidate.pp - stage - 1
-    chunks = after + 1 if candidate.vpp == 1 else 2 * after + (candidate.vpp - 1) * candidate.pp + 1
-    chunks = min(chunks, work.micro_batches(candidate.dp) * candidate.vpp)
-    return chunks * stage_layers(shape, candidate) / candidate.vpp
+    after = layout.pp - stage - 1
+    chunks = after + 1 if layout.vpp == 1 else 2 * after + (layout.vpp - 1) * layout.pp + 1
+    chunks = min(chunks, workload.micro_batches(layout.dp) * layout.vpp)
+    return chunks * stage_layers(shape, layout) / layout.vpp
 
 
-def _logits(shape: ModelShape, candidate: Candidate, work: Workload) -> tuple[float, float]:
+def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
     """(training, scoring): the most that log-probabilities take at once; logits exist for a chunk of tokens.
 
     Going forward a chunk needs two fp32 copies of its logits. Going back there are the gradients of the hidden states
     and, in fp32, of the output layer, and besides the most of: a chunk's gradient in fp32 and in the weights' type; the
     latter, and what it adds to either gradient. A CPU (`local` modules) turns a bf16 addend into fp32 first.
     """
-    row, width = -(-shape.vocab // candidate.tp), work.element_bytes
-    tokens = work.tokens_per_micro_batch / candidate.cp
+    row, width = -(-shape.vocab // layout.tp), workload.element_bytes
+    tokens = workload.tokens_per_micro_batch / layout.cp
     rows = min(tokens, max(1, ENTRIES_PER_CHUNK // row))
     chunk, layer = row * rows, row * shape.hidden
     cast = 0 if width == FP32 else width
-    addend = width + FP32 if cast and work.spec == "local" else width
+    addend = width + FP32 if cast and workload.transformer_impl == "local" else width
     # Log-probability, entropy, normaliser and gradient; the target, and whether it is here.
     per_token = tokens * (4 * FP32 + INDEX + 1)
     forward = 2 * FP32 * chunk + per_token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rzero_mega.planning.candidate import Candidate, stage_layers
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.weights.shape import ModelShape
 
 
@@ -16,16 +16,21 @@ class Parameters:
     experts: int
 
 
-def rank_parameters(shape: ModelShape, candidate: Candidate, stage: int) -> Parameters:
+def stage_layers(shape: ModelShape, layout: ParallelLayout) -> int:
+    """Transformer layers of a pipeline stage."""
+    return shape.layers // layout.pp
+
+
+def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> Parameters:
     """Parameters of a rank of the pipeline stage `stage`. Norms, biases of norms and the router are on every rank."""
-    tp, layers = candidate.tp, stage_layers(shape, candidate)
+    tp, layers = layout.tp, stage_layers(shape, layout)
     vocabulary = -(-shape.vocab // tp) * shape.hidden
-    first, last = stage == 0, stage == candidate.pp - 1
+    first, last = stage == 0, stage == layout.pp - 1
     embeddings = first + (last and not (shape.tied and first))
     dense = layers * _layer(shape, tp) + embeddings * vocabulary + last * shape.hidden
     experts = 0
     if shape.experts:
-        experts = layers * shape.experts * 3 * shape.hidden * shape.expert_ffn // (candidate.ep * candidate.etp)
+        experts = layers * shape.experts * 3 * shape.hidden * shape.expert_ffn // (layout.ep * layout.etp)
     return Parameters(dense, experts)
 
 
@@ -40,13 +45,18 @@ def _layer(shape: ModelShape, tp: int) -> int:
 
 def total_parameters(shape: ModelShape, tp: int = 1) -> int:
     """All parameters of the model, or those on one of `tp` ranks over which experts are cut like the rest."""
-    held = rank_parameters(shape, Candidate(tp=tp, etp=tp), 0)
+    held = rank_parameters(shape, ParallelLayout(tp=tp, etp=tp), 0)
     return held.dense + held.experts
+
+
+def dense_parameters(shape: ModelShape) -> int:
+    """All parameters but those of experts."""
+    return rank_parameters(shape, ParallelLayout(), 0).dense
 
 
 def active_parameters(shape: ModelShape) -> int:
     """Parameters that one token is multiplied with: no embedding lookup, and of the experts those that are chosen."""
-    alone = rank_parameters(shape, Candidate(), 0)
+    whole = rank_parameters(shape, ParallelLayout(), 0)
     lookup = 0 if shape.tied else shape.vocab * shape.hidden
-    chosen = alone.experts * shape.experts_per_token // shape.experts if shape.experts else 0
-    return alone.dense - lookup + chosen
+    chosen = whole.experts * shape.experts_per_token // shape.experts if shape.experts else 0
+    return whole.dense - lookup + chosen

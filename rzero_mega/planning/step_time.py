@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32
-from rzero_mega.planning.candidate import Candidate, Workload
+from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import COMPUTE_SHARE, LINK_SHARE, MEMORY_SHARE, Gpu
 from rzero_mega.planning.parameters import active_parameters, rank_parameters
+from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
 # What a collective takes however little it moves.
@@ -34,16 +36,8 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """All of it."""
-        return (
-            self.compute
-            + self.tensor
-            + self.context
-            + self.experts
-            + self.pipeline
-            + self.bubble
-            + self.data
-            + self.optimizer
-        )
+        learning = self.compute + self.tensor + self.context + self.experts + self.pipeline + self.bubble
+        return learning + self.data + self.optimizer
 
 
 @dataclass(frozen=True)
@@ -61,87 +55,99 @@ class Links:
     pp: float
 
 
-def links(candidate: Candidate, gpu: Gpu, gpus_per_node: int) -> Links:
+def links(layout: ParallelLayout, gpu: Gpu, gpus_per_node: int) -> Links:
     """What the groups of this layout communicate over, at LINK_SHARE of the data sheet."""
-    tp = candidate.tp
-    cp = tp * candidate.cp
-    dp = cp * candidate.dp
-    spans = (tp, cp, candidate.etp * candidate.ep, dp, dp * candidate.pp)
+    tp = layout.tp
+    cp = tp * layout.cp
+    dp = cp * layout.dp
+    spans = (tp, cp, layout.etp * layout.ep, dp, dp * layout.pp)
     return Links(*(LINK_SHARE * (gpu.nvlink if span <= gpus_per_node else gpu.network) for span in spans))
 
 
-def step_time(shape: ModelShape, candidate: Candidate, work: Workload, gpu: Gpu, gpus_per_node: int) -> StepTime:
+def step_time(shape: ModelShape, candidate: Candidate, workload: Workload, gpu: Gpu, gpus_per_node: int) -> StepTime:
     """Seconds of one step's scoring passes and optimizer updates."""
-    between = links(candidate, gpu, gpus_per_node)
-    micro_batches = work.updates * work.micro_batches(candidate.dp)
-    tokens = min(work.tokens_per_micro_batch, max(1, work.tokens_per_micro_batch // work.length) * work.length)
+    layout, between = candidate.layout, links(candidate.layout, gpu, gpus_per_node)
+    micro_batches = workload.updates * workload.micro_batches(layout.dp)
+    budget, length = workload.tokens_per_micro_batch, workload.length
+    tokens = min(budget, max(1, budget // length) * length)
     # Forward passes' worth of arithmetic: backward counts two, full recompute and each scoring pass one more.
-    forwards = 3 + (candidate.recompute == "full") + work.scoring_passes
+    forwards = 3 + (candidate.recompute == "full") + workload.scoring_passes
     # And of communication: backward communicates as much as forward does.
     exchanges = forwards - 1
-    seconds = _forward_seconds(shape, work, gpu, tokens, forwards, forwards + (candidate.recompute == "selective"))
-    compute = micro_batches * seconds / (candidate.tp * candidate.pp * candidate.cp)
-    per_layer = micro_batches * exchanges * shape.layers / candidate.pp
-    tensor = per_layer * _seconds(_tensor_bytes(shape, candidate, work, tokens), between.tp, collectives=4)
-    context = per_layer * _seconds(_context_bytes(shape, candidate, work, tokens), between.cp, candidate.cp - 1)
-    experts = per_layer * _seconds(_expert_bytes(shape, candidate, work, tokens), between.ep, collectives=2)
-    sent = micro_batches * exchanges * (candidate.vpp if candidate.pp > 1 else 0)
-    boundary = tokens * shape.hidden * work.element_bytes / candidate.token_ranks
+    seconds = _forward_seconds(shape, workload, gpu, tokens, forwards, forwards + (candidate.recompute == "selective"))
+    compute = micro_batches * seconds / (layout.tp * layout.pp * layout.cp)
+    per_layer = micro_batches * exchanges * shape.layers / layout.pp
+    tensor = per_layer * _seconds(_tensor_bytes(shape, layout, workload, tokens), between.tp, collectives=4)
+    context = per_layer * _seconds(_context_bytes(shape, layout, workload, tokens), between.cp, layout.cp - 1)
+    experts = per_layer * _seconds(_expert_bytes(shape, layout, workload, tokens), between.ep, collectives=2)
+    sent = micro_batches * exchanges * (layout.vpp if layout.pp > 1 else 0)
+    boundary = tokens * shape.hidden * workload.element_bytes / layout.token_ranks
     pipeline = sent * _seconds(boundary, between.pp, collectives=1)
     # (p - 1) / (m v) of a stage's work: Narayanan et al., arXiv 2104.04473, section 2.2.
-    idle = (candidate.pp - 1) / (work.micro_batches(candidate.dp) * candidate.vpp)
+    idle = (layout.pp - 1) / (workload.micro_batches(layout.dp) * layout.vpp)
     bubble = idle * (compute + tensor + context + experts)
-    data, optimizer = _update_seconds(shape, candidate, work, gpu, between.dp)
-    return StepTime(compute, tensor, context, experts, pipeline, bubble, work.updates * data, work.updates * optimizer)
+    data, optimizer = _update_seconds(shape, layout, workload, gpu, between.dp)
+    return StepTime(
+        compute,
+        tensor,
+        context,
+        experts,
+        pipeline,
+        bubble,
+        data=workload.updates * data,
+        optimizer=workload.updates * optimizer,
+    )
 
 
 def _seconds(nbytes: float, bandwidth: float, collectives: int) -> float:
     return nbytes / bandwidth + collectives * COLLECTIVE_S if nbytes else 0.0
 
 
-def _forward_seconds(shape: ModelShape, work: Workload, gpu: Gpu, tokens: int, layers: int, attentions: int) -> float:
+def _forward_seconds(
+    shape: ModelShape, workload: Workload, gpu: Gpu, tokens: int, layers: int, attentions: int
+) -> float:
     """One GPU's seconds for the forward passes of `tokens`: of everything `layers` times, of attention `attentions`.
 
     2 N per token, and of causal attention 2 n d s (half of scores and of weighted values) per token and layer. FP8
     is for the linear layers alone.
     """
-    linear = gpu.fp8_flops if work.fp8 and gpu.fp8_flops else gpu.bf16_flops
-    attention = 2 * shape.layers * shape.size("queries") * work.length
+    linear = gpu.fp8_flops if workload.fp8 and gpu.fp8_flops else gpu.bf16_flops
+    attention = 2 * shape.layers * shape.size("queries") * workload.length
     spent = layers * 2 * active_parameters(shape) / linear + attentions * attention / gpu.bf16_flops
     return tokens * spent / COMPUTE_SHARE
 
 
-def _tensor_bytes(shape: ModelShape, candidate: Candidate, work: Workload, tokens: int) -> float:
+def _tensor_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: int) -> float:
     """Sent by a rank for a layer's forward: two all-reduces, or as much in all-gathers and reduce-scatters."""
-    once = tokens / candidate.cp * shape.hidden * work.element_bytes
+    once = tokens / layout.cp * shape.hidden * workload.element_bytes
     reductions = 1 if shape.experts else 2  # experts exchange tokens instead
-    return reductions * 2 * (candidate.tp - 1) / candidate.tp * once
+    return reductions * 2 * (layout.tp - 1) / layout.tp * once
 
 
-def _context_bytes(shape: ModelShape, candidate: Candidate, work: Workload, tokens: int) -> float:
+def _context_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: int) -> float:
     """Keys and values of the other ranks' tokens."""
-    others = tokens * (candidate.cp - 1) / candidate.cp
-    return others * 2 * shape.size("keys") / candidate.tp * work.element_bytes
+    others = tokens * (layout.cp - 1) / layout.cp
+    return others * 2 * shape.size("keys") / layout.tp * workload.element_bytes
 
 
-def _expert_bytes(shape: ModelShape, candidate: Candidate, work: Workload, tokens: int) -> float:
+def _expert_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: int) -> float:
     """To the experts and back (all-to-all over ep, all-gather and reduce-scatter over etp)."""
     if not shape.experts:
         return 0.0
-    chosen = tokens / candidate.token_ranks * shape.experts_per_token * shape.hidden * work.element_bytes
-    return 2 * chosen * ((candidate.ep - 1) / candidate.ep + candidate.etp - 1)
+    chosen = tokens / layout.token_ranks * shape.experts_per_token * shape.hidden * workload.element_bytes
+    return 2 * chosen * ((layout.ep - 1) / layout.ep + layout.etp - 1)
 
 
 def _update_seconds(
-    shape: ModelShape, candidate: Candidate, work: Workload, gpu: Gpu, link: float
+    shape: ModelShape, layout: ParallelLayout, workload: Workload, gpu: Gpu, link: float
 ) -> tuple[float, float]:
     """(communication, arithmetic) of an optimizer update: gradients reduced in fp32, weights gathered, AdamW."""
-    held = rank_parameters(shape, candidate, 0)
-    ranks = candidate.dp * candidate.cp
+    held = rank_parameters(shape, layout, 0)
+    ranks = layout.dp * layout.cp
     dense = held.dense * (ranks - 1) / ranks
-    experts = held.experts * (candidate.expert_dp - 1) / candidate.expert_dp
-    communication = (dense + experts) * (FP32 + work.element_bytes) / link
+    experts = held.experts * (layout.expert_dp - 1) / layout.expert_dp
+    communication = (dense + experts) * (FP32 + workload.element_bytes) / link
     # Three states are read and written, a gradient read, a weight written.
-    updated = held.dense / ranks + held.experts / candidate.expert_dp
-    arithmetic = updated * (7 * FP32 + work.element_bytes) / (MEMORY_SHARE * gpu.memory_bandwidth)
+    updated = held.dense / ranks + held.experts / layout.expert_dp
+    arithmetic = updated * (7 * FP32 + workload.element_bytes) / (MEMORY_SHARE * gpu.memory_bandwidth)
     return communication, arithmetic

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.load import load_config
 from rzero_mega.errors import UserError
-from rzero_mega.planning.candidate import Candidate, Workload
-from rzero_mega.planning.hardware import GPUS, gpu_named
+from rzero_mega.planning.candidate import Candidate, Recompute, candidates
+from rzero_mega.planning.hardware import GPUS, MEMORY_MARGIN, gpu_named
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.planning.memory import LearnerMemory, learner_memory
 from rzero_mega.planning.models import MODELS, model_named
 from rzero_mega.planning.overrides import overrides
 from rzero_mega.planning.parameters import active_parameters, rank_parameters, total_parameters
-from rzero_mega.planning.search import (
-    MARGIN,
-    PlanRequest,
-    best_of_each_cut,
-    candidates,
-    check_request,
-    nothing_fits,
-    picked,
-    plans,
-)
-from rzero_mega.planning.serving import best_serving, kv_bytes, servings
+from rzero_mega.planning.request import PlanRequest, check_request
+from rzero_mega.planning.search import best_of_each_split, estimates, nothing_fits, recommended
+from rzero_mega.planning.servers import fastest_servers, kv_bytes, servers_estimates
 from rzero_mega.planning.step_time import step_time
+from rzero_mega.planning.workload import Workload
 
 H100 = GPUS["H100"]
 # As the model cards on the Hugging Face hub say, in billions.
@@ -60,7 +55,11 @@ power = st.sampled_from([1, 2, 4, 8])
 
 
 def request(model: str = "Qwen3-8B", gpus: int = 8, **settings: object) -> PlanRequest:
-    return replace(PlanRequest(MODELS[model], gpus, H100, rollout="elsewhere"), **settings)
+    return replace(PlanRequest(MODELS[model], gpus, H100, server_placement="elsewhere"), **settings)
+
+
+def candidate(recompute: Recompute = "none", **sizes: Any) -> Candidate:
+    return Candidate(ParallelLayout(**sizes), recompute)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -84,18 +83,20 @@ def test_owner_suffix_and_case_of_a_name_do_not_matter() -> None:
 @given(some_model, st.sampled_from([1, 2, 4, 8, 16, 32, 64, 24]))
 def test_every_layout_divides_the_model_and_takes_all_gpus(name: str, gpus: int) -> None:
     asked = request(name, gpus)
-    for candidate in candidates(asked):
-        check_layout(asked.shape, candidate)
-        assert candidate.gpus == gpus
-        assert candidate.tp * candidate.cp <= asked.gpus_per_node
-        assert candidate.tp * candidate.cp * candidate.dp % (candidate.ep * candidate.etp) == 0
-        assert asked.shape.layers % (candidate.pp * candidate.vpp) == 0
+    for layout in (found.layout for found in candidates(asked)):
+        check_layout(asked.shape, layout)
+        assert layout.processes == gpus
+        assert layout.tp * layout.cp <= asked.gpus_per_node
+        assert layout.tp * layout.cp * layout.dp % (layout.ep * layout.etp) == 0
+        assert asked.shape.layers % (layout.pp * layout.vpp) == 0
 
 
 @given(some_model, power, power, st.sampled_from([1, 2, 4]), st.sampled_from(["none", "selective", "full"]))
 def test_more_data_parallelism_never_needs_more_memory(name: str, dp: int, tp: int, cp: int, recompute: str) -> None:
-    few = Candidate(tp=tp, cp=cp, dp=dp, etp=tp, sequence_parallel=tp > 1, recompute=recompute)  # type: ignore[arg-type]
-    many = replace(few, dp=2 * dp)
+    few, many = (
+        candidate(recompute, tp=tp, cp=cp, dp=count, etp=tp, sequence_parallel=tp > 1)  # type: ignore[arg-type]
+        for count in (dp, 2 * dp)
+    )
     before, after = (learner_memory(MODELS[name], c, Workload()) for c in (few, many))
     assert after.peak <= before.peak
     assert after.optimizer == pytest.approx(before.optimizer / 2)
@@ -104,7 +105,7 @@ def test_more_data_parallelism_never_needs_more_memory(name: str, dp: int, tp: i
 @given(some_model, power, power)
 def test_more_tensor_parallelism_never_needs_more_of_any_kind(name: str, dp: int, tp: int) -> None:
     few, many = (
-        learner_memory(MODELS[name], Candidate(tp=n, dp=dp, etp=n, sequence_parallel=n > 1), Workload())
+        learner_memory(MODELS[name], candidate(tp=n, dp=dp, etp=n, sequence_parallel=n > 1), Workload())
         for n in (tp, 2 * tp)
     )
     assert few.weights > many.weights and few.activations > many.activations
@@ -116,7 +117,7 @@ def test_more_tensor_parallelism_never_needs_more_of_any_kind(name: str, dp: int
 @given(some_model, power, power)
 def test_recomputing_more_keeps_less_and_takes_longer(name: str, tp: int, dp: int) -> None:
     layouts = [
-        Candidate(tp=tp, dp=dp, etp=tp, sequence_parallel=tp > 1, recompute=recompute)
+        candidate(recompute, tp=tp, dp=dp, etp=tp, sequence_parallel=tp > 1)
         for recompute in ("none", "selective", "full")
     ]
     kept = [learner_memory(MODELS[name], layout, Workload()).activations for layout in layouts]
@@ -137,10 +138,10 @@ def test_longer_micro_batches_need_more_memory(name: str, length: int, count: in
 @pytest.mark.parametrize("name", ["Qwen3-0.6B", "Qwen3-8B", "Qwen3-30B-A3B"])
 def test_the_ranks_of_a_model_hold_its_parameters_and_little_twice(name: str) -> None:
     shape = MODELS[name]
-    cut = Candidate(tp=2, pp=2, dp=2, ep=2 if shape.experts else 1, etp=1 if shape.experts else 2)
-    held = [rank_parameters(shape, cut, stage) for stage in range(cut.pp)]
+    layout = ParallelLayout(tp=2, pp=2, dp=2, ep=2 if shape.experts else 1, etp=1 if shape.experts else 2)
+    held = [rank_parameters(shape, layout, stage) for stage in range(layout.pp)]
     dense = 2 * sum(part.dense for part in held)
-    experts = cut.ep * cut.etp * sum(part.experts for part in held)
+    experts = layout.ep * layout.etp * sum(part.experts for part in held)
     twice = shape.vocab * shape.hidden if shape.tied else 0
     assert dense + experts - twice == pytest.approx(total_parameters(shape), rel=0.01)
 
@@ -148,23 +149,23 @@ def test_the_ranks_of_a_model_hold_its_parameters_and_little_twice(name: str) ->
 def test_the_first_stage_of_a_pipeline_holds_as_many_micro_batches_as_there_are_stages() -> None:
     work = Workload(length=4096, tokens_per_micro_batch=4096, sequences_per_update=64)
     shape = MODELS["Qwen3-8B"]
-    one, four = (learner_memory(shape, Candidate(pp=pp), work) for pp in (1, 4))
+    one, four = (learner_memory(shape, candidate(pp=pp), work) for pp in (1, 4))
     assert four.activations == pytest.approx(one.activations, rel=0.02)
     few = replace(work, sequences_per_update=1)  # one micro-batch: none waits
-    assert learner_memory(shape, Candidate(pp=4), few).activations == pytest.approx(one.activations / 4, rel=0.1)
+    assert learner_memory(shape, candidate(pp=4), few).activations == pytest.approx(one.activations / 4, rel=0.1)
 
 
 def test_interleaving_holds_more_and_waits_less() -> None:
     shape, work = MODELS["Qwen3-8B"], Workload()
-    plain, interleaved = Candidate(pp=4), Candidate(pp=4, vpp=3)
+    plain, interleaved = candidate(pp=4), candidate(pp=4, vpp=3)
     assert learner_memory(shape, interleaved, work).activations > learner_memory(shape, plain, work).activations
     bubbles = [step_time(shape, c, work, H100, 8).bubble for c in (plain, interleaved)]
     assert bubbles[1] < bubbles[0]
 
 
 def test_a_group_that_leaves_the_node_communicates_slower() -> None:
-    shape, layout = MODELS["Qwen3-8B"], Candidate(tp=8, sequence_parallel=True, etp=8)
-    inside, across = (step_time(shape, layout, Workload(), H100, node).tensor for node in (8, 4))
+    shape, tp8 = MODELS["Qwen3-8B"], candidate(tp=8, sequence_parallel=True, etp=8)
+    inside, across = (step_time(shape, tp8, Workload(), H100, node).tensor for node in (8, 4))
     assert across > 4 * inside
 
 
@@ -176,50 +177,50 @@ def test_fp8_speeds_up_linear_layers_alone() -> None:
 
 def test_an_8b_model_trains_on_a_node_and_not_on_one_gpu() -> None:
     alone = request(gpus=1, smaller_micro_batches=True)
-    assert picked(alone, plans(alone)) is None
+    assert recommended(alone, estimates(alone)) is None
     node = request(gpus=8, smaller_micro_batches=True)
-    assert picked(node, plans(node)) is not None
+    assert recommended(node, estimates(node)) is not None
 
 
 def test_the_largest_model_needs_more_than_two_nodes() -> None:
     two = request("Qwen3-235B-A22B", 16, smaller_micro_batches=True)
-    assert plans(two) == []
+    assert estimates(two) == []
     many = replace(two, gpus=128)
-    found = picked(many, plans(many))
-    assert found is not None and found.candidate.ep > 1
+    found = recommended(many, estimates(many))
+    assert found is not None and found.candidate.layout.ep > 1
 
 
 @pytest.mark.parametrize("rollout", ["turns", "resident", "elsewhere"])
 @pytest.mark.parametrize(("name", "gpus"), [("Qwen3-8B", 16), ("Qwen3-30B-A3B", 16), ("Qwen3-0.6B", 1)])
 def test_the_picked_plan_is_the_fastest_that_leaves_the_margin(name: str, gpus: int, rollout: str) -> None:
-    asked = request(name, gpus, rollout=rollout, smaller_micro_batches=True)
-    found = plans(asked)
-    chosen = picked(asked, found)
+    asked = request(name, gpus, server_placement=rollout, smaller_micro_batches=True)
+    found = estimates(asked)
+    chosen = recommended(asked, found)
     assert chosen is not None
-    room = H100.memory * (1 - MARGIN)
+    room = H100.memory * (1 - MEMORY_MARGIN)
     assert all(plan.peak <= H100.memory for plan in found)
     assert chosen.peak <= room
     assert chosen.seconds == min(plan.seconds for plan in found if plan.peak <= room)
-    assert chosen in best_of_each_cut(found, chosen)
+    assert chosen in best_of_each_split(found, chosen)
 
 
 def test_residents_share_the_memory_and_turns_do_not() -> None:
-    turns, resident = (request(gpus=16, rollout=rollout) for rollout in ("turns", "resident"))
-    one, other = plans(turns)[0], plans(resident)[0]
-    assert one.serving is not None and other.serving is not None
-    assert one.peak == max(one.memory.peak, one.serving.memory)
-    assert other.peak == other.memory.peak + other.serving.memory
+    turns, resident = (request(gpus=16, server_placement=rollout) for rollout in ("turns", "resident"))
+    one, other = estimates(turns)[0], estimates(resident)[0]
+    assert one.servers is not None and other.servers is not None
+    assert one.peak == max(one.memory.peak, one.servers.memory)
+    assert other.peak == other.memory.peak + other.servers.memory
 
 
 def test_the_cache_holds_every_concurrent_sequence_at_its_full_length() -> None:
     shape, work = MODELS["Qwen3-8B"], Workload(length=8192, tokens_per_micro_batch=8192)
     assert kv_bytes(shape, 1, 2) == 2 * 36 * 8 * 128 * 2
     assert kv_bytes(shape, 16, 2) == kv_bytes(shape, 8, 2)  # eight heads over sixteen GPUs: one on each
-    found = servings(shape, work, H100, 8, 8, concurrent=32)
-    serving = best_serving(found, 72e9)
-    assert serving is not None and serving.concurrent == 32
-    assert serving.kv_cache % (32 * 8192 * kv_bytes(shape, serving.tp, 2)) == 0
-    assert best_serving(found, 1e9) is None
+    found = servers_estimates(request(workload=work, concurrent=32))
+    servers = fastest_servers(found, 72e9)
+    assert servers is not None and servers.concurrent == 32
+    assert servers.kv_cache % (32 * 8192 * kv_bytes(shape, servers.tp, 2)) == 0
+    assert fastest_servers(found, 1e9) is None
 
 
 def test_what_is_missing_is_said_with_what_would_help() -> None:
@@ -228,12 +229,12 @@ def test_what_is_missing_is_said_with_what_would_help() -> None:
     gpus = int(text.split("--gpus ")[1].split()[0])
     enough = replace(asked, gpus=gpus)
     assert "\n" not in text and " GB" in text
-    assert picked(enough, plans(enough)) is not None
+    assert recommended(enough, estimates(enough)) is not None
 
 
 def test_a_smaller_micro_batch_is_proposed_where_it_is_enough() -> None:
-    asked = request("Qwen3-0.6B", 1, work=Workload(length=1024, tokens_per_micro_batch=1 << 20))
-    assert picked(asked, plans(asked)) is None
+    asked = request("Qwen3-0.6B", 1, workload=Workload(length=1024, tokens_per_micro_batch=1 << 20))
+    assert recommended(asked, estimates(asked)) is None
     assert "--tokens-per-micro-batch 1024" in str(nothing_fits(asked))
 
 
@@ -245,10 +246,10 @@ def test_a_smaller_micro_batch_is_proposed_where_it_is_enough() -> None:
         ({"gpus": 1 << 40}, "--gpus"),
         ({"gpus_per_node": 0}, "--gpus-per-node"),
         ({"concurrent": 0}, "--concurrent 0"),
-        ({"work": Workload(sequences=0)}, "--sequences"),
-        ({"work": Workload(length=-1)}, "--length"),
-        ({"work": Workload(length=20000)}, "--tokens-per-micro-batch"),
-        ({"work": Workload(fp8=True), "gpu": GPUS["A100-80GB"]}, "--fp8"),
+        ({"workload": Workload(sequences=0)}, "--sequences"),
+        ({"workload": Workload(length=-1)}, "--length"),
+        ({"workload": Workload(length=20000)}, "--tokens-per-micro-batch"),
+        ({"workload": Workload(fp8=True), "gpu": GPUS["A100-80GB"]}, "--fp8"),
     ],
 )
 def test_numbers_that_cannot_be_are_named_by_their_option(settings: dict[str, object], option: str) -> None:
@@ -257,7 +258,7 @@ def test_numbers_that_cannot_be_are_named_by_their_option(settings: dict[str, ob
 
 
 def test_memory_of_a_step_is_the_most_of_its_phases() -> None:
-    memory = learner_memory(MODELS["Qwen3-8B"], Candidate(dp=8), Workload())
+    memory = learner_memory(MODELS["Qwen3-8B"], candidate(dp=8), Workload())
     assert isinstance(memory, LearnerMemory)
     assert memory.resident == memory.weights + memory.gradients + memory.optimizer
     assert memory.peak == max(memory.training, memory.scoring) > memory.resident
@@ -265,15 +266,15 @@ def test_memory_of_a_step_is_the_most_of_its_phases() -> None:
 
 @pytest.mark.parametrize(("name", "gpus"), [("Qwen3-8B", 16), ("Qwen3-30B-A3B", 16)])
 def test_the_overrides_are_settings_of_a_run(name: str, gpus: int) -> None:
-    asked = request(name, gpus, rollout="turns", work=Workload(fp8=True))
-    chosen = picked(asked, plans(asked))
+    asked = request(name, gpus, server_placement="turns", workload=Workload(fp8=True))
+    chosen = recommended(asked, estimates(asked))
     assert chosen is not None
     config = load_config(overrides=overrides(chosen, asked))
-    layout = asdict(chosen.candidate)
+    layout = asdict(chosen.candidate.layout)
     assert config.learner.processes == gpus
-    assert config.learner.recompute == layout.pop("recompute")
+    assert config.learner.recompute == chosen.candidate.recompute
     assert config.learner.fp8.format == "hybrid"
     for key in ("tp", "pp", "cp", "sequence_parallel", *(("ep", "etp") if asked.shape.experts else ())):
         assert getattr(config.learner.layout, key) == layout[key]
-    assert chosen.serving is not None
-    assert config.rollout.sglang.tp == chosen.serving.tp
+    assert chosen.servers is not None
+    assert config.rollout.sglang.tp == chosen.servers.tp

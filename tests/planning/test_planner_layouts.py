@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from planner_ranks import Job, bench_planner, measure_jobs
 
+from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.memory import stage_memory
 from rzero_mega.weights.shape import ModelShape
@@ -43,11 +44,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[st
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_rank_holds_what_is_predicted(name: str, measured: dict[str, list[dict[str, float]]]) -> None:
     work = bench_planner.workload(bench_planner.Case(name, shape_of(name)))
-    candidate = Candidate(**LAYOUTS[name])
+    layout = ParallelLayout(**LAYOUTS[name])
     ranks = measured[name]
-    assert {rank["stage"] for rank in ranks} == set(range(candidate.pp))
-    for stage in range(candidate.pp):
-        predicted = asdict(stage_memory(shape_of(name), candidate, work, stage))
+    assert {rank["stage"] for rank in ranks} == set(range(layout.pp))
+    for stage in range(layout.pp):
+        predicted = asdict(stage_memory(shape_of(name), Candidate(layout), work, stage))
         for kind in ("weights", "gradients", "optimizer", "activations"):
             # Random routers spread tokens unevenly over ranks.
             found = fmean(rank[kind] for rank in ranks if rank["stage"] == stage)

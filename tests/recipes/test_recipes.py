@@ -21,15 +21,17 @@ from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.learner.megatron.fp8 import check_recipe
-from rzero_mega.planning.candidate import Candidate, Workload
-from rzero_mega.planning.hardware import GPUS
+from rzero_mega.planning.candidate import Candidate
+from rzero_mega.planning.hardware import GPUS, MEMORY_MARGIN
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.planning.memory import LearnerMemory, learner_memory
 from rzero_mega.planning.models import model_named
 from rzero_mega.planning.parameters import rank_parameters, total_parameters
-from rzero_mega.planning.search import MARGIN, PlanRequest, picked, plans
-from rzero_mega.planning.serving import kv_bytes
+from rzero_mega.planning.request import PlanRequest
+from rzero_mega.planning.search import estimates, recommended
+from rzero_mega.planning.servers import kv_bytes
 from rzero_mega.planning.step_time import step_time
+from rzero_mega.planning.workload import Workload
 from rzero_mega.rollout.sglang.server.command import ServerSpec, server_arguments
 from rzero_mega.weights.shape import ModelShape
 
@@ -38,7 +40,7 @@ README = ROOT / "README.md"
 TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]
 HOPPER = (9, 0)
-ROOM = H100.memory * (1 - MARGIN)
+ROOM = H100.memory * (1 - MEMORY_MARGIN)
 ON_CPUS = ("nano", "smollm2")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
@@ -62,11 +64,7 @@ def layout_of(config: Config) -> ParallelLayout:
 
 
 def candidate_of(config: Config) -> Candidate:
-    layout = layout_of(config)
-    return Candidate(
-        layout.tp, layout.pp, layout.vpp, layout.cp, layout.dp, layout.ep, layout.etp, layout.sequence_parallel,
-        config.learner.recompute,  # type: ignore[arg-type]
-    )  # fmt: skip
+    return Candidate(layout_of(config), config.learner.recompute)  # type: ignore[arg-type]
 
 
 def workload_of(config: Config) -> Workload:
@@ -91,7 +89,7 @@ def memory_of(config: Config) -> LearnerMemory:
 def fp8_copies(config: Config) -> float:
     """Bytes of the FP8 copies, as they are and transposed, that Transformer Engine keeps of a rank's weights."""
     stages = {0, config.learner.layout.pp - 1}
-    held = [rank_parameters(shape_of(config), candidate_of(config), stage) for stage in stages]
+    held = [rank_parameters(shape_of(config), layout_of(config), stage) for stage in stages]
     return max(2.0 * (rank.dense + rank.experts) for rank in held)
 
 
@@ -269,8 +267,8 @@ def test_a_server_holds_its_weights_and_the_cache_of_many_long_sequences(name: s
 def test_no_layout_of_the_same_gpus_is_much_faster_by_the_planner_s_estimate(name: str) -> None:
     config = recipe(name)
     shape, work = shape_of(config), workload_of(config)
-    request = PlanRequest(shape, config.learner.processes, H100, work, rollout="elsewhere")
-    fastest = picked(request, plans(request))
+    request = PlanRequest(shape, config.learner.processes, H100, work, server_placement="elsewhere")
+    fastest = recommended(request, estimates(request))
     assert fastest is not None
     ours = step_time(shape, candidate_of(config), work, H100, request.gpus_per_node)
     assert ours.seconds <= 1.25 * fastest.time.seconds
@@ -306,7 +304,7 @@ def test_a_recipe_of_one_node_can_give_all_its_gpus_to_learner_and_servers_in_tu
 
 def sizes(config: Config) -> str:
     """The layout's sizes above one, `tp4 pp2`."""
-    c = candidate_of(config)
+    c = layout_of(config)
     found = {"tp": c.tp, "pp": c.pp, "vpp": c.vpp, "cp": c.cp, "dp": c.dp, "ep": c.ep}
     return " ".join(f"{name}{size}" for name, size in found.items() if size > 1)
 

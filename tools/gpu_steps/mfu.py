@@ -16,10 +16,11 @@ from gpu_steps.isolation import Failure, in_own_process
 from gpu_steps.models import Sizes, chains, learner_of, synchronize
 from gpu_steps.outcome import StepFailed
 from rzero_mega.learner.packing import SequenceCost
-from rzero_mega.planning.candidate import Candidate, Workload
+from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import GPUS, Gpu
 from rzero_mega.planning.memory import learner_memory
 from rzero_mega.planning.step_time import step_time
+from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 
@@ -143,7 +144,7 @@ def training_flops(shape: ModelShape, lengths: Iterable[int]) -> float:
 
 
 def utilisation(flops: float, seconds: float, peak: float | None) -> float | None:
-    """Share of the peak FLOP/s of the data sheet (learner.planning.hardware, dense), None without one."""
+    """Share of the peak FLOP/s of the data sheet (planning.hardware, dense), None without one."""
     return None if peak is None else flops / seconds / peak
 
 
