@@ -7,6 +7,7 @@ WORKDIR /opt/rzero_mega
 COPY pyproject.toml README.md LICENSE ./
 COPY rzero_mega ./rzero_mega
 COPY recipes ./recipes
+COPY slurm ./slurm
 # The image pins its own torch; keeping it avoids a second CUDA stack.
 RUN pip freeze | grep -iE '^(torch|transformer[-_]engine)' > /tmp/image.txt \
     && pip install --no-cache-dir --constraint /tmp/image.txt ".[gguf,sglang]" \

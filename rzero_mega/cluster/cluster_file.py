@@ -11,6 +11,8 @@ from rzero_mega.config.load import load_file
 from rzero_mega.config.schema import number
 from rzero_mega.errors import UserError
 
+# In an installed package; in a clone they are in slurm/.
+EXAMPLES = Path(__file__).with_name("examples")
 _SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
 _TIME = re.compile(r"(?:(\d+)-)?(\d{1,2}):(\d{2}):(\d{2})")
 
@@ -64,7 +66,8 @@ class ClusterFile:
 def read_cluster_file(path: Path) -> ClusterFile:
     """Read and check a cluster file. UserError names the file and the key."""
     if not path.is_file():
-        raise UserError(f"{path}: there is no such cluster file; slurm/ has examples")
+        examples = EXAMPLES if EXAMPLES.is_dir() else "slurm/"
+        raise UserError(f"{path}: there is no such cluster file; {examples} has examples")
     cluster = load_file(ClusterFile, path)
     try:
         _check(cluster)
