@@ -24,6 +24,7 @@ from typing import Annotated
 import torch
 import transformers
 import typer
+from nano_base_card import CARD, card, facts_of
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -332,12 +333,12 @@ def _average(triples: Sequence[tuple[float, float, float]]) -> Accuracy:
 
 def check_replaceable(out: Path) -> None:
     """Raise UserError if ``out`` exists and is not a nano base, so that no other folder is ever replaced."""
-    if out.exists() and not (out / "nano_base.json").is_file():
+    if out.exists() and facts_of(out) is None:
         raise UserError(f"{out} exists and is not a nano base; name another folder")
 
 
 def write_checkpoint(out: Path, model: Qwen3ForCausalLM, settings: Settings, measured: Measurement) -> None:
-    """Write the Hugging Face folder and ``nano_base.json`` aside and put it in place by renaming."""
+    """Write the Hugging Face folder and its model card aside and put it in place by renaming."""
     check_replaceable(out)
     aside = out.with_name(f".{out.name}.{os.getpid()}.new")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
@@ -353,7 +354,7 @@ def write_checkpoint(out: Path, model: Qwen3ForCausalLM, settings: Settings, mea
             "measured": asdict(measured),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
-        (aside / "nano_base.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (aside / CARD).write_text(card(facts), encoding="utf-8")
         if out.exists():
             out.rename(old)
         aside.rename(out)

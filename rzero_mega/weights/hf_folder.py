@@ -20,6 +20,8 @@ from rzero_mega.weights.safetensors_file import SafetensorsWriter, raw_bytes, re
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+CARD = "README.md"
+WEIGHTS = (".safetensors", ".safetensors.index.json", ".gguf", ".bin")
 SHARD_BYTES = 4 * 1024**3
 # Room for about two thousand names; a shard also ends where its header is full.
 HEADER_BYTES = 256 * 1024
@@ -171,9 +173,9 @@ def _belongs(shard: SafetensorsWriter, name: str, tensor: Tensor) -> bool:
 
 
 def copy_template(template: Path, folder: Path) -> None:
-    """Copy every file of a model's folder but its weights."""
+    """Copy every file of a model's folder but its weights and the card that describes them."""
     for file in sorted(template.iterdir()):
-        if file.is_file() and not file.name.endswith((".safetensors", ".safetensors.index.json", ".gguf", ".bin")):
+        if file.is_file() and file.name != CARD and not file.name.endswith(WEIGHTS):
             shutil.copyfile(file, folder / file.name)
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nano_base_card import CARD, card, facts_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from rzero_mega.assets import nano_base_path
@@ -133,7 +134,7 @@ def test_the_same_settings_build_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
         tool.build(tmp_path / name, TINY, problems=held_out_set(1), votes=2, questions=4)
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert {"config.json", "model.safetensors", "nano_base.json", "tokenizer.json"} <= {*names}
+    assert {"config.json", "model.safetensors", "README.md", "tokenizer.json"} <= {*names}
     assert names == sorted(path.name for path in (tmp_path / "second").iterdir())
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
@@ -142,10 +143,16 @@ def test_the_same_settings_build_the_same_bytes(tmp_path: Path) -> None:
 def test_a_build_replaces_an_older_nano_base_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     out = tmp_path / "base"
     out.mkdir()
-    (out / "nano_base.json").write_text("{}")
+    (out / "README.md").write_text("---\nnano_base: {}\n---\n")
     tool.build(out, TINY, problems=held_out_set(1), votes=2, questions=4)
-    assert json.loads((out / "nano_base.json").read_text())["settings"]["steps"] == 3
+    assert facts_of(out)["settings"]["steps"] == 3
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("front", ["license: mit\n", "- a list\n", "nano_base: [\n"])
+def test_another_model_s_card_says_nothing_of_a_nano_base(front: str, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{front}---\n# Another model\n")
+    assert facts_of(tmp_path) is None
 
 
 def test_a_folder_that_is_not_a_nano_base_is_never_replaced(tmp_path: Path) -> None:
@@ -156,12 +163,16 @@ def test_a_folder_that_is_not_a_nano_base_is_never_replaced(tmp_path: Path) -> N
 
 
 def test_the_shipped_checkpoint_was_built_with_the_default_settings() -> None:
-    facts = json.loads((nano_base_path() / "nano_base.json").read_text())
+    facts = facts_of(nano_base_path())
     assert facts["settings"] == json.loads(json.dumps(tool.asdict(tool.Settings())))
 
 
+def test_the_shipped_card_says_what_was_measured() -> None:
+    assert (nano_base_path() / CARD).read_text(encoding="utf-8") == card(facts_of(nano_base_path()))
+
+
 def test_the_shipped_figures_are_those_of_a_base_model() -> None:
-    measured = json.loads((nano_base_path() / "nano_base.json").read_text())["measured"]
+    measured = facts_of(nano_base_path())["measured"]
     overall = measured["overall"]
     assert overall["problems"] == 500
     assert 0.35 < overall["mean_sampled"] < overall["greedy"] - 0.1
@@ -172,7 +183,7 @@ def test_the_shipped_figures_are_those_of_a_base_model() -> None:
 
 
 def test_the_shipped_checkpoint_answers_as_its_figures_say(shipped: PreTrainedTokenizerFast) -> None:
-    facts = json.loads((nano_base_path() / "nano_base.json").read_text())
+    facts = facts_of(nano_base_path())
     model = AutoModelForCausalLM.from_pretrained(nano_base_path()).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == facts["parameters"]
     problems = held_out_set()[::10]

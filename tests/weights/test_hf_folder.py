@@ -80,13 +80,15 @@ def test_no_shard_exceeds_its_bytes_unless_one_tensor_does(
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for _, tensor in tensors(model))
 
 
-def test_configuration_and_tokenizer_are_copied_and_old_weights_are_not(
+def test_configuration_and_tokenizer_are_copied_and_old_weights_and_their_card_are_not(
     model: Any, template: Path, tmp_path: Path
 ) -> None:
+    (template / "LICENSE").write_text("applies to what is made of it")
+    (template / "README.md").write_text("# The base\n\nIt scores 12.")
     write_hf_folder(tmp_path / "out", tensors(model), template)
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert {"config.json", "tokenizer.json", SINGLE} <= names
-    assert "pytorch_model.bin" not in names
+    assert {"config.json", "tokenizer.json", "LICENSE", SINGLE} <= names
+    assert not {"pytorch_model.bin", "README.md"} & names
 
 
 def test_a_tensor_is_on_disk_before_the_next_one_is_asked_for(
