@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
-import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -34,14 +31,6 @@ class _CpuStream(torch.cpu.Stream):
 
     def record_event(self, event: Any = None) -> Any:
         return event or torch.cpu.Event()
-
-
-class _NoStash(ModuleType):
-    """In place of a module of which nothing is called: every name is None."""
-
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("__"):
-            raise AttributeError(name)
 
 
 class _CudaLiteralsMeanCpu(TorchFunctionMode):
@@ -93,7 +82,6 @@ def install() -> None:
     tensor: Any = torch.Tensor
     tensor.cuda = lambda self, *_args, **_kwargs: self
     _compile_nothing()
-    _do_without_triton()
     _keep_rng_on_cpu()
     _adam_shaped_like_fused_adam()
     _many_tensors_without_kernels()
@@ -106,14 +94,6 @@ def _compile_nothing() -> None:
     import torch._dynamo
 
     torch._dynamo.config.disable = True
-
-
-def _do_without_triton() -> None:
-    # From 0.18 on the schedules import a stash of experts' tokens, which `moe_paged_stash` would switch on, and with it
-    # Triton, which PyTorch for CPUs comes without. Everywhere else Megatron takes Triton for optional.
-    name = "megatron.core.transformer.moe.paged_stash"
-    if importlib.util.find_spec("triton") is None:
-        sys.modules[name] = _NoStash(name)
 
 
 def _keep_rng_on_cpu() -> None:
