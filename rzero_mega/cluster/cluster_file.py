@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from rzero_mega.config.load import load_file
-from rzero_mega.config.schema import number
+from rzero_mega.config.schema.metadata import number
 from rzero_mega.errors import UserError
 
 # In an installed package; in a clone they are in slurm/.

@@ -19,7 +19,7 @@ from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS, Question
 from rzero_mega.coevolution.votes import Vote, majority_vote
 from rzero_mega.config import load_config
-from rzero_mega.config.schema import ChecksConfig
+from rzero_mega.config.schema import CHECK_LABELS, ChecksConfig
 
 PAPER = load_config(["paper"])
 HARDENED = load_config(["paper", "hardened"])
@@ -136,6 +136,8 @@ def test_every_exploit_has_its_check_and_every_check_a_switch_and_an_exploit() -
     assert all(getattr(ChecksConfig(), name) is False for name in CHECKS)
     switches = {name for name, value in vars(ChecksConfig()).items() if isinstance(value, bool)}
     assert switches == set(CHECKS)
+    assert list(CHECK_LABELS) == list(CHECKS)
+    assert len(set(CHECK_LABELS.values())) == len(CHECKS)
 
 
 def test_a_flawed_question_is_rewarded_as_a_malformed_one() -> None:

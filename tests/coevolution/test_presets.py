@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
@@ -44,15 +45,27 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.curation.near_duplicates.drop_seen", False, False),
     ("labels.curation.maximum_per_template", None, None),
     *((f"checks.{check}", False, False) for check in CHECKS),
+    ("checks.maximum_question_chars", 2000, 2000),
+    ("checks.maximum_unanswered", 0.5, 0.5),
+    ("checks.minimum_majority", 0.25, 0.25),
+    ("labels.curation.near_duplicates.threshold", 0.8, 0.8),
+    ("labels.curation.near_duplicates.shingle", 3, 3),
+    ("labels.curation.drop_duplicates", True, False),
+    ("labels.curation.drop_held_out", True, False),
+    ("labels.curation.minimum_kept", 1, 1),
     ("labels.curation.drop_answers", [], ["", "None"]),
     ("labels.curation.drop_questions_containing", [], ["证明", "box"]),
     ("labels.curation.drop_answers_containing", [], ["text"]),
     ("questions.count", 8000, 8000),
     ("questions.sampling.temperature", 1.0, 1.0),
     ("questions.sampling.top_p", 0.95, 0.95),
+    ("questions.sampling.top_k", 0, 0),
+    ("questions.sampling.max_new_tokens", 4096, 4096),
     ("questions.require_boxed", True, True),
     ("solver.reward.accuracy_weight", 1.0, 0.9),
     ("solver.reward.format_weight", 0.0, 0.1),
+    ("solver.reward.format_pattern", *[r"<think>.*</think>.*\\boxed\{.*\}"] * 2),
+    ("challenger.train", True, True),
     ("challenger.training.steps", 5, 6),
     ("challenger.training.use_step", None, 5),
     ("solver.training.steps", 15, 20),
@@ -72,6 +85,7 @@ TRAINING: list[tuple[str, Any, Any]] = [
     ("optimizer.weight_decay", 1e-2, 1e-2),
     ("optimizer.beta1", 0.9, 0.9),
     ("optimizer.beta2", 0.999, 0.999),
+    ("optimizer.epsilon", 1e-8, 1e-8),
     ("optimizer.clip_gradient_norm", 1.0, 1.0),
     ("grpo.kl_coefficient", 1e-2, 1e-2),
     ("grpo.kl_clamp", 10.0, 10.0),
@@ -82,8 +96,12 @@ TRAINING: list[tuple[str, Any, Any]] = [
     ("grpo.advantage.epsilon", 1e-6, 1e-6),
     ("grpo.advantage.drop_zero_variance", False, False),
     ("grpo.loss_aggregation", "token_mean", "micro_batch_token_mean"),
+    ("grpo.sequences_per_micro_batch", 4, 4),
+    ("grpo.importance_cap", 2.0, None),
+    ("ahead", 0, 0),
     ("sampling.temperature", 1.0, 1.0),
     ("sampling.top_p", 0.99, 0.99),
+    ("sampling.top_k", 0, 0),
     ("sampling.max_new_tokens", 4096, 4096),
 ]
 
@@ -96,6 +114,22 @@ ROWS = TABLE + [
 def test_both_presets_have_the_values_of_the_table(key: str, paper: Any, code: Any) -> None:
     for preset, expected in (("paper", paper), ("official_code", code)):
         assert reduce(getattr, key.split("."), PRESETS[preset]) == expected
+
+
+def keys(node: dict[str, Any], prefix: str) -> set[str]:
+    return {
+        key
+        for name, value in node.items()
+        for key in (keys(value, f"{prefix}.{name}") if isinstance(value, dict) else {f"{prefix}.{name}"})
+    }
+
+
+def test_no_hyper_parameter_is_missing_in_the_table() -> None:
+    """What is left out says how the work is cut up for kills."""
+    parts = {"questions.per_part", "labels.questions_per_part"}
+    sections = ("challenger", "questions", "labels", "checks", "solver")
+    known = set().union(*(keys(asdict(getattr(PRESETS["paper"], section)), section) for section in sections))
+    assert {key for key, *_ in ROWS} == (known - parts) | {"iterations"}
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,19 @@ from rzero_mega.coevolution.checks.too_long import too_long
 from rzero_mega.config.schema import ChecksConfig
 
 CHECKS: dict[str, Check] = {
-    "several_questions": several_questions,
-    "no_question": no_question,
-    "answer_in_question": answer_in_question,
-    "random_choice": random_choice,
-    "too_long": too_long,
-    "mostly_unanswered": mostly_unanswered,
-    "no_answer": no_answer,
-    "no_majority": no_majority,
+    check.__name__: check
+    for check in (
+        several_questions,
+        no_question,
+        answer_in_question,
+        random_choice,
+        too_long,
+        mostly_unanswered,
+        no_answer,
+        no_majority,
+    )
 }
-"""By the name of their switch in `checks`, in the order in which a question's flaw is looked for."""
+"""Each by its own name, which is that of its switch in `ChecksConfig`, in the order of the switches."""
 
 
 def found(asked: Asked, config: ChecksConfig) -> tuple[str, ...]:

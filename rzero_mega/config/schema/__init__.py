@@ -1,0 +1,75 @@
+"""The whole configuration, as dataclasses over OmegaConf, by subject. Nothing here imports torch.
+
+Defaults are those of the paper (arXiv 2508.05004v4), and of the official code (Chengsong-Huang/R-Zero at 5699329) where
+the paper is silent. Every field has a docstring, which `rzero-mega config --explain KEY` prints, and `metadata` with
+what `validate.py` checks.
+"""
+
+from rzero_mega.config.schema.checks import CHECK_LABELS, ChecksConfig
+from rzero_mega.config.schema.coevolution import (
+    ChallengerConfig,
+    ChallengerRewardConfig,
+    CurationConfig,
+    LabelsConfig,
+    NearDuplicatesConfig,
+    QuestionsConfig,
+    RepetitionConfig,
+    SolverConfig,
+    SolverRewardConfig,
+    VotesConfig,
+)
+from rzero_mega.config.schema.learner import CheckpointConfig, Fp8Config, GuardConfig, LayoutConfig, LearnerConfig
+from rzero_mega.config.schema.rollout import RolloutConfig, SglangConfig, VerifyConfig, WeightsConfig
+from rzero_mega.config.schema.root import NO_ABLATION, Config, ModelConfig, PromptsConfig
+from rzero_mega.config.schema.run import (
+    EvaluationConfig,
+    GradingConfig,
+    PlacementConfig,
+    RunConfig,
+    TrackingConfig,
+)
+from rzero_mega.config.schema.training import (
+    AdvantageConfig,
+    GrpoConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "CHECK_LABELS",
+    "NO_ABLATION",
+    "AdvantageConfig",
+    "ChallengerConfig",
+    "ChallengerRewardConfig",
+    "CheckpointConfig",
+    "ChecksConfig",
+    "Config",
+    "CurationConfig",
+    "EvaluationConfig",
+    "Fp8Config",
+    "GradingConfig",
+    "GrpoConfig",
+    "GuardConfig",
+    "LabelsConfig",
+    "LayoutConfig",
+    "LearnerConfig",
+    "ModelConfig",
+    "NearDuplicatesConfig",
+    "OptimizerConfig",
+    "PlacementConfig",
+    "PromptsConfig",
+    "QuestionsConfig",
+    "RepetitionConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SglangConfig",
+    "SolverConfig",
+    "SolverRewardConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "VerifyConfig",
+    "VotesConfig",
+    "WeightsConfig",
+]

@@ -1,0 +1,209 @@
+"""The two roles and what goes between them: rewards, votes, written questions, labels and their curation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.training import SamplingConfig, TrainingConfig
+
+
+@dataclass
+class RepetitionConfig:
+    """The repetition penalty: weight * |cluster| / |batch| over clusters of similar questions of one step.
+
+    Questions are similar by BLEU-4 and clustered with average linkage (arXiv 2508.05004, section 3.2).
+    """
+
+    weight: float = number(1.0, 0.0)
+    """Factor of the penalty, in units of the reward. 0 switches it off (ablation no_repetition)."""
+
+    distance_threshold: float = number(0.5, 0.0, 1.0)
+    """Clusters merge while their distance, 1 - BLEU, is below this. Raise it to count looser resemblance."""
+
+    symmetric: bool = True
+    """BLEU as the mean of both directions. false: the earlier question as hypothesis, mirrored (official code)."""
+
+    tokenizer: str = choice("whitespace", "character")
+    """What BLEU counts n-grams of. `character` is for questions of one or two words, which BLEU-4 over words does not
+    find alike even when they are identical. Near-duplicates are looked for with it too."""
+
+    mask_numbers: bool = False
+    """Compare questions with one sign for every number: a short question with other numbers is far from its model in
+    BLEU and pays nothing otherwise. Leave it off where numbers are all that tells questions apart."""
+
+
+@dataclass
+class ChallengerRewardConfig:
+    """The Challenger's reward: how unsure the Solver is of the question, less the repetition penalty."""
+
+    uncertainty: str = choice("tent", "min")
+    """With p the majority's share of the votes. tent: 1 - 2|p - 1/2| (paper). min: min(p, 1 - p) (official code)."""
+
+    unanswered_counts_as_doubt: bool = True
+    """p is a share of all samples, as in paper and official code: the Solver counts as unsure of a question that it
+    answers alike whenever it is not cut off. false: only other answers are doubt, min(count, answered - count) of the
+    samples in place of min(p, 1 - p)."""
+
+    clamp_at_zero: bool = True
+    """Raise negative rewards of well-formed questions to 0 (paper). false leaves them negative (official code)."""
+
+    require_boxed: bool = False
+    r"""A response is well-formed only with an own answer in \boxed{} besides its question block. Phase 2 has its own
+    `questions.require_boxed`."""
+
+    malformed: float = 0.0
+    """Reward of a malformed response, and of a question in which a check that is on finds a flaw: 0 (paper), -1
+    (official code). `clamp_at_zero` leaves it alone."""
+
+    malformed_pays_repetition: bool = False
+    """Subtract the repetition penalty from `malformed` too, as the official code does."""
+
+    repetition: RepetitionConfig = field(default_factory=RepetitionConfig)
+    """The penalty for asking alike within a step."""
+
+
+@dataclass
+class VotesConfig:
+    """How the frozen Solver votes on a question: its samples are grouped by equivalent answers."""
+
+    samples: int = number(10, 1)
+    """Answers per question, m: p is a multiple of 1/m. A Challenger's step draws m answers for each of its rollouts."""
+
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_k=40))
+    """How answers are sampled."""
+
+    unanswered: str = choice("denominator", "answer")
+    """What a sample without an answer (unboxed or cut off) counts as. denominator: in m, never as a vote. answer: as a
+    vote for the string "None", which may win, as in the official code; for comparison only."""
+
+
+@dataclass
+class ChallengerConfig:
+    """Phase 1: the Challenger learns to write questions against the frozen Solver of the iteration before."""
+
+    train: bool = True
+    """false leaves the phase out: the base model writes the questions of every iteration (ablation
+    untrained_challenger)."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """Steps, rollouts, loss and optimizer."""
+
+    votes: VotesConfig = field(default_factory=VotesConfig)
+    """The Solver's answers to each question, from which its uncertainty is taken."""
+
+    reward: ChallengerRewardConfig = field(default_factory=ChallengerRewardConfig)
+    """What a question earns."""
+
+
+@dataclass
+class QuestionsConfig:
+    """Phase 2: the Challenger writes the questions of this iteration."""
+
+    count: int = number(8000, 1)
+    """Responses asked for. Well-formed ones become questions; the band keeps a part of these."""
+
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_p=0.95))
+    """How questions are sampled."""
+
+    require_boxed: bool = True
+    r"""Keep only questions that come with an own answer in \boxed{}. Nobody trains on that answer."""
+
+    per_part: int = number(1000, 1)
+    """Responses per part. A kill costs at most the part under way; smaller parts fill the engine less well. The random
+    streams are named by part, so that another size draws other questions."""
+
+
+@dataclass
+class NearDuplicatesConfig:
+    """Questions whose n-grams overlap (Jaccard similarity) with those of an earlier question. Counted in any case."""
+
+    drop: bool = False
+    """Drop questions that nearly repeat an earlier one of the same iteration."""
+
+    drop_seen: bool = False
+    """Drop questions that nearly repeat one that the Solver was trained on in an earlier iteration."""
+
+    threshold: float = number(0.8, 0.1, 1.0)
+    """Jaccard similarity from which on two questions are near-duplicates; 1 means the same n-grams."""
+
+    shingle: int = number(3, 1)
+    """Tokens per n-gram, by `challenger.reward.repetition.tokenizer`. A shorter text equals only itself."""
+
+
+@dataclass
+class CurationConfig:
+    """What is kept of the labelled questions: those that the Solver is unsure of, and that nothing speaks against."""
+
+    low: float = number(0.25, 0.0, 1.0)
+    """Lower end of the band of p, inclusive. Raise it where the majority of hard questions is mostly wrong."""
+
+    high: float = number(0.75, 0.0, 1.0)
+    """Upper end of the band of p, inclusive. Above it questions are too easy to learn from."""
+
+    drop_duplicates: bool = True
+    """Of questions that are the same but for whitespace, look at the first only."""
+
+    drop_held_out: bool = True
+    """Drop questions that `evaluation.benchmarks` ask. Without it accuracy may be memory."""
+
+    near_duplicates: NearDuplicatesConfig = field(default_factory=NearDuplicatesConfig)
+    """Questions that are nearly the same."""
+
+    maximum_per_template: int | None = number(None, 1)
+    """Most questions kept that are the same but for their numbers. null: no bound, as where numbers are all that tells
+    questions apart. `hardened` takes 0.2 % of `questions.count`: variation of a form, not its copying."""
+
+    drop_questions_containing: list[str] = field(default_factory=list)
+    """Drop questions that contain one of these texts, whatever the case."""
+
+    drop_answers: list[str] = field(default_factory=list)
+    """Drop questions whose label is one of these texts."""
+
+    drop_answers_containing: list[str] = field(default_factory=list)
+    """Drop questions whose label contains one of these texts, whatever the case."""
+
+    minimum_kept: int = number(1, 0)
+    """The run ends with an error if fewer questions are kept; none is an error at 0 too. With few questions the
+    Solver's steps go over them more often."""
+
+
+@dataclass
+class LabelsConfig:
+    """Phase 3: the frozen Solver's majority becomes the label of a question."""
+
+    votes: VotesConfig = field(default_factory=VotesConfig)
+    """The Solver's answers to each question, whose majority is its label."""
+
+    curation: CurationConfig = field(default_factory=CurationConfig)
+    """Which labelled questions the Solver is trained on."""
+
+    questions_per_part: int = number(1000, 1)
+    """Questions per part. A kill costs at most the part under way. The random streams are named by part, so that
+    another size draws other votes."""
+
+
+@dataclass
+class SolverRewardConfig:
+    """accuracy_weight * [answer equals label] + format_weight * [response matches format_pattern]."""
+
+    accuracy_weight: float = 1.0
+    """Reward of an answer that equals the label (official code: 0.9)."""
+
+    format_weight: float = 0.0
+    """Reward of a response that keeps the format (official code: 0.1)."""
+
+    format_pattern: str = r"<think>.*</think>.*\\boxed\{.*\}"
+    """The format: literal text, punctuation escaped by a backslash, and `.*`; a response matches from its first
+    character on, leading whitespace aside. Change it together with the Solver's prompt."""
+
+
+@dataclass
+class SolverConfig:
+    """Phase 4: the Solver learns from the curated questions."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=15, rollouts_per_prompt=5))
+    """Steps, rollouts, loss and optimizer."""
+
+    reward: SolverRewardConfig = field(default_factory=SolverRewardConfig)
+    """What a response earns."""

@@ -1,0 +1,163 @@
+"""The Megatron-core learner: processes and layout, precision, memory, checkpoints, and what it refuses to apply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rzero_mega.config.schema.metadata import choice, number
+
+
+@dataclass
+class LayoutConfig:
+    """How one copy of the model is spread over the learner's processes; data parallelism is what they leave.
+
+    `rzero-mega plan` lists the layouts that fit, fastest first. Loss, gradient norm and weights do not depend on it.
+    """
+
+    tp: int = number(1, 1)
+    """Tensor parallelism: ranks over which the matrices of a layer are cut. Keep them inside a node; first remedy for
+    weights and activations that do not fit."""
+
+    pp: int = number(1, 1)
+    """Pipeline parallelism: stages that the layers are dealt to, at the price of a bubble. For models that a node's
+    GPUs do not hold."""
+
+    vpp: int = number(1, 1)
+    """Chunks of layers per pipeline stage that take turns (interleaved pipeline). More shrink the bubble and send more
+    often; 1 is no interleaving, and what `pp: 1` needs."""
+
+    cp: int = number(1, 1)
+    """Context parallelism: ranks over which every sequence is cut. For long sequences whose activations do not fit."""
+
+    ep: int = number(1, 1)
+    """Expert parallelism: ranks over which the experts of a mixture are dealt. `ep` x `etp` divides tp x cp x dp."""
+
+    etp: int | None = number(None, 1)
+    """Expert tensor parallelism: ranks over which each expert is cut. null: as many as `tp`; 1 keeps small experts
+    whole."""
+
+    sequence_parallel: bool = False
+    """Cut tokens over the tp ranks wherever no matrix is: activations take less memory. Needs `tp` above 1; mixtures
+    of experts need it there."""
+
+
+@dataclass
+class Fp8Config:
+    """Transformer Engine's FP8 training of linear layers, passed on to Megatron-core.
+
+    GPUs and model sizes that a recipe rules out are refused by name. Needs the extra `gpu` and `learner.dtype:
+    bfloat16`.
+    """
+
+    format: str = choice("none", "e4m3", "hybrid")
+    """none: no FP8. e4m3: for everything. hybrid: e4m3 forward and e5m2 for gradients, which have the wider range."""
+
+    recipe: str = choice("delayed", "tensorwise", "blockwise", "mxfp8")
+    """How scales are found. delayed: per tensor, from earlier passes. tensorwise: per tensor, from the values
+    themselves. blockwise: per 128 values, from Hopper on. mxfp8: per 32 values, from Blackwell on."""
+
+    parameters: bool = False
+    """Keep the weights themselves in FP8, not a bf16 copy beside it: less memory, same FP32 master weights."""
+
+    margin: int = number(0, 0)
+    """Scales leave 2^margin of headroom below the largest FP8 value. Recipe delayed."""
+
+    amax_history_length: int = number(1, 1)
+    """Forward passes over which the largest value is remembered. Recipe delayed; raise it if values overflow."""
+
+    amax_algorithm: str = choice("most_recent", "max")
+    """Which of the remembered largest values sets the scale: the last one, or the largest. Recipe delayed."""
+
+    weight_gradient: bool = True
+    """Compute the gradients of weights in FP8 too. false keeps them in higher precision, at some speed."""
+
+    first_last_layers_bf16: bool = False
+    """Leave the first and the last layer in bf16, where FP8 costs most accuracy. Not with the recipe delayed."""
+
+
+@dataclass
+class CheckpointConfig:
+    """Checkpoints of a training phase: one after each `every` steps, and one after the last.
+
+    They load under any layout, and go when the phase is finished unless `keep_finished` says otherwise.
+    """
+
+    every: int = number(1, 1)
+    """Steps between checkpoints. A kill costs at most this many; raise it where writing takes longer than a step."""
+
+    asynchronous: bool = True
+    """Train on while a checkpoint is written, out of a copy in host memory as large as the process's part of it. false:
+    wait, where host memory is short."""
+
+    keep: int = number(1, 1)
+    """Newest checkpoints kept. A second one is a way back if the disk may lose files."""
+
+    keep_every: int | None = number(None, 1)
+    """Keep the checkpoint of each step that this divides besides. null: of none."""
+
+    keep_finished: bool = False
+    """Leave a finished phase's checkpoints in its `checkpoints/`, for instance to convert them."""
+
+
+@dataclass
+class GuardConfig:
+    """What becomes of an update whose loss or gradient is not finite, or which is past a maximum.
+
+    Found before the optimizer changes anything. Batch and weights are kept for `rzero-mega replay`.
+    """
+
+    non_finite: str = choice("stop", "skip")
+    """stop: end the run. skip: leave weights and moments as they are and go on, at most `maximum_skips` times."""
+
+    maximum_skips: int = number(3, 1)
+    """Most updates skipped in one phase; one more ends the run."""
+
+    maximum_gradient_norm: float | None = number(None, 0.0)
+    """An update with a larger L2 norm of the gradient, before clipping, fails. null: no bound."""
+
+    maximum_logprob_difference: float | None = number(None, 0.0)
+    """An update fails if the mean |log p_learner - log p_rollout| over its response tokens, in nats, is larger. null:
+    no bound. `logprob_difference` of a healthy run says where to put it."""
+
+    save_weights: bool = True
+    """Keep the weights of a failed update beside its batch, so that replay needs nothing else. false saves the disk
+    space of a model per failure."""
+
+
+@dataclass
+class LearnerConfig:
+    """The Megatron-core learner: one process per GPU, started by the command itself, or by torchrun or Slurm."""
+
+    processes: int = number(1, 1)
+    """Ranks of the learner: the GPUs that train. A multiple of tp x pp x cp; the quotient is data parallelism."""
+
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    """How one copy of the model is spread over them."""
+
+    dtype: str = choice("bfloat16", "float32")
+    """What weights and activations are computed in; moments, master weights and gradients are float32 either way.
+    float32 is for CPUs and comparisons."""
+
+    tokens_per_micro_batch: int = number(16384, 1)
+    """Most packed tokens of one forward pass. Activations grow with it, and so does speed, up to a point; it must hold
+    the longest prompt with the longest response."""
+
+    recompute: str = choice("none", "selective", "full")
+    """Activations computed again in the backward pass: none, those of attention's core, or all of a layer. The cheaper
+    one first, where memory is short."""
+
+    overlap_gradient_reduction: bool = True
+    """Sum gradients over data-parallel ranks while the last backward pass runs, not after it. false to debug."""
+
+    offload: str = choice("none", "optimizer", "all")
+    """What moves to host memory while rollouts are drawn: the optimizer's state and the gradients, or the weights too.
+    For servers on the learner's GPUs (`placement.servers: colocated`)."""
+
+    fp8: Fp8Config = field(default_factory=Fp8Config)
+    """Linear layers in FP8."""
+
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When checkpoints are written and which are kept."""
+
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """Which updates are not applied."""

@@ -1,0 +1,108 @@
+"""The whole configuration of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rzero_mega.config.presets import ablation_names
+from rzero_mega.config.schema.checks import ChecksConfig
+from rzero_mega.config.schema.coevolution import ChallengerConfig, LabelsConfig, QuestionsConfig, SolverConfig
+from rzero_mega.config.schema.learner import LearnerConfig
+from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.rollout import RolloutConfig, WeightsConfig
+from rzero_mega.config.schema.run import (
+    EvaluationConfig,
+    GradingConfig,
+    PlacementConfig,
+    RunConfig,
+    TrackingConfig,
+)
+
+NO_ABLATION = "none"
+
+
+@dataclass
+class ModelConfig:
+    """The base model that both roles grow from. Families: Qwen3 (dense and mixtures of experts), Qwen2, Llama."""
+
+    path: str = "Qwen/Qwen3-8B-Base"
+    """A folder in Hugging Face format, a hub name (OWNER/NAME), `asset:NAME` for a model shipped with the package, or
+    `gguf:PACKAGE` for a GGUF file inside an installed Python package. On nodes without internet, a folder."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a hub model. null: its main branch; set a commit for runs to be repeated."""
+
+
+@dataclass
+class PromptsConfig:
+    """One prompt file per role: another domain than mathematics needs another prompt and no code."""
+
+    challenger: str = "math_challenger"
+    """Prompt that asks for questions: a file's name in `rzero_mega/config/prompts/`, or the path of a YAML file."""
+
+    solver: str = "math_solver"
+    """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
+
+
+@dataclass
+class Config:
+    """Everything that decides a run."""
+
+    recipe: str = "custom"
+    """What the recipe is called: part of the run's name, and the group in W&B."""
+
+    seed: int = number(0, 0)
+    """Names every random stream. Runs with several seeds tell gains from noise."""
+
+    iterations: int = number(3, 1)
+    """Iterations of Challenger, questions, labels and Solver (paper: 3, official code: 5). Raising it goes on with a
+    finished run."""
+
+    ablation: str = choice(NO_ABLATION, *ablation_names())
+    """An ablation, by name: its values (`rzero_mega/config/presets/ablations/`) lie under what names it says itself.
+    Part of the run's name."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The base model."""
+
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    """How the roles are asked."""
+
+    challenger: ChallengerConfig = field(default_factory=ChallengerConfig)
+    """Phase 1: the Challenger's training."""
+
+    questions: QuestionsConfig = field(default_factory=QuestionsConfig)
+    """Phase 2: the questions that the Challenger writes."""
+
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    """Phase 3: the Solver's votes on them, and which are kept."""
+
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
+    """What makes a question flawed, in phases 1 and 3."""
+
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    """Phase 4: the Solver's training."""
+
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """What trains: processes, layout, precision, memory, checkpoints."""
+
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    """What draws the rollouts."""
+
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    """How weights go from the one to the other."""
+
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
+    """Nodes and GPUs."""
+
+    grading: GradingConfig = field(default_factory=GradingConfig)
+    """The processes that compare answers."""
+
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Phase 5: accuracy of the Solver."""
+
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """W&B and the report."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    """The run directory."""

@@ -1,0 +1,90 @@
+"""Around the algorithm: where things run, how answers are graded, what is measured, watched and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.training import SamplingConfig
+
+
+@dataclass
+class PlacementConfig:
+    """The nodes of a job, and where learner and SGLang servers run on them.
+
+    The learner takes the first `learner.processes` GPUs. The two roles' servers share GPUs and take turns.
+    """
+
+    nodes: int = number(1, 1)
+    """Nodes of a job. Must equal what Slurm gives it."""
+
+    gpus_per_node: int = number(8, 1)
+    """GPUs of a node; without GPUs, places for processes."""
+
+    servers: str = choice("colocated", "split")
+    """colocated: servers on the learner's GPUs, giving memory back while it trains; nothing is idle, and both sides
+    move memory. split: servers on the GPUs that the learner leaves, as `ahead` needs."""
+
+
+@dataclass
+class GradingConfig:
+    """The pool of worker processes that decide whether two answers are equal where text and arithmetic do not."""
+
+    workers: int = number(0, 0)
+    """Processes at most. 0: one per processor that this process may use."""
+
+    time_limit_s: float = number(2.0, 0.01)
+    """Seconds of wall-clock time per pair; then its worker is killed, and the answers count as different."""
+
+    memory_limit_mb: int = number(1024, 64)
+    """Address space that a worker may take for a pair, MiB."""
+
+
+@dataclass
+class EvaluationConfig:
+    """Phase 5: how well the Solver does, after every iteration, on problems that nobody trains on."""
+
+    benchmarks: list[str] = field(default_factory=list)
+    """`arithmetic` (500 held-out expressions), `arithmetic:N` (N per level), or paths of .jsonl files whose lines have
+    `question`, `answer` and maybe `level`. Empty: no evaluation."""
+
+    samples: int = number(1, 1)
+    """Sampled answers per problem, for mean pass@1 and the vote. More make both less noisy, at proportional cost."""
+
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How answers are sampled; greedy pass@1 is measured with temperature 0 besides."""
+
+    base_model: bool = True
+    """Evaluate the base model first, as iteration 0, for gains to be told against."""
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases, and what the report shows."""
+
+    wandb: str = choice("auto", "online", "offline", "disabled")
+    """auto: what WANDB_MODE says, else online where a key is set and offline elsewhere. Jobs without internet write
+    offline, and `rzero-mega sync` sends it."""
+
+    project: str = "rzero_mega"
+    """W&B project."""
+
+    entity: str | None = None
+    """W&B team or user. null: the key's default."""
+
+    sample_questions: int = number(40, 0)
+    """Questions that the report shows with their votes, over all iterations."""
+
+
+@dataclass
+class RunConfig:
+    """The run directory: the same directory is the same run, and the same command goes on with it."""
+
+    root: str = "runs"
+    """Folder of the run directories; converted base models lie in its `.models`. On Slurm all nodes must see it."""
+
+    name: str | None = None
+    """Name of the run directory. null: recipe, seed and ablation, for instance nano-seed0-no_filter."""
+
+    minimum_free_mb: int = number(64, 0)
+    """Free disk space, MiB, without which a run is not started."""

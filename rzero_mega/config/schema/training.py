@@ -1,0 +1,138 @@
+"""A role's GRPO phase: how rollouts are sampled, what the loss is, and how the optimizer steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rzero_mega.config.schema.metadata import choice, number
+
+
+@dataclass
+class SamplingConfig:
+    """How tokens are drawn from the model's distribution."""
+
+    temperature: float = number(1.0, 0.0)
+    """Divides the logits before sampling. 0 is greedy decoding; 1 draws from the policy itself, as GRPO assumes."""
+
+    top_p: float = number(1.0, 0.0, 1.0)
+    """Nucleus sampling: the fewest most probable tokens that reach this probability. 1 switches it off."""
+
+    top_k: int = number(0, 0)
+    """Sample among this many most probable tokens. 0 switches it off."""
+
+    max_new_tokens: int = number(4096, 1)
+    """Longest response, tokens. A response that reaches it is cut off and has no answer; raise it if many are
+    (`truncated_rate`), and with it `learner.tokens_per_micro_batch`."""
+
+
+@dataclass
+class AdvantageConfig:
+    """Group-relative advantages, (r - mean) / (std + epsilon), over the rollouts of one prompt (arXiv 2402.03300)."""
+
+    ddof: int = number(1, 0, 1)
+    """Delta degrees of freedom of std: 1 is the sample deviation, 0 that of the population."""
+
+    epsilon: float = number(1e-6, 0.0)
+    """Added to std, in units of the reward. Bounds the advantages of groups whose rewards hardly differ."""
+
+    drop_zero_variance: bool = False
+    """Leave out of the loss the groups whose rewards are all equal. Their advantages are 0 either way; left in, their
+    tokens count in the mean and in KL."""
+
+
+@dataclass
+class GrpoConfig:
+    """The policy-gradient loss of one optimizer update."""
+
+    sequences_per_update: int = number(128, 1)
+    """Rollouts per optimizer update. A step's rollouts are split into updates in order, and it must divide
+    `prompts_per_step` x `rollouts_per_prompt`. Fewer give more updates per step, each further off-policy."""
+
+    clip_low: float = number(0.2, 0.0)
+    """The probability ratio is clipped below at 1 - clip_low (PPO, arXiv 1707.06347)."""
+
+    clip_high: float = number(0.3, 0.0)
+    """The probability ratio is clipped above at 1 + clip_high. Wider than `clip_low`, it leaves improbable tokens room
+    to grow (DAPO, arXiv 2503.14476); lower it if entropy rises without bound."""
+
+    dual_clip: float | None = number(3.0, 1.0)
+    """Bounds the loss of tokens with a negative advantage at this many times |advantage| (arXiv 1912.09729). null: no
+    bound."""
+
+    kl_coefficient: float = number(1e-2, 0.0)
+    """Weight of the KL divergence to the model at the start of the phase. 0 saves the reference's forward pass."""
+
+    kl_clamp: float = number(10.0, 0.0)
+    """Largest KL estimate of one token (k3), nats: one improbable token cannot dominate an update."""
+
+    loss_aggregation: str = choice("token_mean", "sequence_mean", "micro_batch_token_mean", "constant")
+    """How token losses become the update's. token_mean: mean over its tokens. sequence_mean: mean over sequences of
+    their token means (GRPO). micro_batch_token_mean: token means of runs of sequences, averaged (official R-Zero).
+    constant: sum over sequences x longest response (Dr. GRPO, arXiv 2503.20783)."""
+
+    sequences_per_micro_batch: int = number(4, 1)
+    """Sequences per run in `loss_aggregation: micro_batch_token_mean`; no other rule looks at it. It is a definition of
+    the loss: memory is bounded by `learner.tokens_per_micro_batch`."""
+
+    importance_cap: float | None = number(2.0, 0.0)
+    """Truncated importance sampling: each token's loss is weighted by min(p_learner / p_rollout, cap), which corrects
+    for an engine whose probabilities differ from the learner's. null: no correction; `ahead` needs a number."""
+
+    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
+    """How rewards become advantages."""
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW, made afresh at the start of every phase."""
+
+    learning_rate: float = number(1e-6, 0.0)
+    """Constant over the phase: no warm-up, no decay. Small models take far more (nano: 1e-4)."""
+
+    weight_decay: float = number(1e-2, 0.0)
+    """Decoupled weight decay: weights shrink by learning_rate x weight_decay per update."""
+
+    beta1: float = number(0.9, 0.0, 1.0)
+    """Decay of the gradient's running mean, per update."""
+
+    beta2: float = number(0.999, 0.0, 1.0)
+    """Decay of the squared gradient's running mean, per update. A phase has tens to hundreds of updates: a lower value
+    forgets their start sooner."""
+
+    epsilon: float = number(1e-8, 0.0)
+    """Added to the root of the squared gradient's running mean. Raise it if single updates blow up."""
+
+    clip_gradient_norm: float = number(1.0, 0.0)
+    """Largest L2 norm of an update's gradient over all parameters; larger gradients are scaled down. 0: no clipping."""
+
+
+@dataclass
+class TrainingConfig:
+    """One role's GRPO phase. A step draws rollouts, rewards them, updates the policy and sends the weights on."""
+
+    steps: int = number(5, 0)
+    """Steps of the phase. 0 hands the model on as it came."""
+
+    use_step: int | None = number(None, 1)
+    """The step after which the weights are those that the phase hands on; training goes on to `steps` all the same, as
+    in the official code. null: the last step."""
+
+    prompts_per_step: int = number(512, 1)
+    """Groups of rollouts per step: questions for the Solver, and for the Challenger instances of its one prompt."""
+
+    rollouts_per_prompt: int = number(4, 2)
+    """Responses per prompt: the group over which advantages are taken. More make them less noisy, at proportional
+    cost."""
+
+    ahead: int = number(0, 0, 1)
+    """1 draws the next step's rollouts on SGLang's servers while a step trains: faster, by weights that are one step
+    old, for which `grpo.importance_cap` corrects. Takes `placement.servers: split` and `learner.offload: none`."""
+
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_p=0.99))
+    """How rollouts are sampled."""
+
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    """The loss."""
+
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """AdamW's settings."""
