@@ -1,4 +1,4 @@
-"""How the learner compares: `python tools/bench_learner.py [--json]`. Every figure is measured in this one run, on CPU.
+"""How the learner compares: `python -m tools.bench_learner [--json]`. Every figure is measured in this one run, on CPU.
 
 Packed against padded micro-batches; a step against TRL's GRPOTrainer; log-probabilities against all logits at once; the
 reference swapped into the model against a second model. Each comparison has a process of its own with one thread, in
@@ -75,7 +75,7 @@ def _child(*arguments: object) -> Any:
     """What `bench_learner.py` prints as JSON when it is called with these arguments, in a process of its own."""
     _note(" ".join(str(argument) for argument in arguments))
     done = subprocess.run(
-        [sys.executable, __file__, *(str(argument) for argument in arguments)],
+        [sys.executable, "-m", "tools.bench_learner", *(str(argument) for argument in arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.PIPE,
         text=True,
@@ -126,7 +126,7 @@ def _finish(found: Any) -> None:
 def packed_child(repeats: int, folder: Path) -> None:
     """Packed against padded."""
     _prepare()
-    from learner_benchmarks import packed
+    from tools.learner_benchmarks import packed
 
     _finish([asdict(row) for row in packed.run(repeats, folder / "packed")])
 
@@ -134,7 +134,7 @@ def packed_child(repeats: int, folder: Path) -> None:
 @app.command("trl", hidden=True)
 def trl_child(repeats: int, folder: Path) -> None:
     """Against TRL; null if it isn't installed."""
-    from learner_benchmarks import trl_step
+    from tools.learner_benchmarks import trl_step
 
     if not trl_step.available():
         _finish(None)
@@ -146,7 +146,7 @@ def trl_child(repeats: int, folder: Path) -> None:
 def logprobs_child(way: str, tokens: int) -> None:
     """One way of log-probabilities."""
     _prepare()
-    from learner_benchmarks import logprob_memory
+    from tools.learner_benchmarks import logprob_memory
 
     _finish(asdict(logprob_memory.run(way, tokens)))
 
@@ -155,7 +155,7 @@ def logprobs_child(way: str, tokens: int) -> None:
 def reference_child(repeats: int, folder: Path) -> None:
     """Seconds of both ways of holding the reference; leaves the model for the processes that measure memory."""
     _prepare()
-    from learner_benchmarks import reference
+    from tools.learner_benchmarks import reference
 
     _finish(reference.seconds(repeats, reference.write_model(folder / "reference")))
 
@@ -164,7 +164,7 @@ def reference_child(repeats: int, folder: Path) -> None:
 def reference_memory_child(way: str, folder: Path) -> None:
     """Memory of one way of holding the reference."""
     _prepare()
-    from learner_benchmarks import reference
+    from tools.learner_benchmarks import reference
 
     _finish(asdict(reference.memory(way.replace("-", " "), folder / "reference")))
 

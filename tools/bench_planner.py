@@ -1,4 +1,4 @@
-"""The planner's memory against what torch holds: `python tools/bench_planner.py [--json]`.
+"""The planner's memory against what torch holds: `python -m tools.bench_planner [--json]`.
 
 Builds models with random weights, trains each for one step, and compares every kind of memory with the prediction for
 the same model, tokens and modules: on a GPU Transformer Engine's, on a CPU Megatron's local ones.
@@ -20,7 +20,6 @@ compat.install()  # before anything of Megatron's
 import torch  # noqa: E402
 import typer  # noqa: E402
 from torch import Tensor  # noqa: E402
-from torch_memory import peak_allocated  # noqa: E402
 
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
@@ -37,6 +36,7 @@ from rzero_mega.planning.memory import learner_memory  # noqa: E402
 from rzero_mega.planning.models import model_named  # noqa: E402
 from rzero_mega.planning.workload import Workload  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
+from tools.torch_memory import peak_allocated  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")
 ALONE = ParallelLayout()

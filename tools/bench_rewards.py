@@ -1,4 +1,4 @@
-"""What the rewards cost: `python tools/bench_rewards.py [--json]`. Every figure is measured in this one run.
+"""What the rewards cost: `python -m tools.bench_rewards [--json]`. Every figure is measured in this one run.
 
 The repetition penalty against NLTK and scikit-learn; finding near-duplicates; grading against math-verify and
 mathruler; what stops hostile answers. One thread; seconds are processor time unless the table says otherwise, figures
@@ -16,8 +16,9 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from reward_benchmarks import attacks, grading, near_duplicates, repetition
 from threadpoolctl import threadpool_limits
+
+from tools.reward_benchmarks import attacks, grading, near_duplicates, repetition
 
 BENCHMARKS: dict[str, ModuleType] = {
     "repetition": repetition,

@@ -1,4 +1,4 @@
-"""How fast weights move: `python tools/bench_weights.py [--json]`. Every figure is measured in this one run.
+"""How fast weights move: `python -m tools.bench_weights [--json]`. Every figure is measured in this one run.
 
 Resharding: the learner's model of 100 M and 1 B parameters (bf16, random), spread over processes, brought together as
 full Hugging Face tensors by the reference and by the fast executor, against copying the same bytes in memory. Disk: the
@@ -23,7 +23,8 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
-from measurement import Peak, alternate
+
+from tools.measurement import Peak, alternate
 
 LAYOUTS = {"tp1": (1, 1), "tp2": (2, 1), "pp2": (1, 2), "tp2-pp2": (2, 2)}
 SIZES = ("100m", "1b")
@@ -110,7 +111,7 @@ def _reshard(size: str, layout: str, model: Path, repeats: int, bucket_mb: int, 
     with tempfile.TemporaryDirectory() as meeting:
         ranks = [
             subprocess.Popen(
-                [sys.executable, __file__, *arguments],
+                [sys.executable, "-m", "tools.bench_weights", *arguments],
                 env={
                     **os.environ,
                     "RANK": str(rank),
@@ -231,7 +232,7 @@ def _convert(size: str, model: Path, repeats: int, folder: Path) -> list[Against
         megatron, back = folder / "megatron", folder / "back"
         for what, source, target in (("to Megatron", model, megatron), ("to Hugging Face", megatron, back)):
             done = subprocess.run(
-                [sys.executable, __file__, "conversion", str(source), str(target), str(model)],
+                [sys.executable, "-m", "tools.bench_weights", "conversion", str(source), str(target), str(model)],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
                 capture_output=True,
                 text=True,
@@ -280,7 +281,8 @@ def _plain_copy(model: Path, target: Path) -> float:
 
 def _random_model(size: str, folder: Path) -> None:
     import torch
-    from random_model import SHAPES, write_random_model
+
+    from tools.random_model import SHAPES, write_random_model
 
     write_random_model(folder, SHAPES[size], torch.bfloat16)
 

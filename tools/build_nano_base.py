@@ -4,7 +4,7 @@ It is pre-trained on written arithmetic whose steps contain slips, so its mode i
 a single sample, and there is hidden capability for reinforcement learning to bring out. Numbers are sometimes taken
 apart, so there are several ways to an answer, and the longer ones are safer. Held-out expressions never occur in the
 documents, neither as a question nor as a written step. The same settings on the same machine and library versions give
-the same files. ``python tools/build_nano_base.py rzero_mega/assets/nano_base`` rebuilds the checkpoint that ships.
+the same files. ``python -m tools.build_nano_base rzero_mega/assets/nano_base`` rebuilds the checkpoint that ships.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What only a GPU can show: `python tools/gpu_lane.py --output FOLDER` on a machine with one H100.
+"""What only a GPU can show: `python -m tools.gpu_lane --output FOLDER` on a machine with one H100.
 
 Runs the gpu-marked tests and the benchmarks of tools/gpu_steps one after another, each in a process of its own, and
 brings every figure, the device and the versions together in FOLDER/gpu_lane.json. The same command goes on where the
@@ -21,13 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-TOOLS = Path(__file__).resolve().parent
-ROOT = TOOLS.parent
-# A machine without a network has a checkout and not the installed package.
-sys.path[:0] = [str(ROOT), str(TOOLS)]
+ROOT = Path(__file__).resolve().parents[1]
 
 if TYPE_CHECKING:
-    from gpu_steps.driver import Lane, Step
+    from tools.gpu_steps.driver import Lane, Step
 
 STEPS = {
     "tests": (270, "pytest -m gpu"),
@@ -100,24 +97,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _steps() -> list[Step]:
-    from gpu_steps.driver import Step
+    from tools.gpu_steps.driver import Step
 
-    worker = (sys.executable, "-m", "gpu_steps.worker")
+    worker = (sys.executable, "-m", "tools.gpu_steps.worker")
     return [Step(name, what, limit, (*worker, name)) for name, (limit, what) in STEPS.items()]
 
 
 def _lane(folder: Path) -> Lane:
     """The folder, if this machine has a GPU and the folder's figures, if any, are of the same one."""
-    from gpu_steps.driver import open_lane
-
     from rzero_mega.atomic import read_json
     from rzero_mega.errors import UserError
+    from tools.gpu_steps.driver import open_lane
 
-    variables = {"PYTHONPATH": _path("PYTHONPATH", ROOT, TOOLS), **_cudnn_of_torch()}
+    # A machine without a network has a checkout and not the installed package.
+    variables = {"PYTHONPATH": _path("PYTHONPATH", ROOT), **_cudnn_of_torch()}
     with tempfile.TemporaryDirectory() as name:
         outcome = Path(name) / "outcome.json"
         # In a process of its own: this one must not hold memory of the GPU while steps run.
-        command = [sys.executable, "-m", "gpu_steps.worker", "environment", str(outcome)]
+        command = [sys.executable, "-m", "tools.gpu_steps.worker", "environment", str(outcome)]
         done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
         if not outcome.is_file():
             lines = done.stderr.strip().splitlines()

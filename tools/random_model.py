@@ -1,4 +1,4 @@
-"""Write a model of a real one's shape with random weights: `python tools/random_model.py qwen3-8b FOLDER`.
+"""Write a model of a real one's shape with random weights: `python -m tools.random_model qwen3-8b FOLDER`.
 
 For measuring and for trying out what does not depend on what the weights say. Tensors go to disk as they are drawn, so
 that memory holds one of them.

@@ -9,8 +9,7 @@ import yaml
 
 from rzero_mega.cluster.cluster_file import read_cluster_file, seconds_of
 from rzero_mega.errors import UserError
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def written(folder: Path, **keys: object) -> Path:

@@ -7,7 +7,6 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from legitimate_questions import LEGITIMATE
 
 from rzero_mega.coevolution.challenger_reward import challenger_rewards
 from rzero_mega.coevolution.checks import CHECKS, flaw, found
@@ -20,6 +19,7 @@ from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS, Question
 from rzero_mega.coevolution.votes import Vote, majority_vote
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import CHECK_LABELS, ChecksConfig
+from tests.coevolution.legitimate_questions import LEGITIMATE
 
 PAPER = load_config(["paper"])
 HARDENED = load_config(["paper", "hardened"])

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiny_nano import SIZES
+from tests.tiny_nano import SIZES
 
 TINY = [
     *SIZES,

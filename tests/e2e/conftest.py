@@ -4,8 +4,9 @@ import os
 import time
 
 import pytest
-from command import Undisturbed, run, tiny
 from filelock import FileLock
+
+from tests.e2e.command import Undisturbed, run, tiny
 
 
 @pytest.fixture(scope="session")

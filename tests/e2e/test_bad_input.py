@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import Undisturbed, final_weights, run, start, tiny
 
 from rzero_mega.assets import nano_base_path
+from tests.e2e.command import Undisturbed, final_weights, run, start, tiny
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import run
 from safetensors.torch import load_file
 
 from rzero_mega.assets import nano_base_path
+from tests.e2e.command import run
 
 pytestmark = pytest.mark.e2e
 

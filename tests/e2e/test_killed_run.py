@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Undisturbed, final_weights, start, tiny
+
+from tests.e2e.command import Undisturbed, final_weights, start, tiny
 
 KILLS = 10
 

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from command import TINY, Undisturbed, final_weights, run, start
-from rank_processes import ranks_of
+
+from tests.e2e.command import TINY, Undisturbed, final_weights, run, start
+from tests.rank_processes import ranks_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Undisturbed, run, start, tiny
+
+from tests.e2e.command import Undisturbed, run, start, tiny
 
 from rzero_mega.config import config_from_yaml
 

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command import run
 
 from rzero_mega.assets import nano_base_path
+from tests.e2e.command import run
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command import TINY, run
 
 from rzero_mega.commands.replay import open_replay
 from rzero_mega.errors import UserError
+from tests.e2e.command import TINY, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 

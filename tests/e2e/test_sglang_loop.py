@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import run, tiny
+
+from tests.e2e.command import run, tiny
 
 pytestmark = [pytest.mark.sglang, pytest.mark.e2e]
 

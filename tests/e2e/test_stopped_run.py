@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Undisturbed, final_weights, run, start, tiny
+
+from tests.e2e.command import Undisturbed, final_weights, run, start, tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 

@@ -1,7 +1,7 @@
 """Grades hostile answers in a pool under audit (`grading_audit`) and prints as JSON what became of them.
 
-Usage: ``python attack_batch.py COUNT TIME_LIMIT_S MEMORY_LIMIT_MB``. A program of its own because audit hooks stay.
-Among the attacks are honest pairs, whose verdicts show that the batch came back whole and in order.
+Usage: ``python -m tests.grading.attack_batch COUNT TIME_LIMIT_S MEMORY_LIMIT_MB``. A program of its own because audit
+hooks stay. Among the attacks are honest pairs, whose verdicts show that the batch came back whole and in order.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
-import grading_audit
-from reward_benchmarks.hostile_answers import attacks
-
 from rzero_mega.grading import GradingPool
+from tests.grading import grading_audit
+from tools.reward_benchmarks.hostile_answers import attacks
 
 BATCH = 500
 HONEST_EVERY = 50
@@ -41,7 +40,7 @@ def main(count: int, time_limit_s: float, memory_limit_mb: int) -> None:
     resident: list[float] = []
     pids: set[int] = set()
     graded = 0
-    with GradingPool(2, time_limit_s, memory_limit_mb, task="grading_audit:decide") as pool:
+    with GradingPool(2, time_limit_s, memory_limit_mb, task=grading_audit.TASK) as pool:
         pool.start()
         workers = pool._workers()
         first_mb = max(map(resident_mb, workers.pids))

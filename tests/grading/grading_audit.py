@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 LOG = "RZERO_MEGA_AUDIT_LOG"
+TASK = "tests.grading.grading_audit:decide"
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn", "socket.connect")
 REMOVALS = ("os.remove", "os.rename", "os.mkdir", "os.truncate", "shutil.rmtree", "os.link", "os.symlink")
 MONOMIALS = os.path.join("sympy", "polys", "monomials.py")
@@ -71,7 +72,7 @@ def decide(a: str, b: str) -> bool:
     return task(a, b)
 
 
-if sys.argv[4:] == ["grading_audit:decide"]:  # in a worker, whose program imports the task before it serves pairs
+if sys.argv[4:] == [TASK]:  # in a worker, whose program imports the task before it serves pairs
     import rzero_mega.grading.workers.task  # noqa: F401
 
     watch()

@@ -7,9 +7,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from answer_corpus import LabelledPair, accuracy_by_category, describe, load_corpus
 
 from rzero_mega.grading import equivalent
+from tests.grading.answer_corpus import LabelledPair, accuracy_by_category, describe, load_corpus
 
 CORPUS = load_corpus()
 CATEGORIES = sorted({pair.category for pair in CORPUS})

@@ -11,16 +11,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import grading_audit
 import pytest
-from reward_benchmarks.attacks import STOPS, attempt, run, tables
-from reward_benchmarks.hostile_answers import CANARY, FAMILIES, Draw, attacks
 
 from rzero_mega.grading import extract_answer
 from rzero_mega.grading.workers.processes import DECIDE, WorkerProcesses
+from tests import ROOT
+from tests.grading import grading_audit
+from tools.reward_benchmarks.attacks import STOPS, attempt, run, tables
+from tools.reward_benchmarks.hostile_answers import CANARY, FAMILIES, Draw, attacks
 
 TIME_LIMIT_S, MEMORY_LIMIT_MB = 2.0, 256
-BATCH_PROGRAM = Path(__file__).with_name("attack_batch.py")
 EVERY_ATTACK = pytest.param(10_000, marks=[pytest.mark.e2e, pytest.mark.slow])
 
 
@@ -36,8 +36,7 @@ def in_a_process_of_its_own(folder: Path, *arguments: object) -> tuple[str, list
     """Run a program in `folder`; returns what it prints and the forbidden events that were seen."""
     log = folder.with_suffix(".audit")
     folder.mkdir()
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    environment = {**os.environ, "PYTHONPATH": paths, grading_audit.LOG: str(log)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), grading_audit.LOG: str(log)}
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
@@ -47,7 +46,9 @@ def in_a_process_of_its_own(folder: Path, *arguments: object) -> tuple[str, list
 @pytest.mark.parametrize("count", [600, EVERY_ATTACK])
 def test_a_batch_of_attacks_runs_nothing_and_comes_back_whole(count: int, tmp_path: Path) -> None:
     folder = tmp_path / "work"
-    printed, events = in_a_process_of_its_own(folder, BATCH_PROGRAM, count, TIME_LIMIT_S, MEMORY_LIMIT_MB)
+    printed, events = in_a_process_of_its_own(
+        folder, "-m", "tests.grading.attack_batch", count, TIME_LIMIT_S, MEMORY_LIMIT_MB
+    )
     found: dict[str, Any] = json.loads(printed)
     assert events == [], "code that no file holds, another program, or a file that was written"
     assert list(folder.iterdir()) == []
@@ -68,7 +69,8 @@ def test_a_batch_of_attacks_runs_nothing_and_comes_back_whole(count: int, tmp_pa
 
 def test_the_audit_sees_what_it_is_there_for(tmp_path: Path) -> None:
     program = f"""
-import grading_audit, os, subprocess, sympy
+import os, subprocess, sympy
+from tests.grading import grading_audit
 grading_audit.watch()
 eval("1 + 1")
 exec("x = 2")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.grading import equality, equivalent
+from tests import ROOT
 
 HARD = (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}")
 ENDLESS = ("(x+y+z+1)^{9999}", "(x-y+z+1)^{9998}")
@@ -39,8 +40,8 @@ def eventually_gone(pid: int) -> bool:
 
 
 def run_program(text: str) -> subprocess.CompletedProcess[str]:
-    program = f"import sys\nsys.path[:] = {sys.path!r}\n" + textwrap.dedent(text)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", textwrap.dedent(text)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize(("a", "b", "named"), [(1, "1", "a"), ("1", None, "b"), (b"1", "1", "a"), ("1", ["1"], "b")])

@@ -14,10 +14,10 @@ from typing import TypeVar
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from reward_benchmarks.hostile_answers import FAMILIES, Draw
 
 from rzero_mega.grading import equality, equivalent, extract_answer, normalise
 from rzero_mega.grading.text.extraction import MAX_ANSWER_CHARS
+from tools.reward_benchmarks.hostile_answers import FAMILIES, Draw
 
 MINUTE_S = 60.0
 EXAMPLES_PER_ROUND = 100

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from answer_corpus import load_corpus
 
 from rzero_mega.grading import GradingPool, How, Verdict, equivalent
+from tests.grading.answer_corpus import load_corpus
 
 PAIRS = [(pair.a, pair.b) for pair in load_corpus()]
 HARD = (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}")
@@ -72,7 +72,9 @@ def test_memory_of_verdicts_is_bounded() -> None:
 def test_a_pair_that_breaks_a_limit_is_not_equal_and_says_why(fault: str, how: How, counted: str) -> None:
     """These pairs are equal; only what happens to their worker makes the verdict."""
     equals = {3: r"\sqrt6", 5: r"\sqrt{10}", 7: r"\sqrt{14}"}[int(fault[-2])]
-    with GradingPool(workers=1, time_limit_s=1.0, memory_limit_mb=128, task="grading_faults:by_answer") as pool:
+    with GradingPool(
+        workers=1, time_limit_s=1.0, memory_limit_mb=128, task="tests.grading.grading_faults:by_answer"
+    ) as pool:
         verdicts = pool.equivalent_pairs([HARD, (fault, equals), ("1", "1"), HARD])
         assert verdicts == [
             Verdict(True, How.COMPUTED), Verdict(False, how), Verdict(True, How.EXACT), Verdict(True, How.COMPUTED)

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.grading.workers.processes import DECIDE, Outcome, WorkerProcesses
+from tests import ROOT
 
-MISBEHAVE = "grading_faults:misbehave"
+MISBEHAVE = "tests.grading.grading_faults:misbehave"
 GOOD = [("same", "same"), ("this", "that")]
 GOOD_OUTCOMES = [Outcome.EQUAL, Outcome.DIFFERENT]
 
@@ -180,7 +181,9 @@ def test_an_interrupted_batch_leaves_no_stale_answers(processes: WorkerProcesses
 
 
 def test_workers_that_cannot_start_are_an_error_and_not_a_loop() -> None:
-    processes = WorkerProcesses("grading_faults:is_not_there", workers=1, time_limit_s=1.0, memory_limit_mb=128)
+    processes = WorkerProcesses(
+        "tests.grading.grading_faults:is_not_there", workers=1, time_limit_s=1.0, memory_limit_mb=128
+    )
     with pytest.raises(RuntimeError, match="do not start"):
         processes.run(GOOD)
     processes.close()
@@ -189,8 +192,6 @@ def test_workers_that_cannot_start_are_an_error_and_not_a_loop() -> None:
 def test_a_worker_imports_neither_torch_nor_the_program_that_started_it(processes: WorkerProcesses) -> None:
     assert processes.run([("heavy modules", "")]) == [Outcome.DIFFERENT]
     program = f"""
-        import sys
-        for path in reversed({sys.path!r}): sys.path.insert(0, path)
         from rzero_mega.grading.workers.processes import WorkerProcesses
         print("imported", flush=True)
         if __name__ == "__main__":
@@ -198,7 +199,7 @@ def test_a_worker_imports_neither_torch_nor_the_program_that_started_it(processe
             print(pool.run([("1/2", "0.5")]))
             pool.close()
     """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0
     assert result.stdout.count("imported") == 1
     assert "EQUAL" in result.stdout
@@ -210,23 +211,23 @@ def test_a_worker_imports_nothing_from_the_working_directory(tmp_path: Path) -> 
     script = tmp_path / "elsewhere" / "script.py"
     script.parent.mkdir()
     script.write_text(
-        f"import sys\nsys.path[:] = {sys.path!r}\n"
         "from rzero_mega.grading.workers.processes import DECIDE, WorkerProcesses\n"
         "pool = WorkerProcesses(DECIDE, 1, 30.0, 256)\nprint(pool.run([('1/2', '0.5')]))\npool.close()\n"
     )
-    result = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert "EQUAL" in result.stdout
 
 
 def test_workers_die_with_a_parent_that_is_killed_even_while_they_are_busy(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     program = f"""
-        import sys
-        for path in reversed({sys.path!r}): sys.path.insert(0, path)
         from rzero_mega.grading.workers.processes import WorkerProcesses
         WorkerProcesses({MISBEHAVE!r}, 2, 3600.0, 128).run([("report and sleep", {str(pids)!r})] * 2)
     """
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT)
     try:
         assert eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     finally:

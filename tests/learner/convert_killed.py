@@ -1,6 +1,7 @@
-"""Converts and dies by SIGKILL in the middle of it: `python convert_killed.py AFTER SOURCE TARGET [TEMPLATE]`.
+"""Converts and dies by SIGKILL in the middle of it.
 
-It dies when tensor number AFTER is asked for. With AFTER 0 it lives, and prints how many tensors it read.
+Usage: `python -m tests.learner.convert_killed AFTER SOURCE TARGET [TEMPLATE]`. It dies when tensor number AFTER is
+asked for. With AFTER 0 it lives, and prints how many tensors it read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loading a checkpoint of weights in several processes over gloo, for tests: `python convert_ranks.py JOBS.json`.
+"""Loading a checkpoint of weights in several processes over gloo: `python -m tests.learner.convert_ranks JOBS.json`.
 
 Every rank is forked from this process, which has imported everything once and started nothing. Rank 0 leaves what the
 model exports, or what the user reads where the checkpoint is refused.
@@ -15,7 +15,6 @@ from rzero_mega.learner.megatron import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import LayoutJob, main, run_script  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -23,6 +22,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig 
 from rzero_mega.learner.checkpoints.checkpoint import load_model_only  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
+from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Loading(LayoutJob):
 
 def load_under(jobs: Sequence[Loading], folder: Path) -> dict[str, dict[str, Tensor]]:
     """What every job's model exports, by the job's name; AssertionError with the ranks' output if one breaks."""
-    run_script(__file__, jobs, folder)
+    run_program(__name__, jobs, folder)
     return {job.name: load_file(folder / f"{job.name}.safetensors") for job in jobs}
 
 

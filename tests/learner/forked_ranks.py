@@ -1,4 +1,4 @@
-"""Jobs in several processes over gloo: a script that calls `main` runs each job in ranks forked from itself.
+"""Jobs in several processes over gloo: a program that calls `main` runs each job in ranks forked from itself.
 
 Every rank is forked from a process that has imported everything once and started nothing.
 """
@@ -21,6 +21,7 @@ from typing import Any
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.lifetime import die_with_parent
 from rzero_mega.run.launch import STORE
+from tests import ROOT
 
 HANG_S = 600.0
 
@@ -59,21 +60,21 @@ class LayoutJob:
         )
 
 
-def run_script(script: str, jobs: Sequence[Any], folder: Path) -> None:
-    """Run `script` on the jobs (dataclasses); AssertionError with its output if one breaks."""
+def run_program(module: str, jobs: Sequence[Any], folder: Path) -> None:
+    """Run `python -m module` on the jobs (dataclasses); AssertionError with its output if one breaks."""
     request = folder / "jobs.json"
     request.write_text(json.dumps([asdict(job) for job in jobs]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, script, str(request)]
+    command = [sys.executable, "-m", module, str(request)]
     # A deadlock between ranks must not hang the tests.
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANG_S
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANG_S
     )
     assert done.returncode == 0, done.stdout
 
 
 def main(job_type: Callable[..., LayoutJob], run: Callable[[Any, Path], None]) -> None:
-    """Of the script: call `run(job, folder)` in every rank of every job, one job after another, and exit."""
+    """Of the program: call `run(job, folder)` in every rank of every job, one job after another, and exit."""
     die_with_parent()
     request = Path(sys.argv[1])
     jobs = [job_type(**values) for values in json.loads(request.read_text())]

@@ -1,4 +1,4 @@
-"""Updates that fail in several processes over gloo, and their replays, for tests: `python guard_ranks.py JOBS.json`."""
+"""Updates that fail in several processes, and their replays: `python -m tests.learner.guard_ranks JOBS.json`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from rzero_mega.learner.megatron import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import LayoutJob, main, run_script  # noqa: E402
-from ranks import rollouts  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega import spmd  # noqa: E402
@@ -31,6 +29,8 @@ from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases.context import RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
 from rzero_mega.run import RunDirectory  # noqa: E402
+from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
+from tests.learner.ranks import rollouts  # noqa: E402
 
 STEP = 2
 
@@ -63,7 +63,7 @@ class Job(LayoutJob):
 
 def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """What every rank of every job found."""
-    run_script(__file__, jobs, folder)
+    run_program(__name__, jobs, folder)
     return {
         job.name: [json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.processes)]
         for job in jobs

@@ -1,4 +1,4 @@
-"""A training phase over gloo in which one rank is killed, for tests: `python killed_ranks.py JOBS.json`.
+"""A training phase over gloo in which one rank is killed, for tests: `python -m tests.learner.killed_ranks JOBS.json`.
 
 Each job is an attempt at a run: the ranks roll out with the embedded engine, learn and save as in every run, until one
 of them meets its end. What every attempt left is written down as JSON.
@@ -23,7 +23,6 @@ from rzero_mega.learner.megatron import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import LayoutJob, run_ranks  # noqa: E402
 
 from rzero_mega.coevolution.plan import BASE, PhasePlan  # noqa: E402
 from rzero_mega.coevolution.streams import derive_seed  # noqa: E402
@@ -40,6 +39,7 @@ from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
+from tests.learner.forked_ranks import LayoutJob, run_ranks  # noqa: E402
 
 STEPS, EVERY, VOCABULARY = 5, 2, 61
 PLAN = PhasePlan(1, PhaseName.SOLVER, solver=BASE, outputs=("model",))

@@ -1,4 +1,4 @@
-"""Learners in several processes over gloo, for tests: `python ranks.py JOBS.json`.
+"""Learners in several processes over gloo, for tests: `python -m tests.learner.ranks JOBS.json`.
 
 A job is a layout and what to do under it; jobs run one after another. Every rank is forked from this process, which has
 imported everything once and started nothing. Rank 0 leaves what it found as JSON and safetensors.
@@ -18,7 +18,6 @@ from rzero_mega.learner.megatron import compat
 compat.install()
 
 import torch  # noqa: E402
-from forked_ranks import LayoutJob, main, run_script  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -33,6 +32,7 @@ from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # no
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
 from rzero_mega.weights.reshard.validation import placement_violations, plan_violations  # noqa: E402
+from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def rollouts(step: int, vocabulary: int) -> list[TrainingSequence]:
 
 def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, Outcome]:
     """Run the jobs in processes of their own; AssertionError with their output if one breaks."""
-    run_script(__file__, jobs, folder)
+    run_program(__name__, jobs, folder)
     return {job.name: _outcome(folder, job.name) for job in jobs}
 
 

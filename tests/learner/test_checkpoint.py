@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import Job, Outcome, rollouts, run_jobs
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex, TensorStorageMetadata
 
 from rzero_mega.config.layout import ParallelLayout
@@ -19,6 +18,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
+from tests.learner.ranks import Job, Outcome, rollouts, run_jobs
 
 GRPO = {"sequences_per_update": 3}
 OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ranks import rollouts
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints import write as checkpoint_write
 from rzero_mega.learner.learner import Learner
+from tests.learner.ranks import rollouts
 
 VOCABULARY = 61
 

@@ -12,9 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from conversions import BASE, FAMILIES, bytes_of, metadata_of, refused, same, tensors_of
-from convert_ranks import Loading, load_under
-from ranks import Job, Outcome, rollouts, run_jobs
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,6 +22,10 @@ from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.checkpoints.conversion.work import JOURNAL
 from rzero_mega.learner.learner import Learner
 from rzero_mega.run.lock import RunLock
+from tests import ROOT
+from tests.learner.conversions import BASE, FAMILIES, bytes_of, metadata_of, refused, same, tensors_of
+from tests.learner.convert_ranks import Loading, load_under
+from tests.learner.ranks import Job, Outcome, rollouts, run_jobs
 
 
 def learner(folder: Path, layout: ParallelLayout) -> Learner:
@@ -188,9 +189,9 @@ def test_another_dtype_is_told_to_the_configuration(models: dict[str, Path], tmp
 
 
 def killed(after: int, *paths: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(Path(__file__).with_name("convert_killed.py")), str(after), *map(str, paths)]
+    command = [sys.executable, "-m", "tests.learner.convert_killed", str(after), *map(str, paths)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize(("to", "kills"), [("megatron", (1, 19)), ("hf", (9,))])
@@ -241,7 +242,7 @@ def test_memory_holds_a_few_tensors_and_never_the_model(
     size = sum(weight.nbytes for weight in big.parameters())
     command = [sys.executable, "-c", GROWTH, str(models[BASE]), str(tmp_path / "big"), str(tmp_path / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert size > 200e6
     assert int(done.stdout) < size / 2

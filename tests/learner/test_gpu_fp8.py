@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from gpu_only import GPU_ONLY
-from gpu_steps import fp8
-from gpu_steps.models import Sizes, free_memory
+
+from tests.learner.gpu_only import GPU_ONLY
+from tools.gpu_steps import fp8
+from tools.gpu_steps.models import Sizes, free_memory
 
 pytestmark = GPU_ONLY
 

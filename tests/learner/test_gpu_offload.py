@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpu_only import GPU_ONLY
-from gpu_steps.models import LIKELIHOOD, Sizes, alone, chains
 
 from rzero_mega.config.schema import LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
+from tests.learner.gpu_only import GPU_ONLY
+from tools.gpu_steps.models import LIKELIHOOD, Sizes, alone, chains
 
 pytestmark = GPU_ONLY
 

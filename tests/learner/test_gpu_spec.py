@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from gpu_only import GPU_ONLY
-from gpu_steps import checkpoint, spec_parity
+
+from tests.learner.gpu_only import GPU_ONLY
+from tools.gpu_steps import checkpoint, spec_parity
 
 pytestmark = GPU_ONLY
 

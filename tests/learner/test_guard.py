@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import rollouts
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.policy_model import bare
 from rzero_mega.learner.update_batch import UpdateBatch, read_batch
+from tests.learner.ranks import rollouts
 
 VOCABULARY = 61
 GRPO = GrpoConfig(sequences_per_update=3, kl_coefficient=0.05)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard_ranks import STEP, Job, run_jobs
+
+from tests.learner.guard_ranks import STEP, Job, run_jobs
 
 pytestmark = pytest.mark.gloo
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from forked_ranks import run_script
-from killed_ranks import STEPS, VOCABULARY, Attempt
 
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory
+from tests.learner import killed_ranks
+from tests.learner.forked_ranks import run_program
+from tests.learner.killed_ranks import STEPS, VOCABULARY, Attempt
 
 pytestmark = pytest.mark.gloo
 
@@ -34,7 +35,7 @@ def folder(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
             for kill in kills:
                 name = f"{layout}-{run}-{kill}"
                 attempts.append(Attempt(name, str(folder / "model"), str(folder / f"{layout}-{run}"), kill, **sizes))
-    run_script(str(Path(__file__).with_name("killed_ranks.py")), attempts, folder)
+    run_program(killed_ranks.__name__, attempts, folder)
     return folder
 
 

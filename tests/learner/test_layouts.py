@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ranks import Job, Outcome, rollouts, run_jobs
+
+from tests import ROOT
+from tests.learner.ranks import Job, Outcome, rollouts, run_jobs
 
 pytestmark = pytest.mark.gloo
 
@@ -47,7 +48,7 @@ BUCKET_BYTES = 8000
 GRPO = {"sequences_per_update": 3, "kl_coefficient": 0.05, "clip_low": 0.02, "clip_high": 0.03}
 OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
 VOCABULARY = 61
-RESULTS = Path(__file__).parents[2] / "tools" / "RESULTS.md"
+RESULTS = ROOT / "tools" / "RESULTS.md"
 TABLE_START, TABLE_END = "<!-- parity -->", "<!-- /parity -->"
 MODELS = ("plain", "tied", "moe", "one-kv-head")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import rollouts
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
+from tests.learner.ranks import rollouts
 
 VOCABULARY = 61
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from hf_tensors import split_experts
 from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
@@ -27,6 +26,7 @@ from rzero_mega.learner.sharing import model_groups
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.reference import gather_hf
 from rzero_mega.weights.shape import read_shape
+from tests.hf_tensors import split_experts
 
 TOLERANCE = 1e-5
 LEARNER = LearnerConfig(dtype="float32", tokens_per_micro_batch=256)

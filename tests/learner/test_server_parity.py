@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import Job, rollouts, run_jobs
 
 from rzero_mega.rollout.protocol import Scored
 from rzero_mega.rollout.sglang.pool.wire import Version, read_score, score_body
+from tests.learner.ranks import Job, rollouts, run_jobs
 
 pytestmark = [pytest.mark.sglang, pytest.mark.gloo]
 

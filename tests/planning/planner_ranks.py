@@ -1,21 +1,18 @@
-"""What every rank of a layout holds, for tests: `python planner_ranks.py JOBS.json`."""
+"""What every rank of a layout holds, for tests: `python -m tests.planning.planner_ranks JOBS.json`."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-
-import bench_planner
-from forked_ranks import LayoutJob, main, run_script
 from megatron.core import parallel_state
 
 from rzero_mega.weights.shape import ModelShape
+from tests.learner.forked_ranks import LayoutJob, main, run_program
+from tools import bench_planner
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Job(LayoutJob):
 
 def measure_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, float]]]:
     """Bytes by kind, and the pipeline stage, of every rank of every job."""
-    run_script(__file__, jobs, folder)
+    run_program(__name__, jobs, folder)
     ranks = {job.name: job.processes for job in jobs}
     return {
         name: [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(count)]

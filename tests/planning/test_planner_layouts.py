@@ -7,12 +7,12 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from planner_ranks import Job, bench_planner, measure_jobs
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.memory import stage_memory
 from rzero_mega.weights.shape import ModelShape
+from tests.planning.planner_ranks import Job, bench_planner, measure_jobs
 
 pytestmark = pytest.mark.gloo
 

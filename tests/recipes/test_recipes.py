@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from rzero_mega.recipes import load_recipe, recipe_names
-from test_structure import IMPORT_WITHOUT
 
 from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.coevolution.prompts import load_prompt
@@ -34,8 +33,9 @@ from rzero_mega.planning.step_time import step_time
 from rzero_mega.planning.workload import Workload
 from rzero_mega.rollout.sglang.server.command import ServerSpec, server_arguments
 from rzero_mega.weights.shape import ModelShape
+from tests import ROOT
+from tests.test_structure import IMPORT_WITHOUT
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]

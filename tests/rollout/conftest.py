@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import CONTEXT, STOP_TOKENS
+
+from tests.rollout.contract import CONTEXT, STOP_TOKENS
 
 # Family and configuration keys: tied and untied embeddings, few heads of keys and as many as of queries.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {

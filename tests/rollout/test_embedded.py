@@ -10,17 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from contract import (
-    STOP_TOKENS,
-    EngineFor,
-    ModelFolder,
-    ReproducibleContract,
-    largest_logprob_error,
-    mixed_requests,
-    prompt,
-    source_of,
-    weights_of,
-)
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -31,6 +20,17 @@ from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, Request
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.reshard.export import GatheredWeights
+from tests.rollout.contract import (
+    STOP_TOKENS,
+    EngineFor,
+    ModelFolder,
+    ReproducibleContract,
+    largest_logprob_error,
+    mixed_requests,
+    prompt,
+    source_of,
+    weights_of,
+)
 
 SAMPLING = SamplingConfig(max_new_tokens=10)
 

@@ -7,15 +7,15 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-import sharded_ranks
 from hypothesis import given
 from hypothesis import strategies as st
-from sharded_ranks import REQUESTS, StreamEngine
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.rollout.sharded import Part, ShardedEngine, split_requests
 from rzero_mega.weights.reshard.export import GatheredWeights
+from tests.rollout import sharded_ranks
+from tests.rollout.sharded_ranks import REQUESTS, StreamEngine
 
 requests = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=12).map(
     lambda shapes: [Request(f"r{i}", (1,), n, SamplingConfig(), first) for i, (n, first) in enumerate(shapes)]

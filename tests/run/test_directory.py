@@ -14,8 +14,7 @@ import pytest
 from rzero_mega.config import Config, load_config
 from rzero_mega.errors import UserError
 from rzero_mega.run import RunDirectory, read_events, run_path
-
-PYTHONPATH = os.pathsep.join(sys.path)
+from tests import ROOT
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ except UserError as error:
 """
     with RunDirectory.create_or_open(tmp_path / "run", config, writer=True) as run:
         events = read_events(run.events_path)
-        environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         second = subprocess.run(
             [sys.executable, "-c", script, str(run.path)], env=environment, capture_output=True, text=True, check=True
         )

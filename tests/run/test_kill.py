@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killable import content, warm_child, work
+
+from tests import ROOT
+from tests.run.killable import content, warm_child, work
 
 PARTS, STEPS = 12, 12
 
@@ -92,7 +94,7 @@ if os.fork() == 0:
 print("ready", flush=True)
 time.sleep(60)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:

@@ -12,6 +12,7 @@ import pytest
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.run import PhaseDirectory, RunDirectory, read_events, run_status
+from tests import ROOT
 
 A, B = "a" * 64, "b" * 64
 
@@ -238,4 +239,4 @@ def test_run_imports_neither_torch_nor_wandb() -> None:
     import sys
 
     code = "import sys, rzero_mega.run; sys.exit(bool({'torch', 'wandb', 'megatron'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT)})

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from virtual_cluster import VirtualCluster, command
+
+from tests.slurm.virtual_cluster import VirtualCluster, command
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_nano import SIZES
-from virtual_cluster import VirtualCluster, wait_until
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+from tests.slurm.virtual_cluster import VirtualCluster, wait_until
+from tests.tiny_nano import SIZES
+
 # NeMo-Run lives in an environment of its own: its dependencies and the learner's exclude each other.
 LOGIN_NODE = ROOT / ".venv-slurm" / "bin" / "python"
 # Phases long enough for a fault to hit them in the middle, small enough for a test.

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from virtual_cluster import LOCAL, command
+from tests.slurm.virtual_cluster import LOCAL, command
 
 
 def test_missing_programs_are_named_with_the_packages_that_bring_them(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from submission import NANO, Experiment
-from virtual_cluster import VirtualCluster
+
+from tests.slurm.submission import NANO, Experiment
+from tests.slurm.virtual_cluster import VirtualCluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from virtual_cluster import VirtualCluster, command, wait_until
+
+from tests.slurm.virtual_cluster import VirtualCluster, command, wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from submission import ROOT, login_node
+
+from tests import ROOT
+from tests.slurm.submission import login_node
 
 pytestmark = pytest.mark.slurm
 

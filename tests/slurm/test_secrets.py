@@ -6,9 +6,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from rank_processes import ranks_of
-from submission import NANO, Experiment
-from virtual_cluster import VirtualCluster
+
+from tests.rank_processes import ranks_of
+from tests.slurm.submission import NANO, Experiment
+from tests.slurm.virtual_cluster import VirtualCluster
 
 pytestmark = pytest.mark.slurm
 

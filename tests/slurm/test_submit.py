@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from submission import NANO, Experiment
-from virtual_cluster import VirtualCluster
+
+from tests.slurm.submission import NANO, Experiment
+from tests.slurm.virtual_cluster import VirtualCluster
 
 pytestmark = pytest.mark.slurm
 

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-LOCAL = Path(__file__).parents[2] / "slurm" / "local"
+from tests import ROOT
+
+LOCAL = ROOT / "slurm" / "local"
 # What to wait for at most: many times what it takes, for machines that are busy with other things.
 PATIENCE_SECONDS = 120.0
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "DEADLINE"}

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / "tools"
+from tests import ROOT
+from tools import bench_learner as tool
 
 
-@pytest.fixture(scope="module")
-def tool() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(TOOLS))
-    spec = importlib.util.spec_from_file_location("bench_learner", TOOLS / "bench_learner.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(TOOLS))
-
-
-def test_rollouts_come_in_groups_within_the_limits_and_the_same_again(tool: ModuleType) -> None:
-    from learner_benchmarks import rollouts as made
+def test_rollouts_come_in_groups_within_the_limits_and_the_same_again() -> None:
+    from tools.learner_benchmarks import rollouts as made
 
     for role in made.ROLES:
         found = made.rollouts(role, 200)
@@ -39,11 +25,10 @@ def test_rollouts_come_in_groups_within_the_limits_and_the_same_again(tool: Modu
         assert max(sequence.length for sequence in found.sequences) <= made.MODEL["max_position_embeddings"]
 
 
-def test_a_padded_trainer_computes_padding_and_trains_the_same(tool: ModuleType, tmp_path: Path) -> None:
-    from learner_benchmarks import packed
-    from learner_benchmarks.rollouts import rollouts, write_model
-
+def test_a_padded_trainer_computes_padding_and_trains_the_same(tmp_path: Path) -> None:
     from rzero_mega.learner.learner import Learner
+    from tools.learner_benchmarks import packed
+    from tools.learner_benchmarks.rollouts import rollouts, write_model
 
     model, batch = write_model(tmp_path / "model"), rollouts("solver", 8)
     kinds = (Learner, packed.PaddedLearner, packed.PaddedToUpdateLearner)
@@ -60,14 +45,14 @@ def test_a_padded_trainer_computes_padding_and_trains_the_same(tool: ModuleType,
         assert other.tokens == ours.tokens
 
 
-def test_both_ways_of_log_probabilities_and_of_the_reference_give_the_same(tool: ModuleType, tmp_path: Path) -> None:
+def test_both_ways_of_log_probabilities_and_of_the_reference_give_the_same(tmp_path: Path) -> None:
     import torch
-    from learner_benchmarks import logprob_memory, reference
-    from learner_benchmarks.rollouts import rollouts, write_model
 
     from rzero_mega.config.layout import ParallelLayout
     from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
     from rzero_mega.learner.megatron.process_groups import start_process_groups
+    from tools.learner_benchmarks import logprob_memory, reference
+    from tools.learner_benchmarks.rollouts import rollouts, write_model
 
     layout = ParallelLayout()
     start_process_groups(layout, 0)
@@ -83,15 +68,15 @@ def test_both_ways_of_log_probabilities_and_of_the_reference_give_the_same(tool:
     assert steps[0][1].kl > 0
 
 
-def test_without_trl_its_part_says_how_to_install_it(tool: ModuleType) -> None:
+def test_without_trl_its_part_says_how_to_install_it() -> None:
     text = "\n".join(tool._tables(tool.Results("a machine", 1, trl=None)))
     assert tool.INSTALL_TRL in text and "not installed" in text
 
 
 def test_an_unknown_comparison_is_refused_and_help_is_there() -> None:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(TOOLS / "bench_learner.py"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True)
+        command = [sys.executable, "-m", "tools.bench_learner", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert call("--what", "speed").returncode == 2
     assert "--json" in call("--help").stdout

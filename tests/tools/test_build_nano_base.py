@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from types import ModuleType
 
 import pytest
 import torch
@@ -21,19 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from rzero_mega.assets import nano_base_path
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import boxed_integer, held_out_set, is_held_out, truth, written_steps
+from tools import build_nano_base as tool
 
-
-def load_tool() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools" / "build_nano_base.py"
-    spec = importlib.util.spec_from_file_location("build_nano_base", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
 TINY = tool.Settings(steps=3, batch_documents=8, threads=1)
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import gpu_lane
 import pytest
 import torch
-from gpu_steps import environment
-from gpu_steps.driver import REPORT, Lane, Record, Step, open_lane, run_steps
-from gpu_steps.marked_tests import read_report
-from gpu_steps.outcome import Unavailable
 
 from rzero_mega.errors import UserError
+from tests import ROOT
+from tools import gpu_lane
+from tools.gpu_steps import environment
+from tools.gpu_steps.driver import REPORT, Lane, Record, Step, open_lane, run_steps
+from tools.gpu_steps.marked_tests import read_report
+from tools.gpu_steps.outcome import Unavailable
 
 MACHINE = {"device": "a GPU", "versions": {"torch": "1"}}
 WRITES = "import json, sys; json.dump({outcome}, open(sys.argv[1], 'w'))"
@@ -114,15 +114,13 @@ def test_what_runs_when_time_is_up_has_no_record_and_is_done_next_time(lane: Lan
 
 def test_a_lane_that_was_killed_goes_on_after_its_last_step(lane: Lane, tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from gpu_steps.driver import *; import os, signal\n"
+        "import sys; from pathlib import Path; from tools.gpu_steps.driver import *; import os, signal\n"
         f"lane = open_lane(Path({str(lane.folder)!r}), {MACHINE!r}, {{}})\n"
         f"one = Step('one', '', 60, (sys.executable, '-c', {WRITES.format(outcome={'figures': {'value': 1}})!r}))\n"
         "two = Step('two', '', 60, (sys.executable, '-c', f'import os; os.kill({os.getpid()}, 9)'))\n"
         "run_steps(lane, [one, two], 60, print)"
     )
-    tools = Path(gpu_lane.__file__).parent
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tools), str(tools.parent)])}
-    killed = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     records = run(lane, good("one", 7.0), good("two", 7.0))
     assert [record.figures["value"] for record in records.values()] == [1, 7.0]

@@ -12,10 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from gpu_steps import checkpoint, fp8, logprob_memory, mfu, spec_parity
-from gpu_steps.isolation import Failure, caught, in_own_process
-from gpu_steps.models import Sizes, chains, gap, one_pack
-from gpu_steps.outcome import StepFailed, Unavailable
 from torch import Tensor
 
 from rzero_mega.config.schema import Fp8Config
@@ -25,6 +21,10 @@ from rzero_mega.learner.megatron.layers import RMSNorm
 from rzero_mega.learner.megatron.spec import local_spec
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import read_shape
+from tools.gpu_steps import checkpoint, fp8, logprob_memory, mfu, spec_parity
+from tools.gpu_steps.isolation import Failure, caught, in_own_process
+from tools.gpu_steps.models import Sizes, chains, gap, one_pack
+from tools.gpu_steps.outcome import StepFailed, Unavailable
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the steps themselves run on a GPU")
 
@@ -192,14 +192,14 @@ def test_a_step_s_speed_is_tokens_over_its_median_time(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_sglang(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from gpu_steps import cuda_ipc
+    from tools.gpu_steps import cuda_ipc
 
     monkeypatch.setattr(cuda_ipc, "installed", lambda: False)
     yield
 
 
 def test_without_sglang_the_update_is_unavailable(no_sglang: None, tmp_path: Path) -> None:
-    from gpu_steps import cuda_ipc
+    from tools.gpu_steps import cuda_ipc
 
     with pytest.raises(Unavailable, match=r"^sglang is not installed$"):
         cuda_ipc.run(cuda_ipc.Settings(log=tmp_path / "log"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from reward_benchmarks.grading import GRADERS, OURS, LabelledPair, _group_pairwise, run, tables
-from reward_benchmarks.vote_load import vote_load
-
 from rzero_mega.grading import GradingPool
+from tools.reward_benchmarks.grading import GRADERS, OURS, LabelledPair, _group_pairwise, run, tables
+from tools.reward_benchmarks.vote_load import vote_load
 
 
 def test_the_load_is_drawn_from_its_seed_and_looks_like_votes() -> None:

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from rzero_mega.assets import nano_base_path
+from tools.random_model import SHAPES, write_random_model
 
 TINY: dict[str, dict[str, Any]] = {
     "qwen3": {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True},
@@ -33,49 +31,36 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools" / "random_model.py"
-    spec = importlib.util.spec_from_file_location("random_model", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["random_model"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("family", TINY)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_random_model_loads_in_transformers_with_every_weight(
-    family: str, dtype: torch.dtype, tool: ModuleType, tmp_path: Path
+    family: str, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    tool.write_random_model(tmp_path, {**SIZES, **TINY[family]}, dtype)
+    write_random_model(tmp_path, {**SIZES, **TINY[family]}, dtype)
     model, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values())
     assert model.dtype == dtype
     assert all(weight.std() > 0.001 for name, weight in model.named_parameters())
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tool: ModuleType, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path: Path) -> None:
     files = []
     for number, seed in enumerate((1, 1, 2)):
-        tool.write_random_model(tmp_path / str(number), {**SIZES, **TINY["qwen3"]}, seed=seed)
+        write_random_model(tmp_path / str(number), {**SIZES, **TINY["qwen3"]}, seed=seed)
         files.append((tmp_path / str(number) / "model.safetensors").read_bytes())
     assert files[0] == files[1] != files[2]
 
 
-def test_the_tokenizer_of_another_model_is_copied_and_its_configuration_is_not(
-    tool: ModuleType, tmp_path: Path
-) -> None:
-    tool.write_random_model(tmp_path, {**SIZES, **TINY["qwen3"]}, tokenizer=nano_base_path())
+def test_the_tokenizer_of_another_model_is_copied_and_its_configuration_is_not(tmp_path: Path) -> None:
+    write_random_model(tmp_path, {**SIZES, **TINY["qwen3"]}, tokenizer=nano_base_path())
     assert (tmp_path / "tokenizer.json").read_bytes() == (nano_base_path() / "tokenizer.json").read_bytes()
     assert json.loads((tmp_path / "config.json").read_text())["vocab_size"] == 61
 
 
 @pytest.mark.parametrize(("name", "millions"), [("qwen3-8b", 8191), ("1b", 1072), ("100m", 104)])
-def test_a_named_shape_has_the_parameters_of_its_name(name: str, millions: int, tool: ModuleType) -> None:
+def test_a_named_shape_has_the_parameters_of_its_name(name: str, millions: int) -> None:
     from math import prod
 
     from transformers import AutoConfig
@@ -83,6 +68,6 @@ def test_a_named_shape_has_the_parameters_of_its_name(name: str, millions: int, 
     from rzero_mega.weights.mapping import entries
     from rzero_mega.weights.shape import shape_of
 
-    keys = dict(tool.SHAPES[name])
+    keys = dict(SHAPES[name])
     shape = shape_of(AutoConfig.for_model(keys.pop("model_type"), **keys))
     assert round(sum(prod(size) for entry in entries(shape) for size in entry.sizes) / 1e6) == millions

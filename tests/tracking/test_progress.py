@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic import write_synthetic_run
 
 from rzero_mega.run import run_status
 from rzero_mega.tracking import Progress
+from tests.tracking.synthetic import write_synthetic_run
 
 
 def _lines(writer: bool = True, terminal: bool = False, steps: int = 3, done: int = 0) -> list[str]:

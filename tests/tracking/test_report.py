@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
 from rzero_mega.atomic import write_json
 from rzero_mega.coevolution.checks import CHECKS
@@ -23,6 +22,7 @@ from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_ch
 from rzero_mega.tracking.exploits import CHECKED, exploit_line, exploit_rows
 from rzero_mega.tracking.report import exploits_table, verdict
 from rzero_mega.tracking.report_data import choose_samples, gather, sample_question
+from tests.tracking.synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
 
 class _Page(HTMLParser):

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import CHALLENGER_STEPS, ITERATIONS, SOLVER_STEPS, synthetic_config, write_synthetic_run
 
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import WandbRun
+from tests import ROOT
+from tests.tracking.synthetic import CHALLENGER_STEPS, ITERATIONS, SOLVER_STEPS, synthetic_config, write_synthetic_run
 
 FAKE_KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -167,7 +168,7 @@ def test_offline_really_writes_and_keeps_the_key_out_of_every_file(tmp_path: Pat
     script = """
 import sys
 from pathlib import Path
-from synthetic import write_synthetic_run
+from tests.tracking.synthetic import write_synthetic_run
 from rzero_mega.tracking import WandbRun
 with write_synthetic_run(Path(sys.argv[1]), int(sys.argv[2])) as run:
     tracker = WandbRun(run)
@@ -176,7 +177,7 @@ with write_synthetic_run(Path(sys.argv[1]), int(sys.argv[2])) as run:
     print(run.info.wandb_id)
 """
     path = tmp_path / "run"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "WANDB_API_KEY": FAKE_KEY}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_API_KEY": FAKE_KEY}
     identifiers = set()
     for phases in ("3", "16"):
         done = subprocess.run(
@@ -203,4 +204,4 @@ def test_tracking_imports_neither_torch_nor_wandb() -> None:
     code = (
         "import sys, rzero_mega.tracking; sys.exit(bool({'torch', 'wandb', 'megatron', 'sglang'} & set(sys.modules)))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT)})

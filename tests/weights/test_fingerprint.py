@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from updates import RecordingServer, named_tensors
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
+from tests.weights.updates import RecordingServer, named_tensors
 
 EVEN = {"vocab_size": 128, "intermediate_size": 128, "moe_intermediate_size": 64}
 

@@ -59,7 +59,7 @@ def test_another_process_reads_a_bucket_through_its_handle() -> None:
 @pytest.mark.sglang
 def test_a_server_on_the_same_gpu_answers_with_the_weights_that_were_sent(tmp_path: Path) -> None:
     pytest.importorskip("sglang")
-    from gpu_steps import cuda_ipc
+    from tools.gpu_steps import cuda_ipc
 
     found = cuda_ipc.run(cuda_ipc.Settings(log=tmp_path / "server.log"))
     assert found.logprob_difference < cuda_ipc.TOLERANCE < found.logprob_difference_of_old_weights

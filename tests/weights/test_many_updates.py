@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from updates import stream
 
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
+from tests.weights.updates import stream
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 

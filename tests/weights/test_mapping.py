@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from hf_tensors import split_experts
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,6 +19,7 @@ from rzero_mega.weights.mapping.kinds import FusedQkv, GatedColumn
 from rzero_mega.weights.mapping.pieces import shard_layout
 from rzero_mega.weights.scatter import scatter_hf
 from rzero_mega.weights.shape import ModelShape, shape_of
+from tests.hf_tensors import split_experts
 
 FAMILIES = st.sampled_from(SUPPORTED_MODEL_TYPES)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import fp8_reference
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.quantization import blockwise, e4m3, per_tensor
+from tests.weights import fp8_reference
 
 BOTH = pytest.mark.parametrize("scheme", [blockwise, per_tensor], ids=["blockwise", "per_tensor"])
 # The edges of blocks, single rows and columns among them.

@@ -22,6 +22,7 @@ from rzero_mega.rollout.sglang.server.command import CPU_STUBS
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.quantization.scheme import FP8_BLOCK, FP8_TENSOR, Scheme, quantization_config, quantize_stream
 from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
+from tests import ROOT
 
 pytestmark = [
     pytest.mark.sglang,
@@ -45,14 +46,16 @@ SIZES = {
 
 def run_ranks(task: str, folder: Path, tp: int) -> None:
     """Run all ranks of sglang_fp8_ranks.py; AssertionError quotes those that failed."""
-    script = str(Path(__file__).with_name("sglang_fp8_ranks.py"))
+    program = [sys.executable, "-m", "tests.weights.sglang_fp8_ranks"]
     environment = {**os.environ, "PYTHONPATH": str(CPU_STUBS), "SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1"}
     ranks: list[subprocess.Popen[str]] = []
     try:
         for rank in range(tp):
-            command = [sys.executable, script, task, str(folder), str(rank), str(tp)]
+            command = [*program, task, str(folder), str(rank), str(tp)]
             log = open(folder / f"log-{rank}", "w")  # noqa: SIM115
-            ranks.append(subprocess.Popen(command, env=environment, text=True, stdout=log, stderr=subprocess.STDOUT))
+            ranks.append(
+                subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=log, stderr=subprocess.STDOUT)
+            )
         for rank, process in enumerate(ranks):
             assert process.wait(300) == 0, (folder / f"log-{rank}").read_text()[-3000:]
     finally:

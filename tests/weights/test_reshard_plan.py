@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_mapping import hf_sizes, layouts, model_shape, numbered, shards
 from torch import Tensor
 
 from rzero_mega.errors import UserError
@@ -20,6 +19,7 @@ from rzero_mega.weights.reshard.placement import Shard
 from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_box, plan_reshard
 from rzero_mega.weights.reshard.validation import placement_violations, plan_violations, validate
 from rzero_mega.weights.shape import ModelShape
+from tests.weights.test_mapping import hf_sizes, layouts, model_shape, numbered, shards
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from updates import RecordingServer
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.transports.protocol import Server, ServerError
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.versions import check_versions, foreign_versions
+from tests.weights.updates import RecordingServer
 
 
 class Courier:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from updates import RecordingServer
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, to_buckets
@@ -18,6 +17,7 @@ from rzero_mega.weights.transports.disk import DiskTransport
 from rzero_mega.weights.transports.protocol import ServerError
 from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport, choose
 from rzero_mega.weights.transports.tensor import TensorTransport
+from tests.weights.updates import RecordingServer
 
 TENSORS = [(f"t{n}", torch.randn(3, n + 1).to(dtype)) for n, dtype in enumerate([torch.float32, torch.bfloat16] * 3)]
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, stream
 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.server.client import SglangClient
@@ -28,6 +27,7 @@ from rzero_mega.weights.transports.tensor import TensorTransport
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
 from rzero_mega.weights.verification.probe import check_probe
 from rzero_mega.weights.verification.versions import check_versions
+from tests.weights.updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, stream
 
 pytestmark = pytest.mark.sglang
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from updates import model_logprobs, named_tensors, sample, stream
 
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.shape import read_shape, shape_of
@@ -20,6 +19,7 @@ from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
 from rzero_mega.weights.verification.probe import check_probe
 from rzero_mega.weights.verification.versions import check_versions, foreign_versions
+from tests.weights.updates import model_logprobs, named_tensors, sample, stream
 
 pytestmark = pytest.mark.sglang
 

@@ -7,7 +7,6 @@ from threading import Lock
 from typing import Any
 
 import torch
-from hf_tensors import split_experts
 from torch import Tensor
 
 from rzero_mega.rollout.sglang.server.client import SglangClient
@@ -15,6 +14,7 @@ from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.transports.protocol import ServerError
+from tests.hf_tensors import split_experts
 
 BUCKET_BYTES = 30_000
 

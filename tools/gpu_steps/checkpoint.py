@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from gpu_steps.models import Gap, Sizes, chains, gap, learner_of
-from gpu_steps.outcome import StepFailed
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner
 from rzero_mega.weights.safetensors_file import raw_bytes
+from tools.gpu_steps.models import Gap, Sizes, chains, gap, learner_of
+from tools.gpu_steps.outcome import StepFailed
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,8 @@ def run(settings: Settings) -> Loaded:
 
 def _write_elsewhere(folder: Path, settings: Settings) -> None:
     (folder / "settings.json").write_text(json.dumps(asdict(settings)), encoding="utf-8")
-    command = [sys.executable, "-m", "gpu_steps.checkpoint", str(folder)]
-    tools = Path(__file__).parents[1]
-    paths = [str(tools.parent), str(tools), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, "-m", "tools.gpu_steps.checkpoint", str(folder)]
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:

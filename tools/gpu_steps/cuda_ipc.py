@@ -11,8 +11,6 @@ from statistics import fmean, median
 import torch
 from torch import Tensor
 
-from gpu_steps.models import Sizes
-from gpu_steps.outcome import StepFailed, Unavailable
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.process import ServerProcess, installed
@@ -23,6 +21,8 @@ from rzero_mega.weights.shape import read_shape
 from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.fingerprint import ChecksumResult, Fingerprint, check_checksums
+from tools.gpu_steps.models import Sizes
+from tools.gpu_steps.outcome import StepFailed, Unavailable
 
 PROMPT = [5, 6, 7, 8, 9]
 # Mean difference of log-probabilities in nats that two implementations in bf16 may have.

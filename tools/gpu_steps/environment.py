@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from gpu_steps.outcome import Unavailable
+from tools.gpu_steps.outcome import Unavailable
 
 PACKAGES = (
     "torch",

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 
-from gpu_steps.isolation import Failure, in_own_process
-from gpu_steps.models import (
+from rzero_mega.config.schema import Fp8Config, LearnerConfig
+from rzero_mega.learner.batch import TrainingSequence
+from tools.gpu_steps.isolation import Failure, in_own_process
+from tools.gpu_steps.models import (
     Gap,
     Sizes,
     chains,
@@ -19,9 +21,7 @@ from gpu_steps.models import (
     logprobs_and_gradients,
     synchronize,
 )
-from gpu_steps.outcome import StepFailed
-from rzero_mega.config.schema import Fp8Config, LearnerConfig
-from rzero_mega.learner.batch import TrainingSequence
+from tools.gpu_steps.outcome import StepFailed
 
 BF16 = "bf16"
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from learner_benchmarks.logprob_memory import plain as plain_logprobs
 from torch import Tensor
-from torch_memory import peak_allocated
 
-from gpu_steps.models import alone, free_memory
 from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.megatron.process_groups import device
+from tools.gpu_steps.models import alone, free_memory
+from tools.learner_benchmarks.logprob_memory import plain as plain_logprobs
+from tools.torch_memory import peak_allocated
 
 
 @dataclass(frozen=True)

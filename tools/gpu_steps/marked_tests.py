@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from gpu_steps.outcome import StepFailed, Unavailable
+from tools.gpu_steps.outcome import StepFailed, Unavailable
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,10 +11,6 @@ from statistics import median
 
 import torch
 
-from gpu_steps.fp8 import BF16, learner_settings
-from gpu_steps.isolation import Failure, in_own_process
-from gpu_steps.models import Sizes, chains, learner_of, synchronize
-from gpu_steps.outcome import StepFailed
 from rzero_mega.learner.packing import SequenceCost
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import GPUS, Gpu
@@ -22,6 +18,10 @@ from rzero_mega.planning.memory import learner_memory
 from rzero_mega.planning.step_time import step_time
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape, read_shape
+from tools.gpu_steps.fp8 import BF16, learner_settings
+from tools.gpu_steps.isolation import Failure, in_own_process
+from tools.gpu_steps.models import Sizes, chains, learner_of, synchronize
+from tools.gpu_steps.outcome import StepFailed
 
 
 @dataclass(frozen=True)

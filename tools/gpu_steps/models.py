@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from random_model import write_random_model
 from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Fp8Config, GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.megatron import compat
+from tools.random_model import write_random_model
 
 compat.install()  # before anything of Megatron's
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from bench_planner import Case, compare
-
-from gpu_steps.models import free_memory
 from rzero_mega.planning.candidate import Recompute
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape
+from tools.bench_planner import Case, compare
+from tools.gpu_steps.models import free_memory
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpu_steps.models import Gap, Sizes, chains, free_memory, gap, logprobs_and_gradients
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec, local_spec
+from tools.gpu_steps.models import Gap, Sizes, chains, free_memory, gap, logprobs_and_gradients
 
 
 @dataclass(frozen=True)

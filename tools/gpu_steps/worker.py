@@ -1,4 +1,4 @@
-"""One step in this process: `python -m gpu_steps.worker NAME OUTCOME`; or the machine's facts, as `environment`."""
+"""One step in this process: `python -m tools.gpu_steps.worker NAME OUTCOME`; `environment` describes the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_steps.outcome import StepFailed, Unavailable
+from tools.gpu_steps.outcome import StepFailed, Unavailable
 
 
 def main(name: str, outcome: Path) -> None:
@@ -36,39 +36,39 @@ def _run(name: str, outcome: Path) -> Mapping[str, Any] | object:
     # Each step imports what it needs: what one lacks must not keep the others from running.
     match name:
         case "environment":
-            from gpu_steps import environment
+            from tools.gpu_steps import environment
 
             return environment.run()
         case "tests":
-            from gpu_steps import marked_tests
+            from tools.gpu_steps import marked_tests
 
             return marked_tests.run(marked_tests.Settings())
         case "spec_parity":
-            from gpu_steps import spec_parity
+            from tools.gpu_steps import spec_parity
 
             return spec_parity.run(spec_parity.Settings())
         case "fp8":
-            from gpu_steps import fp8
+            from tools.gpu_steps import fp8
 
             return fp8.run(fp8.Settings())
         case "checkpoint":
-            from gpu_steps import checkpoint
+            from tools.gpu_steps import checkpoint
 
             return checkpoint.run(checkpoint.Settings())
         case "mfu":
-            from gpu_steps import mfu
+            from tools.gpu_steps import mfu
 
             return mfu.run(mfu.Settings())
         case "logprob_memory":
-            from gpu_steps import logprob_memory
+            from tools.gpu_steps import logprob_memory
 
             return logprob_memory.run(logprob_memory.Settings())
         case "planner":
-            from gpu_steps import planner
+            from tools.gpu_steps import planner
 
             return planner.run(planner.Settings())
         case "cuda_ipc":
-            from gpu_steps import cuda_ipc
+            from tools.gpu_steps import cuda_ipc
 
             return cuda_ipc.run(cuda_ipc.Settings(log=outcome.parent.parent / "logs" / "sglang_server.log"))
     raise ValueError(f"no step {name}")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from measurement import Peak
 from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.megatron.process_groups import start_process_groups
+from tools.measurement import Peak
 
 VOCABULARY, HIDDEN = 151_936, 256
 LogProbs = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from measurement import alternate
+from rzero_mega.learner.megatron.layout import ParallelLayout, device
 
-from learner_benchmarks.rollouts import (
+from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
+from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
+from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.losses.aggregation import token_mean
+from rzero_mega.learner.megatron.context_parallel import TokenSplit
+from rzero_mega.learner.megatron.process_groups import device, start_process_groups
+from tools.learner_benchmarks.rollouts import (
     LONGEST_RESPONSE,
     MICRO_BATCH,
     ROLES,
@@ -20,13 +27,7 @@ from learner_benchmarks.rollouts import (
     rollouts,
     write_model,
 )
-from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
-from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.losses.aggregation import token_mean
-from rzero_mega.learner.megatron.context_parallel import TokenSplit
-from rzero_mega.learner.megatron.process_groups import device, start_process_groups
+from tools.measurement import alternate
 
 
 @dataclass

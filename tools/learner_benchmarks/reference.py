@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measurement import Peak, alternate
-from random_model import SHAPES, write_random_model
 
-from learner_benchmarks.rollouts import rollouts
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
@@ -20,6 +17,9 @@ from rzero_mega.learner.megatron.model import build_gpt, load_weights, transform
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.megatron.spec import layer_spec
 from rzero_mega.weights.mapping.names import global_parameters
+from tools.learner_benchmarks.rollouts import rollouts
+from tools.measurement import Peak, alternate
+from tools.random_model import SHAPES, write_random_model
 
 SHAPE, SEQUENCES = "100m", 8
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from random_model import write_random_model
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.config.schema import AdvantageConfig
 from rzero_mega.learner.batch import TrainingSequence
+from tools.random_model import write_random_model
 
 LONGEST_PROMPT, LONGEST_RESPONSE = 2048, 4096
 SCALE = 8

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from learner_benchmarks.packed import new_learner
-from learner_benchmarks.rollouts import GROUP, LONGEST_RESPONSE, SCALE, Rollouts, rollouts, write_model
 from rzero_mega.config.schema import GrpoConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
+from tools.learner_benchmarks.packed import new_learner
+from tools.learner_benchmarks.rollouts import GROUP, LONGEST_RESPONSE, SCALE, Rollouts, rollouts, write_model
 
 MICRO_BATCHES = (4, 16, 64)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from reward_benchmarks.hostile_answers import Attack, attacks
 from rzero_mega.grading import extract_answer
 from rzero_mega.grading.answers.answer import read_answer
 from rzero_mega.grading.answers.comparison import compare_cheaply
 from rzero_mega.grading.workers.processes import DECIDE, Outcome, ProcessCounts, WorkerProcesses
+from tools.reward_benchmarks.hostile_answers import Attack, attacks
 
 ATTACKS = 10_000
 TIME_LIMIT_S = 1.0

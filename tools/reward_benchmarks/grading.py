@@ -13,7 +13,6 @@ are extrapolated by the number of distinct texts, which favours them, as compari
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,19 +21,16 @@ from functools import lru_cache
 from importlib.metadata import version
 from math import comb
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
 from psutil import Process
 
-from reward_benchmarks import judges
-from reward_benchmarks.vote_load import vote_load
 from rzero_mega.grading import GradingPool
 from rzero_mega.grading.workers.processes import Outcome, WorkerProcesses
-
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "grading"))
-from answer_corpus import LabelledPair, load_corpus
+from tests.grading.answer_corpus import LabelledPair, load_corpus
+from tools.reward_benchmarks import judges
+from tools.reward_benchmarks.vote_load import vote_load
 
 Judge: TypeAlias = Callable[[str, str], bool]
 Load: TypeAlias = Sequence[Sequence[str | None]]
@@ -163,7 +159,7 @@ def _line(*cells: object) -> str:
 
 def _accuracy(grader: str, corpus: Sequence[LabelledPair]) -> Accuracy:
     """Ask about each pair in a process that is killed after JUDGE_LIMIT_S; that counts as "not equal"."""
-    task = f"reward_benchmarks.judges:{grader.replace('-', '_')}"
+    task = f"tools.reward_benchmarks.judges:{grader.replace('-', '_')}"
     workers = WorkerProcesses(task, 1, JUDGE_LIMIT_S, JUDGE_MEMORY_MB)
     try:
         outcomes = workers.run([(pair.a, pair.b) for pair in corpus])

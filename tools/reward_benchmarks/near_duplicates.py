@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from measurement import Peak, alternate
-
 from rzero_mega.coevolution.near_duplicates import Copies, find_copies
+from tools.measurement import Peak, alternate
 
 BATCH = 8_000
 EARLIER = 24_000

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from measurement import Peak, alternate
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 from sklearn.cluster import AgglomerativeClustering
 
-from reward_benchmarks.questions import WORDS, questions
 from rzero_mega.coevolution.repetition import bleu_distances, cluster_labels
+from tools.measurement import Peak, alternate
+from tools.reward_benchmarks.questions import WORDS, questions
 
 STEP = 2_048
 FULL = 256

@@ -1,4 +1,7 @@
-"""A second node: ``python host_program.py FOLDER NODE`` serves requests for servers until its standard input ends."""
+"""A second node, which serves requests for servers until its standard input ends.
+
+Usage: ``python -m tests.rollout.sglang.host_program FOLDER NODE``.
+"""
 
 from __future__ import annotations
 

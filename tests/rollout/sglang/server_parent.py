@@ -1,6 +1,7 @@
 """A program that starts a server, tells its processes and then waits: for tests that end it.
 
-``python server_parent.py MODEL LOG MOMENT``; MOMENT is "starting" (the server has just started others) or "ready".
+Usage: ``python -m tests.rollout.sglang.server_parent MODEL LOG MOMENT``. MOMENT is "starting" (the server
+has just started others) or "ready".
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import FaultyServer, faulty_server
 
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.errors import UserError
@@ -28,6 +27,7 @@ from rzero_mega.rollout.sglang.nodes.launcher import Launcher
 from rzero_mega.rollout.sglang.nodes.remote import RemoteServer
 from rzero_mega.rollout.sglang.pool.server_pool import check_nodes
 from rzero_mega.rollout.sglang.server.command import ServerSpec
+from tests.rollout.sglang.faulty_server import FaultyServer, faulty_server
 
 HERE = socket.gethostname()
 

@@ -15,7 +15,6 @@ import httpx
 import psutil
 import pytest
 import torch
-from contract import CONTEXT, STOP_TOKENS, prompt, reference_model
 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.server import process as process_module
@@ -23,6 +22,8 @@ from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.process import ServerProcess, free_port
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 from rzero_mega.weights.transports.protocol import ServerError
+from tests import ROOT
+from tests.rollout.contract import CONTEXT, STOP_TOKENS, prompt, reference_model
 
 Serve = Callable[..., ServerProcess]
 ModelFolder = Callable[..., Path]
@@ -212,9 +213,9 @@ class TestEnding:
     def test_a_server_dies_with_the_program_that_started_it(
         self, sglang_server: Serve, folder: Path, tmp_path: Path, moment: str
     ) -> None:
-        program = [sys.executable, str(Path(__file__).with_name("server_parent.py"))]
+        program = [sys.executable, "-m", "tests.rollout.sglang.server_parent"]
         command = [*program, str(folder), str(tmp_path / "log"), moment]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
             try:
                 assert parent.stdout is not None
                 pids = [int(pid) for pid in parent.stdout.readline().split()]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from faulty_server import FaultyServer, faulty_server
 
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.process import free_port
 from rzero_mega.weights.transports.protocol import ServerError
+from tests.rollout.sglang.faulty_server import FaultyServer, faulty_server
 
 
 @pytest.fixture

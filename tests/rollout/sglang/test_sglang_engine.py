@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import EngineFor, ModelFolder, RolloutContract, largest_logprob_error, prompt, source_of, weights_of
 
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, VerifyConfig, WeightsConfig
@@ -25,6 +24,15 @@ from rzero_mega.rollout.sglang.pool.server_pool import FolderWeights, ServerPool
 from rzero_mega.rollout.sglang.server.published import PublishedServer
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
+from tests.rollout.contract import (
+    EngineFor,
+    ModelFolder,
+    RolloutContract,
+    largest_logprob_error,
+    prompt,
+    source_of,
+    weights_of,
+)
 
 pytestmark = pytest.mark.sglang
 

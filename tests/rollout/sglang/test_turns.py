@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stand_in import StandInServer
 
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.pool.replicas import Replicas, State
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS, Turns
+from tests.rollout.sglang.stand_in import StandInServer
 
 ALL = ["cuda_graph", "kv_cache", "weights"]
 

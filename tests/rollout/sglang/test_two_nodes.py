@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from contract import ModelFolder, largest_logprob_error, prompt, source_of, weights_of
 
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, WeightsConfig
@@ -21,10 +20,11 @@ from rzero_mega.rollout.protocol import Request
 from rzero_mega.rollout.sglang.nodes.address import Address, read_address
 from rzero_mega.rollout.sglang.nodes.job_files import JobServers
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from tests import ROOT
+from tests.rollout.contract import ModelFolder, largest_logprob_error, prompt, source_of, weights_of
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
 
-PROGRAM = Path(__file__).with_name("host_program.py")
 KEY = "a key of the job"
 
 
@@ -33,9 +33,8 @@ def second_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sub
     if importlib.util.find_spec("sglang") is None:
         pytest.skip("SGLang is not installed: make sglang-cpu")
     monkeypatch.setenv("RZERO_SGLANG_API_KEY", KEY)
-    host = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(tmp_path), "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "tests.rollout.sglang.host_program", str(tmp_path), "1"]
+    host = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield host
     finally:

@@ -1,0 +1,1 @@
+"""Programs for people who work on the repository: `python -m tools.NAME`, in its root."""
