@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"--wheels {options.wheels}: {problem}", file=sys.stderr)
             return 2
     try:
-        import gpu_steps.driver as driver
+        from tools.gpu_steps import driver
     except ModuleNotFoundError as error:
         print(f"{error.name} is not installed; install it, or add its wheel to --wheels", file=sys.stderr)
         return 2
