@@ -24,7 +24,6 @@ from typing import Annotated
 import torch
 import transformers
 import typer
-from nano_base_card import CARD, card, facts_of
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -47,6 +46,7 @@ from rzero_mega.evaluation.arithmetic import (
     truth,
     written_steps,
 )
+from tools.nano_base_card import CARD, card, facts_of
 
 EOS, PAD, UNKNOWN = "⟨eos⟩", "⟨pad⟩", "⟨unk⟩"
 """Special tokens. Their brackets are outside the alphabet, so no text that the model can write spells one of them."""

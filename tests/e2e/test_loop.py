@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Undisturbed, run, start, tiny
-
 from rzero_mega.config import config_from_yaml
+from tests.e2e.command import Undisturbed, run, start, tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 

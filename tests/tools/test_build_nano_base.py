@@ -12,13 +12,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nano_base_card import CARD, card, facts_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import boxed_integer, held_out_set, is_held_out, truth, written_steps
 from tools import build_nano_base as tool
+from tools.nano_base_card import CARD, card, facts_of
 
 TINY = tool.Settings(steps=3, batch_documents=8, threads=1)
 

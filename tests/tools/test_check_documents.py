@@ -3,8 +3,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import check_documents
 import pytest
+
+from tools import check_documents
 
 
 @pytest.fixture
