@@ -80,7 +80,7 @@ lint-dockerfile: $(VENV)/.dev
 ## Links, anchors, paths and targets that documents name; without a network, so that addresses elsewhere are not asked.
 lint-documents: $(VENV)/.dev
 	$(BIN)/lychee --offline --include-fragments --no-progress --quiet $(DOCUMENTS)
-	$(BIN)/python tools/check_documents.py
+	$(BIN)/python -m tools.check_documents
 
 ## What can be made.
 help:

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Finds paths and make targets that documents name and the repository lacks: `python tools/check_documents.py`.
+"""Finds paths and make targets that documents name and the repository lacks: `python -m tools.check_documents`.
 
 Looks at what stands between backticks and in fenced blocks of all Markdown files; links and their anchors are lychee's
 (`make lint`). A word is taken for a path if its first part is the name of something at the top of the repository, in
 the package or beside the document, or if it ends as sources do. Words with capitals for a part to fill in (`RUN/…`)
-and with wildcards are left alone.
+and with wildcards are left alone. A module that `python -m` runs is a file or a package of the repository if its first
+part is a folder at the top.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _FENCE = re.compile(r"^ *(```+|~~~+)")
 _SPAN = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _PATH = re.compile(r"(?:\.\./)*[\w.-]+(?:/[\w.-]+)*/?")
 _TO_FILL_IN = re.compile(r"(?:^|/)[A-Z_]+(?:/|$)")
+_MODULE = re.compile(r"\bpython3? -m ((\w+)[\w.]*)")
 _TARGET = re.compile(r"\bmake ((?:[a-z][a-z0-9-]*\b ?)+)")
 
 
@@ -54,6 +56,10 @@ def missing(document: Path, there: set[Path], root: Path) -> list[str]:
             if _is_path(word, known):
                 found = any(Path(os.path.normpath(place / word)) in there for place in places)
                 wrong += [] if found or word in modules else [word]
+        for match in _MODULE.finditer(part):
+            path = root / match[1].replace(".", "/")
+            if root / match[2] in there and not there & {path.with_suffix(".py"), path / "__main__.py"}:
+                wrong.append(match[1])
         for match in _TARGET.finditer(part):
             wrong += [f"make {name}" for name in match[1].split() if name not in targets]
     return list(dict.fromkeys(wrong))

@@ -29,7 +29,7 @@ def found_in(root: Path, text: str, document: str = "README.md") -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "`tools/bench.py`, `python tools/bench.py --output X` and `slurm/`",
+        "`tools/bench.py`, `python -m tools.bench --output X`, `python -m pip` and `slurm/`",
         "`rollout/engine.py` is named from the package",
         "`engine.py` alone, wherever it is",
         "```bash\nmake nano && cp slurm/pyxis.yaml mine.yaml\nmake test-e2e ARGS=-x\n```",
@@ -49,6 +49,7 @@ def test_what_is_there_may_be_named(text: str, repository: Path) -> None:
         ("`learner/model.py` (of a room that moved)", ["learner/model.py"]),
         ("`model.py`", ["model.py"]),
         ("```\nmake all\n```", ["make all"]),
+        ("`python -m tools.gone --output X`", ["tools.gone"]),
         ("`make nano`, then `make tests`", ["make tests"]),
         ("    ```bash\n    cat tools/gone.py\n    ```\n`tools/bench.py`", ["tools/gone.py"]),
         ("~~~\n```\n~~~\n`tools/gone.py` after a fence in a fence", ["tools/gone.py"]),
