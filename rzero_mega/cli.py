@@ -37,7 +37,8 @@ app = typer.Typer(
 INTERRUPTED_EXIT_CODE = 130
 """128 + SIGINT, as shells have it."""
 
-Recipe = Annotated[str, typer.Argument(help=f"A recipe ({', '.join(recipe_names())}) or a YAML file.")]
+RECIPE_HELP = f"A recipe ({', '.join(recipe_names())}) or a YAML file."
+Recipe = Annotated[str, typer.Argument(help=RECIPE_HELP)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for instance seed=1 learner.layout.tp=2")]
 Run = Annotated[Path | None, typer.Argument(help="A run directory; the latest under ./runs if left out.")]
 
@@ -246,8 +247,21 @@ def plan(
 
 
 @app.command("config")
-def show_config(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Print the resolved configuration."""
+def show_config(
+    recipe: Annotated[str | None, typer.Argument(help=RECIPE_HELP)] = None,
+    overrides: Overrides = None,
+    explained: Annotated[
+        str | None, typer.Option("--explain", metavar="KEY", help="Say what a key means, and who sets it to what.")
+    ] = None,
+) -> None:
+    """Print the resolved configuration, or explain one of its keys."""
+    if explained is not None:
+        from rzero_mega.config.explain import explain
+
+        typer.echo(explain(explained, {recipe: _config(recipe, overrides)} if recipe else {}))
+        return
+    if recipe is None:
+        raise UserError("config: needs a recipe, or --explain KEY")
     typer.echo(to_yaml(_config(recipe, overrides)), nl=False)
 
 

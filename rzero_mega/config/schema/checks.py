@@ -9,7 +9,7 @@ from rzero_mega.config.schema.metadata import check, number
 
 @dataclass
 class ChecksConfig:
-    """What makes a question flawed: it is rewarded as malformed, and kept from the Solver.
+    """A question in which a check that is on finds a flaw is rewarded as malformed, and kept from the Solver.
 
     Neither paper nor official code has checks, so all are off by default; the preset `hardened` has them on, and the
     ablation no_checks takes them away. Whatever is off is counted all the same, at the bounds given here. Each check is

@@ -38,7 +38,8 @@ class ChallengerRewardConfig:
     """The Challenger's reward: how unsure the Solver is of the question, less the repetition penalty."""
 
     uncertainty: str = choice("tent", "min")
-    """With p the majority's share of the votes. tent: 1 - 2|p - 1/2| (paper). min: min(p, 1 - p) (official code)."""
+    """How unsure the Solver is, by the majority's share p of its samples. tent: 1 - 2|p - 1/2| (paper). min:
+    min(p, 1 - p) (official code)."""
 
     unanswered_counts_as_doubt: bool = True
     """p is a share of all samples, as in paper and official code: the Solver counts as unsure of a question that it
@@ -53,8 +54,8 @@ class ChallengerRewardConfig:
     `questions.require_boxed`."""
 
     malformed: float = 0.0
-    """Reward of a malformed response, and of a question in which a check that is on finds a flaw: 0 (paper), -1
-    (official code). `clamp_at_zero` leaves it alone."""
+    """Reward of a malformed response, and of a question in which a check that is on finds a flaw.
+    `clamp_at_zero` leaves it alone."""
 
     malformed_pays_repetition: bool = False
     """Subtract the repetition penalty from `malformed` too, as the official code does."""
@@ -133,7 +134,10 @@ class NearDuplicatesConfig:
 
 @dataclass
 class CurationConfig:
-    """What is kept of the labelled questions: those that the Solver is unsure of, and that nothing speaks against."""
+    """A question is kept if p lies in the band and nothing below speaks against it.
+
+    p is the share of all samples that gave the majority's answer, the question's label.
+    """
 
     low: float = number(0.25, 0.0, 1.0)
     """Lower end of the band of p, inclusive. Raise it where the majority of hard questions is mostly wrong."""
@@ -152,7 +156,7 @@ class CurationConfig:
 
     maximum_per_template: int | None = number(None, 1)
     """Most questions kept that are the same but for their numbers. null: no bound, as where numbers are all that tells
-    questions apart. `hardened` takes 0.2 % of `questions.count`: variation of a form, not its copying."""
+    questions apart. A small share of `questions.count` leaves variation of a form, and not its copying."""
 
     drop_questions_containing: list[str] = field(default_factory=list)
     """Drop questions that contain one of these texts, whatever the case."""
@@ -188,10 +192,10 @@ class SolverRewardConfig:
     """accuracy_weight * [answer equals label] + format_weight * [response matches format_pattern]."""
 
     accuracy_weight: float = 1.0
-    """Reward of an answer that equals the label (official code: 0.9)."""
+    """Reward of an answer that equals the label."""
 
     format_weight: float = 0.0
-    """Reward of a response that keeps the format (official code: 0.1)."""
+    """Reward of a response that keeps the format. Above 0 only with a prompt that asks for it."""
 
     format_pattern: str = r"<think>.*</think>.*\\boxed\{.*\}"
     """The format: literal text, punctuation escaped by a backslash, and `.*`; a response matches from its first

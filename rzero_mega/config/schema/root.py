@@ -55,8 +55,7 @@ class Config:
     """Names every random stream. Runs with several seeds tell gains from noise."""
 
     iterations: int = number(3, 1)
-    """Iterations of Challenger, questions, labels and Solver (paper: 3, official code: 5). Raising it goes on with a
-    finished run."""
+    """Iterations of Challenger, questions, labels and Solver. Raising it goes on with a finished run."""
 
     ablation: str = choice(NO_ABLATION, *ablation_names())
     """An ablation, by name: its values (`rzero_mega/config/presets/ablations/`) lie under what names it says itself.
@@ -78,7 +77,7 @@ class Config:
     """Phase 3: the Solver's votes on them, and which are kept."""
 
     checks: ChecksConfig = field(default_factory=ChecksConfig)
-    """What makes a question flawed, in phases 1 and 3."""
+    """Ways to earn without a hard question, closed in phases 1 and 3."""
 
     solver: SolverConfig = field(default_factory=SolverConfig)
     """Phase 4: the Solver's training."""

@@ -87,7 +87,7 @@ class OptimizerConfig:
     """AdamW, made afresh at the start of every phase."""
 
     learning_rate: float = number(1e-6, 0.0)
-    """Constant over the phase: no warm-up, no decay. Small models take far more (nano: 1e-4)."""
+    """Constant over the phase: no warm-up, no decay. Models of millions of parameters take a hundred times as much."""
 
     weight_decay: float = number(1e-2, 0.0)
     """Decoupled weight decay: weights shrink by learning_rate x weight_decay per update."""
