@@ -173,7 +173,7 @@ def evaluate(
     config = _config(recipe, overrides, [f"model.path={model}", "learner.processes=1"])
 
     def score(_: StopRequest) -> None:
-        from rzero_mega.phases.runner import evaluate_model
+        from rzero_mega.commands.evaluate import evaluate_model
 
         typer.echo(json.dumps(evaluate_model(config), indent=2))
 
@@ -379,5 +379,5 @@ def _print_plan(config: Config) -> None:
     typer.echo(to_yaml(config), nl=False)
     typer.echo(f"\n# run directory: {run_path(config)}")
     for plan in iteration_plan(config):
-        inputs = ", ".join(str(source) for source in plan.inputs)
-        typer.echo(f"# {plan.iteration}/{plan.name}: {inputs} -> {', '.join(plan.outputs)}")
+        sources = ", ".join(map(str, plan.sources))
+        typer.echo(f"# {plan.iteration}/{plan.name}: {sources} -> {plan.output.name}")

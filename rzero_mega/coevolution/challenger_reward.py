@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rzero_mega.coevolution.checks import flaw
-from rzero_mega.coevolution.checks.asked import Asked
 from rzero_mega.coevolution.checks.templates import template
-from rzero_mega.coevolution.questions import Question
+from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_shares
 from rzero_mega.coevolution.uncertainty import UNCERTAINTIES
 from rzero_mega.coevolution.votes import Vote
@@ -30,7 +29,7 @@ class ChallengerReward:
 
 
 def challenger_rewards(
-    questions: Sequence[Question | None],
+    questions: Sequence[WrittenQuestion | None],
     votes: Sequence[Vote | None],
     config: ChallengerRewardConfig,
     checks: ChecksConfig | None = None,
@@ -57,7 +56,7 @@ def challenger_rewards(
             continue
         if vote is None:
             raise ValueError(f"no vote on the question {question.text[:60]!r}")
-        found = flaw(Asked(question, vote), checks)
+        found = flaw(VotedQuestion(question, vote), checks)
         if found is not None:
             pays = penalty if config.malformed_pays_repetition else 0.0
             rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, True, found))
@@ -68,7 +67,7 @@ def challenger_rewards(
     return rewards
 
 
-def _penalties(questions: Sequence[Question | None], config: RepetitionConfig) -> list[float]:
+def _penalties(questions: Sequence[WrittenQuestion | None], config: RepetitionConfig) -> list[float]:
     if config.weight == 0:
         return [0.0] * len(questions)
     texts = [question.text if question is not None else "" for question in questions]

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rzero_mega.coevolution.checks import CHECKS, flaw
-from rzero_mega.coevolution.checks.asked import Asked
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
-from rzero_mega.coevolution.questions import Question
-from rzero_mega.coevolution.votes import Vote
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig, CurationConfig
 from rzero_mega.errors import UserError
 
@@ -34,36 +32,19 @@ REASONS = (
 
 
 @dataclass(frozen=True)
-class LabelledQuestion:
-    """A question with the Solver's vote on it; the vote's answer is the pseudo-label.
-
-    `own_answer` is the Challenger's, for checks to look at.
-    """
-
-    question: str
-    vote: Vote
-    own_answer: str | None = None
-
-    @property
-    def asked(self) -> Asked:
-        """The same for a check."""
-        return Asked(Question(self.question, self.own_answer), self.vote)
-
-
-@dataclass(frozen=True)
 class Curation:
     """What is kept, in the order given, and how many were dropped for each of `REASONS`.
 
     `reasons` has one entry per question given: why it was dropped, None if it is kept.
     """
 
-    kept: tuple[LabelledQuestion, ...]
+    kept: tuple[VotedQuestion, ...]
     dropped: dict[str, int]
     reasons: tuple[str | None, ...]
 
 
 def curate(
-    labelled: Sequence[LabelledQuestion],
+    labelled: Sequence[VotedQuestion],
     config: CurationConfig,
     held_out: Callable[[str], bool] | None = None,
     checks: ChecksConfig | None = None,
@@ -84,17 +65,17 @@ def curate(
     checks = checks or ChecksConfig()
     seen: set[str] = set()
     templates: Counter[str] = Counter()
-    kept: list[LabelledQuestion] = []
+    kept: list[VotedQuestion] = []
     dropped = dict.fromkeys(REASONS, 0)
     reasons: list[str | None] = []
     for position, item in enumerate(labelled):
-        key = " ".join(item.question.split())
+        key = " ".join(item.question.text.split())
         repeated = config.drop_duplicates and key in seen
         seen.add(key)
         reason = "duplicate" if repeated else _copied(position, copies, config)
         reason = reason or _reason(item, band, config, checks, held_out)
         if reason is None and config.maximum_per_template is not None:
-            form = template(item.question)
+            form = template(item.question.text)
             reason = "template" if templates[form] >= config.maximum_per_template else None
             templates[form] += reason is None
         reasons.append(reason)
@@ -117,7 +98,7 @@ def _copied(position: int, copies: Copies | None, config: CurationConfig) -> str
 
 
 def _reason(
-    item: LabelledQuestion,
+    item: VotedQuestion,
     band: tuple[Fraction, Fraction],
     config: CurationConfig,
     checks: ChecksConfig,
@@ -126,7 +107,7 @@ def _reason(
     vote, answer = item.vote, item.vote.answer
     if answer is None or vote.count == 0:
         return "unanswered"
-    found = flaw(item.asked, checks)
+    found = flaw(item, checks)
     if found is not None:
         return found
     share = Fraction(vote.count, vote.samples)
@@ -134,13 +115,13 @@ def _reason(
         return "below_band"
     if share > band[1]:
         return "above_band"
-    if _contains(item.question, config.drop_questions_containing):
+    if _contains(item.question.text, config.drop_questions_containing):
         return "question_text"
     if answer in config.drop_answers:
         return "answer"
     if _contains(answer, config.drop_answers_containing):
         return "answer_text"
-    if config.drop_held_out and held_out is not None and held_out(item.question):
+    if config.drop_held_out and held_out is not None and held_out(item.question.text):
         return "held_out"
     return None
 

@@ -6,7 +6,7 @@ labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.schema import Config, TrainingConfig
@@ -19,38 +19,101 @@ class Source:
 
     iteration: int
     phase: PhaseName | None
-    output: str
+    name: str
 
     def __str__(self) -> str:
         """For instance "base" or "2/challenger/model"."""
-        return "base" if self.phase is None else f"{self.iteration}/{self.phase}/{self.output}"
+        return "base" if self.phase is None else f"{self.iteration}/{self.phase}/{self.name}"
 
 
 BASE = Source(0, None, "model")
 
 
 @dataclass(frozen=True)
-class PhasePlan:
-    """One phase: the models it speaks with, the data it reads, and the names of what it leaves.
+class ChallengerInputs:
+    """The Challenger that is trained, and the frozen Solver it learns against.
 
-    The model that is trained is `challenger` in the challenger phase and `solver` in the solver phase; the KL reference
-    is that same model, as it is at the start of the phase. `earlier` are the data sets of earlier iterations, which new
-    questions are compared with.
+    The KL reference is the Challenger itself, as it is at the start of the phase.
     """
 
+    challenger: Source
+    solver: Source
+
+
+@dataclass(frozen=True)
+class QuestionsInputs:
+    """The Challenger that writes."""
+
+    challenger: Source
+
+
+@dataclass(frozen=True)
+class LabelsInputs:
+    """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with."""
+
+    solver: Source
+    questions: Source
+    earlier: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class SolverInputs:
+    """The Solver that is trained, itself the KL reference as in `ChallengerInputs`, and its data set."""
+
+    solver: Source
+    dataset: Source
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """The Solver that is measured."""
+
+    solver: Source
+
+
+PhaseInputs = ChallengerInputs | QuestionsInputs | LabelsInputs | SolverInputs | EvaluateInputs
+
+_NAMES: dict[type[PhaseInputs], PhaseName] = {
+    ChallengerInputs: PhaseName.CHALLENGER,
+    QuestionsInputs: PhaseName.QUESTIONS,
+    LabelsInputs: PhaseName.LABELS,
+    SolverInputs: PhaseName.SOLVER,
+    EvaluateInputs: PhaseName.EVALUATE,
+}
+_OUTPUTS = {
+    PhaseName.CHALLENGER: "model",
+    PhaseName.QUESTIONS: "questions",
+    PhaseName.LABELS: "dataset",
+    PhaseName.SOLVER: "model",
+    PhaseName.EVALUATE: "scores",
+}
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """One phase of an iteration, and what it starts from."""
+
     iteration: int
-    name: PhaseName
-    challenger: Source | None = None
-    solver: Source | None = None
-    data: Source | None = None
-    earlier: tuple[Source, ...] = ()
-    outputs: tuple[str, ...] = ()
+    inputs: PhaseInputs
 
     @property
-    def inputs(self) -> tuple[Source, ...]:
+    def name(self) -> PhaseName:
+        """Which phase takes these inputs."""
+        return _NAMES[type(self.inputs)]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
         """Everything that has to exist before the phase can begin."""
-        named = (self.challenger, self.solver, self.data, *self.earlier)
-        return tuple(source for source in named if source is not None)
+        found: list[Source] = []
+        for field in fields(self.inputs):
+            value = getattr(self.inputs, field.name)
+            found += value if isinstance(value, tuple) else (value,)
+        return tuple(found)
+
+    @property
+    def output(self) -> Source:
+        """What the phase leaves for later ones; of an evaluation, its scores."""
+        return _output(self.name, self.iteration)
 
 
 def iteration_plan(config: Config) -> list[PhasePlan]:
@@ -95,33 +158,23 @@ def solver_batch(n_kept: int, step: int, prompts_per_step: int, seed: int) -> li
 
 
 def _evaluation(iteration: int) -> PhasePlan:
-    return PhasePlan(iteration, PhaseName.EVALUATE, solver=_model(PhaseName.SOLVER, iteration), outputs=("scores",))
+    return PhasePlan(iteration, EvaluateInputs(_model(PhaseName.SOLVER, iteration)))
 
 
 def _iteration(iteration: int, trains_challenger: bool) -> list[PhasePlan]:
-    solver = _model(PhaseName.SOLVER, iteration - 1)
-    challenger = BASE
-    phases = []
+    solver, challenger, plans = _model(PhaseName.SOLVER, iteration - 1), BASE, []
     if trains_challenger:
-        start = _model(PhaseName.CHALLENGER, iteration - 1)
-        phases.append(PhasePlan(iteration, PhaseName.CHALLENGER, start, solver, outputs=("model",)))
-        challenger = _model(PhaseName.CHALLENGER, iteration)
-    questions = Source(iteration, PhaseName.QUESTIONS, "questions")
-    *earlier, labels = (Source(number, PhaseName.LABELS, "dataset") for number in range(1, iteration + 1))
-    return [
-        *phases,
-        PhasePlan(iteration, PhaseName.QUESTIONS, challenger=challenger, outputs=(questions.output,)),
-        PhasePlan(
-            iteration,
-            PhaseName.LABELS,
-            solver=solver,
-            data=questions,
-            earlier=tuple(earlier),
-            outputs=(labels.output,),
-        ),
-        PhasePlan(iteration, PhaseName.SOLVER, solver=solver, data=labels, outputs=("model",)),
-    ]
+        plans.append(PhasePlan(iteration, ChallengerInputs(_model(PhaseName.CHALLENGER, iteration - 1), solver)))
+        challenger = plans[-1].output
+    questions = PhasePlan(iteration, QuestionsInputs(challenger))
+    earlier = tuple(_output(PhaseName.LABELS, number) for number in range(1, iteration))
+    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier))
+    return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(solver, labels.output))]
 
 
 def _model(role: PhaseName, iteration: int) -> Source:
-    return Source(iteration, role, "model") if iteration else BASE
+    return _output(role, iteration) if iteration else BASE
+
+
+def _output(phase: PhaseName, iteration: int) -> Source:
+    return Source(iteration, phase, _OUTPUTS[phase])

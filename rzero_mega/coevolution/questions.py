@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.grading import extract_answer
 
 MAX_QUESTION_CHARS = 8_192
@@ -12,20 +11,9 @@ MAX_QUESTION_CHARS = 8_192
 _OPEN, _CLOSE = "<question>", "</question>"
 
 
-@dataclass(frozen=True)
-class Question:
-    r"""What the Challenger asks, and what it thinks is the answer (whole, not only its last character).
-
-    R-Zero never trains on `own_answer`; the label is the Solver's majority.
-    """
-
-    text: str
-    own_answer: str | None
-
-
 def parse_question(
     text: str, finished: bool, require_boxed: bool, max_chars: int = MAX_QUESTION_CHARS
-) -> Question | None:
+) -> WrittenQuestion | None:
     r"""Return the last ``<question>…</question>`` block of a response, stripped, or None if it is malformed.
 
     Malformed is: no complete block, a blank or overlong one, and with `require_boxed` no own answer. A response that
@@ -50,7 +38,7 @@ def parse_question(
         own_answer = extract_answer(text[: start - len(_OPEN)])
     if own_answer is None and require_boxed:
         return None
-    return Question(question, own_answer)
+    return WrittenQuestion(question, own_answer)
 
 
 def _last_block(text: str) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases.failures import CONFIG, MODEL, Failure, read_failure
+from rzero_mega.phases.failures import CONFIG, MODEL, FailureRecord, read_failure
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.shape import read_shape
 
@@ -30,7 +30,7 @@ class Replay:
     folder: Path
     model: Path
     config: Config
-    failure: Failure
+    failure: FailureRecord
 
     @property
     def training(self) -> TrainingConfig:

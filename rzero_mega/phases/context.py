@@ -1,11 +1,12 @@
-"""What every phase needs: the configuration, the run directory, the models of earlier phases, engines, the grader."""
+"""What every phase works with: prompts, engines and the grader; the run; the phase's own folder and progress bar."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,19 +19,20 @@ from rzero_mega.atomic import sha256
 from rzero_mega.coevolution.plan import PhasePlan, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import Config
+from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
-from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool, placement_here
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.stop import Stopped, StopRequest
-from rzero_mega.tracking.progress import Progress
+from rzero_mega.tracking.progress import PhaseProgress, Progress
 from rzero_mega.tracking.wandb_run import WandbRun
 
 P = ParamSpec("P")
@@ -59,27 +61,26 @@ class Stopwatch:
 
 
 @dataclass
-class Workbench:
-    """What it takes to let models speak and to grade them.
+class InferenceContext:
+    """What it takes to have models answer, and to read and grade what they say.
 
-    Rank 0 alone has a grading pool. `server_pool` is there if SGLang's servers are the engine.
+    `grader` starts its processes when it is first asked, which rank 0 alone does. `server_pool` is None where the
+    engine is embedded.
     """
 
     config: Config
     encoder: PromptEncoder
-    pool: GradingPool | None
-    server_pool: ServerPool | None = field(default=None, kw_only=True)
+    grader: GradingPool
+    server_pool: ServerPool | None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
 
-    @cached_property
-    def challenger_prompt(self) -> PromptTemplate:
-        """The Challenger's prompt."""
-        return load_prompt(self.config.prompts.challenger)
+    def challenger_prompt(self) -> tuple[int, ...]:
+        """Tokens of the prompt that asks for a question."""
+        return self.encoder.encode_prompt(self._challenger_template)
 
-    @cached_property
-    def solver_prompt(self) -> PromptTemplate:
-        """The Solver's prompt."""
-        return load_prompt(self.config.prompts.solver)
+    def solver_prompt(self, question: str) -> tuple[int, ...]:
+        """Tokens of the prompt that asks the question."""
+        return self.encoder.encode_prompt(self._solver_template, question=question)
 
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
@@ -87,7 +88,7 @@ class Workbench:
         return [load_benchmark(name) for name in self.config.evaluation.benchmarks]
 
     def engine(self, role: Role, model: Path) -> RolloutEngine:
-        """An engine that speaks for the model of the folder, in the role's place: a role has one engine at a time."""
+        """An engine on the model of the folder, in the role's place: a role has one engine at a time."""
         if self.server_pool is not None:
             return self.server_pool.engine(role, model)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,7 +96,7 @@ class Workbench:
         return ShardedEngine(EmbeddedEngine(model, rollout.dtype, rollout.batch_sequences, device))
 
     def rest_servers(self) -> None:
-        """Have servers that share the learner's GPUs give their memory back, where there are any. For all ranks."""
+        """Have servers that share the learner's GPUs give their memory back, if there are any. For all ranks."""
         if self.server_pool is not None:
             self.server_pool.rest()
 
@@ -103,9 +104,17 @@ class Workbench:
         """What the samples say, without special tokens."""
         return self.encoder.decode([sample.tokens for sample in samples])
 
+    @cached_property
+    def _challenger_template(self) -> PromptTemplate:
+        return load_prompt(self.config.prompts.challenger)
+
+    @cached_property
+    def _solver_template(self) -> PromptTemplate:
+        return load_prompt(self.config.prompts.solver)
+
 
 @dataclass
-class RunContext(Workbench):
+class RunContext(InferenceContext):
     """One run as its phases see it. Rank 0 alone has W&B."""
 
     run: RunDirectory
@@ -113,8 +122,7 @@ class RunContext(Workbench):
     base: Path
     progress: Progress
     wandb: WandbRun | None
-    stop: StopRequest = field(default_factory=StopRequest, kw_only=True)
-    open_phases: dict[PhasePlan, PhaseDirectory] = field(default_factory=dict, kw_only=True)
+    stop: StopRequest
 
     @cached_property
     def rollout_thread(self) -> ThreadPoolExecutor | None:
@@ -129,8 +137,8 @@ class RunContext(Workbench):
         """Hash of the base model's folder."""
         return spmd.on_rank_0(sha256, self.base)
 
-    def may_stop(self, save: Callable[P, None] | None = None, *arguments: P.args, **options: P.kwargs) -> None:
-        """Between two steps or parts: if somebody asked this job to stop, `save` what is not saved and raise `Stopped`.
+    def stop_if_asked(self, save: Callable[P, None] | None = None, *arguments: P.args, **options: P.kwargs) -> None:
+        """Between two steps or parts: if this job was asked to stop, `save` what is not saved and raise `Stopped`.
 
         Every rank makes the same calls.
         """
@@ -142,36 +150,53 @@ class RunContext(Workbench):
             self.run.event("stopped")
         raise Stopped("stopped and saved, as asked; the same command goes on from here" if spmd.rank() == 0 else "")
 
-    def _asked_to_stop(self) -> bool:
-        return self.stop.requested
-
-    def phase(self, plan: PhasePlan) -> PhaseDirectory:
-        """The folder of a phase; one object for the whole run, since it knows whether it was begun."""
-        if plan not in self.open_phases:
-            self.open_phases[plan] = self.run.phase(plan.iteration, plan.name)
-        return self.open_phases[plan]
-
     def path(self, source: Source) -> Path:
-        """Where the output of an earlier phase lies."""
-        if source.phase is None:
-            return self.base
-        return self.run.phase(source.iteration, source.phase).output(source.output)
+        """Where the output of an earlier phase lies. UserError if that phase is not finished."""
+        return self.base if source.phase is None else self.run.phase(source.iteration, source.phase).output(source.name)
 
-    def inputs(self, plan: PhasePlan) -> Mapping[str, str]:
-        """SHA-256 of everything that the phase starts from, by name."""
-        return {str(source): self._sha256(source) for source in plan.inputs}
+    def hashes(self, sources: Sequence[Source]) -> dict[str, str]:
+        """SHA-256 of the sources by name. UserError if the phase that leaves one is not finished."""
+        return {str(source): self._sha256(source) for source in sources}
 
     def _sha256(self, source: Source) -> str:
         if source.phase is None:
             return self.base_sha256
-        manifest = self.run.phase(source.iteration, source.phase).manifest()
-        self.path(source)
-        assert manifest is not None
-        return manifest.outputs[source.output].sha256
+        return self.run.phase(source.iteration, source.phase).artefact(source.name).sha256
 
-    def seed_key(self, plan: PhasePlan, *parts: str | int) -> str:
-        """Name of a random stream of this phase."""
-        return "/".join(str(part) for part in (self.config.seed, plan.iteration, plan.name, *parts))
+    def _asked_to_stop(self) -> bool:
+        return self.stop.requested
+
+
+@dataclass(frozen=True)
+class ActivePhase:
+    """The phase under way: its folder, its progress bar, and the run's seed."""
+
+    directory: PhaseDirectory
+    bar: PhaseProgress
+    seed: int
+
+    def seed_key(self, *parts: str | int) -> str:
+        """The name of a random stream of this phase."""
+        return "/".join(map(str, (self.seed, self.directory.iteration, self.directory.phase, *parts)))
+
+
+def new_grader(config: GradingConfig) -> GradingPool:
+    """The grader of the configuration. Nothing is started yet; it is a context manager that ends what is."""
+    return GradingPool(config.workers or None, config.time_limit_s, config.memory_limit_mb)
+
+
+@contextmanager
+def open_server_pool(config: Config, logs: Path, say: Callable[[str], None]) -> Iterator[ServerPool | None]:
+    """The servers of the configuration, which end with the block; None for the embedded engine.
+
+    `logs` is the folder that they write to; `say` prints a line.
+    """
+    if config.rollout.engine != "sglang":
+        yield None
+        return
+    job = job_servers_from(os.environ)
+    with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs, say)) as pool:
+        yield pool
 
 
 def load_encoder(model: Path) -> PromptEncoder:

@@ -3,97 +3,109 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from rzero_mega import spmd
 from rzero_mega.atomic import write_jsonl
-from rzero_mega.coevolution.plan import PhasePlan
+from rzero_mega.coevolution.plan import EvaluateInputs
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
-from rzero_mega.phases.context import RunContext, Workbench
-from rzero_mega.phases.voting import boxed_answers
+from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
+from rzero_mega.phases.responses import boxed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.tracking.progress import PhaseProgress
 
 
-def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
+@dataclass(frozen=True)
+class ProblemScore:
+    """A row of scores.jsonl: a problem, and whether the Solver gets it right.
+
+    `mean` is the share of right samples, `greedy` is the greedy answer's verdict, `vote` that of the samples' majority.
+    """
+
+    benchmark: str
+    level: str
+    question: str
+    answer: str
+    mean: float
+    greedy: bool
+    vote: bool
+
+
+def run(ctx: RunContext, phase: ActivePhase, inputs: EvaluateInputs) -> None:
     """Score S_i on every benchmark."""
-    assert plan.solver is not None
-    rows = score_model(ctx, ctx.path(plan.solver), bar)
-    spmd.on_rank_0(_finish, ctx.phase(plan), rows)
+    scores = score_model(ctx, ctx.path(inputs.solver), phase.bar)
+    spmd.on_rank_0(_finish, phase.directory, scores)
 
 
-def _finish(phase: PhaseDirectory, rows: list[dict[str, Any]]) -> None:
-    write_jsonl(phase.path / "scores.jsonl", rows)
-    phase.finish({"scores": Path("scores.jsonl")}, summary(rows))
-
-
-def score_model(bench: Workbench, model: Path, bar: PhaseProgress) -> list[dict[str, Any]]:
+def score_model(ctx: InferenceContext, model: Path, bar: PhaseProgress) -> list[ProblemScore]:
     """Mean sampled, greedy and majority accuracy of a model on every problem of the configured benchmarks."""
-    engine = bench.engine("solver", model)
-    rows: list[dict[str, Any]] = []
-    for number, benchmark in enumerate(bench.benchmarks):
-        rows += _evaluate(bench, engine, benchmark)
+    solver = ctx.engine("solver", model)
+    scores: list[ProblemScore] = []
+    for number, benchmark in enumerate(ctx.benchmarks):
+        scores += _score(ctx, solver, benchmark)
         bar.advance(number + 1)
-    engine.close()
-    return rows
+    solver.close()
+    return scores
 
 
-def _evaluate(bench: Workbench, solver: RolloutEngine, benchmark: Benchmark) -> list[dict[str, Any]]:
-    config = bench.config.evaluation
-    greedy_sampling = replace(config.sampling, temperature=0.0)
-    prompts = [bench.encoder.encode_prompt(bench.solver_prompt, question=p.question) for p in benchmark.problems]
-    # The same streams for every iteration: two models are compared on the same draws.
-    keys = [f"{bench.config.seed}/evaluate/{benchmark.name}/{i}" for i in range(len(prompts))]
-    requests = list(zip(keys, prompts, strict=True))
-    sampled = solver.generate([Request(key, prompt, config.samples, config.sampling) for key, prompt in requests])
-    greedy = solver.generate([Request(key, prompt, 1, greedy_sampling) for key, prompt in requests])
-    return spmd.on_rank_0(_grade, bench, benchmark, sampled, greedy)
-
-
-def _grade(bench: Workbench, benchmark: Benchmark, sampled: list[Sample], greedy: list[Sample]) -> list[dict[str, Any]]:
-    assert bench.pool is not None
-    n = bench.config.evaluation.samples
-    answers, greedy_answers = boxed_answers(bench, sampled), boxed_answers(bench, greedy)
-    groups = [answers[start : start + n] for start in range(0, len(answers), n)]
-    classes = bench.pool.equivalence_classes(groups)
-    rows = []
-    for problem, group, kinds, greedy_answer in zip(benchmark.problems, groups, classes, greedy_answers, strict=True):
-        vote = majority_vote(kinds, group).answer
-        given = [*group, greedy_answer, vote]
-        pairs = [(answer, problem.answer) for answer in given if answer is not None]
-        verdicts = iter(bench.pool.equivalent_pairs(pairs))
-        right = [answer is not None and next(verdicts).equal for answer in given]
-        rows.append(
-            {
-                "benchmark": benchmark.name,
-                "level": problem.level,
-                "question": problem.question,
-                "answer": problem.answer,
-                "mean": fmean(right[:n]),
-                "greedy": right[n],
-                "vote": right[n + 1],
-            }
-        )
-    return rows
-
-
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(scores: Sequence[ProblemScore]) -> dict[str, Any]:
     """Means over all problems and by level."""
-    levels: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        levels[str(row["level"])].append(row)
+    levels: dict[str, list[ProblemScore]] = defaultdict(list)
+    for score in scores:
+        levels[score.level].append(score)
     return {
-        "pass1_mean": fmean(row["mean"] for row in rows),
-        "pass1_greedy": fmean(row["greedy"] for row in rows),
-        "vote_accuracy": fmean(row["vote"] for row in rows),
-        "problems": len(rows),
+        "pass1_mean": fmean(score.mean for score in scores),
+        "pass1_greedy": fmean(score.greedy for score in scores),
+        "vote_accuracy": fmean(score.vote for score in scores),
+        "problems": len(scores),
         "by_level": {
-            level: {name: fmean(row[name] for row in some) for name in ("mean", "greedy", "vote")}
+            level: {name: fmean(getattr(score, name) for score in some) for name in ("mean", "greedy", "vote")}
             for level, some in sorted(levels.items())
         },
     }
+
+
+def _score(ctx: InferenceContext, solver: RolloutEngine, benchmark: Benchmark) -> list[ProblemScore]:
+    config = ctx.config.evaluation
+    greedy_sampling = replace(config.sampling, temperature=0.0)
+    prompts = [ctx.solver_prompt(problem.question) for problem in benchmark.problems]
+    # The same streams for every iteration: two models are compared on the same draws.
+    keys = [f"{ctx.config.seed}/evaluate/{benchmark.name}/{i}" for i in range(len(prompts))]
+    requests = list(zip(keys, prompts, strict=True))
+    sampled = solver.generate([Request(key, prompt, config.samples, config.sampling) for key, prompt in requests])
+    greedy = solver.generate([Request(key, prompt, 1, greedy_sampling) for key, prompt in requests])
+    return spmd.on_rank_0(_grade, ctx, benchmark, sampled, greedy)
+
+
+def _grade(
+    ctx: InferenceContext, benchmark: Benchmark, sampled: Sequence[Sample], greedy: Sequence[Sample]
+) -> list[ProblemScore]:
+    n = ctx.config.evaluation.samples
+    answers, greedy_answers = boxed_answers(ctx, sampled), boxed_answers(ctx, greedy)
+    groups = [answers[start : start + n] for start in range(0, len(answers), n)]
+    classes_per_problem = ctx.grader.equivalence_classes(groups)
+    scores = []
+    for problem, group, classes, greedy_answer in zip(
+        benchmark.problems, groups, classes_per_problem, greedy_answers, strict=True
+    ):
+        given = [*group, greedy_answer, majority_vote(classes, group).answer]
+        pairs = [(answer, problem.answer) for answer in given if answer is not None]
+        verdicts = iter(ctx.grader.equivalent_pairs(pairs))
+        *right, greedy_right, vote_right = [answer is not None and next(verdicts).equal for answer in given]
+        scores.append(
+            ProblemScore(
+                benchmark.name, problem.level, problem.question, problem.answer, fmean(right), greedy_right, vote_right
+            )
+        )
+    return scores
+
+
+def _finish(directory: PhaseDirectory, scores: Sequence[ProblemScore]) -> None:
+    write_jsonl(directory.path / "scores.jsonl", map(asdict, scores))
+    directory.finish({"scores": Path("scores.jsonl")}, summary(scores))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.atomic import atomic_folder, read_json, recover, write_json, write_text
-from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.config import to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import tensors_of
@@ -34,7 +34,7 @@ FOLDER, DESCRIPTION, CONFIG, MODEL = "failures", "failure.json", "config.yaml", 
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailureRecord:
     """failure.json. `loss` and `gradient_norm` are what the run had; JSON holds them as text, for they may be NaN."""
 
     phase: PhaseName
@@ -52,7 +52,7 @@ class Failure:
         return {"format": FORMAT, **vars(self), "phase": self.phase.value, **numbers}
 
 
-def read_failure(folder: Path) -> Failure:
+def read_failure(folder: Path) -> FailureRecord:
     """Read and check failure.json; UserError names the file."""
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -61,7 +61,7 @@ def read_failure(folder: Path) -> Failure:
     try:
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']!r} is not {FORMAT}")
-        return Failure(
+        return FailureRecord(
             phase=PhaseName(data["phase"]),
             iteration=int(data["iteration"]),
             step=int(data["step"]),
@@ -78,18 +78,18 @@ def read_failure(folder: Path) -> Failure:
 class FailurePolicy:
     """Decides about the failed updates of one phase. Every rank makes the same calls."""
 
-    def __init__(self, ctx: RunContext, plan: PhasePlan, learner: Learner) -> None:
+    def __init__(self, ctx: RunContext, phase: ActivePhase, learner: Learner) -> None:
         """Skips of an earlier attempt count as far as the phase goes on from their steps."""
-        self._ctx, self._plan, self._learner = ctx, plan, learner
-        self._phase, self._guard = ctx.phase(plan), ctx.config.learner.guard
-        self._skips: int = spmd.on_rank_0(_logged_skips, self._phase)
+        self._ctx, self._learner, self._directory = ctx, learner, phase.directory
+        self._guard = ctx.config.learner.guard
+        self._skips = spmd.on_rank_0(_logged_skips, phase.directory)
 
     def at(self, step: int) -> Callable[[FailedUpdate], None]:
         """What `Learner.train_step` calls: returns to skip the update; UserError stops the run."""
-        return lambda failed: self._decide(step, failed)
+        return partial(self._decide, step)
 
     def _decide(self, step: int, failed: FailedUpdate) -> None:
-        folder = self._phase.path / FOLDER / f"step_{step:05d}_update_{failed.number}"
+        folder = self._directory.path / FOLDER / f"step_{step:05d}_update_{failed.number}"
         self._keep(folder, step, failed)
         self._skips += 1
         skip = self._guard.non_finite == "skip" and self._skips <= self._guard.maximum_skips
@@ -98,8 +98,8 @@ class FailurePolicy:
     def _report(self, folder: Path, step: int, failed: FailedUpdate, skip: bool) -> None:
         self._ctx.run.event(
             "update_skipped" if skip else "update_failed",
-            iteration=self._plan.iteration,
-            phase=self._plan.name.value,
+            iteration=self._directory.iteration,
+            phase=self._directory.phase.value,
             step=step,
             update=failed.number,
             fault=failed.attempt.fault,
@@ -126,17 +126,17 @@ class FailurePolicy:
     ) -> None:
         recover(folder.parent)
         with atomic_folder(folder) as aside:
-            write_json(aside / DESCRIPTION, self._failure(step, failed).as_json())
+            write_json(aside / DESCRIPTION, self._record(step, failed).as_json())
             write_text(aside / CONFIG, to_yaml(self._ctx.config))
             failed.batch.write(aside)
             if tensors is not None:
                 write_hf_folder(aside / MODEL, tensors, self._ctx.base)
 
-    def _failure(self, step: int, failed: FailedUpdate) -> Failure:
-        found, plan = failed.attempt, self._plan
-        return Failure(
-            plan.name,
-            plan.iteration,
+    def _record(self, step: int, failed: FailedUpdate) -> FailureRecord:
+        found, directory = failed.attempt, self._directory
+        return FailureRecord(
+            directory.phase,
+            directory.iteration,
             step,
             failed.number,
             str(found.fault),
@@ -146,5 +146,5 @@ class FailurePolicy:
         )
 
 
-def _logged_skips(phase: PhaseDirectory) -> int:
-    return sum(int(row.get("skipped_updates", 0)) for row in phase.metrics())
+def _logged_skips(directory: PhaseDirectory) -> int:
+    return sum(int(row.get("skipped_updates", 0)) for row in directory.metrics())

@@ -2,115 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from rzero_mega import spmd
-from rzero_mega.atomic import read_jsonl, write_jsonl
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.checks.shares import exploit_shares
-from rzero_mega.coevolution.curation import Curation, LabelledQuestion, curate
+from rzero_mega.coevolution.curation import curate
 from rzero_mega.coevolution.near_duplicates import find_copies
-from rzero_mega.coevolution.plan import PhasePlan
-from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.schema import VotesConfig
+from rzero_mega.coevolution.plan import LabelsInputs, Source
+from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
-from rzero_mega.phases.context import RunContext
-from rzero_mega.phases.voting import poll
-from rzero_mega.tracking.progress import PhaseProgress
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.voting import collect_votes
+from rzero_mega.records import read_records
 
 
-def run(ctx: RunContext, plan: PhasePlan, bar: PhaseProgress) -> None:
+def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     """Label the questions of Q_i by S_{i-1}, part by part, then keep those in the band."""
-    config, phase = ctx.config.labels, ctx.phase(plan)
-    assert plan.solver is not None and plan.data is not None
-    rows = list(read_jsonl(ctx.path(plan.data)))
-    solver = ctx.engine("solver", ctx.path(plan.solver))
-    finished_parts = spmd.on_rank_0(phase.finished_parts)
-    for part, start in enumerate(range(0, len(rows), config.questions_per_part)):
-        if part not in finished_parts:
-            asked = rows[start : start + config.questions_per_part]
-            texts = [row["question"] for row in asked]
-            polls = poll(ctx, solver, texts, config.votes, ctx.seed_key(plan, part))
-            labelled = [
-                {
-                    **row,
-                    "answer": result.vote.answer,
-                    "share": result.vote.share,
-                    "count": result.vote.count,
-                    "samples": result.vote.samples,
-                    "answered": result.vote.answered,
-                    "answers": list(result.answers),
-                    "tally": [list(pair) for pair in result.vote.tally],
-                    "cut_off": result.vote.cut_off,
-                    "tokens": result.tokens,
-                }
-                for row, result in zip(asked, polls, strict=True)
-            ]
-            spmd.on_rank_0(phase.write_part, part, labelled)
-            ctx.may_stop()
-        bar.advance(part + 1)
+    config = ctx.config.labels
+    questions = read_records(ctx.path(inputs.questions), WrittenQuestion)
+    solver = ctx.engine("solver", ctx.path(inputs.solver))
+    finished = spmd.on_rank_0(phase.directory.finished_parts)
+    for part, start in enumerate(range(0, len(questions), config.questions_per_part)):
+        if part not in finished:
+            asked = questions[start : start + config.questions_per_part]
+            answered = collect_votes(ctx, solver, asked, config.votes, phase.seed_key(part))
+            spmd.on_rank_0(phase.directory.write_part, part, answered)
+            ctx.stop_if_asked()
+        phase.bar.advance(part + 1)
     solver.close()
-    spmd.on_rank_0(_finish, ctx, plan)
+    spmd.on_rank_0(_curate, ctx, phase, inputs.earlier)
 
 
-def _finish(ctx: RunContext, plan: PhasePlan) -> None:
-    phase = ctx.phase(plan)
-    rows = phase.read_parts()
-    labelled = [LabelledQuestion(row["question"], _vote(row), row["own_answer"]) for row in rows]
-    earlier = [row["question"] for source in plan.earlier for row in read_jsonl(ctx.path(source))]
-    config = ctx.config.labels.curation
+def _curate(ctx: RunContext, phase: ActivePhase, earlier_data: Sequence[Source]) -> None:
+    """From the answers of all parts to the data set."""
+    directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
+    answered = directory.read_parts(AnsweredQuestion)
+    earlier = [row.question for source in earlier_data for row in read_records(ctx.path(source), TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
-    copies = find_copies([item.question for item in labelled], earlier, near.threshold, near.shingle, tokenizer)
-    held_out = {" ".join(problem.question.split()) for bench in ctx.benchmarks for problem in bench.problems}
-    checks = ctx.config.checks
-    curation = curate(labelled, config, lambda text: " ".join(text.split()) in held_out, checks, copies)
-    exploits = exploit_shares([item.asked for item in labelled], copies, checks, earlier)
-    assert ctx.pool is not None
-    # The truth is only looked at here, for the figures of the report; nothing that is trained on depends on it.
-    audited = [_audited(row, reason, ctx.pool) for row, reason in zip(rows, curation.reasons, strict=True)]
-    dataset = [{"question": item.question, "answer": item.vote.answer} for item in curation.kept]
-    write_jsonl(phase.path / "labelled.jsonl", audited)
-    write_jsonl(phase.path / "dataset.jsonl", dataset)
-    outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
-    summary = _summary(audited, curation, ctx.config.labels.votes, ctx.pool.stats.timeouts)
-    phase.finish(outputs, {**summary, "hacking": exploits})
+    texts = [question.question.text for question in answered]
+    copies = find_copies(texts, earlier, near.threshold, near.shingle, tokenizer)
+    held_out = {" ".join(problem.question.split()) for benchmark in ctx.benchmarks for problem in benchmark.problems}
+    curation = curate(answered, config, lambda text: " ".join(text.split()) in held_out, checks, copies)
+    # The truth is looked at only here, for the figures of the report; nothing that is trained on depends on it.
+    labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
+    dataset = [
+        TrainingQuestion(question.question.text, question.vote.answer)
+        for question in curation.kept
+        if question.vote.answer is not None  # curation keeps none without an answer
+    ]
+    summary = {
+        **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
+        "timeouts": ctx.grader.stats.timeouts,
+        "hacking": exploit_shares(answered, copies, checks, earlier),
+    }
+    write_jsonl(directory.path / "labelled.jsonl", (question.as_json() for question in labelled))
+    write_jsonl(directory.path / "dataset.jsonl", (question.as_json() for question in dataset))
+    directory.finish({"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}, summary)
 
 
-def _vote(row: dict[str, Any]) -> Vote:
-    tally = tuple((str(answer), int(count)) for answer, count in row["tally"])
-    return Vote(row["answer"], row["count"], row["samples"], row["answered"], tally, row["cut_off"])
-
-
-def _audited(row: dict[str, Any], reason: str | None, pool: GradingPool) -> dict[str, Any]:
-    truth = true_answer(row["question"])
+def _audited(question: AnsweredQuestion, dropped: str | None, grader: GradingPool) -> LabelledQuestion:
+    truth, label = true_answer(question.question.text), question.vote.answer
     correct = None
-    if truth is not None and row["answer"] is not None:
-        correct = pool.equivalent_pairs([(row["answer"], truth)])[0].equal
-    return {**row, "kept": reason is None, "dropped": reason, "truth": truth, "correct": correct}
+    if truth is not None and label is not None:
+        correct = grader.equivalent_pairs([(label, truth)])[0].equal
+    return LabelledQuestion(question, dropped, truth, correct)
 
 
-def _summary(rows: Sequence[dict[str, Any]], curation: Curation, votes: VotesConfig, timeouts: int) -> dict[str, Any]:
-    shares = [row["share"] for row in rows]
-    m = votes.samples
-    counts = [0] * (m + 1)
-    for row in rows:
-        counts[row["count"]] += 1
-    kept = [row["correct"] for row in rows if row["kept"] and row["correct"] is not None]
-    every = [row["correct"] for row in rows if row["correct"] is not None]
+def _summary(labelled: Sequence[LabelledQuestion], dropped: Mapping[str, int], samples: int) -> dict[str, Any]:
+    """Means over all questions and a histogram of their shares; label accuracy also over those that are kept."""
+    answered = [question.answered for question in labelled]
+    share = fmean(question.vote.share for question in answered)
+    counts = [0] * (samples + 1)
+    for question in answered:
+        counts[question.vote.count] += 1
+    audited = [question.correct for question in labelled if question.correct is not None]
+    kept = [question.correct for question in labelled if question.correct is not None and question.kept]
     return {
-        "labelled": len(rows),
-        "kept": len(curation.kept),
-        "dropped": dict(curation.dropped),
-        "p_hat_mean": fmean(shares),
-        "difficulty": 1.0 - fmean(shares),
-        # One bar for every value that a share of m votes can take, centred on it.
-        "p_hat_histogram": {"edges": [(k - 0.5) / m for k in range(m + 2)], "counts": counts},
+        "labelled": len(labelled),
+        "kept": sum(question.kept for question in labelled),
+        "dropped": dict(dropped),
+        "p_hat_mean": share,
+        "difficulty": 1.0 - share,
+        # One bar for every value that a share can take, centred on it.
+        "p_hat_histogram": {"edges": [(k - 0.5) / samples for k in range(samples + 2)], "counts": counts},
         "label_accuracy": fmean(kept) if kept else None,
-        "label_accuracy_all": fmean(every) if every else None,
+        "label_accuracy_all": fmean(audited) if audited else None,
         "audited": len(kept),
-        "answer_length": fmean(row["tokens"] / row["samples"] for row in rows),
-        "timeouts": timeouts,
+        "answer_length": fmean(question.tokens / question.vote.samples for question in answered),
     }

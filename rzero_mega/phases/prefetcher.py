@@ -34,15 +34,35 @@ class Rollouts:
         return float(max(step - 1 - sample.weight_version for sample in self.samples))
 
 
-class Gate(WeightSource):
-    """The learner's weights for an engine, except while they change: whoever wants them then gets a UserError."""
+@dataclass(frozen=True)
+class RolloutsAhead:
+    """rollouts_ahead.json in a checkpoint: what is drawn already for the next step."""
+
+    step: int
+    rollouts: Rollouts
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {"step": self.step, **asdict(self.rollouts, dict_factory=_plain)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RolloutsAhead:
+        """KeyError, TypeError, ValueError or AttributeError if it is malformed."""
+        samples = [_sample(values) for values in data["samples"]]
+        rewards = [float(reward) for reward in data["rewards"]]
+        metrics = {str(name): float(value) for name, value in data["metrics"].items()}
+        return cls(int(data["step"]), Rollouts(samples, rewards, metrics))
+
+
+class LockableWeights(WeightSource):
+    """The learner's weights for an engine; locked while they change: whoever wants them then gets a UserError."""
 
     def __init__(self, source: WeightSource) -> None:
         self._source = source
-        self.open = True
+        self.locked = False
 
     def __iter__(self) -> Iterator[Bucket]:
-        if not self.open:
+        if self.locked:
             raise UserError(
                 "a server had to be replaced while rollouts were drawn ahead, and the weights it needs are no longer "
                 "the learner's; run the same command again: it goes on from the last checkpoint"
@@ -59,18 +79,26 @@ class RolloutPrefetcher:
     """
 
     def __init__(
-        self, roll_out: Callable[[int], Rollouts], ahead: int, last: int, gate: Gate, thread: ThreadPoolExecutor | None
+        self,
+        roll_out: Callable[[int], Rollouts],
+        ahead: int,
+        last: int,
+        weights: LockableWeights,
+        thread: ThreadPoolExecutor | None,
     ) -> None:
-        """`roll_out(step)` draws a step's rollouts; `last` is the last step; `gate` is closed while a thread draws."""
-        self._roll_out, self._ahead, self._last, self._gate = roll_out, ahead, last, gate
-        self._thread = thread
+        """`roll_out(step)` draws a step's rollouts; `last` is the last step; `weights` are locked while a thread draws.
+
+        The thread gets a process group of its own where there are several ranks.
+        """
+        self._roll_out, self._ahead, self._last = roll_out, ahead, last
+        self._weights, self._thread = weights, thread
         self._group: dist.ProcessGroup | None = spmd.another_group() if ahead and thread else None
-        self._drawn: tuple[int, Rollouts] | None = None
+        self._drawn: RolloutsAhead | None = None
 
     def take(self, step: int) -> Rollouts:
         """The rollouts to train `step` on."""
-        if self._drawn is not None and self._drawn[0] == step:
-            return self._drawn[1]
+        if self._drawn is not None and self._drawn.step == step:
+            return self._drawn.rollouts
         return self._roll_out(step)
 
     @contextmanager
@@ -84,49 +112,44 @@ class RolloutPrefetcher:
             following = self._roll_out(step + 1)
             yield
         else:
-            self._gate.open = False
-            future: Future[Rollouts] = self._thread.submit(self._beside, step + 1)
+            self._weights.locked = True
+            future: Future[Rollouts] = self._thread.submit(self._roll_out_in_thread, step + 1)
             try:
                 yield
             except Exception:
-                # The thread must not go on speaking with servers while the error is on its way to the user.
+                # The thread must not go on talking to servers while the error is on its way to the user.
                 wait([future])
                 raise
             following = future.result()
-            self._gate.open = True
-        self._drawn = (step + 1, following)
+            self._weights.locked = False
+        self._drawn = RolloutsAhead(step + 1, following)
 
     def save(self, folder: Path) -> None:
-        """Leave what is drawn already in a checkpoint's folder; rank 0 calls it."""
+        """Write the rollouts that are there already into a checkpoint's folder; rank 0 calls it."""
         if self._drawn is not None:
-            step, rollouts = self._drawn
-            write_json(folder / AHEAD_FILE, {"step": step, **asdict(rollouts, dict_factory=_plain)})
+            write_json(folder / AHEAD_FILE, self._drawn.as_json())
 
     def load(self, folder: Path) -> None:
         """Go on with what `save` left there, if anything. UserError if the file is malformed."""
-        path = folder / AHEAD_FILE
-        self._drawn = spmd.on_rank_0(_read_if_there, path)
+        self._drawn = spmd.on_rank_0(_read_if_there, folder / AHEAD_FILE)
 
-    def _beside(self, step: int) -> Rollouts:
+    def _roll_out_in_thread(self, step: int) -> Rollouts:
         with spmd.over(self._group):
             return self._roll_out(step)
 
 
-def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value.value if isinstance(value, FinishReason) else value for name, value in pairs}
-
-
-def _read_if_there(path: Path) -> tuple[int, Rollouts] | None:
+def _read_if_there(path: Path) -> RolloutsAhead | None:
     if not path.is_file():
         return None
     found = read_json(path)
     try:
-        samples = [_sample(values) for values in found["samples"]]
-        rewards = [float(reward) for reward in found["rewards"]]
-        metrics = {str(name): float(value) for name, value in found["metrics"].items()}
-        return int(found["step"]), Rollouts(samples, rewards, metrics)
+        return RolloutsAhead.from_json(found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: malformed ({error!r}); remove {path.parent} to go on without it") from None
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value.value if isinstance(value, FinishReason) else value for name, value in pairs}
 
 
 def _sample(values: Mapping[str, Any]) -> Sample:

@@ -14,19 +14,18 @@ from torch import Tensor
 from rzero_mega import spmd
 from rzero_mega.atomic import atomic_folder
 from rzero_mega.coevolution.advantages import group_advantages
-from rzero_mega.coevolution.plan import PhasePlan, Source
+from rzero_mega.coevolution.plan import Source
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence
 from rzero_mega.phases.checkpoints import Checkpoints
-from rzero_mega.phases.context import Role, RunContext
+from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.failures import FailurePolicy
-from rzero_mega.phases.prefetcher import Gate, RolloutPrefetcher, Rollouts
+from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.tracking.progress import PhaseProgress
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.reshard.export import WeightSource, tensors_of
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
@@ -36,13 +35,12 @@ RollOut = Callable[[int, RolloutEngine], Rollouts]
 
 def train_policy(
     ctx: RunContext,
-    plan: PhasePlan,
+    phase: ActivePhase,
     role: Role,
     start: Source,
     training: TrainingConfig,
     longest_prompt: int,
     roll_out: RollOut,
-    bar: PhaseProgress,
 ) -> None:
     """Train the model of `start` for the phase's steps and leave it as output `model`.
 
@@ -56,7 +54,6 @@ def train_policy(
         f"{role}.training.sampling.max_new_tokens",
         TokenSplit(ctx.layout.cp).sequence_multiple,
     )
-    phase = ctx.phase(plan)
     ctx.rest_servers()
     learner = Learner(
         ctx.path(start),
@@ -68,17 +65,17 @@ def train_policy(
     )
     with _servers_turn(ctx, learner):
         engine = ctx.engine(role, ctx.path(start))
-    weights = Gate(learner.weights(engine.receivers, ctx.config.weights))
+    weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
 
     def draw(step: int) -> Rollouts:
         with _servers_turn(ctx, learner):
             return roll_out(step, engine)
 
     prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
-    done = _resume(phase, learner, engine, weights, prefetcher)
-    checkpoints = Checkpoints(phase, learner, ctx.config.learner.checkpoint, prefetcher.save)
-    failures = FailurePolicy(ctx, plan, learner)
-    bar.advance(done)
+    done = _resume(phase.directory, learner, engine, weights, prefetcher)
+    checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, prefetcher.save)
+    failures = FailurePolicy(ctx, phase, learner)
+    phase.bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         began = time.perf_counter()
         rollouts = prefetcher.take(step)
@@ -89,19 +86,19 @@ def train_policy(
             engine.update_weights(weights, version=step)
             probe = _probe(ctx, learner, engine, sequences, step)
         if step == (training.use_step or training.steps):
-            _write_model(phase, learner, ctx)
+            _write_model(ctx, phase.directory, learner)
         seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
         row = {**_row(rollouts, metrics, probe, seconds), "staleness": rollouts.staleness(step)}
-        _log(ctx, phase, step, row)
+        _log(ctx, phase.directory, step, row)
         checkpoints.after_step(step, last=training.steps)
-        bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
+        phase.bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
         if step < training.steps:
-            ctx.may_stop(checkpoints.now, step)
+            ctx.stop_if_asked(checkpoints.now, step)
     if training.steps == 0:
-        _write_model(phase, learner, ctx)
+        _write_model(ctx, phase.directory, learner)
     engine.close()
     checkpoints.finish()
-    spmd.on_rank_0(_finish, phase)
+    spmd.on_rank_0(_finish, phase.directory)
 
 
 @contextmanager
@@ -113,15 +110,20 @@ def _servers_turn(ctx: RunContext, learner: Learner) -> Iterator[None]:
 
 
 def _resume(
-    phase: PhaseDirectory, learner: Learner, engine: RolloutEngine, weights: WeightSource, prefetcher: RolloutPrefetcher
+    directory: PhaseDirectory,
+    learner: Learner,
+    engine: RolloutEngine,
+    weights: WeightSource,
+    prefetcher: RolloutPrefetcher,
 ) -> int:
-    checkpoint = spmd.on_rank_0(phase.latest_checkpoint)
+    """Go on from the last checkpoint, if there is one; the number of steps that are done."""
+    checkpoint = spmd.on_rank_0(directory.latest_checkpoint)
     done = 0
     if checkpoint is not None:
         done = learner.load(checkpoint[1])
         engine.update_weights(weights, version=done)
         prefetcher.load(checkpoint[1])
-    spmd.on_rank_0(phase.truncate_metrics, done)
+    spmd.on_rank_0(directory.truncate_metrics, done)
     return done
 
 
@@ -133,8 +135,8 @@ def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSeq
     ]
 
 
-def _log(ctx: RunContext, phase: PhaseDirectory, step: int, row: Mapping[str, float]) -> None:
-    spmd.on_rank_0(phase.log_step, step, row)
+def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str, float]) -> None:
+    spmd.on_rank_0(directory.log_step, step, row)
     if ctx.wandb is not None:
         ctx.wandb.sync()
 
@@ -154,10 +156,10 @@ def _probe(
     return {"probe_difference": result.mean}
 
 
-def _write_model(phase: PhaseDirectory, learner: Learner, ctx: RunContext) -> None:
+def _write_model(ctx: RunContext, directory: PhaseDirectory, learner: Learner) -> None:
     """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
     tensors = tensors_of(learner.weights([0], ctx.config.weights))
-    spmd.rank_0_writes(tensors, _write_folder, phase.path / "model", tensors, ctx.base)
+    spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", tensors, ctx.base)
 
 
 def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:
@@ -184,12 +186,9 @@ def _row(
     }
 
 
-def _finish(phase: PhaseDirectory) -> None:
-    phase.finish({"model": Path("model")}, _means(phase))
-
-
-def _means(phase: PhaseDirectory) -> dict[str, float]:
-    """Mean over the steps of everything that was logged."""
-    rows = phase.metrics()
+def _finish(directory: PhaseDirectory) -> None:
+    """The summary has the mean over the steps of everything that the last one logged."""
+    rows = directory.metrics()
     names = [name for name in (rows[-1] if rows else {}) if name != "step"]
-    return {name: fmean(row[name] for row in rows if name in row) for name in names}
+    means = {name: fmean(row[name] for row in rows if name in row) for name in names}
+    directory.finish({"model": Path("model")}, means)

@@ -22,6 +22,7 @@ from typing import Any
 from rzero_mega import atomic
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
+from rzero_mega.records import R, Record, read_records
 from rzero_mega.run.events import append_line, now
 from rzero_mega.run.manifest import Artefact, Manifest, read_manifest
 
@@ -85,12 +86,16 @@ class PhaseDirectory:
         """Whether there is partial work, or the phase is finished."""
         return (self.work / "state.json").is_file() or self.manifest_path.is_file()
 
-    def output(self, name: str) -> Path:
-        """Where an output of the finished phase lies. Raises UserError when there is none of that name."""
+    def artefact(self, name: str) -> Artefact:
+        """An output of the finished phase. Raises UserError when there is none of that name."""
         manifest = self.manifest()
         if manifest is None or name not in manifest.outputs:
             raise UserError(f"{self.path}: has no finished output {name}; run the phase {self.phase} first")
-        return self.path / manifest.outputs[name].path
+        return manifest.outputs[name]
+
+    def output(self, name: str) -> Path:
+        """Where an output of the finished phase lies; see `artefact`."""
+        return self.path / self.artefact(name).path
 
     def metrics(self) -> list[dict[str, Any]]:
         """Rows logged so far, oldest first; a torn last line is passed over."""
@@ -186,15 +191,15 @@ class PhaseDirectory:
         """Numbers of the parts that are written, ascending."""
         return [number for number, _ in _numbered(self.work, _PART)]
 
-    def write_part(self, part: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_part(self, part: int, records: Iterable[Record]) -> None:
         """Write a part, whole or not at all, and record the time spent."""
         self._writing()
-        atomic.write_jsonl(self.part_path(part), rows)
+        atomic.write_jsonl(self.part_path(part), (record.as_json() for record in records))
         self._heartbeat()
 
-    def read_parts(self) -> list[dict[str, Any]]:
-        """Rows of all finished parts, in the order of the parts."""
-        return [row for part in self.finished_parts() for row in atomic.read_jsonl(self.part_path(part))]
+    def read_parts(self, kind: type[R]) -> list[R]:
+        """Records of all finished parts, in the order of the parts."""
+        return [record for part in self.finished_parts() for record in read_records(self.part_path(part), kind)]
 
     # Checkpoints
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.coevolution.challenger_reward import ChallengerReward, challenger_rewards
-from rzero_mega.coevolution.questions import Question
+from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_shares
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
@@ -16,8 +16,8 @@ OFFICIAL = load_config(["official_code"]).challenger.reward
 SAME = "how many primes are there below one hundred"
 
 
-def question(text: str) -> Question:
-    return Question(text, None)
+def question(text: str) -> WrittenQuestion:
+    return WrittenQuestion(text, None)
 
 
 def votes(*counts: int, samples: int = 10) -> list[Vote | None]:
@@ -28,7 +28,7 @@ def totals(rewards: list[ChallengerReward]) -> list[float]:
     return [reward.total for reward in rewards]
 
 
-def batch() -> list[Question | None]:
+def batch() -> list[WrittenQuestion | None]:
     """Two alike, one on its own, one malformed."""
     return [question(SAME), question(SAME), question("a quite different thing to ask of someone"), None]
 
@@ -70,7 +70,7 @@ def test_a_negative_malformed_reward_is_not_clamped_away() -> None:
 
 
 def test_the_tokenizer_of_the_configuration_is_used() -> None:
-    repeated: list[Question | None] = [question("12*3+4")] * 4
+    repeated: list[WrittenQuestion | None] = [question("12*3+4")] * 4
     words = challenger_rewards(repeated, votes(5, 5, 5, 5), PAPER)
     characters = challenger_rewards(repeated, votes(5, 5, 5, 5), load_config(["nano"]).challenger.reward)
     assert totals(words) == [0.75] * 4

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from rzero_mega.coevolution.challenger_reward import challenger_rewards
 from rzero_mega.coevolution.checks import CHECKS, flaw, found
-from rzero_mega.coevolution.checks.asked import Asked
 from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.checks.templates import repeated_templates, template
-from rzero_mega.coevolution.curation import LabelledQuestion, curate
+from rzero_mega.coevolution.curation import curate
 from rzero_mega.coevolution.near_duplicates import find_copies
-from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS, Question
+from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS
+from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote, majority_vote
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import CHECK_LABELS, ChecksConfig
@@ -23,7 +23,9 @@ from tests.coevolution.legitimate_questions import LEGITIMATE
 
 PAPER = load_config(["paper"])
 HARDENED = load_config(["paper", "hardened"])
-SURE = LabelledQuestion("What is the hardest thing to ask of somebody?", Vote("7", 5, 10, 10, (("7", 5), ("8", 5))))
+SURE = VotedQuestion(
+    WrittenQuestion("What is the hardest thing to ask of somebody?", None), Vote("7", 5, 10, 10, (("7", 5), ("8", 5)))
+)
 OTHERS = [f"{word} is the name of somebody who lives alone" for word in "abcdefghijklmno"]
 
 
@@ -46,14 +48,17 @@ def split(one: str = "7", other: str = "8") -> Vote:
 
 def earned(text: str, votes: Vote, config=PAPER, own: str | None = None, **on: bool) -> float:
     """What one question earns in a batch of sixteen, whose others are like it in nothing."""
-    questions: list[Question | None] = [Question(text, own), *(Question(other, None) for other in OTHERS)]
+    questions: list[WrittenQuestion | None] = [
+        WrittenQuestion(text, own),
+        *(WrittenQuestion(other, None) for other in OTHERS),
+    ]
     checks = ChecksConfig(**on) if on else config.checks
     return challenger_rewards(questions, [votes, *[split()] * len(OTHERS)], config.challenger.reward, checks)[0].total
 
 
 def curated(text: str, votes: Vote, own: str | None = None, **on: bool) -> str | None:
     """Why curation drops the question."""
-    items = [SURE, LabelledQuestion(text, votes, own)]
+    items = [SURE, VotedQuestion(WrittenQuestion(text, own), votes)]
     return curate(items, PAPER.labels.curation, checks=ChecksConfig(**on)).reasons[1]
 
 
@@ -112,7 +117,7 @@ def test_an_exploit_pays_in_the_paper_and_not_with_its_check(
     assert earned(text, votes, own=own, **{check: True}) == 0.0
     assert earned(text, votes, own=own, **{name: True for name in CHECKS if name != check}) >= 0.0
     assert earned(text, votes, HARDENED, own) == 0.0
-    assert check in found(Asked(Question(text, own), votes), ChecksConfig())
+    assert check in found(VotedQuestion(WrittenQuestion(text, own), votes), ChecksConfig())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ def test_a_flawed_question_is_kept_from_the_solver(check: str, text: str, votes:
 def test_a_legitimate_question_is_left_alone(text: str, answer: str) -> None:
     votes = vote(*[answer] * 6, "another answer", "yet another", "a third", None)
     for own in (answer, None):
-        assert found(Asked(Question(text, own), votes), HARDENED.checks) == ()
+        assert found(VotedQuestion(WrittenQuestion(text, own), votes), HARDENED.checks) == ()
 
 
 def test_every_exploit_has_its_check_and_every_check_a_switch_and_an_exploit() -> None:
@@ -142,7 +147,7 @@ def test_every_exploit_has_its_check_and_every_check_a_switch_and_an_exploit() -
 
 def test_a_flawed_question_is_rewarded_as_a_malformed_one() -> None:
     official = load_config(["official_code"], ["checks.several_questions=true"])
-    two = Question("What is 3 + 4? What is 3 + 5?", None)
+    two = WrittenQuestion("What is 3 + 4? What is 3 + 5?", None)
     flawed, malformed = challenger_rewards([two, None], [split(), None], official.challenger.reward, official.checks)
     assert (flawed.total, flawed.uncertainty, flawed.flaw) == (malformed.total, 0.0, "several_questions")
     assert flawed.well_formed and not malformed.well_formed and malformed.flaw is None
@@ -150,7 +155,7 @@ def test_a_flawed_question_is_rewarded_as_a_malformed_one() -> None:
 
 def test_copies_of_a_flawed_question_pay_for_it_too() -> None:
     text = "how many primes are there below one hundred and ten"
-    copies: list[Question | None] = [Question(text, None), Question(text, "cannot be determined")]
+    copies: list[WrittenQuestion | None] = [WrittenQuestion(text, None), WrittenQuestion(text, "cannot be determined")]
     rewards = challenger_rewards(copies, [split()] * 2, PAPER.challenger.reward, ChecksConfig(no_answer=True))
     assert [reward.total for reward in rewards] == [0.0, 0.0]
     assert rewards[0].repetition == 1.0
@@ -162,7 +167,7 @@ def test_an_easy_question_whose_samples_are_cut_off_pays_in_the_paper_and_not_wi
     assert earned(easy, poll(_4=5)) > 0.9
     assert earned(easy, poll(_4=5), HARDENED) == 0.0
     # half of the samples is what mostly_unanswered lets through: it is the reward that closes this
-    assert "mostly_unanswered" not in found(Asked(Question(easy, None), poll(_4=5)), HARDENED.checks)
+    assert "mostly_unanswered" not in found(VotedQuestion(WrittenQuestion(easy, None), poll(_4=5)), HARDENED.checks)
 
 
 @given(st.lists(st.sampled_from("789"), min_size=10, max_size=10), st.sets(st.integers(0, 9)))
@@ -173,7 +178,9 @@ def test_no_question_earns_more_by_having_samples_cut_off(answers: list[str], cu
 
 
 def test_a_template_with_changed_numbers_pays_in_the_paper_and_not_with_numbers_masked() -> None:
-    template_questions: list[Question | None] = [Question(f"What is {n * 7} + {n * 13}?", None) for n in range(1, 17)]
+    template_questions: list[WrittenQuestion | None] = [
+        WrittenQuestion(f"What is {n * 7} + {n * 13}?", None) for n in range(1, 17)
+    ]
     votes = [split()] * 16
     paper = challenger_rewards(template_questions, votes, PAPER.challenger.reward)
     hardened = challenger_rewards(template_questions, votes, HARDENED.challenger.reward)
@@ -182,10 +189,10 @@ def test_a_template_with_changed_numbers_pays_in_the_paper_and_not_with_numbers_
 
 
 def test_curation_keeps_a_template_so_many_times() -> None:
-    items = [LabelledQuestion(f"What is {n} + {2 * n}?", SURE.vote) for n in range(1, 8)]
+    items = [VotedQuestion(WrittenQuestion(f"What is {n} + {2 * n}?", None), SURE.vote) for n in range(1, 8)]
     config = load_config(["paper"], ["labels.curation.maximum_per_template=3"]).labels.curation
     result = curate([SURE, *items], config)
-    assert [item.question for item in result.kept[1:]] == ["What is 1 + 2?", "What is 2 + 4?", "What is 3 + 6?"]
+    assert [item.question.text for item in result.kept[1:]] == ["What is 1 + 2?", "What is 2 + 4?", "What is 3 + 6?"]
     assert result.dropped["template"] == 4
     assert curate([SURE, *items], PAPER.labels.curation).dropped["template"] == 0
 
@@ -199,8 +206,8 @@ def test_templates_differ_in_more_than_numbers() -> None:
 
 def test_shares_are_counted_whatever_is_switched_on() -> None:
     asked = [
-        Asked(Question("What is 3 + 4? What is 3 + 5?", None), split()),
-        Asked(Question("What is 1 + 2?", None), poll(_3=9)),
+        VotedQuestion(WrittenQuestion("What is 3 + 4? What is 3 + 5?", None), split()),
+        VotedQuestion(WrittenQuestion("What is 1 + 2?", None), poll(_3=9)),
     ]
     texts = [item.question.text for item in asked]
     shares = exploit_shares(asked, find_copies(texts), PAPER.checks)
@@ -216,7 +223,7 @@ def test_shares_are_counted_whatever_is_switched_on() -> None:
 
 @given(st.text(max_size=300), st.none() | st.text(max_size=60), st.lists(st.none() | st.text(max_size=20), min_size=1))
 def test_any_text_can_be_checked(text: str, own: str | None, answers: list[str | None]) -> None:
-    asked = Asked(Question(text, own), vote(*answers))
+    asked = VotedQuestion(WrittenQuestion(text, own), vote(*answers))
     assert set(found(asked, HARDENED.checks)) <= set(CHECKS)
     assert flaw(asked, PAPER.checks) is None
 
@@ -232,7 +239,7 @@ HOSTILE = [
 def test_hostile_text_takes_time_linear_in_its_length(piece: str) -> None:
     def seconds(chars: int) -> float:
         text = (piece * chars)[:chars]
-        asked = Asked(Question(text, piece * 5), vote(piece * 9, "7"))
+        asked = VotedQuestion(WrittenQuestion(text, piece * 5), vote(piece * 9, "7"))
         spent = []
         for _ in range(3):
             began = time.process_time()

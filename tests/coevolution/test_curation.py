@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.coevolution.curation import REASONS, Curation, LabelledQuestion, curate
+from rzero_mega.coevolution.curation import REASONS, Curation, curate
+from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import CurationConfig
@@ -16,14 +17,14 @@ PAPER = load_config(["paper"]).labels.curation
 OFFICIAL = load_config(["official_code"]).labels.curation
 
 
-def labelled(count: int, samples: int = 10, question: str = "q", answer: str | None = "7") -> LabelledQuestion:
-    return LabelledQuestion(question, Vote(answer, count, samples, samples))
+def labelled(count: int, samples: int = 10, question: str = "q", answer: str | None = "7") -> VotedQuestion:
+    return VotedQuestion(WrittenQuestion(question, None), Vote(answer, count, samples, samples))
 
 
 SURE = labelled(5, question="always kept")
 
 
-def dropped(config: CurationConfig, *items: LabelledQuestion) -> dict[str, int]:
+def dropped(config: CurationConfig, *items: VotedQuestion) -> dict[str, int]:
     """Reasons with a count, in company of one question that is kept."""
     return {reason: count for reason, count in curate([SURE, *items], config).dropped.items() if count}
 
@@ -69,7 +70,7 @@ def test_questions_outside_the_band_are_counted_by_side() -> None:
 
 def test_a_question_without_an_answer_is_dropped_even_with_an_open_band() -> None:
     config = CurationConfig(low=0.0, high=1.0)
-    assert dropped(config, LabelledQuestion("q", Vote(None, 0, 10, 0))) == {"unanswered": 1}
+    assert dropped(config, VotedQuestion(WrittenQuestion("q", None), Vote(None, 0, 10, 0))) == {"unanswered": 1}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.coevolution.curation import LabelledQuestion, curate
+from rzero_mega.coevolution.curation import curate
 from rzero_mega.coevolution.near_duplicates import Copies, find_copies
+from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
 
@@ -111,13 +112,13 @@ def test_an_impossible_threshold_is_refused(threshold: float) -> None:
         find_copies(["a"], threshold=threshold)
 
 
-def labelled(text: str, count: int = 5) -> LabelledQuestion:
-    return LabelledQuestion(text, Vote("7", count, 10, 10))
+def labelled(text: str, count: int = 5) -> VotedQuestion:
+    return VotedQuestion(WrittenQuestion(text, None), Vote("7", count, 10, 10))
 
 
 def test_curation_drops_copies_where_the_configuration_says_so() -> None:
     items = [labelled(FRAME.format("nine", 3), 10), labelled(FRAME.format("nine", 4)), labelled("how far is it to go")]
-    copies = find_copies([item.question for item in items], ["How far is it to go"], 0.7)
+    copies = find_copies([item.question.text for item in items], ["How far is it to go"], 0.7)
     settings = ["labels.curation.near_duplicates.drop=true", "labels.curation.near_duplicates.drop_seen=true"]
 
     def reasons(*overrides: str) -> tuple[str | None, ...]:

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from rzero_mega.coevolution.plan import (
     BASE,
+    ChallengerInputs,
+    QuestionsInputs,
+    SolverInputs,
     iteration_plan,
     solver_batch,
     updates_per_step,
@@ -22,7 +25,7 @@ def config(*overrides: str) -> Config:
 
 def lines(plan_config: Config) -> list[str]:
     return [
-        f"{phase.iteration} {phase.name}: {', '.join(map(str, phase.inputs))} -> {', '.join(phase.outputs)}"
+        f"{phase.iteration} {phase.name}: {', '.join(map(str, phase.sources))} -> {phase.output.name}"
         for phase in iteration_plan(plan_config)
     ]
 
@@ -45,8 +48,9 @@ def test_two_iterations_use_the_models_that_the_paper_says() -> None:
 
 def test_the_roles_of_the_challenger_phase_are_not_mixed_up() -> None:
     phase = next(p for p in iteration_plan(config()) if p.iteration == 2 and p.name is PhaseName.CHALLENGER)
-    assert str(phase.challenger) == "1/challenger/model"
-    assert str(phase.solver) == "1/solver/model"
+    assert isinstance(phase.inputs, ChallengerInputs)
+    assert str(phase.inputs.challenger) == "1/challenger/model"
+    assert str(phase.inputs.solver) == "1/solver/model"
 
 
 def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:
@@ -59,17 +63,17 @@ def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:
 def test_an_untrained_challenger_is_the_base_in_every_iteration() -> None:
     plan = iteration_plan(config("challenger.train=false"))
     assert all(phase.name is not PhaseName.CHALLENGER for phase in plan)
-    writers = [phase.challenger for phase in plan if phase.name is PhaseName.QUESTIONS]
+    writers = [phase.inputs.challenger for phase in plan if isinstance(phase.inputs, QuestionsInputs)]
     assert writers == [BASE] * 3
-    assert str(plan[-1].solver) == "2/solver/model"
+    assert isinstance(plan[-1].inputs, SolverInputs) and str(plan[-1].inputs.solver) == "2/solver/model"
 
 
 @pytest.mark.parametrize("ablation", ["none", *ablation_names()])
 def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
     written = {"base"}
     for phase in iteration_plan(config(f"ablation={ablation}", "evaluation.benchmarks=[arithmetic]")):
-        assert {str(source) for source in phase.inputs} <= written
-        written |= {f"{phase.iteration}/{phase.name}/{output}" for output in phase.outputs}
+        assert {str(source) for source in phase.sources} <= written
+        written.add(str(phase.output))
     assert "3/solver/model" in written
 
 

@@ -17,7 +17,6 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega import spmd  # noqa: E402
-from rzero_mega.coevolution.plan import iteration_plan  # noqa: E402
 from rzero_mega.commands.replay import open_replay, run_replay  # noqa: E402
 from rzero_mega.config import Config, load_config  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
@@ -26,9 +25,10 @@ from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.policy_model import bare  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.phase_name import PhaseName  # noqa: E402
-from rzero_mega.phases.context import RunContext  # noqa: E402
+from rzero_mega.phases.context import ActivePhase, RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
-from rzero_mega.run import RunDirectory  # noqa: E402
+from rzero_mega.phases.runner import open_run  # noqa: E402
+from rzero_mega.run.stop import StopRequest  # noqa: E402
 from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
 from tests.learner.ranks import rollouts  # noqa: E402
 
@@ -109,25 +109,22 @@ def _fail(job: Job) -> dict[str, Any]:
     learner = Learner(model, layout, config.learner, training.grpo, training.optimizer, 30)
     learner.train_step(rollouts(1, learner.shape.vocab))
     _spoil(job, learner)
-    run = _open(Path(job.run), config)
-    ctx = RunContext(config, None, None, run=run, layout=layout, base=model, progress=None, wandb=None)  # type: ignore[arg-type]
-    plan = next(plan for plan in iteration_plan(config) if plan.name is PhaseName.SOLVER)
-    spmd.on_rank_0(lambda: ctx.phase(plan).begin({}))
-    desk = FailurePolicy(ctx, plan, learner)
+    run = open_run(Path(job.run), config)
+    untouched: Any = None
+    ctx = RunContext(
+        config, untouched, untouched, None, run, layout, model, progress=untouched, wandb=None, stop=StopRequest()
+    )
+    phase = ActivePhase(run.phase(1, PhaseName.SOLVER), untouched, config.seed)
+    spmd.on_rank_0(phase.directory.begin, {})
+    policy = FailurePolicy(ctx, phase, learner)
     before, found = _weights(learner), {"error": None, "kind": None, "skipped": None}
     try:
-        metrics = learner.train_step(rollouts(STEP, learner.shape.vocab), desk.at(STEP))
+        metrics = learner.train_step(rollouts(STEP, learner.shape.vocab), policy.at(STEP))
         found["skipped"] = metrics.skipped_updates
     except UserError as error:
         found |= {"error": str(error), "kind": type(error).__name__}
     found["unchanged"] = all(torch.equal(_weights(learner)[name], tensor) for name, tensor in before.items())
     return found
-
-
-def _open(path: Path, config: Config) -> RunDirectory:
-    opened: list[RunDirectory] = []
-    spmd.on_rank_0(lambda: opened.append(RunDirectory.create_or_open(path, config, writer=True)))
-    return opened[0] if opened else RunDirectory.create_or_open(path, config, writer=False)
 
 
 def _spoil(job: Job, learner: Learner) -> None:

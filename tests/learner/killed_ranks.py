@@ -24,7 +24,7 @@ compat.install()
 
 import torch  # noqa: E402
 
-from rzero_mega.coevolution.plan import BASE, PhasePlan  # noqa: E402
+from rzero_mega.coevolution.plan import BASE  # noqa: E402
 from rzero_mega.coevolution.streams import derive_seed  # noqa: E402
 from rzero_mega.config import load_config  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
@@ -34,15 +34,15 @@ from rzero_mega.learner.checkpoints import checkpoint  # noqa: E402
 from rzero_mega.learner.checkpoints import write as checkpoint_write  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.phase_name import PhaseName  # noqa: E402
-from rzero_mega.phases.context import RunContext  # noqa: E402
+from rzero_mega.phases.context import ActivePhase, RunContext  # noqa: E402
 from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
+from rzero_mega.run.stop import StopRequest  # noqa: E402
 from tests.learner.forked_ranks import LayoutJob, run_ranks  # noqa: E402
 
 STEPS, EVERY, VOCABULARY = 5, 2, 61
-PLAN = PhasePlan(1, PhaseName.SOLVER, solver=BASE, outputs=("model",))
 
 
 @dataclass(frozen=True)
@@ -95,21 +95,24 @@ def _run(attempt: Attempt, _folder: Path) -> None:
     torch.distributed.barrier()
     run = run or RunDirectory.create_or_open(Path(attempt.run), config, writer=False)
     untouched: Any = None  # the grader, the tokenizer and the progress bars have no part in this
-    ctx = RunContext(config, untouched, None, run, layout, Path(attempt.model), untouched, None)
-    if rank == 0:
-        ctx.phase(PLAN).begin({})
+    ctx = RunContext(
+        config, untouched, untouched, None, run, layout, Path(attempt.model), untouched, wandb=None, stop=StopRequest()
+    )
     bar: Any = SimpleNamespace(advance=lambda *_args, **_kwargs: None)
+    phase = ActivePhase(run.phase(1, PhaseName.SOLVER), bar, config.seed)
+    if rank == 0:
+        phase.directory.begin({})
     training = config.solver.training
 
     def roll_out(step: int, engine: RolloutEngine) -> Rollouts:
         """Prompts by the step's place in the data, samples by the weights, rewards by the samples."""
         requests = [
-            Request(ctx.seed_key(PLAN, step, i), _prompt(config.seed, step, i), 4, training.sampling) for i in range(2)
+            Request(phase.seed_key(step, i), _prompt(config.seed, step, i), 4, training.sampling) for i in range(2)
         ]
         samples = engine.generate(requests)
         return Rollouts(samples, [_reward(sample) for sample in samples], {})
 
-    train_policy(ctx, PLAN, "solver", BASE, training, 6, roll_out, bar)
+    train_policy(ctx, phase, "solver", BASE, training, 6, roll_out)
 
 
 def _prompt(seed: int, step: int, index: int) -> tuple[int, ...]:

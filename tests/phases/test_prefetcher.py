@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rzero_mega.errors import UserError
-from rzero_mega.phases.prefetcher import AHEAD_FILE, Gate, RolloutPrefetcher, Rollouts
+from rzero_mega.phases.prefetcher import AHEAD_FILE, LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import FinishReason, Sample
 from rzero_mega.weights.reshard.export import GatheredWeights
 
@@ -23,8 +23,8 @@ def rollouts(step: int, version: int = 0) -> Rollouts:
     return Rollouts(samples, [0.1, 1 / 3], {"accuracy": 2 / 3})
 
 
-def gate() -> Gate:
-    return Gate(GatheredWeights(lambda: iter([("w", torch.ones(2))]), 64))
+def weights() -> LockableWeights:
+    return LockableWeights(GatheredWeights(lambda: iter([("w", torch.ones(2))]), 64))
 
 
 @pytest.fixture
@@ -43,23 +43,23 @@ class Log:
         self.entries.append(f"draw {step}")
         return rollouts(step)
 
-    def run(self, feed: RolloutPrefetcher, steps: int) -> None:
+    def run(self, prefetcher: RolloutPrefetcher, steps: int) -> None:
         for step in range(1, steps + 1):
-            taken = feed.take(step)
+            taken = prefetcher.take(step)
             assert taken.samples[0].key == f"0/1/{step}"
-            with feed.drawing_ahead(step):
+            with prefetcher.drawing_ahead(step):
                 self.entries.append(f"train {step}")
 
 
 def test_without_ahead_every_step_draws_its_own() -> None:
     log = Log()
-    log.run(RolloutPrefetcher(log.draw, 0, 3, gate(), None), 3)
+    log.run(RolloutPrefetcher(log.draw, 0, 3, weights(), None), 3)
     assert log.entries == ["draw 1", "train 1", "draw 2", "train 2", "draw 3", "train 3"]
 
 
 def test_ahead_in_the_same_processes_draws_before_it_trains() -> None:
     log = Log()
-    log.run(RolloutPrefetcher(log.draw, 1, 3, gate(), None), 3)
+    log.run(RolloutPrefetcher(log.draw, 1, 3, weights(), None), 3)
     assert log.entries == ["draw 1", "draw 2", "train 1", "draw 3", "train 2", "train 3"]
 
 
@@ -72,28 +72,28 @@ def test_ahead_in_a_thread_draws_while_it_trains(thread: ThreadPoolExecutor) -> 
             assert training.wait(WAIT_S)
         return rollouts(step)
 
-    feed = RolloutPrefetcher(draw, 1, 2, gate(), thread)
-    feed.take(1)
-    with feed.drawing_ahead(1):
+    prefetcher = RolloutPrefetcher(draw, 1, 2, weights(), thread)
+    prefetcher.take(1)
+    with prefetcher.drawing_ahead(1):
         training.set()
         assert drawing.wait(WAIT_S)
-    assert feed.take(2).samples[0].key == "0/1/2"
+    assert prefetcher.take(2).samples[0].key == "0/1/2"
 
 
 def test_weights_are_out_of_reach_while_a_thread_draws_and_only_then(thread: ThreadPoolExecutor) -> None:
-    weights = gate()
+    guarded = weights()
 
     def draw(step: int) -> Rollouts:
-        list(weights)
+        list(guarded)
         return rollouts(step)
 
-    feed = RolloutPrefetcher(draw, 1, 3, weights, thread)
-    feed.take(1)
+    prefetcher = RolloutPrefetcher(draw, 1, 3, guarded, thread)
+    prefetcher.take(1)
     replaced = "a server had to be replaced while rollouts were drawn ahead"
-    with pytest.raises(UserError, match=replaced), feed.drawing_ahead(1):
+    with pytest.raises(UserError, match=replaced), prefetcher.drawing_ahead(1):
         pass
-    weights.open = True
-    assert [bucket.slots[0].name for bucket in weights] == ["w"]
+    guarded.locked = False
+    assert [bucket.slots[0].name for bucket in guarded] == ["w"]
 
 
 def test_an_error_of_the_training_waits_for_the_thread_and_passes_on(thread: ThreadPoolExecutor) -> None:
@@ -106,9 +106,9 @@ def test_an_error_of_the_training_waits_for_the_thread_and_passes_on(thread: Thr
             finished.set()
         return rollouts(step)
 
-    feed = RolloutPrefetcher(draw, 1, 2, gate(), thread)
-    feed.take(1)
-    with pytest.raises(RuntimeError, match="diverged"), feed.drawing_ahead(1):
+    prefetcher = RolloutPrefetcher(draw, 1, 2, weights(), thread)
+    prefetcher.take(1)
+    with pytest.raises(RuntimeError, match="diverged"), prefetcher.drawing_ahead(1):
         failing.set()
         raise RuntimeError("diverged")
     assert finished.is_set()
@@ -116,12 +116,12 @@ def test_an_error_of_the_training_waits_for_the_thread_and_passes_on(thread: Thr
 
 def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) -> None:
     log = Log()
-    feed = RolloutPrefetcher(log.draw, 1, 3, gate(), None)
-    feed.take(1)
-    with feed.drawing_ahead(1):
+    prefetcher = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
+    prefetcher.take(1)
+    with prefetcher.drawing_ahead(1):
         pass
-    feed.save(tmp_path)
-    resumed = RolloutPrefetcher(log.draw, 1, 3, gate(), None)
+    prefetcher.save(tmp_path)
+    resumed = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
     resumed.load(tmp_path)
     assert resumed.take(2) == rollouts(2)
     assert log.entries == ["draw 1", "draw 2"]
@@ -129,11 +129,11 @@ def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) ->
 
 def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
     log = Log()
-    feed = RolloutPrefetcher(log.draw, 1, 3, gate(), None)
-    feed.save(tmp_path)
+    prefetcher = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
+    prefetcher.save(tmp_path)
     assert not list(tmp_path.iterdir())
-    feed.load(tmp_path)
-    feed.take(2)
+    prefetcher.load(tmp_path)
+    prefetcher.take(2)
     assert log.entries == ["draw 2"]
 
 
@@ -141,7 +141,7 @@ def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
 def test_malformed_rollouts_in_a_checkpoint_name_their_file(text: str, tmp_path: Path) -> None:
     (tmp_path / AHEAD_FILE).write_text(text)
     with pytest.raises(UserError, match=AHEAD_FILE):
-        RolloutPrefetcher(rollouts, 1, 3, gate(), None).load(tmp_path)
+        RolloutPrefetcher(rollouts, 1, 3, weights(), None).load(tmp_path)
 
 
 def test_staleness_is_that_of_the_oldest_sample() -> None:

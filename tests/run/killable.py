@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rzero_mega.atomic import atomic_folder, sha256, write_jsonl
+from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config import load_config
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
@@ -34,9 +35,9 @@ def work(path: Path, parts: int, steps: int) -> None:
 def _write_questions(phase: PhaseDirectory, parts: int) -> None:
     phase.begin({})
     for part in sorted({*range(parts)} - {*phase.finished_parts()}):
-        phase.write_part(part, ({"question": f"{part}-{row}"} for row in range(50)))
+        phase.write_part(part, (WrittenQuestion(f"{part}-{row}", None) for row in range(50)))
     output = phase.path / "questions.jsonl"
-    write_jsonl(output, phase.read_parts())
+    write_jsonl(output, (question.as_json() for question in phase.read_parts(WrittenQuestion)))
     phase.finish({"questions": output}, {"asked": parts * 50})
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,21 @@ from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.run import PhaseDirectory, RunDirectory, read_events, run_status
 from tests import ROOT
+
+
+@dataclass(frozen=True)
+class Row:
+    part: int
+    row: int
+    text: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Row:
+        return cls(**row)
+
 
 A, B = "a" * 64, "b" * 64
 
@@ -154,9 +171,9 @@ def test_parts_read_back_in_order(run: RunDirectory) -> None:
     phase = run.phase(1, "questions")
     phase.begin({})
     for part in (10, 2):
-        phase.write_part(part, [{"part": part, "row": row} for row in range(2)])
+        phase.write_part(part, [Row(part, row) for row in range(2)])
     assert phase.finished_parts() == [2, 10]
-    assert [(row["part"], row["row"]) for row in phase.read_parts()] == [(2, 0), (2, 1), (10, 0), (10, 1)]
+    assert [(row.part, row.row) for row in phase.read_parts(Row)] == [(2, 0), (2, 1), (10, 0), (10, 1)]
 
 
 def test_attempts_and_their_seconds_add_up(run: RunDirectory) -> None:
@@ -194,7 +211,7 @@ def test_a_full_disk_tears_no_metrics_row(tmp_path: Path) -> None:
             assert rows and phase.metrics_path.read_bytes().endswith(b"\n")
             assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
             with pytest.raises(UserError, match="no space left"):
-                phase.write_part(0, [{"text": "x" * 200_000}])
+                phase.write_part(0, [Row(0, 0, "x" * 200_000)])
             assert phase.finished_parts() == []
     finally:
         subprocess.run(["umount", disk], check=True)

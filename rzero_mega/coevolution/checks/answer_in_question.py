@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 from rzero_mega.grading import extract_answer, normalise
 
@@ -32,7 +32,7 @@ _BARE = re.compile(r"[\d\s+\-*/×÷^().]*=")
 _GOES_ON = re.compile(r"[a-z0-9]|[.,/^*+\-]\d")
 
 
-def answer_in_question(asked: Asked, config: ChecksConfig) -> bool:
+def answer_in_question(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether the text says the Challenger's own or the majority's answer, as an answer."""
     answers = {answer for answer in (asked.question.own_answer, asked.vote.answer) if answer is not None}
     forms = {form for answer in answers for form in _forms(answer)}

@@ -8,11 +8,11 @@ check also keeps a label that rests on a few samples from the data set.
 
 from __future__ import annotations
 
-from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 
-def mostly_unanswered(asked: Asked, config: ChecksConfig) -> bool:
+def mostly_unanswered(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether a share of the samples above `maximum_unanswered` gave no answer."""
     vote = asked.vote
     return vote.samples - vote.answered > config.maximum_unanswered * vote.samples

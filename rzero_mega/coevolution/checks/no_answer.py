@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 _SHARE = 3
@@ -27,7 +27,7 @@ _REFUSAL = re.compile(
 )
 
 
-def no_answer(asked: Asked, config: ChecksConfig) -> bool:
+def no_answer(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether the samples, or the Challenger, say that there is no answer."""
     vote, own = asked.vote, asked.question.own_answer
     if any(answer is not None and _refuses(answer) for answer in (own, vote.answer)):

@@ -8,11 +8,11 @@ share of all samples; the preset's is the lower edge of the paper's band, under 
 
 from __future__ import annotations
 
-from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 
-def no_majority(asked: Asked, config: ChecksConfig) -> bool:
+def no_majority(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether the most frequent answer has a share of the samples below `minimum_majority`."""
     vote = asked.vote
     return vote.answer is not None and vote.count < config.minimum_majority * vote.samples

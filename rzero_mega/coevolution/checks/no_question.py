@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.asked import VERBS, Asked
+from rzero_mega.coevolution.checks.check import VERBS
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 # Some verbs demand wherever they stand; others do where a sentence or clause begins: "their sum", "they show" don't.
@@ -25,7 +26,7 @@ _COMMAND = re.compile(r"\\[a-z]+")
 _WORD = re.compile(r"[a-z]{3}")
 
 
-def no_question(asked: Asked, config: ChecksConfig) -> bool:
+def no_question(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether an English text asks for nothing."""
     text = asked.text
     if _DEMAND.search(text) or _GAP.search(text[-20:]):

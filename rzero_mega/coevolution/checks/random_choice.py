@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 _START = r"(?:^|[.?!:;,]\s?|\b(?:please|then|now|first|and|you to)\s)"
@@ -34,7 +34,7 @@ _DETERMINED = re.compile(
 )
 
 
-def random_choice(asked: Asked, config: ChecksConfig) -> bool:
+def random_choice(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether the answer is left to whoever answers."""
     text = asked.text
     if _FREE.search(text) or _EXAMPLE.search(text):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.asked import ASKS, Asked
+from rzero_mega.coevolution.checks.check import ASKS
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 # A blank to fill in ("3 + ? = 7") follows a sign or a space, and the question of a person in a story ends in a quote.
@@ -26,7 +27,7 @@ _ALSO = re.compile(
 )
 
 
-def several_questions(asked: Asked, config: ChecksConfig) -> bool:
+def several_questions(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether more than one thing is asked for."""
     text = asked.text
     lines = "\n".join(" ".join(line.split()) for line in asked.question.text.casefold().splitlines())

@@ -8,16 +8,16 @@ from statistics import fmean
 import numpy as np
 
 from rzero_mega.coevolution.checks import CHECKS, found
-from rzero_mega.coevolution.checks.asked import Asked
 from rzero_mega.coevolution.checks.templates import repeated_templates
 from rzero_mega.coevolution.near_duplicates import Copies
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 PERCENTILES = (50, 90, 99)
 
 
 def exploit_shares(
-    asked: Sequence[Asked], copies: Copies, config: ChecksConfig, earlier: Sequence[str] | None = None
+    asked: Sequence[VotedQuestion], copies: Copies, config: ChecksConfig, earlier: Sequence[str] | None = None
 ) -> dict[str, float]:
     """Shares of the questions by name of the check, all between 0 and 1; nothing without questions.
 

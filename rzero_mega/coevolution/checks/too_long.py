@@ -7,10 +7,10 @@ How long answers are, and how many are cut off, is counted; `mostly_unanswered` 
 
 from __future__ import annotations
 
-from rzero_mega.coevolution.checks.asked import Asked
+from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
 
 
-def too_long(asked: Asked, config: ChecksConfig) -> bool:
+def too_long(asked: VotedQuestion, config: ChecksConfig) -> bool:
     """Whether the question has more than `maximum_question_chars` characters."""
     return len(asked.question.text) > config.maximum_question_chars

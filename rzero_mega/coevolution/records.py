@@ -1,0 +1,137 @@
+"""What phases hand on to each other, the report included: records with their JSON (see `rzero_mega.records`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from rzero_mega.coevolution.votes import Vote
+from rzero_mega.records import field, optional_field, typed
+
+
+@dataclass(frozen=True)
+class WrittenQuestion:
+    """questions.jsonl: what the Challenger asks, and what it thinks is the answer (whole, not only its last character).
+
+    R-Zero never trains on `own_answer`; the label is the Solver's majority.
+    """
+
+    text: str
+    own_answer: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file."""
+        return {"question": self.text, "own_answer": self.own_answer}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> WrittenQuestion:
+        """Checked; see `Record`."""
+        return cls(field(row, "question", str), optional_field(row, "own_answer", str))
+
+
+@dataclass(frozen=True)
+class VotedQuestion:
+    """A question and the Solver's vote on it: what checks and curation look at."""
+
+    question: WrittenQuestion
+    vote: Vote
+
+    @cached_property
+    def text(self) -> str:
+        """The question in one line and in small letters, for patterns to read."""
+        return " ".join(self.question.text.casefold().split())
+
+
+@dataclass(frozen=True)
+class AnsweredQuestion(VotedQuestion):
+    """A part of the labels phase: a voted question with the answers behind the vote, by sample index.
+
+    An answer is None where a sample gave none. `tokens` counts those of all samples.
+    """
+
+    answers: tuple[str | None, ...]
+    tokens: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file. `share` is there for readers of the file."""
+        vote = self.vote
+        return {
+            **self.question.as_json(),
+            "answer": vote.answer,
+            "share": vote.share,
+            "count": vote.count,
+            "samples": vote.samples,
+            "answered": vote.answered,
+            "answers": list(self.answers),
+            "tally": [list(pair) for pair in vote.tally],
+            "cut_off": vote.cut_off,
+            "tokens": self.tokens,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> AnsweredQuestion:
+        """Checked; see `Record`."""
+        vote = Vote(
+            answer=optional_field(row, "answer", str),
+            count=field(row, "count", int),
+            samples=field(row, "samples", int),
+            answered=field(row, "answered", int),
+            tally=tuple((typed(a, str, "tally"), typed(count, int, "tally")) for a, count in field(row, "tally", list)),
+            cut_off=field(row, "cut_off", int),
+        )
+        answers = tuple(None if a is None else typed(a, str, "answers") for a in field(row, "answers", list))
+        if vote.samples < 1 or len(answers) != vote.samples:
+            raise ValueError(f"{len(answers)} answers of {vote.samples} samples")
+        return cls(WrittenQuestion.from_json(row), vote, answers, field(row, "tokens", int))
+
+
+@dataclass(frozen=True)
+class LabelledQuestion:
+    """labelled.jsonl: an answered question, why curation dropped it (None: kept), and its label held against the truth.
+
+    `truth` is None where it cannot be computed, `correct` also where there is no label.
+    """
+
+    answered: AnsweredQuestion
+    dropped: str | None
+    truth: str | None
+    correct: bool | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the Solver may train on it."""
+        return self.dropped is None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file. `kept` is there for readers of the file."""
+        verdict = {"kept": self.kept, "dropped": self.dropped, "truth": self.truth, "correct": self.correct}
+        return {**self.answered.as_json(), **verdict}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> LabelledQuestion:
+        """Checked; see `Record`."""
+        return cls(
+            AnsweredQuestion.from_json(row),
+            optional_field(row, "dropped", str),
+            optional_field(row, "truth", str),
+            optional_field(row, "correct", bool),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingQuestion:
+    """dataset.jsonl: a question that the Solver trains on, with its label."""
+
+    question: str
+    answer: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> TrainingQuestion:
+        """Checked; see `Record`."""
+        return cls(field(row, "question", str), field(row, "answer", str))

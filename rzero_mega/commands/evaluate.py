@@ -1,0 +1,31 @@
+"""The command `eval`: the scores of one model, without a run directory."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from rzero_mega.config.schema import Config
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases.context import InferenceContext, load_encoder, new_grader, open_server_pool
+from rzero_mega.phases.evaluate import score_model, summary
+from rzero_mega.tracking.progress import Progress
+from rzero_mega.weights.base_model import resolve_base_model
+
+
+def evaluate_model(config: Config) -> dict[str, Any]:
+    """What the evaluate phase would find of `model.path` on the configured benchmarks."""
+    torch.set_num_threads(1)
+    model = resolve_base_model(config.model, Path(config.run.root) / ".models")
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
+        progress = stack.enter_context(Progress(f"eval {config.model.path}", 1))
+        grader = stack.enter_context(new_grader(config.grading))
+        server_pool = stack.enter_context(open_server_pool(config, logs, progress.say))
+        ctx = InferenceContext(config, load_encoder(model), grader, server_pool)
+        with progress.phase(0, PhaseName.EVALUATE, len(config.evaluation.benchmarks)) as bar:
+            return summary(score_model(ctx, model, bar))

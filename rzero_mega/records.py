@@ -1,0 +1,57 @@
+"""Rows of JSON-lines files as typed records. What is read is checked: a damaged row is named by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from rzero_mega.atomic import read_jsonl
+from rzero_mega.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R", bound="Record")
+
+
+class Record(Protocol):
+    """A dataclass that is a JSON object on disk."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The object, its keys in the order in which they are written."""
+        ...
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """The record of an object, which may have more keys. KeyError, TypeError or ValueError if it is malformed."""
+        ...
+
+
+def read_records(path: Path, kind: type[R], skip_malformed: bool = False) -> list[R]:
+    """Records of a JSON-lines file. A malformed row is a UserError naming file and line, or passed over on request."""
+    records = []
+    for number, row in enumerate(read_jsonl(path, skip_malformed), start=1):
+        try:
+            records.append(kind.from_json(row))
+        except (KeyError, TypeError, ValueError) as error:
+            if skip_malformed:
+                continue
+            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"{path}: line {number} is malformed: {reason}; restore or remove it") from None
+    return records
+
+
+def field(row: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """The value of a key. KeyError if the row lacks it, TypeError if it is not of exactly this type."""
+    return typed(row[name], kind, name)
+
+
+def optional_field(row: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    """The value of a key that may be null, and must be there all the same; see `field`."""
+    return None if row[name] is None else typed(row[name], kind, name)
+
+
+def typed(value: Any, kind: type[T], name: str) -> T:
+    """The value itself if it is of exactly this type (True is no int); TypeError with the name otherwise."""
+    if type(value) is not kind:
+        raise TypeError(f"{name} is of type {type(value).__name__}, not {kind.__name__}")
+    return value
