@@ -205,7 +205,12 @@ def replay(
     from rzero_mega.commands.replay import open_replay, run_replay
 
     opened = open_replay(folder, model, overrides or [])
-    _spread(opened.config, lambda _: run_replay(opened, typer.echo))
+
+    def again(_: StopRequest) -> None:
+        for line in run_replay(opened):
+            typer.echo(line)
+
+    _spread(opened.config, again)
 
 
 @app.command()
@@ -276,6 +281,7 @@ def main() -> None:
     if is_rank():
         die_with_parent()
     _quiet_libraries()
+    _show_log()
     hold_requests()
     interruption = Interruption()
     try:
@@ -331,6 +337,21 @@ def _quiet_libraries() -> None:
     logging.getLogger("megatron").setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+class _Lines(logging.Handler):
+    """Prints records as they are: on standard output, from a warning up on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
+
+
+def _show_log() -> None:
+    """Print what the package's loggers tell, and nothing of it twice: libraries may have handlers at the root."""
+    logger = logging.getLogger("rzero_mega")
+    logger.handlers = [_Lines()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = None) -> Config:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -40,6 +41,7 @@ STEPS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options = _parser().parse_args(arguments)
     if options.list:
         for name, (limit, what) in STEPS.items():
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lane = _lane(options.output)
         chosen = [step for step in _steps() if options.only in (None, step.name)]
         again = [options.only] if options.only else []
-        records = driver.run_steps(lane, chosen, 60 * options.minutes, print, again)
+        records = driver.run_steps(lane, chosen, 60 * options.minutes, again)
         driver.write_report(lane, _steps())
     except UserError as error:
         print(error, file=sys.stderr)

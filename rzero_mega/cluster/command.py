@@ -51,7 +51,7 @@ def run_here(config: Config, dry_run: bool) -> int:
         typer.echo(to_yaml(config))
         typer.echo("\n".join(graph_lines(job_graph(iteration_plan(config), links=1))))
         return 0
-    return run_locally(config, submission_of(config, here), LOCAL_ATTEMPTS, typer.echo)
+    return run_locally(config, submission_of(config, here), LOCAL_ATTEMPTS)
 
 
 def cancel(run: RunDirectory) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
-from collections.abc import Callable
 
 from rzero_mega.atomic import write_text
 from rzero_mega.cluster.script import Submission
 from rzero_mega.cluster.submit import prepare, unfinished
 from rzero_mega.config import Config, to_yaml
 
+_log = logging.getLogger(__name__)
 
-def run_locally(config: Config, submission: Submission, attempts: int, say: Callable[[str], None]) -> int:
+
+def run_locally(config: Config, submission: Submission, attempts: int) -> int:
     """Do what jobs would do, as the same commands in the same order; returns the exit code of what did not succeed."""
     run = prepare(config, submission)
     write_text(submission.config, to_yaml(config))
@@ -25,5 +27,5 @@ def run_locally(config: Config, submission: Submission, attempts: int, say: Call
                 break
             if code in (2, 130) or attempt == attempts:
                 return code or 1
-            say(f"iteration {phase.iteration} · {phase.name} · ended with code {code}; going on with it")
+            _log.info("iteration %d · %s · ended with code %d; going on with it", phase.iteration, phase.name, code)
     return 0

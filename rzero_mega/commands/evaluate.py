@@ -25,7 +25,7 @@ def evaluate_model(config: Config) -> dict[str, Any]:
         logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
         progress = stack.enter_context(Progress(f"eval {config.model.path}", 1))
         grader = stack.enter_context(new_grader(config.grading))
-        server_pool = stack.enter_context(open_server_pool(config, logs, progress.say))
+        server_pool = stack.enter_context(open_server_pool(config, logs))
         ctx = InferenceContext(config, load_encoder(model), grader, server_pool)
         with progress.phase(0, PhaseName.EVALUATE, len(config.evaluation.benchmarks)) as bar:
             return summary(score_model(ctx, model, bar))

@@ -157,7 +157,7 @@ class _Supervisor:
         from rzero_mega.rollout.sglang.nodes.host import ServerHost
 
         key = os.environ.get(self._config.rollout.sglang.api_key_env)
-        host = ServerHost(self._folder.path, self._place.node, key, lambda text: print(text, flush=True))
+        host = ServerHost(self._folder.path, self._place.node, key)
         stack.callback(host.close)
         return host
 

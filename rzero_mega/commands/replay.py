@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,8 @@ def open_replay(folder: Path, model: Path | None, overrides: Sequence[str]) -> R
     return Replay(folder, weights, config, failure)
 
 
-def run_replay(replay: Replay, say: Callable[[str], None]) -> None:
-    """Do the update again and say what every micro-batch brings; nothing is written."""
+def run_replay(replay: Replay) -> list[str]:
+    """Do the update again; nothing is written. The lines of the first rank say what every micro-batch brings."""
     torch.set_num_threads(1)
     config, training, failure = replay.config, replay.training, replay.failure
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
@@ -70,20 +70,23 @@ def run_replay(replay: Replay, say: Callable[[str], None]) -> None:
     batch = read_batch(replay.folder, learner.shape.vocab)
     found = learner.replay(batch)
     if spmd.rank() != 0:
-        return
-    say(
+        return []
+    lines = [
         f"iteration {failure.iteration}, {failure.phase.value}, step {failure.step}, update {failure.update}: "
         f"{len(batch.sequences)} sequences, {sum(s.length for s in batch.sequences)} tokens; "
         f"tp {layout.tp}, pp {layout.pp}, dp {layout.dp}"
-    )
+    ]
     for number, attempt in enumerate(found.parts):
         first, last = number * found.size, (number + 1) * found.size - 1
-        say(f"micro-batch {first if first == last else f'{first} to {last}'}: {_numbers(attempt)}")
-    say(f"update: {_numbers(found.whole)}")
-    say(f"the run had: loss {failure.loss:.9g}, gradient norm {failure.gradient_norm:.9g}: {failure.fault}")
-    say(f"the run found: {failure.origin}")
-    say(f"replay found: {found.origin}")
-    say("reproduced" if found.whole.fault is not None else "not reproduced: here the update passes the guard")
+        lines.append(f"micro-batch {first if first == last else f'{first} to {last}'}: {_numbers(attempt)}")
+    return [
+        *lines,
+        f"update: {_numbers(found.whole)}",
+        f"the run had: loss {failure.loss:.9g}, gradient norm {failure.gradient_norm:.9g}: {failure.fault}",
+        f"the run found: {failure.origin}",
+        f"replay found: {found.origin}",
+        "reproduced" if found.whole.fault is not None else "not reproduced: here the update passes the guard",
+    ]
 
 
 def _numbers(attempt: Attempt) -> str:

@@ -186,16 +186,13 @@ def new_grader(config: GradingConfig) -> GradingPool:
 
 
 @contextmanager
-def open_server_pool(config: Config, logs: Path, say: Callable[[str], None]) -> Iterator[ServerPool | None]:
-    """The servers of the configuration, which end with the block; None for the embedded engine.
-
-    `logs` is the folder that they write to; `say` prints a line.
-    """
+def open_server_pool(config: Config, logs: Path) -> Iterator[ServerPool | None]:
+    """The configuration's servers, which log to the folder `logs` and end with the block; None for the embedded engine."""
     if config.rollout.engine != "sglang":
         yield None
         return
     job = job_servers_from(os.environ)
-    with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs, say)) as pool:
+    with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs)) as pool:
         yield pool
 
 

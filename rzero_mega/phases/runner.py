@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from rzero_mega.tracking.report import write_report
 from rzero_mega.tracking.wandb_run import WandbRun
 from rzero_mega.weights.base_model import resolve_base_model
 
+_log = logging.getLogger(__name__)
+
 
 def run_all(config: Config, stop: StopRequest) -> None:
     """Every phase of the plan in order, then the report. The same call goes on with a run that was interrupted."""
@@ -41,7 +44,7 @@ def run_all(config: Config, stop: StopRequest) -> None:
         _report(ctx)
         if spmd.rank() == 0:
             ctx.progress.table(run_status(ctx.run))
-            ctx.progress.say(f"report: {ctx.run.path / 'report.html'}")
+            _log.info("report: %s", ctx.run.path / "report.html")
 
 
 def run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> None:
@@ -100,7 +103,7 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
         wandb = WandbRun(run) if first else None
         if wandb is not None:
             stack.callback(wandb.finish)
-        server_pool = stack.enter_context(open_server_pool(config, run.path / "servers", progress.say))
+        server_pool = stack.enter_context(open_server_pool(config, run.path / "servers"))
         yield RunContext(config, load_encoder(base), grader, server_pool, run, layout, base, progress, wandb, stop)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from rich.table import Table
 from rzero_mega.run import RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
+_log = logging.getLogger(__name__)
+
 # Longer phases print every n-th step where there is no terminal.
 _MAXIMUM_LINES = 25
 
@@ -23,13 +26,14 @@ class Progress:
     """Progress of one run; use it as a context manager.
 
     On a terminal there are three bars with the time left: run, phase, and work inside a step. Elsewhere (a file, Slurm)
-    there is a line per step, at most 25 a phase. With writer=False nothing is printed at all.
+    there is a line per step, at most 25 a phase. Log records of the package, from INFO on, are shown above the bars.
+    With writer=False nothing is printed, and log records go where they went.
     """
 
     def __init__(self, title: str, phases: int, writer: bool = True, console: Console | None = None) -> None:
         """`phases` is the number of phases of the whole run, finished ones included."""
         self._console = Console(quiet=True) if not writer else console or Console()
-        self._live = writer and self._console.is_terminal
+        self._writer, self._live = writer, writer and self._console.is_terminal
         self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -46,41 +50,43 @@ class Progress:
         )
         self._title, self._phases = title, phases
         self._run: TaskID | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> Progress:
         """Draw the bars."""
         self._bars.start()
         self._run = self._bars.add_task(f"[bold]{self._title}", total=self._phases, values="")
+        if self._writer:
+            self._open.enter_context(_log_on(self._console))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave the terminal as it was."""
+        self._open.close()
         self._bars.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def skip(self, iteration: int, phase: str) -> None:
         """Count a phase that an earlier attempt finished."""
         self._advance_run()
-        self.say(f"iteration {iteration} · {phase} · finished before")
+        if self._writer:
+            _log.info("iteration %d · %s · finished before", iteration, phase)
 
     @contextmanager
     def phase(self, iteration: int, phase: str, steps: int | None, done: int = 0) -> Iterator[PhaseProgress]:
         """Show a phase of `steps` steps or parts (None: unknown), `done` of which an earlier attempt did."""
         name = f"iteration {iteration} · {phase}"
         task = self._bars.add_task(name, total=steps, completed=done, values="")
-        shown = PhaseProgress(self._bars, task, name, steps, None if self._live else self.say)
+        shown = PhaseProgress(self._bars, task, name, steps, lines=self._writer and not self._live)
         began = time.monotonic()
         try:
             yield shown
         finally:
             self._bars.remove_task(task)
         self._advance_run()
-        self.say(f"{name} · finished in {duration(time.monotonic() - began)}")
+        if self._writer:
+            _log.info("%s · finished in %s", name, duration(time.monotonic() - began))
 
     def table(self, status: RunStatus) -> None:
         """Print the table of iterations."""
@@ -94,20 +100,18 @@ class Progress:
 class PhaseProgress:
     """Progress of one phase; made by `Progress.phase`."""
 
-    def __init__(
-        self, bars: RichProgress, task: TaskID, name: str, steps: int | None, say: Callable[[str], None] | None
-    ) -> None:
-        """`say` prints a line, where there is no terminal for bars."""
-        self._bars, self._task, self._name, self._steps, self._say = bars, task, name, steps, say
+    def __init__(self, bars: RichProgress, task: TaskID, name: str, steps: int | None, lines: bool) -> None:
+        """`lines` says whether steps are told as lines, since there is no terminal for bars."""
+        self._bars, self._task, self._name, self._steps, self._lines = bars, task, name, steps, lines
         self._every = 1 if steps is None else max(1, -(-steps // _MAXIMUM_LINES))
 
     def advance(self, step: int, **values: float | None) -> None:
         """Show that `step` steps are done, with a few numbers of the last one."""
         words = " · ".join(f"{key} {value:.3g}" for key, value in values.items() if value is not None)
         self._bars.update(self._task, completed=step, values=words, refresh=True)
-        if self._say is not None and (step % self._every == 0 or step == self._steps):
+        if self._lines and (step % self._every == 0 or step == self._steps):
             count = f"{step}/{self._steps}" if self._steps is not None else f"{step}"
-            self._say(" · ".join(part for part in (self._name, count, words) if part))
+            _log.info(" · ".join(part for part in (self._name, count, words) if part))
 
     @contextmanager
     def work(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -118,6 +122,31 @@ class PhaseProgress:
             yield lambda items: self._bars.advance(task, items)
         finally:
             self._bars.remove_task(task)
+
+
+class _LinesAbove(logging.Handler):
+    """Prints records on a console, above the bars that are there."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _log_on(console: Console) -> Iterator[None]:
+    """Show what the package's loggers tell, from INFO on, on `console` and not where it went before."""
+    logger = logging.getLogger("rzero_mega")
+    handlers, level = logger.handlers, logger.level
+    logger.handlers = [_LinesAbove(console)]
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers = handlers
+        logger.setLevel(level)
 
 
 def iterations_table(status: RunStatus, state: str | None = None) -> Table:

@@ -95,9 +95,7 @@ def _run(job: Job, folder: Path) -> None:
 
 
 def _replay(job: Job) -> dict[str, Any]:
-    lines: list[str] = []
-    run_replay(open_replay(Path(str(job.replay)), None, job.settings), lines.append)
-    return {"lines": lines}
+    return {"lines": run_replay(open_replay(Path(str(job.replay)), None, job.settings))}
 
 
 def _fail(job: Job) -> dict[str, Any]:

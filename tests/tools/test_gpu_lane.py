@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +34,17 @@ def good(name: str, value: float = 1.0) -> Step:
 
 
 def run(lane: Lane, *steps: Step, budget_s: float = 60.0, again: tuple[str, ...] = ()) -> dict[str, Record]:
-    said: list[str] = []
-    records = run_steps(lane, steps, budget_s, said.append, again)
-    assert all(len(line.splitlines()) == 1 for line in said)
+    records = run_steps(lane, steps, budget_s, again)
     return {record.name: record for record in records}
+
+
+@pytest.fixture(autouse=True)
+def told_in_lines(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What the driver tells of a step is one line."""
+    caplog.set_level(logging.INFO)
+    yield
+    told = [record.getMessage() for record in caplog.get_records("call") if record.name == "tools.gpu_steps.driver"]
+    assert all(len(line.splitlines()) == 1 for line in told)
 
 
 @pytest.fixture
@@ -118,7 +127,7 @@ def test_a_lane_that_was_killed_goes_on_after_its_last_step(lane: Lane, tmp_path
         f"lane = open_lane(Path({str(lane.folder)!r}), {MACHINE!r}, {{}})\n"
         f"one = Step('one', '', 60, (sys.executable, '-c', {WRITES.format(outcome={'figures': {'value': 1}})!r}))\n"
         "two = Step('two', '', 60, (sys.executable, '-c', f'import os; os.kill({os.getpid()}, 9)'))\n"
-        "run_steps(lane, [one, two], 60, print)"
+        "run_steps(lane, [one, two], 60)"
     )
     killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert killed.returncode == -9, killed.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def _lines(writer: bool = True, terminal: bool = False, steps: int = 3, done: in
                 with phase.work("rollout [/]", 10) as count:
                     count(10)
                 phase.advance(step, reward=step / 4, kl=None)
-        progress.say("a [bold] word")
+        logging.getLogger("rzero_mega.room").info("a [bold] word")
     return stream.getvalue().splitlines()
 
 
@@ -49,6 +50,18 @@ def test_a_resumed_phase_goes_on_from_its_step() -> None:
 
 def test_other_ranks_print_nothing() -> None:
     assert _lines(writer=False) == []
+
+
+def test_log_records_of_the_package_are_shown_while_it_is_open_and_then_go_where_they_went() -> None:
+    stream, package, other = io.StringIO(), logging.getLogger("rzero_mega"), logging.getLogger("another")
+    before = (package.handlers[:], package.level)
+    with Progress("nano", 1, console=Console(file=stream, width=120)):
+        logging.getLogger("rzero_mega.room").warning("%s ended", "a server")
+        logging.getLogger("rzero_mega.room").debug("details")
+        other.warning("of another")
+    package.warning("too late")
+    assert stream.getvalue() == "a server ended\n"
+    assert (package.handlers, package.level) == before
 
 
 def test_a_terminal_shows_bars() -> None:

@@ -6,11 +6,12 @@ run again. A step writes its outcome into the file that its command gets as last
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any, Literal
 
 from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 REPORT = "gpu_lane.json"
 ENVIRONMENT = "environment.json"
@@ -91,9 +94,7 @@ def open_lane(folder: Path, environment: Mapping[str, Any], variables: Mapping[s
     return Lane(folder, environment, variables)
 
 
-def run_steps(
-    lane: Lane, steps: Sequence[Step], budget_s: float, say: Callable[[str], None], again: Sequence[str] = ()
-) -> list[Record]:
+def run_steps(lane: Lane, steps: Sequence[Step], budget_s: float, again: Sequence[str] = ()) -> list[Record]:
     """Run the steps that have no record, and those named in `again`; returns all records, in the order of `steps`.
 
     After `budget_s` seconds the running step is ended and left without a record, as are those after it: the next run
@@ -102,16 +103,17 @@ def run_steps(
     deadline = time.monotonic() + budget_s
     for step in steps:
         if lane.record(step.name) is not None and step.name not in again:
-            say(f"{step.name}: there already")
+            _log.info("%s: there already", step.name)
             continue
         left = deadline - time.monotonic()
         record = None if left <= 0 else _run(lane, step, left)
         if record is None:
-            say(f"{step.name}: no time left; run the same command again to go on from here")
+            _log.info("%s: no time left; run the same command again to go on from here", step.name)
             break
         write_json(lane.record_path(step.name), asdict(record))
         write_report(lane, steps)
-        say(f"{step.name}: {record.status} in {record.seconds:.0f} s" + (f": {record.error}" if record.error else ""))
+        error = f": {record.error}" if record.error else ""
+        _log.info("%s: %s in %.0f s%s", step.name, record.status, record.seconds, error)
     write_report(lane, steps)
     return [record for step in steps if (record := lane.record(step.name)) is not None]
 

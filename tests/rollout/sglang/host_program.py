@@ -5,6 +5,7 @@ Usage: ``python -m tests.rollout.sglang.host_program FOLDER NODE``.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import sys
@@ -14,7 +15,8 @@ from rzero_mega.rollout.sglang.nodes.host import ServerHost
 
 
 def main(folder: Path, node: int) -> None:
-    host = ServerHost(folder, node, os.environ.get("RZERO_SGLANG_API_KEY"), lambda line: print(line, flush=True))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    host = ServerHost(folder, node, os.environ.get("RZERO_SGLANG_API_KEY"))
     try:
         while not select.select([sys.stdin], [], [], 0.2)[0]:
             host.poll()

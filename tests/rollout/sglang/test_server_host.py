@@ -48,8 +48,8 @@ def asked(spec: ServerSpec, files: ServerFiles) -> RemoteServer:
     return RemoteServer.start(spec, files, 2)
 
 
-def hosted(tmp_path: Path, node: int = 2, said: list[str] | None = None) -> ServerHost:
-    return ServerHost(tmp_path, node, None, (said if said is not None else []).append)
+def hosted(tmp_path: Path, node: int = 2) -> ServerHost:
+    return ServerHost(tmp_path, node, None)
 
 
 class TestRequests:
@@ -105,24 +105,23 @@ class TestRequests:
 
 class TestHost:
     def test_what_it_cannot_start_is_answered_with_the_reason(
-        self, tmp_path: Path, spec: ServerSpec, files: ServerFiles
+        self, tmp_path: Path, spec: ServerSpec, files: ServerFiles, caplog: pytest.LogCaptureFixture
     ) -> None:
         write_file(files.request, {**request_of(spec), "device": "tpu"})
         reachable = ServerFiles(files.folder, "solver-2-a1")
         write_file(reachable.request, request_of(replace(spec, host="0.0.0.0")))
         broken = ServerFiles(files.folder, "solver-3-a1")
         broken.request.write_text("{")
-        said: list[str] = []
-        host = hosted(tmp_path, said=said)
+        host = hosted(tmp_path)
         host.poll()
         for file, reason in ((files, "device is not"), (reachable, "put a key into"), (broken, "not readable as JSON")):
             answer = read_address(file.address)
             assert answer is not None and (answer.state, answer.url) == ("ended", None)
             assert answer.reason is not None and reason in answer.reason
-        assert len(said) == 3
+        assert len(caplog.records) == 3
         host.poll()
         host.close()
-        assert len(said) == 3
+        assert len(caplog.records) == 3
 
     def test_a_request_that_was_withdrawn_before_it_was_seen_is_not_started(
         self, tmp_path: Path, asked: RemoteServer, files: ServerFiles

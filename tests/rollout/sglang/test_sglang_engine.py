@@ -46,7 +46,7 @@ def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
         pytest.skip("SGLang is not installed: make sglang-cpu")
     fleets: dict[str, ServerPool] = {}
 
-    def make(name: str, sync: str = "auto", said: list[str] | None = None, **sglang: Any) -> ServerPool:
+    def make(name: str, sync: str = "auto", **sglang: Any) -> ServerPool:
         if name not in fleets:
             config = SglangConfig(max_total_tokens=20_000, start_timeout_s=300.0, **sglang)
             fleets[name] = ServerPool(
@@ -55,7 +55,6 @@ def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
                 Placement(1, (range(1),), (ServerPlace(0, 0),) * config.replicas, shared_gpus=True),
                 None,
                 tmp_path_factory.mktemp(name),
-                (said if said is not None else []).append,
             )
         return fleets[name]
 
@@ -99,12 +98,8 @@ class TestTwoReplicas:
     """One server_pool of two servers, which the tests harm one after another."""
 
     @pytest.fixture
-    def said(self) -> list[str]:
-        return SAID
-
-    @pytest.fixture
     def server_pool(self, make_fleet: MakeFleet) -> ServerPool:
-        return make_fleet("pair", sync="disk", said=SAID, replicas=2, samples_per_request=4, attempts=6)
+        return make_fleet("pair", sync="disk", replicas=2, samples_per_request=4, attempts=6)
 
     @pytest.fixture
     def folder(self, model_folder: ModelFolder) -> Path:
@@ -123,7 +118,11 @@ class TestTwoReplicas:
             assert log.count("POST /generate") > 1
 
     def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
-        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder, said: list[str]
+        self,
+        server_pool: ServerPool,
+        folder: Path,
+        model_folder: ModelFolder,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         engine, other = server_pool.engine("solver", folder), model_folder("qwen3", seed=1)
         engine.update_weights(source_of(weights_of(other)), version=3)
@@ -135,7 +134,7 @@ class TestTwoReplicas:
         samples = engine.generate(requests)
         assert [s.key for s in samples] == [r.key for r in requests]
         assert {s.weight_version for s in samples} == {3}
-        assert any("replica 0" in line and "starting another" in line for line in said)
+        assert any("replica 0" in line and "starting another" in line for line in caplog.messages)
         wait_for_all(engine, server_pool)
         assert not before & set(pids(replicas_of(server_pool)[0]))
         assert largest_logprob_error(other, engine.generate(many(80, 8))) <= 1e-5
@@ -207,9 +206,6 @@ class TestTwoRoles:
         assert largest_logprob_error(folders["challenger"], engines["challenger"].generate(many(12, 8))) <= 1e-5
         assert replicas_of(server_pool, "challenger")[0] is not asleep
         assert server_pool._turns.awake() == {"challenger"}
-
-
-SAID: list[str] = []
 
 
 def wait_for_all(engine: SglangEngine, server_pool: ServerPool) -> None:

@@ -20,9 +20,8 @@ class Stage:
 
     def __init__(self, saver: bool = True) -> None:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self.said: list[str] = []
         self.servers: dict[str, StandInServer] = {}
-        self.turns = Turns(saver, self.said.append)
+        self.turns = Turns(saver)
         self.roles = {role: self.role(role) for role in ("challenger", "solver")}
 
     def role(self, role: str) -> Replicas:
@@ -32,7 +31,7 @@ class Stage:
             return self.servers[name]
 
         self.turns.take(role)
-        replicas = Replicas(role, start, SglangConfig(replicas=2), self.said.append)
+        replicas = Replicas(role, start, SglangConfig(replicas=2))
         self.turns.join(role, replicas)
         replicas.serve_first_weights()
         return replicas
@@ -138,12 +137,14 @@ def test_a_dead_server_is_asked_for_nothing_and_replaced_at_its_role_s_next_turn
 
 
 @pytest.mark.parametrize("path", ["flush_cache?timeout=60", "release_memory_occupation", "resume_memory_occupation"])
-def test_a_server_that_fails_its_turn_is_ended_and_replaced(stage: Stage, path: str) -> None:
+def test_a_server_that_fails_its_turn_is_ended_and_replaced(
+    stage: Stage, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     stage.servers["solver-0-a1"].failing.add(path)
     stage.turns.rest()
     stage.turns.take("solver")
     assert stage.servers["solver-0-a1"].stopped and not stage.servers["solver-1-a1"].stopped
-    assert any("solver-0-a1" in line and "the server is ended" in line for line in stage.said)
+    assert any("solver-0-a1" in line and "the server is ended" in line for line in caplog.messages)
     stage.roles["solver"].admit()
     assert stage.roles["solver"].all()[0].process is stage.servers["solver-0-a2"]
 

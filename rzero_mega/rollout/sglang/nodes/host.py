@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from rzero_mega.rollout.sglang.nodes.address import Address, read_address, read_
 from rzero_mega.rollout.sglang.nodes.job_files import NAME, REQUEST, ServerFiles, node_folder, spec_of
 from rzero_mega.rollout.sglang.server.published import PublishedServer
 
+_log = logging.getLogger(__name__)
+
 
 class ServerHost:
     """The servers of a node. Its owner calls `poll` a few times per second from its main thread, and `close` at last.
@@ -19,9 +21,9 @@ class ServerHost:
     Servers die with the owner. What goes wrong with one server is published with its address and ends nothing else.
     """
 
-    def __init__(self, folder: Path, node: int, api_key: str | None, say: Callable[[str], None]) -> None:
-        """`folder` is the job's folder for servers' files; `say` is told what happens to servers, a line each."""
-        self._folder, self._api_key, self._say = node_folder(folder, node), api_key, say
+    def __init__(self, folder: Path, node: int, api_key: str | None) -> None:
+        """`folder` is the job's folder for servers' files."""
+        self._folder, self._api_key = node_folder(folder, node), api_key
         self._folder.mkdir(parents=True, exist_ok=True)
         self._servers: dict[str, PublishedServer] = {}
         self._ended: set[str] = set()
@@ -42,10 +44,10 @@ class ServerHost:
                 self._end(files)
         for name, server in list(self._servers.items()):
             if not server.alive():
-                self._say(f"{name} ended ({server.reason()})")
+                _log.warning("%s ended (%s)", name, server.reason())
                 self._end(ServerFiles(self._folder, name))
             elif server.state == "starting" and server.ready():
-                self._say(f"{name} is ready at {server.where}")
+                _log.info("%s is ready at %s", name, server.where)
         for files in asked:
             if files.name not in self._servers and files.name not in self._ended:
                 self._start(files)
@@ -73,7 +75,7 @@ class ServerHost:
                 return  # renamed into place, but not to be read from here yet
             spec = spec_of(request)
             self._servers[files.name] = PublishedServer.start(spec, files.log, files.address, self._api_key)
-            self._say(f"{files.name} starts on {spec.model}")
+            _log.info("%s starts on %s", files.name, spec.model)
         except (UserError, OSError) as error:
             self._refuse(files, first_line(error))
 
@@ -88,5 +90,5 @@ class ServerHost:
 
     def _refuse(self, files: ServerFiles, reason: str) -> None:
         self._ended.add(files.name)
-        self._say(f"{files.name}: {reason}")
+        _log.warning("%s: %s", files.name, reason)
         Address("ended", socket.gethostname(), reason=reason).publish(files.address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
 from rzero_mega.weights.verification.stream import exactly
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -36,7 +39,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServerLink:
-    """What the first rank alone has: the servers, how weights go to them (`scheme`: as FP8), and whom to tell.
+    """What the first rank alone has: the servers, how weights go to them (`scheme`: as FP8).
 
     `take` makes it these servers' turn to hold what they need in memory (see `turns`).
     """
@@ -48,13 +51,12 @@ class ServerLink:
     tp: int
     attempts: int
     verify: VerifyConfig
-    say: Callable[[str], None]
 
     def check(self, server: Server, fingerprint: Fingerprint, version: str) -> None:
-        """Compare checksums (see `check_checksums`); where that is not possible, say why."""
+        """Compare checksums (see `check_checksums`); where that is not possible, tell why."""
         result = check_checksums(server, fingerprint, version)
         if not result.available:
-            self.say(result.detail)
+            _log.info(result.detail)
 
 
 class SglangEngine:

@@ -5,6 +5,7 @@ For the one process that speaks with the servers, and its main thread: servers d
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,6 +22,8 @@ from rzero_mega.rollout.sglang.pool.wire import Draw, MalformedAnswer, Version, 
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
 from rzero_mega.weights.transports.protocol import ServerError
+
+_log = logging.getLogger(__name__)
 
 READY_S = 5.0
 
@@ -77,15 +80,12 @@ class _Batch:
 class Replicas:
     """`config.replicas` servers of one role. Every method may raise UserError, one line that names the server."""
 
-    def __init__(
-        self, role: str, start: Callable[[int, int], ServerHandle], config: SglangConfig, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, role: str, start: Callable[[int, int], ServerHandle], config: SglangConfig) -> None:
         """Start all servers. Returns at once.
 
-        `start` takes the number of a server and how many times one of that number has been started, counted from 1;
-        `say` is told what happens to servers, a line each.
+        `start` takes the number of a server and how many times one of that number has been started, counted from 1.
         """
-        self._role, self._start, self._config, self._say = role, start, config, say
+        self._role, self._start, self._config = role, start, config
         # Servers that were replaced: threads may still wait for their answers.
         self._retired: list[Replica] = []
         self._replicas = [self._new(number, 1) for number in range(config.replicas)]
@@ -138,7 +138,7 @@ class Replicas:
 
     def replace(self, replica: Replica) -> None:
         """End a server that is dead or of no use, and start another in its place."""
-        self._say(f"{replica.name} ended ({replica.process.reason()}); starting another")
+        _log.warning("%s ended (%s); starting another", replica.name, replica.process.reason())
         if replica.starts >= self._config.attempts:
             raise UserError(
                 f"{replica.name} ended {replica.starts} times (rollout.sglang.attempts); see {replica.process.log}"
@@ -218,7 +218,7 @@ class Replicas:
             samples = [read_sample(d, a, version) for d, a in zip(batch.draws, answers, strict=True)]
         except ServerError as error:
             if replica.state is State.SERVING and not replica.answers():
-                self._say(f"{error}; its requests go to other servers")
+                _log.warning("%s; its requests go to other servers", error)
                 replica.state = State.STARTING
                 self.replace(replica)
             self._again(batch.draws, batch.attempts, error, work)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,8 @@ from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
 from rzero_mega.weights.verification.fingerprint import Fingerprint
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class FolderWeights:
@@ -68,17 +71,16 @@ class ServerPool:
         placement: Placement,
         job: JobServers | None,
         logs: Path,
-        say: Callable[[str], None],
     ) -> None:
-        """Nothing is started yet. `logs` is where servers write; `say` is told what happens, a line each.
+        """Nothing is started yet. `logs` is where servers write.
 
         UserError if there are places on other nodes without a `job` that has processes there.
         """
         spmd.on_rank_0(check_nodes, placement, job)
         self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
-        self._logs, self._say = logs, say
+        self._logs = logs
         self._links: dict[str, ServerLink] = {}
-        self._turns = Turns(saver=device_of_servers() == "cuda", say=say)
+        self._turns = Turns(saver=device_of_servers() == "cuda")
         self._engines = 0
 
     def engine(self, role: str, model: Path) -> SglangEngine:
@@ -126,7 +128,7 @@ class ServerPool:
         self._turns.take(role)
         device, facts = device_of_servers(), sync_facts(self._placement, self._weights)
         choice = choose(self._weights.sync, facts)
-        self._say(f"{role}: weights go by {choice.name}: {choice.reason}")
+        _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
         folder = Path(self._weights.folder or gettempdir())
         folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
         scheme = quantization_scheme(self._rollout, self._weights, source.shape)
@@ -135,7 +137,7 @@ class ServerPool:
         key = os.environ.get(sglang.api_key_env)
         spec = self._spec(model, device, context, version)
         launcher = Launcher(role, spec, self._placement.servers, self._logs, self._job, key)
-        replicas = Replicas(role, launcher.start, sglang, self._say)
+        replicas = Replicas(role, launcher.start, sglang)
         self._turns.join(role, replicas)
         self._links[role] = ServerLink(
             replicas=replicas,
@@ -145,7 +147,6 @@ class ServerPool:
             tp=sglang.tp,
             attempts=sglang.attempts,
             verify=self._weights.verify,
-            say=self._say,
         )
         self._links[role].replicas.serve_first_weights()
         if self._weights.verify.checksums_every and scheme is None:

@@ -9,6 +9,7 @@ An update needs nothing but the weights, so a learner that has not given up its 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +18,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.pool.replicas import Replica, Replicas
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.transports.protocol import ServerError
+
+_log = logging.getLogger(__name__)
 
 # SGLang's names for what a server can give back.
 WEIGHTS = frozenset({"weights"})
@@ -28,9 +31,9 @@ IDLE_TIMEOUT_S = 60.0
 class Turns:
     """The servers of all roles and what each has given back. For the process that speaks with the servers."""
 
-    def __init__(self, saver: bool, say: Callable[[str], None]) -> None:
-        """`saver` says whether servers can give memory back; `say` is told what goes wrong, a line each."""
-        self._saver, self._say = saver, say
+    def __init__(self, saver: bool) -> None:
+        """`saver` says whether servers can give memory back."""
+        self._saver = saver
         self._roles: dict[str, Replicas] = {}
 
     def join(self, role: str, replicas: Replicas) -> None:
@@ -84,7 +87,7 @@ class Turns:
         for replica, done in under_way:
             error = done.exception()
             if isinstance(error, UserError):
-                self._say(f"{error}; the server is ended")
+                _log.warning("%s; the server is ended", error)
                 replica.process.stop()
             elif error is not None:
                 raise error
