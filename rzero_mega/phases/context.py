@@ -187,7 +187,7 @@ def new_grader(config: GradingConfig) -> GradingPool:
 
 @contextmanager
 def open_server_pool(config: Config, logs: Path) -> Iterator[ServerPool | None]:
-    """The configuration's servers, which log to the folder `logs` and end with the block; None for the embedded engine."""
+    """The servers of the configuration, writing into `logs`, until the block ends; None for the embedded engine."""
     if config.rollout.engine != "sglang":
         yield None
         return
