@@ -195,6 +195,7 @@ def _logits_peak(case: Case) -> int:
     """The most that one micro-batch's log-probabilities take beyond hidden states and output layer, there and back."""
     tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
     where, group = device(), torch.distributed.group.WORLD
+    assert group is not None
     targets = torch.zeros(tokens, dtype=torch.long, device=where)
     hidden, weight = (
         torch.randn(n, case.shape.hidden, dtype=dtype, device=where, requires_grad=True) for n in (tokens, vocabulary)

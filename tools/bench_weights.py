@@ -201,6 +201,7 @@ def _memcpy(nbytes: int) -> float:
 def _disk(size: str, model: Path, repeats: int, folder: Path) -> Against:
     from rzero_mega.weights.bucket import Bucket, to_buckets
     from rzero_mega.weights.hf_folder import HfWeights
+    from rzero_mega.weights.safetensors_file import raw_bytes
     from rzero_mega.weights.transports.disk import DiskTransport
 
     with HfWeights(model) as weights:
@@ -211,7 +212,7 @@ def _disk(size: str, model: Path, repeats: int, folder: Path) -> Against:
         with tempfile.TemporaryDirectory(dir=folder) as target:
             for number, bucket in enumerate(given):
                 with open(f"{target}/{number}", "wb", buffering=0) as file:
-                    view = memoryview(bucket.data.numpy())
+                    view = raw_bytes(bucket.data)
                     while view:
                         view = view[file.write(view) :]
 

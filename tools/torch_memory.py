@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 
-def peak_allocated(work: Callable[[], None]) -> int:
+def peak_allocated(work: Callable[[], object]) -> int:
     """The most bytes that torch had allocated at once while `work` ran, beyond what there was before.
 
     On the GPU if there is one, else in host memory.

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,7 +128,8 @@ def logprobs_and_gradients(
     for _ in range(passes):
         accumulate_gradients(model, [pack], None, None, LIKELIHOOD)
     # The type of Transformer Engine's FP8 weights does not matter here: main gradients are plain fp32.
-    gradients = {name: p.main_grad.to("cpu", torch.float32, copy=True) for name, p in model.parameters.items()}
+    parameters: dict[str, Any] = model.parameters
+    gradients = {name: p.main_grad.to("cpu", torch.float32, copy=True) for name, p in parameters.items()}
     return scores[0][pack.response].float().cpu(), gradients
 
 
