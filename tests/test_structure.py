@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": {"config", "weights"},
     "run": {"config"},
     "evaluation": {"config", "grading", "rollout"},
-    "tracking": {"config", "run"},
+    # coevolution for what checks and records are called: the report shows them.
+    "tracking": {"config", "coevolution", "run"},
     "assets": set(),
     "cluster": {"config", "coevolution", "recipes", "run", "tracking"},
     "planning": {"config", "weights"},

@@ -16,7 +16,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import exploit_headings, exploit_line, exploit_rows
-from rzero_mega.tracking.report_data import IterationRecord, ReportData, gather
+from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
 
 _LONGEST_TEXT = 1200
@@ -56,7 +56,7 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "model_text": model_text}
+    environment.filters |= {"percent": percent, "model_text": model_text, "answer_counts": answer_counts}
     return environment.get_template("report.html").render(
         data=data,
         verdict=verdict(data),

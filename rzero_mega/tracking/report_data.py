@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rzero_mega.atomic import read_jsonl
+from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion
 from rzero_mega.phase_name import PhaseName
+from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, RunDirectory, RunInfo, RunStatus, run_status
-from rzero_mega.tracking.summaries import is_number, mean, scalar
+from rzero_mega.tracking.summaries import mean, scalar
 
 Row = Mapping[str, Any]
-_KEPT_SHARE_OF_SAMPLES = 0.6
+# Of the questions that the report shows.
+_SHARE_OF_KEPT = 0.6
 
 
 @dataclass(frozen=True)
-class Vote:
-    """How many of the Solver's samples gave an answer; `answer` None counts samples without one."""
+class AnswerCount:
+    """How many of the Solver's samples gave an answer, word for word; `answer` None counts samples without one."""
 
     answer: str | None
     count: int
@@ -26,27 +28,13 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class SampleQuestion:
-    """A question of the Challenger with the Solver's votes."""
-
-    question: str
-    label: str | None
-    share: float | None
-    votes: tuple[Vote, ...]
-    kept: bool
-    dropped: str | None
-    truth: str | None
-    correct: bool | None
-
-
-@dataclass(frozen=True)
 class IterationRecord:
-    """What one iteration left behind: manifests of its finished phases and the metrics rows of all."""
+    """What one iteration left: manifests of its finished phases, the metrics of all, and a few of its questions."""
 
     iteration: int
     manifests: Mapping[PhaseName, Manifest]
     rows: Mapping[PhaseName, Sequence[Row]]
-    samples: tuple[SampleQuestion, ...]
+    questions: tuple[LabelledQuestion, ...]
 
     @property
     def name(self) -> str:
@@ -129,7 +117,7 @@ def gather(run: RunDirectory) -> ReportData:
     return ReportData(run.info, run.config, run_status(run), records, resumed)
 
 
-def _record(run: RunDirectory, iteration: int, samples: int) -> IterationRecord:
+def _record(run: RunDirectory, iteration: int, shown_questions: int) -> IterationRecord:
     manifests: dict[PhaseName, Manifest] = {}
     rows: dict[PhaseName, Sequence[Row]] = {}
     for name in PhaseName:
@@ -139,43 +127,29 @@ def _record(run: RunDirectory, iteration: int, samples: int) -> IterationRecord:
             manifests[name] = manifest
         rows[name] = phase.metrics()
     path = run.phase(iteration, PhaseName.LABELS).path / "labelled.jsonl"
-    shown = samples and PhaseName.LABELS in manifests and path.is_file()
-    labelled = list(read_jsonl(path, skip_malformed=True)) if shown else []
-    return IterationRecord(iteration, manifests, rows, tuple(choose_samples(labelled, samples)))
+    shown = shown_questions and PhaseName.LABELS in manifests and path.is_file()
+    labelled = read_records(path, LabelledQuestion, skip_malformed=True) if shown else []
+    return IterationRecord(iteration, manifests, rows, tuple(choose_questions(labelled, shown_questions)))
 
 
-def choose_samples(rows: Sequence[Row], count: int) -> list[SampleQuestion]:
-    """Rows spread evenly over the kept questions, and over the dropped ones ordered by reason; always the same ones."""
-    kept = [row for row in rows if row.get("kept")]
-    dropped = sorted((row for row in rows if not row.get("kept")), key=lambda row: str(row.get("dropped")))
-    wanted = min(len(kept), max(round(count * _KEPT_SHARE_OF_SAMPLES), count - len(dropped)))
-    return [sample_question(row) for row in _spread(kept, wanted) + _spread(dropped, count - wanted)]
+def choose_questions(labelled: Sequence[LabelledQuestion], count: int) -> list[LabelledQuestion]:
+    """Spread evenly over the kept questions, and over the dropped ones ordered by reason; always the same ones."""
+    kept = [question for question in labelled if question.kept]
+    dropped = sorted((question for question in labelled if not question.kept), key=lambda q: str(q.dropped))
+    wanted = min(len(kept), max(round(count * _SHARE_OF_KEPT), count - len(dropped)))
+    return _spread(kept, wanted) + _spread(dropped, count - wanted)
 
 
-def sample_question(row: Row) -> SampleQuestion:
-    """One row of labelled.jsonl; values of unexpected types are shown as text or left out."""
-    answers = row.get("answers")
-    counts = Counter(_text(answer) for answer in answers) if isinstance(answers, list) else Counter[str | None]()
-    label, share, correct = _text(row.get("answer")), row.get("share"), row.get("correct")
-    votes = [Vote(answer, count, answer is not None and answer == label) for answer, count in counts.most_common()]
-    return SampleQuestion(
-        question=_text(row.get("question")) or "",
-        label=label,
-        share=float(share) if share is not None and is_number(share) else None,
-        votes=tuple(sorted(votes, key=lambda vote: (vote.answer is None, -vote.count))),
-        kept=bool(row.get("kept")),
-        dropped=_text(row.get("dropped")),
-        truth=_text(row.get("truth")),
-        correct=correct if isinstance(correct, bool) else None,
-    )
+def answer_counts(question: AnsweredQuestion) -> list[AnswerCount]:
+    """The answers to a question, the most frequent first, samples without one last."""
+    label = question.vote.answer
+    counts = Counter(question.answers).most_common()
+    found = [AnswerCount(answer, count, answer is not None and answer == label) for answer, count in counts]
+    return sorted(found, key=lambda count: (count.answer is None, -count.count))
 
 
-def _spread(rows: Sequence[Row], count: int) -> list[Row]:
-    if count <= 0 or not rows:
+def _spread(questions: Sequence[LabelledQuestion], count: int) -> list[LabelledQuestion]:
+    if count <= 0 or not questions:
         return []
-    count = min(count, len(rows))
-    return [rows[index * len(rows) // count] for index in range(count)]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    count = min(count, len(questions))
+    return [questions[index * len(questions) // count] for index in range(count)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rzero_mega.atomic import read_json, write_json, write_jsonl
+from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
+from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import Config, load_config
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
@@ -114,24 +118,22 @@ def _step(phase: PhaseDirectory, done: float, rng: random.Random) -> dict[str, f
 
 def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = [_labelled(iteration, index, rng) for index in range(1500)]
-    rows[0] |= {
-        "question": HOSTILE,
-        "answer": HOSTILE,
-        "answers": [HOSTILE, None, "<b>7</b>"],
-        "kept": True,
-        "dropped": None,
-    }
-    kept = [row for row in rows if row["kept"]]
-    counts = [sum(round(row["share"] * VOTES) == votes for row in rows) for votes in range(VOTES + 1)]
-    reasons = [row["dropped"] for row in rows if row["dropped"]]
-    return rows, {
+    hostile = Vote(HOSTILE, 1, 3, 2, ((HOSTILE, 1), ("<b>7</b>", 1)))
+    answers = (HOSTILE, None, "<b>7</b>")
+    answered = AnsweredQuestion(WrittenQuestion(HOSTILE, None), hostile, answers, tokens=450)
+    rows[0] = replace(rows[0], answered=answered, dropped=None)
+    kept = [row for row in rows if row.kept]
+    shares = [row.answered.vote.share for row in rows]
+    counts = [sum(round(share * VOTES) == votes for share in shares) for votes in range(VOTES + 1)]
+    reasons = [row.dropped for row in rows if row.dropped]
+    return [row.as_json() for row in rows], {
         "labelled": len(rows),
         "kept": len(kept),
         "dropped": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
-        "p_hat_mean": sum(row["share"] for row in rows) / len(rows),
+        "p_hat_mean": sum(shares) / len(rows),
         "p_hat_histogram": {"edges": [(2 * votes - 1) / 20 for votes in range(VOTES + 2)], "counts": counts},
-        "label_accuracy": sum(row["correct"] for row in kept) / len(kept),
-        "label_accuracy_all": sum(row["correct"] for row in rows) / len(rows),
+        "label_accuracy": sum(row.correct is True for row in kept) / len(kept),
+        "label_accuracy_all": sum(row.correct is True for row in rows) / len(rows),
         "audited": len(rows),
         "timeouts": 0,
         "answer_length": 150.0,
@@ -148,7 +150,7 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
     }
 
 
-def _labelled(iteration: int, index: int, rng: random.Random) -> dict[str, Any]:
+def _labelled(iteration: int, index: int, rng: random.Random) -> LabelledQuestion:
     a, b, c = rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 12)
     truth = a - b * c
     votes = min(VOTES, max(1, round(rng.gauss(7.4 - 0.9 * iteration, 2.2))))
@@ -160,16 +162,11 @@ def _labelled(iteration: int, index: int, rng: random.Random) -> dict[str, Any]:
     dropped = "below the band" if share < 0.3 else "above the band" if share > 0.8 else None
     if dropped is None and index % 9 == 0:
         dropped = "duplicate"
-    return {
-        "question": f"Compute {a} - {b} * {c}.",
-        "answer": str(label),
-        "share": share,
-        "answers": rng.sample(answers, len(answers)),
-        "kept": dropped is None,
-        "dropped": dropped,
-        "truth": str(truth),
-        "correct": correct,
-    }
+    tally = Counter(answer for answer in answers if answer is not None).most_common()
+    vote = Vote(str(label), votes, VOTES, sum(count for _, count in tally), tuple(tally))
+    question = WrittenQuestion(f"Compute {a} - {b} * {c}.", str(truth))
+    answered = AnsweredQuestion(question, vote, tuple(rng.sample(answers, len(answers))), tokens=150 * VOTES)
+    return LabelledQuestion(answered, dropped, str(truth), correct)
 
 
 def _evaluation(iteration: int) -> dict[str, Any]:

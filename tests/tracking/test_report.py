@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from rzero_mega.atomic import write_json
 from rzero_mega.coevolution.checks import CHECKS
+from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
+from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.run import RunDirectory
@@ -21,7 +23,7 @@ from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_chart
 from rzero_mega.tracking.exploits import CHECKED, exploit_line, exploit_rows
 from rzero_mega.tracking.report import exploits_table, verdict
-from rzero_mega.tracking.report_data import choose_samples, gather, sample_question
+from rzero_mega.tracking.report_data import answer_counts, choose_questions, gather
 from tests.tracking.synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
 
@@ -164,19 +166,22 @@ def test_summaries_of_odd_types_have_a_report(tmp_path: Path) -> None:
         write_report(run, tmp_path / "report.html")
 
 
+def answered(text: str, *answers: str | None) -> AnsweredQuestion:
+    vote = Vote("7", answers.count("7"), len(answers), len(answers) - answers.count(None))
+    return AnsweredQuestion(WrittenQuestion(text, None), vote, answers, tokens=0)
+
+
 def test_samples_are_spread_over_kept_and_dropped_questions() -> None:
-    rows = [{"question": str(i), "kept": i % 2 == 0, "dropped": "duplicate" if i % 2 else None} for i in range(200)]
-    chosen = choose_samples(rows, 10)
-    assert [sample.kept for sample in chosen] == [True] * 6 + [False] * 4
-    assert len({sample.question for sample in chosen}) == 10
-    assert [sample.question for sample in choose_samples(rows[:3], 10)] == ["0", "2", "1"]
+    rows = [LabelledQuestion(answered(str(i), "7"), "duplicate" if i % 2 else None, None, None) for i in range(200)]
+    chosen = choose_questions(rows, 10)
+    assert [question.kept for question in chosen] == [True] * 6 + [False] * 4
+    assert len({question.answered.question.text for question in chosen}) == 10
+    assert [question.answered.question.text for question in choose_questions(rows[:3], 10)] == ["0", "2", "1"]
 
 
 def test_votes_count_answers_and_mark_the_label() -> None:
-    sample = sample_question(
-        {"question": "q", "answer": "7", "answers": [None, "7", "8", "7", None, None], "share": 1 / 3}
-    )
-    assert [(vote.answer, vote.count, vote.is_label) for vote in sample.votes] == [
+    counts = answer_counts(answered("q", None, "7", "8", "7", None, None))
+    assert [(count.answer, count.count, count.is_label) for count in counts] == [
         ("7", 2, True),
         ("8", 1, False),
         (None, 3, False),
@@ -234,4 +239,4 @@ def test_numbers_are_short(value: float, text: str) -> None:
 
 
 def test_the_hostile_sample_is_in_the_fixture(finished: RunDirectory) -> None:
-    assert gather(finished).trained[0].samples[0].question == HOSTILE
+    assert gather(finished).trained[0].questions[0].answered.question.text == HOSTILE
