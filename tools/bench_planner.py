@@ -24,8 +24,8 @@ from torch import Tensor  # noqa: E402
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
-from rzero_mega.learner.forward import accumulate_gradients  # noqa: E402
+from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch  # noqa: E402
+from rzero_mega.learner.forward_backward import accumulate_gradients  # noqa: E402
 from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
 from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.megatron.model import Model, build_model  # noqa: E402
@@ -124,7 +124,7 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
         for weight in model.parameters.values():
             weight.normal_(0.0, 0.02)
     optimizer = build_optimizer(model, OptimizerConfig())
-    activations = _saved_by_forward(model, _pack(case, layout))
+    activations = _saved_by_forward(model, _micro_batch(case, layout))
     buffers = [b for chunk in model.chunks for b in (*chunk.buffers, *chunk.expert_parallel_buffers)]
     weights = list(model.parameters.values())
     if case.steps:
@@ -135,23 +135,23 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
         "activations": activations,
     }
     if layout == ALONE:
-        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _pack(case, layout))}
+        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _micro_batch(case, layout))}
     if case.steps:
         states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
         found["optimizer"] = _storage_bytes(states, besides=weights)
     return found
 
 
-def _pack(case: Case, layout: ParallelLayout) -> Pack:
+def _micro_batch(case: Case, layout: ParallelLayout) -> MicroBatch:
     half = case.length // 2
     tokens = tuple(i % case.shape.vocab for i in range(case.length))
     sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
     indices = range(case.sequences)
     split = TokenSplit(layout.cp)
-    return build_pack([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, device())
+    return build_micro_batch([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, device())
 
 
-def _saved_by_forward(model: Model, pack: Pack) -> int:
+def _saved_by_forward(model: Model, micro_batch: MicroBatch) -> int:
     """Bytes of the storages that the graph holds when the backward pass begins, without weights."""
     ours = {weight.untyped_storage().data_ptr() for chunk in model.chunks for weight in chunk.parameters()}
     held: dict[int, int] = {}
@@ -169,7 +169,7 @@ def _saved_by_forward(model: Model, pack: Pack) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack_hook, unpack_hook):
-        accumulate_gradients(model, [pack], None, None, GrpoConfig())
+        accumulate_gradients(model, LocalUpdate([micro_batch]), GrpoConfig())
     return sum(held.values())
 
 
@@ -208,12 +208,12 @@ def _logits_peak(case: Case) -> int:
     return peak_allocated(forward_and_backward)
 
 
-def _training_peak(model: Model, pack: Pack) -> int:
+def _training_peak(model: Model, micro_batch: MicroBatch) -> int:
     if not torch.cuda.is_available():
         # gloo copies the gradients to reduce them, even over one process; NCCL does not.
         for chunk in model.chunks:
             chunk.finish_grad_sync = lambda *_args, **_kwargs: None
-    return peak_allocated(lambda: accumulate_gradients(model, [pack], None, None, GrpoConfig()))
+    return peak_allocated(lambda: accumulate_gradients(model, LocalUpdate([micro_batch]), GrpoConfig()))
 
 
 def main(

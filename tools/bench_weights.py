@@ -141,9 +141,9 @@ def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path)
 
     from rzero_mega.config.layout import ParallelLayout
     from rzero_mega.config.schema import LearnerConfig, WeightsConfig
+    from rzero_mega.learner.export import weight_source
     from rzero_mega.learner.megatron.model import build_model, load_weights
     from rzero_mega.learner.megatron.process_groups import start_process_groups
-    from rzero_mega.learner.sharing import share_weights
     from rzero_mega.weights.mapping import entries
     from rzero_mega.weights.shape import read_shape
 
@@ -155,9 +155,9 @@ def rank(model: Path, tp: int, pp: int, repeats: int, bucket_mb: int, out: Path)
     load_weights(built, model)
     everyone = range(tp * pp)
     ways = {
-        "reference": share_weights(built, [0], WeightsConfig(executor="reference", bucket_mb=bucket_mb)),
-        "fast": share_weights(built, [0], WeightsConfig(bucket_mb=bucket_mb)),
-        "fast_to_all": share_weights(built, everyone, WeightsConfig(bucket_mb=bucket_mb)),
+        "reference": weight_source(built, [0], WeightsConfig(executor="reference", bucket_mb=bucket_mb)),
+        "fast": weight_source(built, [0], WeightsConfig(bucket_mb=bucket_mb)),
+        "fast_to_all": weight_source(built, everyone, WeightsConfig(bucket_mb=bucket_mb)),
     }
     sizes = [torch.Size(size).numel() * 2 for entry in entries(shape) for size in entry.sizes]
     seconds: dict[str, list[float]] = {name: [] for name in (*ways, "memcpy")}

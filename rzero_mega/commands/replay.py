@@ -13,7 +13,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.load import load_config
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.guard import Attempt
+from rzero_mega.learner.guard import GradientCheck
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
@@ -76,9 +76,9 @@ def run_replay(replay: Replay) -> list[str]:
         f"{len(batch.sequences)} sequences, {sum(s.length for s in batch.sequences)} tokens; "
         f"tp {layout.tp}, pp {layout.pp}, dp {layout.dp}"
     ]
-    for number, attempt in enumerate(found.parts):
+    for number, check in enumerate(found.parts):
         first, last = number * found.size, (number + 1) * found.size - 1
-        lines.append(f"micro-batch {first if first == last else f'{first} to {last}'}: {_numbers(attempt)}")
+        lines.append(f"micro-batch {first if first == last else f'{first} to {last}'}: {_numbers(check)}")
     return [
         *lines,
         f"update: {_numbers(found.whole)}",
@@ -89,6 +89,6 @@ def run_replay(replay: Replay) -> list[str]:
     ]
 
 
-def _numbers(attempt: Attempt) -> str:
-    fault = f": {attempt.fault}" if attempt.fault else ""
-    return f"loss {attempt.loss:.9g}, gradient norm {attempt.gradient_norm:.9g}{fault}"
+def _numbers(check: GradientCheck) -> str:
+    fault = f": {check.fault}" if check.fault else ""
+    return f"loss {check.loss:.9g}, gradient norm {check.gradient_norm:.9g}{fault}"

@@ -1,9 +1,9 @@
 """Which module of the model brings in the first number that is not finite: an update run again under hooks.
 
-In the forward pass every module's inputs and outputs are looked at in the order of execution. A module whose inputs are
-finite and whose outputs are not is the origin; where a module is called with bad inputs while every earlier output was
-finite, the origin is the calling module's own arithmetic. In the backward pass the same is asked of the gradients of
-these tensors: the gradient of an input comes out of the backward of the module that took it.
+In the forward pass every module's inputs and outputs are inspected in the order of execution. A module whose inputs are
+finite and whose outputs are not is the origin; where a module is called with inputs that are not finite while every
+earlier output was, the origin is the calling module's own arithmetic. In the backward pass the gradients of the same
+tensors are inspected: the gradient of an input comes out of the backward pass of the module that took it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from rzero_mega.config.schema import GrpoConfig
-from rzero_mega.learner.batch import Pack
-from rzero_mega.learner.forward import accumulate_gradients
+from rzero_mega.learner.batch import LocalUpdate
+from rzero_mega.learner.forward_backward import accumulate_gradients
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import PolicyModel, bare
@@ -34,13 +34,13 @@ _LOCAL_EXPERT = re.compile(r"(?<=mlp\.experts\.local_experts\.)\d+")
 
 
 @dataclass(frozen=True)
-class Finding:
+class NonFiniteOrigin:
     """Where the first number that is not finite appeared.
 
     `module` has its global name (layers counted over the pipeline, experts over expert parallelism), or is `loss`:
-    logits and what is computed from them.
-    `micro_batch` counts from 0 on the rank's data-parallel replica. `weights` are the module's own parameters that are
-    not finite either. `order` says how findings of several ranks follow each other in time.
+    logits and what is computed from them. `what` says in words which tensor it was. `micro_batch` counts from 0 on the
+    rank's data-parallel replica. `weights` are the module's own parameters that are not finite either. `order` sorts
+    the origins of several ranks in time.
     """
 
     module: str
@@ -60,40 +60,34 @@ class Finding:
 
 
 @calls_megatron
-def diagnose(
-    model: Model,
-    packs: Sequence[Pack],
-    old: Sequence[Tensor] | None,
-    reference: Sequence[Tensor] | None,
-    config: GrpoConfig,
-) -> Finding | None:
-    """Run the update again (see `accumulate_gradients`); the first module over all ranks, the same on every rank.
+def diagnose(model: Model, update: LocalUpdate, config: GrpoConfig) -> NonFiniteOrigin | None:
+    """Run the update again; the earliest origin over all ranks, the same on every rank. All ranks take part.
 
     None if every activation and gradient of single micro-batches is finite. Leaves gradients in the model's buffers.
     """
     experts_here = model.shape.experts // parallel_state.get_expert_model_parallel_world_size()
     first_expert = experts_here * parallel_state.get_expert_model_parallel_rank()
-    probes = [_Probe(chunk, number, first_expert) for number, chunk in enumerate(model.chunks)]
+    hooks = [_ChunkHooks(chunk, number, first_expert) for number, chunk in enumerate(model.chunks)]
     try:
-        for probe in probes:
-            probe.attach()
-        accumulate_gradients(model, packs, old, reference, config)
+        for chunk_hooks in hooks:
+            chunk_hooks.attach()
+        accumulate_gradients(model, update, config)
     finally:
-        for probe in probes:
-            probe.detach()
-    mine = _earliest(finding for probe in probes for finding in probe.findings.values())
-    everyone: list[Finding | None] = [None] * dist.get_world_size()
+        for chunk_hooks in hooks:
+            chunk_hooks.detach()
+    mine = _earliest(origin for chunk_hooks in hooks for origin in chunk_hooks.origins.values())
+    everyone: list[NonFiniteOrigin | None] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, mine)
-    return _earliest(finding for finding in everyone if finding is not None)
+    return _earliest(origin for origin in everyone if origin is not None)
 
 
-def _earliest(findings: Iterable[Finding]) -> Finding | None:
-    return min(findings, key=lambda finding: finding.order, default=None)
+def _earliest(origins: Iterable[NonFiniteOrigin]) -> NonFiniteOrigin | None:
+    return min(origins, key=lambda origin: origin.order, default=None)
 
 
 @dataclass(frozen=True)
 class _Watched:
-    """A tensor whose gradient is looked at: an input or output of a module, or one of its parameters.
+    """A tensor whose gradient is inspected: an input or output of a module, or one of its parameters.
 
     `met` counts the tensors in the order in which modules met them; 0 for parameters.
     """
@@ -105,12 +99,12 @@ class _Watched:
     met: int = 0
 
 
-class _Probe:
-    """Hooks in one rank's part of the model. Forwards and backwards of micro-batches never interleave on a rank."""
+class _ChunkHooks:
+    """Hooks in one chunk of the model. On a rank the passes of one micro-batch end before those of the next begin."""
 
     def __init__(self, wrapped: torch.nn.Module, chunk: int, first_expert: int) -> None:
-        """Of the `chunk`-th part of the model that this rank holds; interleaved pipelines have several."""
-        self.findings: dict[tuple[int, str], Finding] = {}
+        """`chunk` counts the parts of the model that this rank holds; interleaved pipelines have several."""
+        self.origins: dict[tuple[int, str], NonFiniteOrigin] = {}
         self._root = bare(wrapped)
         self._names = dict(_global_names(self._root, first_expert))
         stages = parallel_state.get_pipeline_model_parallel_world_size()
@@ -147,21 +141,21 @@ class _Probe:
             self._forwards += 1
         caller = self._callers[-1] if self._callers else MODEL
         self._callers.append(name)
-        self._look(_inputs(args, kwargs), "input", name, caller, f"what {caller} makes of it before {name}", ())
+        self._inspect(_inputs(args, kwargs), "input", name, caller, f"what {caller} makes of it before {name}", ())
 
     def _leave(self, name: str, module: torch.nn.Module, _args: Any, kwargs: Any, output: Any) -> None:
         if self._callers:
             self._callers.pop()
         caller = self._callers[-1] if self._callers else MODEL
         weights = tuple(_bad_weights(module, kwargs))
-        self._look(list(_tensors(output)), "output", name, caller, "its output", weights)
+        self._inspect(list(_tensors(output)), "output", name, caller, "its output", weights)
         if module is self._root and self._has_loss:
             # The loss takes the output layer's weight by itself: no module is called for it.
             value = non_finite(self._root.output_weight)
             if value is not None:
                 self._add("forward", OUTPUT_LAYER, value, "its weight", ("weight",))
 
-    def _look(
+    def _inspect(
         self,
         tensors: Sequence[Tensor],
         kind: Literal["input", "output"],
@@ -189,7 +183,7 @@ class _Probe:
         self._event += 1
         again = self._first_gradient is not None and gradient is self._first_gradient[0]
         value = non_finite(gradient)
-        if value is None or ((self._micro_batch, "backward") in self.findings and not again):
+        if value is None or ((self._micro_batch, "backward") in self.origins and not again):
             return
         # The gradient may be seen at an outer module's input too, or on both sides of an operation that passes it on:
         # it comes out of the module that took the tensor last.
@@ -227,20 +221,20 @@ class _Probe:
         replaces: bool = False,
     ) -> None:
         key, backward = (self._micro_batch, phase), phase == "backward"
-        if key in self.findings:
+        if key in self.origins:
             if replaces:
-                self.findings[key] = replace(self.findings[key], module=module, value=value, what=what)
+                self.origins[key] = replace(self.origins[key], module=module, value=value, what=what)
             return
         rank, stage = dist.get_rank(), self._stage
         order = (self._micro_batch, int(backward), -stage if backward else stage, self._event, rank)
-        self.findings[key] = Finding(module, phase, value, what, self._micro_batch, rank, stage, weights, order)
+        self.origins[key] = NonFiniteOrigin(module, phase, value, what, self._micro_batch, rank, stage, weights, order)
 
 
 def non_finite(tensor: Tensor) -> Literal["nan", "inf"] | None:
-    """Whether a tensor of floating-point numbers holds a NaN or, if it does not, an infinity."""
+    """What a tensor holds that is not finite: `nan` if any NaN, else `inf`, or None. Integers are always finite."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return None
-    # Without a copy or a mask of the size of the logits; NaN wins over everything in both.
+    # Needs no copy and no mask of the tensor's size; both bounds are NaN if any element is.
     low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
     if math.isnan(low) or math.isnan(high):
         return "nan"
@@ -272,7 +266,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _global_names(root: PolicyModel, first_expert: int) -> Iterator[tuple[torch.nn.Module, str]]:
-    """Every module of a GPTModel with a name that means the same on every rank."""
+    """Every module of a chunk with a name that means the same on every rank."""
     layers: Any = root.decoder.layers
     for name, module in root.named_modules():
         if match := _LAYER.match(name):

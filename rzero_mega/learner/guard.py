@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rzero_mega.config.schema import GuardConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.diagnosis import LOSS, Finding
+from rzero_mega.learner.diagnosis import LOSS, NonFiniteOrigin
 from rzero_mega.learner.losses.grpo import STATISTICS
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
@@ -22,8 +22,11 @@ from rzero_mega.learner.update_batch import UpdateBatch
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One forward and backward pass: its loss, the gradient's norm before clipping, what speaks against applying it."""
+class GradientCheck:
+    """What one forward and backward pass gave: loss, L2 norm of the gradient before clipping, and what is wrong.
+
+    `fault` is None where the update may be applied.
+    """
 
     loss: float
     gradient_norm: float
@@ -36,31 +39,33 @@ class FailedUpdate:
 
     number: int
     batch: UpdateBatch
-    attempt: Attempt
+    check: GradientCheck
     origin: str
 
     def __str__(self) -> str:
-        return f"update {self.number}: {self.attempt.fault}; {self.origin}"
+        return f"update {self.number}: {self.check.fault}; {self.origin}"
 
 
 @dataclass(frozen=True)
-class Replayed:
+class ReplayResult:
     """A saved update done again: `size` micro-batches at a time (on every data-parallel rank), then whole."""
 
     size: int
-    parts: list[Attempt]
-    whole: Attempt
+    parts: list[GradientCheck]
+    whole: GradientCheck
     origin: str
 
 
-def refuse(failed: FailedUpdate) -> None:
-    """End training; what a learner does with a failed update where nobody else decides."""
+def stop_training(failed: FailedUpdate) -> None:
+    """Raise a UserError; what a learner does with a failed update where nobody else decides."""
     raise UserError(f"training diverged: {failed}; lower optimizer.learning_rate")
 
 
 @calls_megatron
-def attempt(statistics: Tensor, model: Model, optimizer: MegatronOptimizer, config: GuardConfig) -> Attempt:
-    """Judge the gradients in the model's buffers and the [STATISTICS] of their update; the same on every rank.
+def check_gradients(
+    statistics: Tensor, model: Model, optimizer: MegatronOptimizer, config: GuardConfig
+) -> GradientCheck:
+    """Judge the gradients in the model's buffers by their update's `statistics` [len(STATISTICS)]; alike on every rank.
 
     Weights and moments stay as they are. All ranks take part.
     """
@@ -69,29 +74,29 @@ def attempt(statistics: Tensor, model: Model, optimizer: MegatronOptimizer, conf
     norm = float(optimizer.get_grad_norm())
     # The norm leaves out what tensor-parallel ranks hold several times, so every rank looks at its own buffers too.
     largest = torch.nn.utils.get_total_norm(_gradients(model), norm_type=math.inf)
-    spoilt = scaler_overflow or not math.isfinite(largest)
+    non_finite = scaler_overflow or not math.isfinite(largest)
     fault = _fault(named, norm, config)
-    votes = torch.tensor([float(spoilt), float(fault is not None)], device=device())
-    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-    if fault is None and votes.any():
+    flags = torch.tensor([float(non_finite), float(fault is not None)], device=device())
+    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    if fault is None and flags.any():
         fault = "a gradient is not finite"
-    return Attempt(named["loss"], norm, fault)
+    return GradientCheck(named["loss"], norm, fault)
 
 
-def origin_of(finding: Finding | None, batch: UpdateBatch, loss: float) -> str:
+def describe_origin(origin: NonFiniteOrigin | None, batch: UpdateBatch, loss: float) -> str:
     """Where the first number that is not finite came from, in words.
 
     The inputs of the loss come after the model's forward pass, and before the gradient of anything.
     """
-    if finding is None or finding.phase == "backward":
+    if origin is None or origin.phase == "backward":
         given = batch.non_finite()
         if given is not None:
             return f"first in {LOSS}: {given}"
         if not math.isfinite(loss):
             return f"first in {LOSS}: it is {loss}, and all that it takes is finite"
-    if finding is None:
+    if origin is None:
         return "every activation and gradient of single micro-batches is finite"
-    return f"first in {finding}"
+    return f"first in {origin}"
 
 
 def _gradients(model: Model) -> list[Tensor]:
@@ -101,12 +106,12 @@ def _gradients(model: Model) -> list[Tensor]:
 
 def _fault(named: Mapping[str, float], norm: float, config: GuardConfig) -> str | None:
     wrong = [name for name, value in named.items() if not math.isfinite(value)]
-    # With the loss everything else may be spoilt too, and says no more.
-    said = [f"{name} is {named[name]}" for name in (wrong[:1] if wrong[:1] == ["loss"] else wrong)]
+    # Where the loss is not finite the other statistics may not be either, and say no more.
+    faults = [f"{name} is {named[name]}" for name in (wrong[:1] if wrong[:1] == ["loss"] else wrong)]
     if not math.isfinite(norm):
-        said.append(f"gradient norm is {norm}")
-    if said:
-        return ", ".join(said)
+        faults.append(f"gradient norm is {norm}")
+    if faults:
+        return ", ".join(faults)
     limit = config.maximum_gradient_norm
     if limit is not None and norm > limit:
         return f"gradient norm {norm:.6g} is above learner.guard.maximum_gradient_norm {limit:g}"

@@ -15,12 +15,20 @@ from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
+from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch
 from rzero_mega.learner.checkpoints import checkpoint
-from rzero_mega.learner.checkpoints.write import PendingSave
+from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.diagnosis import diagnose
-from rzero_mega.learner.forward import accumulate_gradients, score
-from rzero_mega.learner.guard import Attempt, FailedUpdate, Replayed, attempt, origin_of, refuse
+from rzero_mega.learner.export import export_tensors, weight_source
+from rzero_mega.learner.forward_backward import accumulate_gradients, score
+from rzero_mega.learner.guard import (
+    FailedUpdate,
+    GradientCheck,
+    ReplayResult,
+    check_gradients,
+    describe_origin,
+    stop_training,
+)
 from rzero_mega.learner.losses.aggregation import token_weights
 from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
 from rzero_mega.learner.megatron.compat import calls_megatron
@@ -30,8 +38,7 @@ from rzero_mega.learner.megatron.model import build_model, load_weights
 from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.process_groups import device
-from rzero_mega.learner.packing import SequenceCost, plan_packs
-from rzero_mega.learner.sharing import export_tensors, share_weights
+from rzero_mega.learner.packing import SequenceCost, plan_micro_batches
 from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.weights.reshard.export import WeightSource
 from rzero_mega.weights.shape import ModelShape, read_shape
@@ -41,7 +48,9 @@ from rzero_mega.weights.shape import ModelShape, read_shape
 class StepMetrics:
     """Means over the response tokens of a step; `loss` and `grad_norm` are means over its optimizer updates.
 
-    Skipped updates are left out of everything but their own count; where all were skipped, the rest is 0.
+    `logprob_difference` is |learner - rollout engine| before the update, in nats; `ratio` is the policy over the old
+    policy, `importance` the old policy over the rollout engine (both of probabilities). Skipped updates are left out of
+    everything but their own count; where all were skipped, the rest is 0.
     """
 
     loss: float
@@ -59,21 +68,6 @@ class StepMetrics:
     skipped_updates: int
 
 
-@dataclass(frozen=True)
-class _Update:
-    """This rank's micro-batches of one update. Log-probabilities per pack are None as in `accumulate_gradients`."""
-
-    packs: list[Pack]
-    old: list[Tensor] | None
-    reference: list[Tensor] | None
-
-    def parts(self, size: int) -> Iterator[_Update]:
-        """So many micro-batches at a time, as updates of their own."""
-        for start in range(0, len(self.packs), size):
-            here = slice(start, start + size)
-            yield _Update(self.packs[here], self.old and self.old[here], self.reference and self.reference[here])
-
-
 class Learner:
     """A policy under training. Every rank of the layout makes the same calls with the same arguments."""
 
@@ -86,7 +80,10 @@ class Learner:
         optimizer: OptimizerConfig,
         longest_response: int,
     ) -> None:
-        """Load the model of `model_folder`; it is also the reference of the KL term. The optimizer is fresh."""
+        """Load the model of `model_folder`; it is also the reference of the KL term. The optimizer is fresh.
+
+        `longest_response` is in tokens, for the loss aggregation `constant`. The layout's process groups are running.
+        """
         self._layout, self._config, self._grpo = layout, learner, grpo
         self._longest_response = longest_response
         self._model = build_model(read_shape(model_folder), layout, learner)
@@ -99,45 +96,40 @@ class Learner:
         self._offloader = None if offload == "none" else Offloader(self._model, self._optimizer, offload)
 
     def train_step(
-        self, sequences: Sequence[TrainingSequence], on_failure: Callable[[FailedUpdate], None] = refuse
+        self, sequences: Sequence[TrainingSequence], on_failure: Callable[[FailedUpdate], None] = stop_training
     ) -> StepMetrics:
-        """One R-Zero step: the rollouts in `sequences_per_update` slices, one optimizer update each, in order.
+        """One R-Zero step: the rollouts in slices of `sequences_per_update`, one optimizer update each, in order.
 
         An update that `learner.guard` objects to is not applied. `on_failure` is told of it, on every rank with the
         weights as they were before it: what it raises ends the step, and if it returns the update is skipped.
         """
         size = self._grpo.sequences_per_update
-        updates = [self._packs(sequences[i : i + size]) for i in range(0, len(sequences), size)]
-        every_pack = [pack for packs in updates for pack in packs]
-        old = score(self._model, every_pack) if len(updates) > 1 else None
-        reference = None
-        if self._grpo.kl_coefficient > 0:
-            with self._reference_weights():
-                reference = score(self._model, every_pack)
-        rows, attempts, start = [], [], 0
-        for number, packs in enumerate(updates, start=1):
-            here = slice(start, start + len(packs))
-            update = _Update(packs, old and old[here], reference and reference[here])
-            statistics, found = self._attempt(update)
-            if found.fault is None:
-                self._apply()
+        slices = [sequences[i : i + size] for i in range(0, len(sequences), size)]
+        updates = self._local_updates(slices)
+        rows, checks = [], []
+        for number, (rollouts, update) in enumerate(zip(slices, updates, strict=True), start=1):
+            statistics, check = self._compute_gradients(update)
+            if check.fault is None:
+                self._apply_gradients()
                 rows.append(statistics)
-                attempts.append(found)
+                checks.append(check)
             else:
-                failed = sequences[size * (number - 1) : size * number]
-                batch = self._batch(failed, update, with_old=len(updates) > 1)
-                on_failure(FailedUpdate(number, batch, found, self._origin(batch, update, found.loss)))
-            start = here.stop
-        return _metrics(rows, attempts, len(updates) - len(attempts))
+                batch = self._update_batch(rollouts, update, with_old=len(updates) > 1)
+                on_failure(FailedUpdate(number, batch, check, self._origin(batch, update, check.loss)))
+        return _metrics(rows, checks, skipped=len(updates) - len(checks))
 
-    def replay(self, batch: UpdateBatch) -> Replayed:
+    def replay(self, batch: UpdateBatch) -> ReplayResult:
         """Forward and backward passes of a saved update under the present weights, which stay as they are."""
-        old, reference = self._per_pack(batch, batch.old), self._per_pack(batch, batch.reference)
-        update = _Update(self._packs(batch.sequences), old, reference)
+        update = LocalUpdate(
+            self._micro_batches(batch.sequences),
+            self._per_micro_batch(batch, batch.old_logprobs),
+            self._per_micro_batch(batch, batch.reference_logprobs),
+        )
         size = self._layout.micro_batch_multiple
-        parts = [self._attempt(part)[1] for part in update.parts(size)]
-        whole = self._attempt(update)[1]
-        return Replayed(size, parts, whole, self._origin(batch, update, whole.loss))
+        parts = update.split([size] * (len(update.micro_batches) // size))
+        checks = [self._compute_gradients(part)[1] for part in parts]
+        whole = self._compute_gradients(update)[1]
+        return ReplayResult(size, checks, whole, self._origin(batch, update, whole.loss))
 
     @contextmanager
     def offloaded(self) -> Iterator[None]:
@@ -156,8 +148,8 @@ class Learner:
 
     def score(self, sequences: Sequence[TrainingSequence]) -> list[list[float]]:
         """Log-probability of every response token under the present weights, in order, on every rank."""
-        packs = self._packs(sequences)
-        return _by_sequence(packs, score(self._model, packs), len(sequences))
+        micro_batches = self._micro_batches(sequences)
+        return _by_sequence(micro_batches, score(self._model, micro_batches), len(sequences))
 
     @property
     def shape(self) -> ModelShape:
@@ -173,11 +165,11 @@ class Learner:
 
         Every rank calls this, and takes part in every pass.
         """
-        return share_weights(self._model, receivers, config)
+        return weight_source(self._model, receivers, config)
 
     def save(self, folder: Path, step: int) -> None:
         """Write weights, moments and the state of the random generators into an existing, empty folder."""
-        checkpoint.save(folder, self._model, self._optimizer, step)
+        self.start_save(folder, step).finish()
 
     def start_save(self, folder: Path, step: int) -> PendingSave:
         """`save` whose files are written while training goes on; it is complete after `finish` on every rank."""
@@ -187,62 +179,75 @@ class Learner:
         """Restore what `save` wrote, under this or another layout; returns the step."""
         return checkpoint.load(folder, self._model, self._optimizer)
 
-    def _packs(self, sequences: Sequence[TrainingSequence]) -> list[Pack]:
+    def _micro_batches(self, sequences: Sequence[TrainingSequence]) -> list[MicroBatch]:
         """This data-parallel rank's micro-batches of one update."""
         layout = self._layout
         split = TokenSplit(
-            layout.cp,
-            parallel_state.get_context_parallel_rank(),
-            layout.sequence_parallel_ranks,
-            token_multiple(self._config.fp8),
+            cp=layout.cp,
+            cp_rank=parallel_state.get_context_parallel_rank(),
+            sequence_parallel_ranks=layout.sequence_parallel_ranks,
+            token_multiple=token_multiple(self._config.fp8),
         )
-        plan = plan_packs(
+        plan = plan_micro_batches(
             [s.length + -s.length % split.sequence_multiple for s in sequences],
             self._config.tokens_per_micro_batch,
             layout.dp,
             SequenceCost.of(self._model.shape),
             layout.micro_batch_multiple,
         )
-        weights = token_weights(
+        loss_weights = token_weights(
             self._grpo.loss_aggregation,
             [len(s.response) for s in sequences],
             self._grpo.sequences_per_micro_batch,
             self._longest_response,
         )
         mine = plan[parallel_state.get_data_parallel_rank()]
-        return [build_pack(sequences, weights, indices, split, device()) for indices in mine]
+        return [build_micro_batch(sequences, loss_weights, indices, split, device()) for indices in mine]
 
-    def _attempt(self, update: _Update) -> tuple[Tensor, Attempt]:
+    def _local_updates(self, slices: Sequence[Sequence[TrainingSequence]]) -> list[LocalUpdate]:
+        """This rank's part of a step's updates, with what their losses compare with, scored before the first update."""
+        packed = [self._micro_batches(rollouts) for rollouts in slices]
+        every = [micro_batch for micro_batches in packed for micro_batch in micro_batches]
+        old = score(self._model, every) if len(packed) > 1 else None
+        reference = None
+        if self._grpo.kl_coefficient > 0:
+            with self._reference_weights():
+                reference = score(self._model, every)
+        return LocalUpdate(every, old, reference).split([len(micro_batches) for micro_batches in packed])
+
+    def _compute_gradients(self, update: LocalUpdate) -> tuple[Tensor, GradientCheck]:
         """The update's gradients into the model's buffers; its statistics, and what the guard says of them."""
-        statistics = accumulate_gradients(self._model, update.packs, update.old, update.reference, self._grpo).cpu()
-        return statistics, attempt(statistics, self._model, self._optimizer, self._config.guard)
+        statistics = accumulate_gradients(self._model, update, self._grpo).cpu()
+        return statistics, check_gradients(statistics, self._model, self._optimizer, self._config.guard)
 
     @calls_megatron
-    def _apply(self) -> None:
+    def _apply_gradients(self) -> None:
         done, _, _ = self._optimizer.step()
         if not done:
             raise RuntimeError("Megatron's optimizer did not take gradients that the guard had found finite")
 
-    def _batch(self, sequences: Sequence[TrainingSequence], update: _Update, with_old: bool) -> UpdateBatch:
+    def _update_batch(self, rollouts: Sequence[TrainingSequence], update: LocalUpdate, with_old: bool) -> UpdateBatch:
+        """The update with its log-probabilities by sequence, gathered on every rank."""
+
         def gather(scores: Sequence[Tensor] | None) -> tuple[tuple[float, ...], ...]:
-            return tuple(tuple(row) for row in _by_sequence(update.packs, scores, len(sequences)))
+            return tuple(tuple(row) for row in _by_sequence(update.micro_batches, scores, len(rollouts)))
 
-        old = gather(update.old) if with_old else None
-        reference = gather(update.reference) if self._grpo.kl_coefficient > 0 else None
-        return UpdateBatch(tuple(sequences), old, reference)
+        old = gather(update.old_logprobs) if with_old else None
+        reference = gather(update.reference_logprobs) if self._grpo.kl_coefficient > 0 else None
+        return UpdateBatch(tuple(rollouts), old, reference)
 
-    def _origin(self, batch: UpdateBatch, update: _Update, loss: float) -> str:
+    def _origin(self, batch: UpdateBatch, update: LocalUpdate, loss: float) -> str:
         """Where the update goes wrong, by running it once more; its gradients are dropped."""
-        finding = diagnose(self._model, update.packs, update.old, update.reference, self._grpo)
+        origin = diagnose(self._model, update, self._grpo)
         self._optimizer.zero_grad()
-        return origin_of(finding, batch, loss)
+        return describe_origin(origin, batch, loss)
 
-    def _per_pack(self, batch: UpdateBatch, values: Sequence[tuple[float, ...]] | None) -> list[Tensor] | None:
-        """Log-probabilities of the responses, laid out as the rollouts' are in the micro-batches."""
-        if values is None:
+    def _per_micro_batch(self, batch: UpdateBatch, rows: Sequence[tuple[float, ...]] | None) -> list[Tensor] | None:
+        """Log-probabilities of the responses, laid out as the rollouts' are in the micro-batches: [t] each."""
+        if rows is None:
             return None
-        relabelled = [replace(s, rollout_logprobs=row) for s, row in zip(batch.sequences, values, strict=True)]
-        return [pack.rollout_logprobs for pack in self._packs(relabelled)]
+        relabelled = [replace(s, rollout_logprobs=row) for s, row in zip(batch.sequences, rows, strict=True)]
+        return [micro_batch.rollout_logprobs for micro_batch in self._micro_batches(relabelled)]
 
     @contextmanager
     def _reference_weights(self) -> Iterator[None]:
@@ -254,13 +259,13 @@ class Learner:
             self._model.copy_in(present)
 
 
-def _by_sequence(packs: Sequence[Pack], scores: Sequence[Tensor] | None, count: int) -> list[list[float]]:
+def _by_sequence(micro_batches: Sequence[MicroBatch], scores: Sequence[Tensor] | None, count: int) -> list[list[float]]:
     """Scores of every response token by sequence, on every rank; `scores` is None but on the last stage."""
     mine: list[tuple[int, int, float]] = []
-    for pack, logprobs in zip(packs, scores or [], strict=False):
-        chosen = pack.response
-        places = (x[chosen].tolist() for x in (pack.sequence, pack.position_ids[0], logprobs))
-        mine += [(pack.indices[number], position, value) for number, position, value in zip(*places, strict=True)]
+    for micro_batch, logprobs in zip(micro_batches, scores or [], strict=False):
+        mask, indices = micro_batch.response_mask, micro_batch.indices
+        columns = (x[mask].tolist() for x in (micro_batch.segment_ids, micro_batch.position_ids[0], logprobs))
+        mine += [(indices[segment], position, value) for segment, position, value in zip(*columns, strict=True)]
     everyone: list[list[tuple[int, int, float]]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(everyone, mine)
     merged: list[dict[int, float]] = [{} for _ in range(count)]
@@ -269,22 +274,22 @@ def _by_sequence(packs: Sequence[Pack], scores: Sequence[Tensor] | None, count: 
     return [[values[position] for position in sorted(values)] for values in merged]
 
 
-def _metrics(rows: list[Tensor], attempts: list[Attempt], skipped: int) -> StepMetrics:
+def _metrics(rows: list[Tensor], checks: list[GradientCheck], skipped: int) -> StepMetrics:
     table = torch.stack(rows) if rows else torch.zeros(1, len(STATISTICS))
-    named = dict(zip(SUMS, table[:, : len(SUMS)].sum(0).tolist(), strict=True))
-    largest = dict(zip(MAXIMA, table[:, len(SUMS) :].amax(0).tolist(), strict=True))
-    tokens, updates = max(1.0, named["tokens"]), len(attempts)
+    sums = dict(zip(SUMS, table[:, : len(SUMS)].sum(0).tolist(), strict=True))
+    maxima = dict(zip(MAXIMA, table[:, len(SUMS) :].amax(0).tolist(), strict=True))
+    tokens, updates = max(1.0, sums["tokens"]), len(checks)
     return StepMetrics(
-        loss=sum(found.loss for found in attempts) / max(1, updates),
-        grad_norm=sum(found.gradient_norm for found in attempts) / max(1, updates),
-        kl=named["kl"] / tokens,
-        entropy=named["entropy"] / tokens,
-        clip_fraction=named["clipped"] / tokens,
-        logprob_difference=named["logprob_difference"] / tokens,
-        importance=named["importance"] / tokens,
-        ratio=named["ratio"] / tokens,
-        **largest,
-        tokens=int(named["tokens"]),
+        loss=sum(check.loss for check in checks) / max(1, updates),
+        grad_norm=sum(check.gradient_norm for check in checks) / max(1, updates),
+        kl=sums["kl"] / tokens,
+        entropy=sums["entropy"] / tokens,
+        clip_fraction=sums["clipped"] / tokens,
+        logprob_difference=sums["logprob_difference"] / tokens,
+        importance=sums["importance"] / tokens,
+        ratio=sums["ratio"] / tokens,
+        **maxima,
+        tokens=int(sums["tokens"]),
         updates=updates,
         skipped_updates=skipped,
     )

@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from rzero_mega.errors import UserError
 from rzero_mega.weights.shape import ModelShape
 
-Plan = list[list[list[int]]]
+MicroBatchPlan = list[list[list[int]]]
 
 
 @dataclass(frozen=True)
 class SequenceCost:
-    """What a sequence of s tokens costs: linear * s + quadratic * s², in FLOPs of the forward pass.
+    """FLOPs of the forward pass over a sequence of s tokens: linear * s + quadratic * s².
 
-    The backward pass takes twice as many of both kinds, which changes no comparison.
+    The backward pass takes twice as many of both kinds, so comparisons hold for a whole update.
     """
 
     linear: int
     quadratic: int
 
     def __call__(self, length: int) -> int:
-        """Cost of a sequence of `length` tokens."""
+        """FLOPs of a sequence of `length` tokens."""
         return self.linear * length + self.quadratic * length * length
 
     @classmethod
     def of(cls, shape: ModelShape) -> SequenceCost:
-        """Counts two FLOPs per multiplication of a matmul, as Narayanan et al. (arXiv 2104.04473, appendix) do.
+        """Of a model, two FLOPs per multiplication of a matmul (Narayanan et al., arXiv 2104.04473, appendix).
 
-        Per token and layer, with n heads of size d, k key-value heads and ffn f: queries, keys and values
-        2h(n + 2k)d, their projection 2ndh, the gated MLP 6hf (of a mixture: 6hf per chosen expert, and the router
+        Per token and layer, with n heads of size d, g key-value heads and ffn f: queries, keys and values
+        2h(n + 2g)d, their projection 2ndh, the gated MLP 6hf (of a mixture: 6hf per chosen expert, and the router
         2h per expert); once, the output layer 2hv. Per sequence and layer, causal attention multiplies queries by keys
         and weights by values below the diagonal: 2 * 2nd * s²/2 = 2nds².
         """
@@ -49,9 +49,9 @@ class SequenceCost:
 TOKENS = SequenceCost(linear=1, quadratic=0)
 
 
-def plan_packs(
+def plan_micro_batches(
     lengths: Sequence[int], token_budget: int, dp: int, cost: SequenceCost = TOKENS, multiple_of: int = 1
-) -> Plan:
+) -> MicroBatchPlan:
     """Indices of the sequences of every micro-batch, by data-parallel rank: [dp][micro-batch][sequence].
 
     `lengths` are tokens as they will lie in the micro-batch. Micro-batches are nearly equal in cost and hold
@@ -70,9 +70,9 @@ def plan_packs(
     while True:
         # Under a tight budget equal costs may not fit, or not be equal any more, where equal token counts do.
         filled = [_fill(lengths, token_budget, per_rank * dp, measure) for measure in (cost, TOKENS)]
-        costs = [(packs, [sum(cost(lengths[i]) for i in pack) for pack in packs]) for packs in filled if packs]
-        if costs:
-            return _deal(*min(costs, key=lambda found: max(found[1])), dp)
+        choices = [(bins, [sum(cost(lengths[i]) for i in indices) for indices in bins]) for bins in filled if bins]
+        if choices:
+            return _deal(*min(choices, key=lambda choice: max(choice[1])), dp)
         per_rank += multiple_of
 
 
@@ -94,31 +94,31 @@ def check_longest_sequence(
 
 
 def _fill(lengths: Sequence[int], token_budget: int, count: int, measure: SequenceCost) -> list[list[int]] | None:
-    """Longest first into the cheapest micro-batch with room; None if one finds no room."""
-    packs: list[list[int]] = [[] for _ in range(count)]
+    """`count` micro-batches: longest sequence first, into the cheapest with room; None if one finds no room."""
+    bins: list[list[int]] = [[] for _ in range(count)]
     tokens, costs = [0] * count, [0] * count
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        room = [pack for pack in range(count) if tokens[pack] + lengths[index] <= token_budget]
+        room = [number for number in range(count) if tokens[number] + lengths[index] <= token_budget]
         if not room:
             return None
-        pack = min(room, key=lambda p: (costs[p], len(packs[p]), p))
-        packs[pack].append(index)
-        tokens[pack] += lengths[index]
-        costs[pack] += measure(lengths[index])
-    return [sorted(pack) for pack in packs]
+        cheapest = min(room, key=lambda number: (costs[number], len(bins[number]), number))
+        bins[cheapest].append(index)
+        tokens[cheapest] += lengths[index]
+        costs[cheapest] += measure(lengths[index])
+    return [sorted(indices) for indices in bins]
 
 
-def _deal(packs: list[list[int]], costs: list[int], dp: int) -> Plan:
+def _deal(bins: list[list[int]], costs: list[int], dp: int) -> MicroBatchPlan:
     """Give `dp` micro-batches of like cost to the ranks at a time, the dearest to the rank that has least so far.
 
     The ranks' totals then differ by no more than the micro-batches of one such round do.
     """
-    order = sorted(range(len(packs)), key=lambda i: (-costs[i], i))
-    plan: Plan = [[] for _ in range(dp)]
+    order = sorted(range(len(bins)), key=lambda i: (-costs[i], i))
+    plan: MicroBatchPlan = [[] for _ in range(dp)]
     totals = [0] * dp
     for start in range(0, len(order), dp):
         ranks = sorted(range(dp), key=lambda rank: (totals[rank], rank))
         for rank, i in zip(ranks, order[start : start + dp], strict=True):
-            plan[rank].append(packs[i])
+            plan[rank].append(bins[i])
             totals[rank] += costs[i]
     return plan

@@ -1,6 +1,6 @@
 """The batch of one optimizer update on its own: all that its loss is made of but the weights. Independent of layouts.
 
-Two files hold it: `batch.safetensors`, with the columns below laid end to end, and the caller's JSON beside it.
+On disk it is `batch.safetensors`, a tensor [n] for each of the columns below, of all sequences laid end to end.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ RESPONSE_COLUMNS = ("rollout_logprob", "old_logprob", "reference_logprob")
 
 @dataclass(frozen=True)
 class UpdateBatch:
-    """The sequences of an update. `old` and `reference` hold log-probabilities per response token, or are None.
+    """The sequences of an update, with log-probabilities per sequence and response token.
 
-    None as in `TokenInputs`: the old policy is the one before the update; there is no KL term.
+    `old_logprobs` and `reference_logprobs` are None as `TokenInputs` says.
     """
 
     sequences: tuple[TrainingSequence, ...]
-    old: tuple[tuple[float, ...], ...] | None
-    reference: tuple[tuple[float, ...], ...] | None
+    old_logprobs: tuple[tuple[float, ...], ...] | None
+    reference_logprobs: tuple[tuple[float, ...], ...] | None
 
     def non_finite(self) -> str | None:
         """The first number that is not finite, in words; None if all are."""
@@ -57,13 +57,13 @@ class UpdateBatch:
 
     def _columns(self) -> Iterator[tuple[str, Sequence[Sequence[float]]]]:
         yield "rollout_logprob", [sequence.rollout_logprobs for sequence in self.sequences]
-        if self.old is not None:
-            yield "old_logprob", self.old
-        if self.reference is not None:
-            yield "reference_logprob", self.reference
+        if self.old_logprobs is not None:
+            yield "old_logprob", self.old_logprobs
+        if self.reference_logprobs is not None:
+            yield "reference_logprob", self.reference_logprobs
 
     def write(self, folder: Path) -> None:
-        """Write `batch.safetensors` into an existing folder; log-probabilities in float64, to the bit."""
+        """Write `batch.safetensors` into an existing folder; log-probabilities in float64, as Python has them."""
         found = self.sequences
         tensors = {
             "prompt_length": torch.tensor([len(s.prompt) for s in found]),

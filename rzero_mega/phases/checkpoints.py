@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rzero_mega import spmd
 from rzero_mega.config.schema import CheckpointConfig
-from rzero_mega.learner.checkpoints.write import PendingSave
+from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.learner import Learner
 from rzero_mega.run import PhaseDirectory
 

@@ -102,7 +102,7 @@ class FailurePolicy:
             phase=self._directory.phase.value,
             step=step,
             update=failed.number,
-            fault=failed.attempt.fault,
+            fault=failed.check.fault,
             origin=failed.origin,
             folder=folder.relative_to(self._ctx.run.path).as_posix(),
         )
@@ -133,7 +133,7 @@ class FailurePolicy:
                 write_hf_folder(aside / MODEL, tensors, self._ctx.base)
 
     def _record(self, step: int, failed: FailedUpdate) -> FailureRecord:
-        found, directory = failed.attempt, self._directory
+        found, directory = failed.check, self._directory
         return FailureRecord(
             directory.phase,
             directory.iteration,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rzero_mega.learner.checkpoints.conversion import convert
-from rzero_mega.learner.checkpoints.conversion.format import StoredWeights
-from rzero_mega.learner.checkpoints.conversion.memory import MergedReader
+from rzero_mega.learner.checkpoints.conversion.buffers import MergedReader
+from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights
 
 FILE_BYTES = 40_000
 

@@ -30,8 +30,7 @@ from rzero_mega.config import load_config  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
 from rzero_mega.config.schema import Config  # noqa: E402
 from rzero_mega.learner import learner as learner_module  # noqa: E402
-from rzero_mega.learner.checkpoints import checkpoint  # noqa: E402
-from rzero_mega.learner.checkpoints import write as checkpoint_write  # noqa: E402
+from rzero_mega.learner.checkpoints import async_save, checkpoint  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases.context import ActivePhase, RunContext  # noqa: E402
@@ -156,7 +155,7 @@ def _then_die(function: Callable[..., None]) -> Callable[..., None]:
 
 def _die_writing(step: int) -> None:
     """Stop the writing thread at its fifth tensor until the main thread is in the next step, then die."""
-    write = checkpoint_write._write
+    write = async_save._write
     in_next_step = _count_updates(announce=2 * step + 1)
 
     class Copies:
@@ -174,7 +173,7 @@ def _die_writing(step: int) -> None:
     def dying(writer: Any, plan: Any, copies: Any) -> Any:
         return write(writer, plan, Copies(copies) if writer.path.name == f"staging_{step:05d}" else copies)
 
-    _replace(checkpoint_write, "_write", dying)
+    _replace(async_save, "_write", dying)
 
 
 def _count_updates(announce: int | None = None, die_at: int | None = None) -> threading.Event:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
+from rzero_mega.learner.batch import TrainingSequence, build_micro_batch
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 
 CPU = torch.device("cpu")
@@ -19,34 +19,35 @@ SEQUENCES = [
 ]
 
 
-def test_a_pack_laid_out_by_hand() -> None:
-    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [0, 1, 2], TokenSplit(), CPU)
+def test_a_micro_batch_laid_out_by_hand() -> None:
+    built = build_micro_batch(SEQUENCES, [0.25, 0.5, 0.125], [0, 1, 2], TokenSplit(), CPU)
     nan = 0  # the target behind a sequence's end carries no weight; what it is does not matter
-    assert pack.indices == (0, 1, 2)
-    assert pack.tokens.tolist() == [[11, 12, 13, 14, 15, 21, 22, 23, 24, 31, 32, 33]]
-    assert pack.position_ids.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2]]
+    assert built.indices == (0, 1, 2)
+    assert built.tokens.tolist() == [[11, 12, 13, 14, 15, 21, 22, 23, 24, 31, 32, 33]]
+    assert built.position_ids.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2]]
     ends = [4, 8, 11]
     targets = [12, 13, 14, 15, nan, 22, 23, 24, nan, 32, 33, nan]
-    assert [t for i, t in enumerate(pack.targets.tolist()) if i not in ends] == [
+    assert [t for i, t in enumerate(built.targets.tolist()) if i not in ends] == [
         t for i, t in enumerate(targets) if i not in ends
     ]
     t, f = True, False
-    assert pack.response.tolist() == [f, f, t, t, f, t, t, t, f, f, t, f]
-    assert pack.weight.tolist() == [0, 0, 0.25, 0.25, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0]  # the third does not train
-    assert pack.advantage.tolist() == [0, 0, 2, 2, 0, -1, -1, -1, 0, 0, 3, 0]
+    assert built.response_mask.tolist() == [f, f, t, t, f, t, t, t, f, f, t, f]
+    # The third does not train.
+    assert built.loss_weight.tolist() == [0, 0, 0.25, 0.25, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0]
+    assert built.advantages.tolist() == [0, 0, 2, 2, 0, -1, -1, -1, 0, 0, 3, 0]
     expected = [0, 0, -0.1, -0.2, 0, -0.3, -0.4, -0.5, 0, 0, -0.6, 0]
-    assert pack.rollout_logprobs.tolist() == pytest.approx(expected)
-    assert pack.sequence_parameters.qkv_format == "thd"
-    assert pack.sequence_parameters.cu_seqlens_q.tolist() == [0, 5, 9, 12]
-    assert pack.sequence_parameters.cu_seqlens_kv.tolist() == [0, 5, 9, 12]
-    assert pack.sequence_parameters.max_seqlen_q == 5
-    assert pack.targets.max() <= 33 and pack.targets.min() >= 0
+    assert built.rollout_logprobs.tolist() == pytest.approx(expected)
+    assert built.packed_seq_params.qkv_format == "thd"
+    assert built.packed_seq_params.cu_seqlens_q.tolist() == [0, 5, 9, 12]
+    assert built.packed_seq_params.cu_seqlens_kv.tolist() == [0, 5, 9, 12]
+    assert built.packed_seq_params.max_seqlen_q == 5
+    assert built.targets.max() <= 33 and built.targets.min() >= 0
 
 
 def test_indices_choose_sequences_and_their_weights() -> None:
-    pack = build_pack(SEQUENCES, [0.25, 0.5, 0.125], [1], TokenSplit(), CPU)
-    assert pack.tokens.tolist() == [[21, 22, 23, 24]]
-    assert pack.weight.tolist() == [0.5, 0.5, 0.5, 0]
+    built = build_micro_batch(SEQUENCES, [0.25, 0.5, 0.125], [1], TokenSplit(), CPU)
+    assert built.tokens.tolist() == [[21, 22, 23, 24]]
+    assert built.loss_weight.tolist() == [0.5, 0.5, 0.5, 0]
 
 
 @st.composite
@@ -65,37 +66,48 @@ def batches(draw: st.DrawFn) -> list[TrainingSequence]:
 @given(batches(), st.integers(1, 8))
 def test_response_positions_predict_the_response_tokens_in_order(batch: list[TrainingSequence], multiple: int) -> None:
     weights = [0.5 + i for i in range(len(batch))]
-    pack = build_pack(batch, weights, list(range(len(batch))), TokenSplit(tp=multiple), CPU)
-    chosen = pack.response
-    assert pack.targets[chosen].tolist() == list(chain.from_iterable(s.response for s in batch))
-    assert pack.rollout_logprobs[chosen].tolist() == list(chain.from_iterable(s.rollout_logprobs for s in batch))
+    built = build_micro_batch(
+        batch, weights, list(range(len(batch))), TokenSplit(sequence_parallel_ranks=multiple), CPU
+    )
+    chosen = built.response_mask
+    assert built.targets[chosen].tolist() == list(chain.from_iterable(s.response for s in batch))
+    assert built.rollout_logprobs[chosen].tolist() == list(chain.from_iterable(s.rollout_logprobs for s in batch))
     per_token = [(w if s.train else 0.0, s.advantage) for s, w in zip(batch, weights, strict=True) for _ in s.response]
-    assert list(zip(pack.weight[chosen].tolist(), pack.advantage[chosen].tolist(), strict=True)) == per_token
-    assert not pack.weight[~chosen].any()
+    assert list(zip(built.loss_weight[chosen].tolist(), built.advantages[chosen].tolist(), strict=True)) == per_token
+    assert not built.loss_weight[~chosen].any()
 
 
 @given(batches(), st.integers(1, 8))
 def test_the_length_is_filled_up_with_a_sequence_that_carries_nothing(
     batch: list[TrainingSequence], multiple: int
 ) -> None:
-    pack = build_pack(batch, [1.0] * len(batch), list(range(len(batch))), TokenSplit(tp=multiple), CPU)
+    built = build_micro_batch(
+        batch, [1.0] * len(batch), list(range(len(batch))), TokenSplit(sequence_parallel_ranks=multiple), CPU
+    )
     real = sum(s.length for s in batch)
-    length = pack.tokens.size(1)
+    length = built.tokens.size(1)
     assert length % multiple == 0
     assert length - real < multiple or not batch
     assert length > 0
-    assert not pack.response[real:].any()
-    assert not pack.weight[real:].any()
-    bounds = pack.sequence_parameters.cu_seqlens_q.tolist()
+    assert not built.response_mask[real:].any()
+    assert not built.loss_weight[real:].any()
+    bounds = built.packed_seq_params.cu_seqlens_q.tolist()
     assert bounds[-1] == length
     assert bounds[: len(batch) + 1] == [sum(s.length for s in batch[:i]) for i in range(len(batch) + 1)]
-    columns = (pack.targets, pack.response, pack.weight, pack.advantage, pack.rollout_logprobs, pack.position_ids[0])
+    columns = (
+        built.targets,
+        built.response_mask,
+        built.loss_weight,
+        built.advantages,
+        built.rollout_logprobs,
+        built.position_ids[0],
+    )
     assert {len(column) for column in columns} == {length}
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 4])
 def test_a_micro_batch_without_sequences_is_padding_alone(multiple: int) -> None:
-    pack: Pack = build_pack(SEQUENCES, [1.0] * 3, [], TokenSplit(tp=multiple), CPU)
-    assert pack.indices == ()
-    assert pack.tokens.size(1) % multiple == 0
-    assert not pack.response.any() and not pack.weight.any()
+    built = build_micro_batch(SEQUENCES, [1.0] * 3, [], TokenSplit(sequence_parallel_ranks=multiple), CPU)
+    assert built.indices == ()
+    assert built.tokens.size(1) % multiple == 0
+    assert not built.response_mask.any() and not built.loss_weight.any()

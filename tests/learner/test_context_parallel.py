@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.learner.batch import TrainingSequence, build_pack
+from rzero_mega.learner.batch import TrainingSequence, build_micro_batch
 from rzero_mega.learner.megatron.context_parallel import TokenSplit, zigzag
 
 CPU = torch.device("cpu")
@@ -42,21 +42,24 @@ def test_every_token_is_on_one_rank_and_the_ranks_have_the_same_causal_work(cp: 
     tp=st.integers(1, 4),
     spans=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=5),
 )
-def test_the_ranks_parts_of_a_pack_hold_every_response_token_once(
+def test_the_ranks_parts_of_a_micro_batch_hold_every_response_token_once(
     cp: int, tp: int, spans: list[tuple[int, int]]
 ) -> None:
     batch = [
         TrainingSequence(tuple(range(p)), tuple(100 * n + i for i in range(r)), (-0.5,) * r, float(n))
         for n, (p, r) in enumerate(spans)
     ]
-    packs = [build_pack(batch, [1.0] * len(batch), range(len(batch)), TokenSplit(cp, r, tp), CPU) for r in range(cp)]
-    assert len({pack.tokens.size(1) for pack in packs}) == 1
-    assert packs[0].tokens.size(1) % tp == 0
+    parts = [
+        build_micro_batch(batch, [1.0] * len(batch), range(len(batch)), TokenSplit(cp, r, tp), CPU) for r in range(cp)
+    ]
+    assert len({part.tokens.size(1) for part in parts}) == 1
+    assert parts[0].tokens.size(1) % tp == 0
     found = sorted(
         (number, position, target)
-        for pack in packs
+        for part in parts
         for number, position, target in zip(
-            *(x[pack.response].tolist() for x in (pack.sequence, pack.position_ids[0], pack.targets)), strict=True
+            *(x[part.response_mask].tolist() for x in (part.segment_ids, part.position_ids[0], part.targets)),
+            strict=True,
         )
     )
     expected = [(n, p - 1 + i, 100 * n + i) for n, (p, r) in enumerate(spans) for i in range(r)]

@@ -19,7 +19,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.checkpoints.checkpoint import load_model_only
 from rzero_mega.learner.checkpoints.conversion.convert import convert
-from rzero_mega.learner.checkpoints.conversion.work import JOURNAL
+from rzero_mega.learner.checkpoints.conversion.work_folder import JOURNAL
 from rzero_mega.learner.learner import Learner
 from rzero_mega.run.lock import RunLock
 from tests import ROOT

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rzero_mega.learner.checkpoints.conversion.memory import Scratch, one_ahead
+from rzero_mega.learner.checkpoints.conversion.buffers import Scratch, one_ahead
 
 
 def test_items_come_in_order_and_at_most_one_is_made_ahead() -> None:

@@ -110,7 +110,7 @@ def test_a_weight_that_is_not_finite_is_named_with_its_module(build: Build, name
     where, _, weight = name.rpartition(".")
     assert f"first in {where} (forward, micro-batch 0," in first.origin
     assert f"its weights are not finite: {weight}" in first.origin
-    assert first.attempt.fault is not None and "gradient norm is nan" in first.attempt.fault
+    assert first.check.fault is not None and "gradient norm is nan" in first.check.fault
 
 
 def test_a_tied_embedding_is_named_where_it_is_met_first(build: Build) -> None:
@@ -146,7 +146,7 @@ def test_a_gradient_that_is_not_finite_is_named_with_the_module_it_comes_out_of(
         lambda _module, inputs, _outputs: tuple(g if g is None else g * math.nan for g in inputs)
     )
     first, *_ = failures(learner, rollouts(2, VOCABULARY))
-    assert first.attempt.fault == "gradient norm is nan"
+    assert first.check.fault == "gradient norm is nan"
     assert f"first in {name} (backward, micro-batch 0" in first.origin
     assert "the gradient of its input" in first.origin
     hook.remove()
@@ -184,7 +184,7 @@ def test_an_overflow_of_the_loss_or_of_the_norm_is_no_module_s(
     """Infinities of both signs add up to NaN; gradients of 1e30 are finite and their squares are not."""
     large = [replace(s, advantage=math.copysign(advantage, s.advantage)) for s in rollouts(2, VOCABULARY)]
     first, *_ = failures(build(), large)
-    assert first.attempt.fault is not None and first.attempt.fault.startswith(fault)
+    assert first.check.fault is not None and first.check.fault.startswith(fault)
     assert first.origin == origin
 
 
@@ -246,15 +246,15 @@ def test_the_metrics_hold_the_largest_difference_and_ratio_of_the_step(build: Bu
 def test_a_saved_batch_comes_back_to_the_bit_and_replays_the_same(build: Build, tmp_path: Path) -> None:
     learner = build(maximum_gradient_norm=1e-6)
     second = failures(learner, rollouts(2, VOCABULARY))[1]
-    assert second.batch.old is not None and second.batch.reference is not None
+    assert second.batch.old_logprobs is not None and second.batch.reference_logprobs is not None
     second.batch.write(tmp_path)
     batch = read_batch(tmp_path, VOCABULARY)
     assert batch == second.batch
     before = dict(state(learner))
     replayed = learner.replay(batch)
-    assert replayed.whole == second.attempt
+    assert replayed.whole == second.check
     assert len(replayed.parts) > 1
-    assert sum(part.loss for part in replayed.parts) == pytest.approx(second.attempt.loss, abs=1e-6)
+    assert sum(part.loss for part in replayed.parts) == pytest.approx(second.check.loss, abs=1e-6)
     assert_same(before, dict(state(learner)))
 
 

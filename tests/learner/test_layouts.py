@@ -44,7 +44,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 # tensors, and the embedding is larger than a bucket.
 BUCKET_BYTES = 8000
 # Three updates a step, so that ratios leave 1. The large epsilon makes AdamW a smooth function of the gradient:
-# elsewise a gradient of 1e-9 that is rounding error decides the sign of a whole learning rate.
+# otherwise a gradient of 1e-9 that is rounding error decides the sign of a whole learning rate.
 GRPO = {"sequences_per_update": 3, "kl_coefficient": 0.05, "clip_low": 0.02, "clip_high": 0.03}
 OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
 VOCABULARY = 61

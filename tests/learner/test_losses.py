@@ -184,9 +184,9 @@ def test_an_unknown_rule_is_refused() -> None:
 def inputs(**columns: Any) -> TokenInputs:
     """Three response tokens and a prompt token of weight zero."""
     given_columns: dict[str, Tensor | None] = {
-        "response": torch.tensor([False, True, True, True]),
-        "weight": torch.tensor([0.0, 0.25, 0.25, 0.5], dtype=torch.float64),
-        "advantage": torch.tensor([0.0, 1.0, -1.0, 2.0], dtype=torch.float64),
+        "response_mask": torch.tensor([False, True, True, True]),
+        "loss_weight": torch.tensor([0.0, 0.25, 0.25, 0.5], dtype=torch.float64),
+        "advantages": torch.tensor([0.0, 1.0, -1.0, 2.0], dtype=torch.float64),
         "rollout_logprobs": torch.tensor([0.0, -1.2, -0.9, -2.0], dtype=torch.float64),
         "old_logprobs": torch.tensor([-7.0, -1.1, -1.0, -2.5], dtype=torch.float64),
         "reference_logprobs": torch.tensor([-7.0, -1.3, -0.8, -2.0], dtype=torch.float64),
@@ -258,7 +258,7 @@ def test_positions_outside_responses_cannot_spoil_the_loss_or_its_gradient(bad: 
 def test_a_sequence_that_does_not_train_adds_no_gradient_and_is_still_measured() -> None:
     logprobs = LOGPROBS.clone().requires_grad_()
     weight = torch.tensor([0.0, 0.25, 0.0, 0.5], dtype=torch.float64)
-    loss, sums = grpo_loss(logprobs, ENTROPY, inputs(weight=weight), GrpoConfig())
+    loss, sums = grpo_loss(logprobs, ENTROPY, inputs(loss_weight=weight), GrpoConfig())
     (gradient,) = torch.autograd.grad(loss, logprobs)
     assert gradient[2] == 0
     assert gradient[1] != 0

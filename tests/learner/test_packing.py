@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.packing import TOKENS, Plan, SequenceCost, check_longest_sequence, plan_packs
+from rzero_mega.learner.packing import TOKENS, MicroBatchPlan, SequenceCost, check_longest_sequence, plan_micro_batches
 from rzero_mega.weights.shape import ModelShape, shape_of
 
 BUDGET = 64
@@ -19,9 +19,9 @@ MULTIPLE = st.integers(1, 4)
 COST = SequenceCost(linear=3, quadratic=1)
 
 
-def costs(plan: Plan, lengths: list[int], cost: SequenceCost) -> list[list[int]]:
+def costs(plan: MicroBatchPlan, lengths: list[int], cost: SequenceCost) -> list[list[int]]:
     """By rank, the cost of each of its micro-batches."""
-    return [[sum(cost(lengths[i]) for i in pack) for pack in packs] for packs in plan]
+    return [[sum(cost(lengths[i]) for i in micro_batch) for micro_batch in micro_batches] for micro_batches in plan]
 
 
 def spread(values: list[int]) -> int:
@@ -32,18 +32,18 @@ def spread(values: list[int]) -> int:
 def test_every_sequence_is_in_one_micro_batch_and_none_exceeds_the_budget(
     lengths: list[int], dp: int, multiple: int
 ) -> None:
-    packs = list(chain.from_iterable(plan_packs(lengths, BUDGET, dp, COST, multiple)))
-    assert sorted(chain.from_iterable(packs)) == list(range(len(lengths)))
-    assert all(sum(lengths[i] for i in pack) <= BUDGET for pack in packs)
+    micro_batches = list(chain.from_iterable(plan_micro_batches(lengths, BUDGET, dp, COST, multiple)))
+    assert sorted(chain.from_iterable(micro_batches)) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in micro_batch) <= BUDGET for micro_batch in micro_batches)
 
 
 @given(LENGTHS, RANKS, MULTIPLE)
 def test_every_rank_has_as_many_micro_batches_as_the_others_and_a_multiple_of_what_is_asked(
     lengths: list[int], dp: int, multiple: int
 ) -> None:
-    plan = plan_packs(lengths, BUDGET, dp, COST, multiple)
+    plan = plan_micro_batches(lengths, BUDGET, dp, COST, multiple)
     assert len(plan) == dp
-    assert len({len(packs) for packs in plan}) == 1
+    assert len({len(micro_batches) for micro_batches in plan}) == 1
     assert len(plan[0]) >= 1 and len(plan[0]) % multiple == 0
 
 
@@ -51,26 +51,26 @@ def test_every_rank_has_as_many_micro_batches_as_the_others_and_a_multiple_of_wh
 def test_micro_batches_are_empty_only_where_there_are_fewer_sequences(
     lengths: list[int], dp: int, multiple: int
 ) -> None:
-    packs = list(chain.from_iterable(plan_packs(lengths, BUDGET, dp, COST, multiple)))
-    assert sum(not pack for pack in packs) == max(0, len(packs) - len(lengths))
+    micro_batches = list(chain.from_iterable(plan_micro_batches(lengths, BUDGET, dp, COST, multiple)))
+    assert sum(not micro_batch for micro_batch in micro_batches) == max(0, len(micro_batches) - len(lengths))
 
 
 @given(LENGTHS, RANKS)
 def test_the_plan_depends_on_its_arguments_alone(lengths: list[int], dp: int) -> None:
-    assert plan_packs(lengths, BUDGET, dp, COST) == plan_packs(tuple(lengths), BUDGET, dp, COST)
+    assert plan_micro_batches(lengths, BUDGET, dp, COST) == plan_micro_batches(tuple(lengths), BUDGET, dp, COST)
 
 
 @given(LENGTHS)
 def test_no_more_than_twice_the_smallest_possible_number_of_micro_batches(lengths: list[int]) -> None:
-    (packs,) = plan_packs(lengths, BUDGET, 1, COST)
-    assert len(packs) <= max(1, 2 * -(-sum(lengths) // BUDGET))
+    (micro_batches,) = plan_micro_batches(lengths, BUDGET, 1, COST)
+    assert len(micro_batches) <= max(1, 2 * -(-sum(lengths) // BUDGET))
 
 
 @given(LENGTHS, RANKS, MULTIPLE)
 def test_costs_fall_along_a_rank_and_ranks_differ_by_no_more_than_the_micro_batches_of_one_place(
     lengths: list[int], dp: int, multiple: int
 ) -> None:
-    by_rank = costs(plan_packs(lengths, BUDGET, dp, COST, multiple), lengths, COST)
+    by_rank = costs(plan_micro_batches(lengths, BUDGET, dp, COST, multiple), lengths, COST)
     places = list(zip(*by_rank, strict=True))
     assert all(min(one) >= max(after) for one, after in pairwise(places))
     assert spread([sum(of_rank) for of_rank in by_rank]) <= max(spread(list(place)) for place in places)
@@ -80,7 +80,7 @@ def test_costs_fall_along_a_rank_and_ranks_differ_by_no_more_than_the_micro_batc
 def test_no_micro_batch_costs_twice_the_lower_bound_where_the_budget_leaves_room(
     lengths: list[int], dp: int, multiple: int
 ) -> None:
-    plan = plan_packs(lengths, sum(lengths), dp, COST, multiple)
+    plan = plan_micro_batches(lengths, sum(lengths), dp, COST, multiple)
     found = list(chain.from_iterable(costs(plan, lengths, COST)))
     # No plan has a smaller maximum than the mean, nor than its dearest sequence.
     bound = max(sum(found) / len(found), max(COST(n) for n in lengths))
@@ -107,8 +107,8 @@ def test_costs_are_at_least_as_even_as_when_tokens_or_sequences_are_balanced(dp:
     compared = 0
     for seed in range(10):
         lengths = rollout_lengths(seed)
-        ours = costs(plan_packs(lengths, 16384, dp, QWEN3_8B), lengths, QWEN3_8B)
-        other = costs(plan_packs(lengths, 16384, dp, balanced), lengths, QWEN3_8B)
+        ours = costs(plan_micro_batches(lengths, 16384, dp, QWEN3_8B), lengths, QWEN3_8B)
+        other = costs(plan_micro_batches(lengths, 16384, dp, balanced), lengths, QWEN3_8B)
         assert over_mean([sum(rank) for rank in ours]) < 1.03
         if len(ours[0]) == len(other[0]):
             compared += 1
@@ -118,19 +118,19 @@ def test_costs_are_at_least_as_even_as_when_tokens_or_sequences_are_balanced(dp:
 
 def test_attention_makes_one_long_sequence_as_expensive_as_many_short_ones() -> None:
     lengths = [40, 20, 20, 20, 20]
-    assert plan_packs(lengths, 90, 2) == [[[0, 3]], [[1, 2, 4]]]
-    assert plan_packs(lengths, 90, 2, SequenceCost(linear=0, quadratic=1)) == [[[0]], [[1, 2, 3, 4]]]
+    assert plan_micro_batches(lengths, 90, 2) == [[[0, 3]], [[1, 2, 4]]]
+    assert plan_micro_batches(lengths, 90, 2, SequenceCost(linear=0, quadratic=1)) == [[[0]], [[1, 2, 3, 4]]]
 
 
 def test_a_rank_without_sequences_gets_an_empty_micro_batch() -> None:
-    assert plan_packs([5], BUDGET, 3) == [[[0]], [[]], [[]]]
-    assert plan_packs([], BUDGET, 2) == [[[]], [[]]]
+    assert plan_micro_batches([5], BUDGET, 3) == [[[0]], [[]], [[]]]
+    assert plan_micro_batches([], BUDGET, 2) == [[[]], [[]]]
 
 
 def test_a_sequence_longer_than_the_budget_is_named_with_the_key_to_change() -> None:
     with pytest.raises(UserError, match=r"learner\.tokens_per_micro_batch: a sequence of 65 tokens .* 64"):
-        plan_packs([3, BUDGET + 1], BUDGET, 1)
-    assert plan_packs([BUDGET], BUDGET, 1) == [[[0]]]
+        plan_micro_batches([3, BUDGET + 1], BUDGET, 1)
+    assert plan_micro_batches([BUDGET], BUDGET, 1) == [[[0]]]
 
 
 def test_the_longest_possible_sequence_must_fit_before_anything_is_trained() -> None:

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
-from rzero_mega.learner.forward import accumulate_gradients, score
+from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch
+from rzero_mega.learner.export import model_groups
+from rzero_mega.learner.forward_backward import accumulate_gradients, score
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.compat import cuda_literals_mean_cpu
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.megatron.model import Model, build_model, load_weights
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.policy_model import bare
-from rzero_mega.learner.sharing import model_groups
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.reference import gather_hf
 from rzero_mega.weights.shape import read_shape
@@ -65,7 +65,7 @@ class Pair:
     hf: Any
     megatron: Model
     sequences: list[TrainingSequence]
-    packs: list[Pack]
+    micro_batches: list[MicroBatch]
     weights: list[float]
 
 
@@ -86,8 +86,8 @@ def pair(
     sequences = some_sequences(hf.config.vocab_size)
     weights = [0.3, 0.05, 0.7, 0.11]
     cpu = torch.device("cpu")
-    packs = [build_pack(sequences, weights, indices, TokenSplit(), cpu) for indices in ([0, 1, 2], [3])]
-    yield Pair(folder, hf, model, sequences, packs, weights)
+    micro_batches = [build_micro_batch(sequences, weights, indices, TokenSplit(), cpu) for indices in ([0, 1, 2], [3])]
+    yield Pair(folder, hf, model, sequences, micro_batches, weights)
 
 
 def some_sequences(vocabulary: int) -> list[TrainingSequence]:
@@ -106,22 +106,24 @@ def hf_logits(hf: Any, sequence: TrainingSequence) -> Tensor:
     return hf(torch.tensor([sequence.prompt + sequence.response])).logits[0]
 
 
-def spans(pack: Pack) -> list[tuple[int, slice]]:
-    bounds = pack.sequence_parameters.cu_seqlens_q.tolist()
-    return [(index, slice(a, b)) for index, a, b in zip(pack.indices, bounds, bounds[1:], strict=False)]
+def spans(micro_batch: MicroBatch) -> list[tuple[int, slice]]:
+    bounds = micro_batch.packed_seq_params.cu_seqlens_q.tolist()
+    return [(index, slice(a, b)) for index, a, b in zip(micro_batch.indices, bounds, bounds[1:], strict=False)]
 
 
-def megatron_logits(model: Model, pack: Pack) -> Tensor:
+def megatron_logits(model: Model, micro_batch: MicroBatch) -> Tensor:
     """[t, v]"""
     with torch.no_grad(), cuda_literals_mean_cpu():
-        hidden = model.chunks[0](pack.tokens, pack.position_ids, None, packed_seq_params=pack.sequence_parameters)
+        hidden = model.chunks[0](
+            micro_batch.tokens, micro_batch.position_ids, None, packed_seq_params=micro_batch.packed_seq_params
+        )
     return hidden @ bare(model.chunks[0]).output_weight[: model.shape.vocab].T
 
 
 def test_logits_equal_those_of_transformers(pair: Pair) -> None:
-    for pack in pair.packs:
-        ours = megatron_logits(pair.megatron, pack)
-        for index, span in spans(pack):
+    for micro_batch in pair.micro_batches:
+        ours = megatron_logits(pair.megatron, micro_batch)
+        for index, span in spans(micro_batch):
             with torch.no_grad():
                 theirs = hf_logits(pair.hf, pair.sequences[index])
             assert theirs.std() > 0.5  # weights that say nothing would agree about everything
@@ -129,10 +131,10 @@ def test_logits_equal_those_of_transformers(pair: Pair) -> None:
 
 
 def test_log_probabilities_of_all_tokens_equal_those_of_transformers(pair: Pair) -> None:
-    scores = score(pair.megatron, pair.packs)
+    scores = score(pair.megatron, pair.micro_batches)
     assert scores is not None
-    for pack, ours in zip(pair.packs, scores, strict=True):
-        for index, span in spans(pack):
+    for micro_batch, ours in zip(pair.micro_batches, scores, strict=True):
+        for index, span in spans(micro_batch):
             sequence = pair.sequences[index]
             with torch.no_grad():
                 theirs = hf_token_logprobs(pair.hf, sequence)
@@ -146,7 +148,7 @@ def hf_token_logprobs(hf: Any, sequence: TrainingSequence) -> Tensor:
 
 
 def test_gradients_equal_those_of_autograd_through_transformers(pair: Pair) -> None:
-    accumulate_gradients(pair.megatron, pair.packs, None, None, PLAIN)
+    accumulate_gradients(pair.megatron, LocalUpdate(pair.micro_batches), PLAIN)
     main = {name: parameter.main_grad for name, parameter in pair.megatron.parameters.items()}
     shape = pair.megatron.shape
     ours = dict(gather_hf(entries(shape), main, shape, model_groups()))
@@ -174,14 +176,16 @@ def test_recomputation_changes_no_gradient(
 ) -> None:
     tiny_model("qwen3").save_pretrained(tmp_path)
     sequences = some_sequences(61)
-    packs = [build_pack(sequences, [0.3, 0.05, 0.7, 0.11], [0, 1, 2, 3], TokenSplit(), torch.device("cpu"))]
+    micro_batches = [
+        build_micro_batch(sequences, [0.3, 0.05, 0.7, 0.11], [0, 1, 2, 3], TokenSplit(), torch.device("cpu"))
+    ]
     gradients = []
     for how in ("none", recompute):
         settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=256, recompute=how)
         model = build_model(read_shape(tmp_path), alone, settings)
         load_weights(model, tmp_path)
         build_optimizer(model, OptimizerConfig())
-        accumulate_gradients(model, packs, None, None, PLAIN)
+        accumulate_gradients(model, LocalUpdate(micro_batches), PLAIN)
         gradients.append({name: parameter.main_grad for name, parameter in model.parameters.items()})
     assert all(torch.equal(tensor, gradients[1][name]) for name, tensor in gradients[0].items())
 

@@ -33,7 +33,9 @@ def test_a_padded_trainer_computes_padding_and_trains_the_same(tmp_path: Path) -
     model, batch = write_model(tmp_path / "model"), rollouts("solver", 8)
     kinds = (Learner, packed.PaddedLearner, packed.PaddedToUpdateLearner)
     learners = [packed.new_learner(kind, model) for kind in kinds]
-    computed = [[pack.tokens.numel() for pack in learner._packs(batch.sequences)] for learner in learners]
+    computed = [
+        [micro_batch.tokens.numel() for micro_batch in learner._micro_batches(batch.sequences)] for learner in learners
+    ]
     assert sum(computed[0]) == batch.tokens
     longest = [max(s.length for s in batch.sequences[i : i + 4]) for i in (0, 4)]
     assert computed[1] == [4 * longest[0], 4 * longest[1]]

@@ -23,7 +23,7 @@ from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import read_shape
 from tools.gpu_steps import checkpoint, fp8, logprob_memory, mfu, spec_parity
 from tools.gpu_steps.isolation import Failure, caught, in_own_process
-from tools.gpu_steps.models import Sizes, chains, gap, one_pack
+from tools.gpu_steps.models import Sizes, chains, gap, one_micro_batch
 from tools.gpu_steps.outcome import StepFailed, Unavailable
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the steps themselves run on a GPU")
@@ -74,10 +74,10 @@ def test_chains_are_the_same_for_a_seed_and_have_few_successors() -> None:
     assert {len(found) for found in successors.values()} == {4}
 
 
-def test_packs_are_filled_up_to_what_a_recipe_takes() -> None:
-    pack = one_pack(chains(2, 21, 61, 0), Fp8Config(format="hybrid", recipe="blockwise"))
-    assert pack.tokens.size(1) == 128
-    assert float(pack.weight.sum()) == pytest.approx(1.0)
+def test_micro_batches_are_filled_up_to_what_a_recipe_takes() -> None:
+    found = one_micro_batch(chains(2, 21, 61, 0), Fp8Config(format="hybrid", recipe="blockwise"))
+    assert found.tokens.size(1) == 128
+    assert float(found.loss_weight.sum()) == pytest.approx(1.0)
 
 
 def test_training_learns_the_chain_and_reports_its_likelihood(tmp_path: Path) -> None:

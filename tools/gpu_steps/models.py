@@ -19,8 +19,8 @@ from tools.random_model import write_random_model
 
 compat.install()  # before anything of Megatron's
 
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack  # noqa: E402
-from rzero_mega.learner.forward import accumulate_gradients, score  # noqa: E402
+from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch  # noqa: E402
+from rzero_mega.learner.forward_backward import accumulate_gradients, score  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.megatron.fp8 import token_multiple  # noqa: E402
@@ -100,11 +100,11 @@ def chains(count: int, length: int, vocab: int, seed: int, successors: int = 4) 
     return found
 
 
-def one_pack(sequences: Sequence[TrainingSequence], fp8: Fp8Config | None = None) -> Pack:
+def one_micro_batch(sequences: Sequence[TrainingSequence], fp8: Fp8Config | None = None) -> MicroBatch:
     """All sequences in one micro-batch on this process's device; every response token has the same weight."""
     weight = 1.0 / sum(len(sequence.response) for sequence in sequences)
-    split = TokenSplit(tokens=token_multiple(fp8) if fp8 else 1)
-    return build_pack(sequences, [weight] * len(sequences), range(len(sequences)), split, device())
+    split = TokenSplit(token_multiple=token_multiple(fp8) if fp8 else 1)
+    return build_micro_batch(sequences, [weight] * len(sequences), range(len(sequences)), split, device())
 
 
 def logprobs_and_gradients(
@@ -122,15 +122,15 @@ def logprobs_and_gradients(
     model = build_model(read_shape(folder), alone(), learner, spec)
     load_weights(model, folder)
     build_optimizer(model, OptimizerConfig())  # gives the model its main gradients' scale
-    pack = one_pack(sequences, learner.fp8)
-    scores = score(model, [pack])
+    micro_batch = one_micro_batch(sequences, learner.fp8)
+    scores = score(model, [micro_batch])
     assert scores is not None  # there is one pipeline stage
     for _ in range(passes):
-        accumulate_gradients(model, [pack], None, None, LIKELIHOOD)
+        accumulate_gradients(model, LocalUpdate([micro_batch]), LIKELIHOOD)
     # The type of Transformer Engine's FP8 weights does not matter here: main gradients are plain fp32.
     parameters: dict[str, Any] = model.parameters
     gradients = {name: p.main_grad.to("cpu", torch.float32, copy=True) for name, p in parameters.items()}
-    return scores[0][pack.response].float().cpu(), gradients
+    return scores[0][micro_batch.response_mask].float().cpu(), gradients
 
 
 def learner_of(folder: Path, learner: LearnerConfig, learning_rate: float, longest: int) -> Learner:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
-from rzero_mega.learner.batch import Pack, TrainingSequence, build_pack
+from rzero_mega.learner.batch import MicroBatch, TrainingSequence, build_micro_batch
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.losses.aggregation import token_mean
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
@@ -64,13 +64,13 @@ class PaddedLearner(Learner):
 
     to_update = False
 
-    def _packs(self, sequences: Sequence[TrainingSequence]) -> list[Pack]:
+    def _micro_batches(self, sequences: Sequence[TrainingSequence]) -> list[MicroBatch]:
         weights = token_mean([len(s.response) for s in sequences])
         groups = [range(i, min(i + MICRO_BATCH, len(sequences))) for i in range(0, len(sequences), MICRO_BATCH)]
         everyone = range(len(sequences))
         longest = [max(sequences[i].length for i in (everyone if self.to_update else group)) for group in groups]
         return [
-            build_pack(sequences, weights, group, _FillTo(length=length), device())
+            build_micro_batch(sequences, weights, group, _FillTo(length=length), device())
             for group, length in zip(groups, longest, strict=True)
         ]
 
@@ -113,7 +113,7 @@ def _role(role: str, repeats: int, model: Path) -> list[Packed]:
     speed = {name: batch.tokens / value for name, value in seconds.items()}
     rows = []
     for name in ("micro-batch", "update"):
-        computed = sum(pack.tokens.numel() for pack in learners[name]._packs(batch.sequences))
+        computed = sum(micro_batch.tokens.numel() for micro_batch in learners[name]._micro_batches(batch.sequences))
         shares = (speed["packed"], name, 1 - batch.tokens / computed, speed[name])
         rows.append(Packed(role, str(ROLES[role]), len(batch.sequences), batch.tokens, *shares))
     return rows

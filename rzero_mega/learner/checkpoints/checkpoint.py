@@ -19,8 +19,8 @@ from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint.api import CheckpointException
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.checkpoints.files import check_files, stored_tensors
-from rzero_mega.learner.checkpoints.write import PendingSave
+from rzero_mega.learner.checkpoints.async_save import PendingSave
+from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
@@ -102,7 +102,7 @@ def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
 
 
 def _check_training_state(folder: Path, common: dict[str, Any]) -> None:
-    moments = any(key.startswith("optimizer.") for key in stored_tensors(folder))
+    moments = any(key.startswith("optimizer.") for key in tensor_names(folder))
     if not moments or not isinstance(common.get("optimizer"), dict):
         raise UserError(
             f"{folder}: holds weights but no optimizer moments, so training cannot go on from it; "

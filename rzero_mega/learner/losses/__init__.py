@@ -1,1 +1,1 @@
-"""The pieces of the policy-gradient loss, one per file; all pure tensor functions over tokens [t]."""
+"""The terms of the policy-gradient loss, one per file: pure functions of tensors over tokens, [t] in fp32."""

@@ -1,4 +1,4 @@
-"""GRPO's loss of one micro-batch, put together from its pieces, with the sums behind its metrics."""
+"""GRPO's loss of one micro-batch, put together from its terms, with the sums behind its metrics."""
 
 from __future__ import annotations
 
@@ -15,49 +15,50 @@ from rzero_mega.learner.losses.policy import clipped_policy_loss
 
 @dataclass(frozen=True)
 class TokenInputs:
-    """What the loss knows of every token [t] besides the policy's log-probabilities.
+    """What the loss knows of every token besides the policy's log-probabilities: [t] each, in fp32 but for the mask.
 
-    `old_logprobs` None stands for the policy itself before the update: with one update per batch the two are the same.
+    `old_logprobs` None stands for the policy itself before the update: with one update per step the two are the same.
+    `reference_logprobs` None leaves the KL term out.
     """
 
-    response: Tensor
-    weight: Tensor
-    advantage: Tensor
+    response_mask: Tensor
+    loss_weight: Tensor
+    advantages: Tensor
     rollout_logprobs: Tensor
     old_logprobs: Tensor | None
     reference_logprobs: Tensor | None
 
 
-# Names of the statistics that `grpo_loss` returns, in order: sums over response tokens (but the first, which is the
-# loss), then maxima over response tokens, which are 0 where there are none.
+# Names of the statistics that `grpo_loss` returns, in order: the loss and sums over response tokens, then maxima over
+# response tokens, which are 0 where there are none.
 SUMS = ("loss", "tokens", "kl", "entropy", "clipped", "logprob_difference", "importance", "ratio")
 MAXIMA = ("logprob_difference_max", "ratio_max")
 STATISTICS = (*SUMS, *MAXIMA)
 
 
 def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: GrpoConfig) -> tuple[Tensor, Tensor]:
-    """(loss, statistics [len(STATISTICS)]) of one micro-batch; the loss is
-    sum_t weight_t (importance_t policy_t + beta kl_t).
+    """(loss [], statistics [len(STATISTICS)]) of one micro-batch from its `logprobs` and `entropy`, [t] in fp32.
 
+    The loss is sum_t weight_t (importance_t policy_t + beta kl_t), arXiv 2402.03300 with truncated importance sampling.
     Only response tokens are looked at: a weight of zero would not keep infinities elsewhere out of the gradient.
     """
-    chosen = inputs.response
-    logprobs, weight, rollout = logprobs[chosen], inputs.weight[chosen], inputs.rollout_logprobs[chosen]
-    old = logprobs.detach() if inputs.old_logprobs is None else inputs.old_logprobs[chosen]
+    mask = inputs.response_mask
+    logprobs, weight, rollout = logprobs[mask], inputs.loss_weight[mask], inputs.rollout_logprobs[mask]
+    old = logprobs.detach() if inputs.old_logprobs is None else inputs.old_logprobs[mask]
     policy = clipped_policy_loss(
-        logprobs, old, inputs.advantage[chosen], config.clip_low, config.clip_high, config.dual_clip
+        logprobs, old, inputs.advantages[mask], config.clip_low, config.clip_high, config.dual_clip
     )
     importance = truncated_importance(old, rollout, config.importance_cap)
     per_token = importance * policy.loss
     kl = torch.zeros_like(logprobs)
     if inputs.reference_logprobs is not None:
-        kl = k3_divergence(logprobs, inputs.reference_logprobs[chosen], config.kl_clamp)
+        kl = k3_divergence(logprobs, inputs.reference_logprobs[mask], config.kl_clamp)
         per_token = per_token + config.kl_coefficient * kl
     loss = (per_token * weight).sum()
     with torch.no_grad():
         difference, ratio = (old - rollout).abs(), (logprobs - old).exp()
-        columns = [kl, entropy[chosen], policy.clipped.float(), difference, importance, ratio]
-        sums = [loss.detach(), chosen.sum().float(), *(column.sum() for column in columns)]
+        columns = [kl, entropy[mask], policy.clipped.float(), difference, importance, ratio]
+        sums = [loss.detach(), mask.sum().float(), *(column.sum() for column in columns)]
         statistics = torch.stack([*sums, _largest(difference), _largest(ratio)])
     return loss, statistics
 

@@ -17,14 +17,14 @@ from torch import Tensor
 class TokenSplit:
     """Over how many ranks the tokens of a micro-batch are cut, and which part is this rank's.
 
-    `cp` cuts every sequence, and `tp` (1 without sequence parallelism) what a rank has of all of them, of which FP8
-    wants a multiple of `tokens`.
+    Context parallelism cuts every sequence over `cp` ranks, sequence parallelism what a rank then has of all of them
+    over `sequence_parallel_ranks`. Matrix products want a multiple of `token_multiple` tokens on each (FP8).
     """
 
     cp: int = 1
     cp_rank: int = 0
-    tp: int = 1
-    tokens: int = 1
+    sequence_parallel_ranks: int = 1
+    token_multiple: int = 1
 
     @property
     def sequence_multiple(self) -> int:
@@ -34,11 +34,11 @@ class TokenSplit:
     @property
     def total_multiple(self) -> int:
         """What the number of all tokens must be a multiple of."""
-        return math.lcm(self.sequence_multiple, self.cp * self.tp * self.tokens)
+        return math.lcm(self.sequence_multiple, self.cp * self.sequence_parallel_ranks * self.token_multiple)
 
 
 def zigzag(cu_seqlens: Tensor, cp: int, rank: int) -> tuple[Tensor, Tensor]:
-    """Which tokens a rank has: number of their sequence and position in it, [t / cp] each.
+    """Which tokens a rank has: number of their sequence and position in it, [t] int64 each, t tokens on this rank.
 
     `cu_seqlens` [b + 1] are the bounds of the whole sequences, whose lengths 2 cp divides (any length where cp is 1).
     """

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from rzero_mega.atomic import files_below, free_bytes, storage_errors
 from rzero_mega.errors import UserError
-from rzero_mega.learner.checkpoints.conversion.checks import check_hf_source, check_template
-from rzero_mega.learner.checkpoints.conversion.format import StoredWeights, write_checkpoint
-from rzero_mega.learner.checkpoints.conversion.memory import MergedReader, one_ahead
-from rzero_mega.learner.checkpoints.conversion.plan import StoredTensor, stored_tensors
-from rzero_mega.learner.checkpoints.conversion.work import WorkFolder
+from rzero_mega.learner.checkpoints.conversion.buffers import MergedReader, one_ahead
+from rzero_mega.learner.checkpoints.conversion.compatibility import check_hf_source, check_template
+from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor, stored_tensors
+from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights, write_checkpoint
+from rzero_mega.learner.checkpoints.conversion.work_folder import WorkFolder
 from rzero_mega.weights.bucket import Slot, plan_buckets
 from rzero_mega.weights.hf_folder import SHARD_BYTES, HfWeights, copy_template, dtype_named, shard_names, write_index
 from rzero_mega.weights.mapping import entries

@@ -68,7 +68,7 @@ def check_files(folder: Path) -> dict[str, Any]:
     return _read_common(folder / "common.pt")
 
 
-def stored_tensors(folder: Path) -> set[str]:
+def tensor_names(folder: Path) -> set[str]:
     """Names of the tensors of a checkpoint. UserError as `check_files`."""
     return set(_read_metadata(folder / ".metadata").state_dict_metadata)
 

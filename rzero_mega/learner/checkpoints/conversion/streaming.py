@@ -37,10 +37,10 @@ from torch.distributed.checkpoint.planner_helpers import create_read_items_for_c
 from torch.distributed.checkpoint.storage import WriteResult
 
 from rzero_mega.errors import UserError, first_line
-from rzero_mega.learner.checkpoints.conversion.memory import Scratch, one_ahead
-from rzero_mega.learner.checkpoints.conversion.plan import StoredTensor
-from rzero_mega.learner.checkpoints.conversion.work import WorkFolder
-from rzero_mega.learner.checkpoints.files import check_files, write_common
+from rzero_mega.learner.checkpoints.conversion.buffers import Scratch, one_ahead
+from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor
+from rzero_mega.learner.checkpoints.conversion.work_folder import WorkFolder
+from rzero_mega.learner.checkpoints.safe_files import check_files, write_common
 from rzero_mega.weights.shape import ModelShape
 
 Read = Callable[[StoredTensor, torch.dtype], Tensor]

@@ -1,4 +1,4 @@
-"""The learner's shards as full Hugging Face tensors: which executor, over which process groups."""
+"""The learner's weights on their way out: shards become full tensors under Hugging Face names."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def model_groups() -> ModelGroups:
     )
 
 
-def share_weights(model: Model, receivers: Sequence[int], config: WeightsConfig) -> WeightSource:
-    """A `WeightSource` whose buckets reach the `receivers`; UserError lists what keeps the shards from covering all."""
+def weight_source(model: Model, receivers: Sequence[int], config: WeightsConfig) -> WeightSource:
+    """The weights in buckets that reach the `receivers` (ranks), by the executor of `weights.executor`.
+
+    UserError lists what keeps the ranks' shards from covering every tensor.
+    """
     if config.executor == "reference":
         receives = dist.get_rank() in receivers
         return GatheredWeights(lambda: export_tensors(model), config.bucket_bytes, receives)

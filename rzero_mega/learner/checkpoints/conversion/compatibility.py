@@ -13,8 +13,8 @@ import torch
 
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.checkpoint import shape_differences
-from rzero_mega.learner.checkpoints.conversion.format import StoredWeights
-from rzero_mega.learner.checkpoints.conversion.plan import StoredTensor
+from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor
+from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights
 from rzero_mega.weights.hf_folder import HfWeights
 from rzero_mega.weights.mapping import Entry, hf_sizes
 from rzero_mega.weights.shape import ModelShape

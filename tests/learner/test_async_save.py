@@ -13,7 +13,7 @@ import pytest
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
-from rzero_mega.learner.checkpoints import write as checkpoint_write
+from rzero_mega.learner.checkpoints import async_save
 from rzero_mega.learner.learner import Learner
 from tests.learner.ranks import rollouts
 
@@ -34,13 +34,13 @@ def policy(alone: ParallelLayout, tiny_model: Callable[..., Any], tmp_path_facto
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Nothing is written before this is set."""
-    write, go_on = checkpoint_write._write, threading.Event()
+    write, go_on = async_save._write, threading.Event()
 
     def waiting(*arguments: Any) -> Any:
         assert go_on.wait(60)
         return write(*arguments)
 
-    monkeypatch.setattr(checkpoint_write, "_write", waiting)
+    monkeypatch.setattr(async_save, "_write", waiting)
     return go_on
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from rzero_mega.learner.checkpoints.conversion.plan import StoredTensor
+from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor
 from rzero_mega.weights.hf_folder import HfWeights
 from rzero_mega.weights.mapping.pieces import shard_layout
 from rzero_mega.weights.shape import ModelShape

@@ -36,7 +36,7 @@ from torch.distributed.checkpoint.utils import _DistWrapper
 
 from rzero_mega.atomic import storage_errors
 from rzero_mega.errors import UserError
-from rzero_mega.learner.checkpoints.files import write_common
+from rzero_mega.learner.checkpoints.safe_files import write_common
 from rzero_mega.learner.megatron.process_groups import device
 
 

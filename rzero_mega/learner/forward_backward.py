@@ -1,0 +1,127 @@
+"""Micro-batches through Megatron's pipeline schedules: scoring without gradients, and one update's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.distributed import finalize_model_grads
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from torch import Tensor
+
+from rzero_mega.config.schema import GrpoConfig
+from rzero_mega.learner.batch import LocalUpdate, MicroBatch
+from rzero_mega.learner.logprobs import hidden_logprobs
+from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs, grpo_loss
+from rzero_mega.learner.megatron.compat import calls_megatron
+from rzero_mega.learner.megatron.model import Model
+from rzero_mega.learner.megatron.policy_model import bare
+
+
+@calls_megatron
+@torch.no_grad()
+def score(model: Model, micro_batches: Sequence[MicroBatch]) -> list[Tensor] | None:
+    """Log-probability of every target, [t] in fp32 per micro-batch, under the present weights.
+
+    None on every pipeline stage but the last.
+    """
+
+    def logprobs_of(micro_batch: MicroBatch, hidden: Tensor, non_loss_data: bool = False) -> Tensor:
+        logprobs, _ = _logprobs(model, micro_batch, hidden)
+        return logprobs
+
+    for chunk in model.chunks:
+        chunk.eval()
+    outputs = [partial(logprobs_of, micro_batch) for micro_batch in micro_batches]
+    scores = _schedule(model, micro_batches, outputs, forward_only=True, collect_non_loss_data=True)
+    for chunk in model.chunks:
+        chunk.train()
+    return scores if parallel_state.is_pipeline_last_stage() else None
+
+
+@calls_megatron
+def accumulate_gradients(model: Model, update: LocalUpdate, config: GrpoConfig) -> Tensor:
+    """Put the gradients of one update's loss into the model's buffers.
+
+    Returns the update's statistics over all ranks, [len(STATISTICS)] in fp32 (see `losses.grpo`).
+    """
+
+    def loss_of(
+        micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, hidden: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logprobs, entropy = _logprobs(model, micro_batch, hidden)
+        inputs = TokenInputs(
+            response_mask=micro_batch.response_mask,
+            loss_weight=micro_batch.loss_weight,
+            advantages=micro_batch.advantages,
+            rollout_logprobs=micro_batch.rollout_logprobs,
+            old_logprobs=old,
+            reference_logprobs=reference,
+        )
+        loss, statistics = grpo_loss(logprobs, entropy, inputs, config)
+        return loss, torch.zeros([], dtype=torch.int, device=loss.device), statistics
+
+    model.config.finalize_model_grads_func = _finalize_summed_gradients
+    for chunk in model.chunks:
+        chunk.zero_grad_buffer()
+    micro_batches = update.micro_batches
+    nothing: list[None] = [None] * len(micro_batches)
+    old, reference = update.old_logprobs or nothing, update.reference_logprobs or nothing
+    outputs = [partial(loss_of, *inputs) for inputs in zip(micro_batches, old, reference, strict=True)]
+    statistics = _schedule(model, micro_batches, outputs, forward_only=False)
+    return _reduce(statistics, micro_batches[0].loss_weight.device)
+
+
+def _logprobs(model: Model, micro_batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    group = parallel_state.get_tensor_model_parallel_group()
+    weight = bare(model.chunks[-1]).output_weight
+    return hidden_logprobs(hidden, weight, micro_batch.targets, model.shape.vocab, group)
+
+
+def _schedule(
+    model: Model, micro_batches: Sequence[MicroBatch], outputs: Sequence[Callable[..., Any]], **settings: Any
+) -> list[Tensor]:
+    """Run Megatron's schedule; on the last stage `outputs[i]` gets the hidden states [t, h] of micro-batch i."""
+
+    def forward_step(iterator: Iterator[Any], module: torch.nn.Module, *_unused: Any) -> tuple[Tensor, Any]:
+        micro_batch, output = next(iterator)
+        hidden = module(
+            micro_batch.tokens, micro_batch.position_ids, None, packed_seq_params=micro_batch.packed_seq_params
+        )
+        return hidden, output
+
+    # Every chunk of an interleaved pipeline goes over all micro-batches at its own pace.
+    iterators = [iter(list(zip(micro_batches, outputs, strict=True))) for _ in model.chunks]
+    found: list[Tensor] = get_forward_backward_func()(
+        forward_step_func=forward_step,
+        data_iterator=iterators if len(iterators) > 1 else iterators[0],
+        model=model.chunks,
+        num_microbatches=len(micro_batches),
+        seq_length=max(micro_batch.tokens.size(1) for micro_batch in micro_batches),
+        micro_batch_size=1,
+        **settings,
+    )
+    return found
+
+
+def _finalize_summed_gradients(model: list[Any], num_tokens: Tensor | None = None, **settings: Any) -> None:
+    # The loss weights hold the normalisation; dividing by a number of tokens would apply it twice.
+    finalize_model_grads(model, None, **settings)
+
+
+def _reduce(outputs: list[Tensor], device: torch.device) -> Tensor:
+    """Sums and maxima over micro-batches and over data- and context-parallel ranks, then from the last stage to all."""
+    rows = torch.stack(outputs) if outputs else torch.zeros(1, len(STATISTICS), device=device)
+    sums, maxima = rows[:, : len(SUMS)].sum(0), rows[:, len(SUMS) :].amax(0)
+    group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+    dist.all_reduce(sums, group=group)
+    dist.all_reduce(maxima, op=dist.ReduceOp.MAX, group=group)
+    statistics = torch.cat([sums, maxima])
+    if parallel_state.get_pipeline_model_parallel_world_size() > 1:
+        group = parallel_state.get_pipeline_model_parallel_group()
+        dist.broadcast(statistics, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
+    return statistics
