@@ -21,7 +21,7 @@ from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import die_with_parent
 from rzero_mega.recipes import load_recipe, recipe_names
-from rzero_mega.run import RunDirectory, run_path, run_status
+from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.job import place_from
 from rzero_mega.run.launch import is_rank, launch
 from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
@@ -70,7 +70,7 @@ def status(run: Run = None, as_json: Annotated[bool, typer.Option("--json", help
     """What each iteration brought, how long its phases took, and where its jobs stand."""
     from rich.console import Console
 
-    from rzero_mega.tracking import iterations_table
+    from rzero_mega.tracking import iterations_table, run_status
 
     opened = _open(run)
     found = run_status(opened)

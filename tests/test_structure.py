@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": {"config", "weights"},
     "run": {"config"},
     "evaluation": {"config", "grading", "rollout"},
-    # coevolution for what checks and records are called: the report shows them.
+    # coevolution for the plan that status follows, and for what the report shows of checks and records.
     "tracking": {"config", "coevolution", "run"},
     "assets": set(),
     "cluster": {"config", "coevolution", "recipes", "run", "tracking"},

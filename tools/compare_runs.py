@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from rzero_mega.run import RunDirectory, RunStatus, run_status
-from rzero_mega.run.status import IterationStatus
+from rzero_mega.run import RunDirectory
+from rzero_mega.tracking.status import IterationStatus, RunStatus, run_status
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Run directories, finished ones.")]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rzero_mega.config.schema import Config
+from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import InferenceContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.evaluate import score_model, summary
@@ -27,5 +28,5 @@ def evaluate_model(config: Config) -> dict[str, Any]:
         grader = stack.enter_context(new_grader(config.grading))
         server_pool = stack.enter_context(open_server_pool(config, logs))
         ctx = InferenceContext(config, load_encoder(model), grader, server_pool)
-        with progress.phase(0, PhaseName.EVALUATE, len(config.evaluation.benchmarks)) as bar:
+        with progress.phase(0, PhaseName.EVALUATE, phase_steps(config, PhaseName.EVALUATE, None)) as bar:
             return summary(score_model(ctx, model, bar))

@@ -16,14 +16,13 @@ import torch
 
 from rzero_mega import spmd
 from rzero_mega.atomic import sha256
-from rzero_mega.coevolution.plan import PhasePlan, Source
+from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
-from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
 from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
@@ -204,16 +203,3 @@ def load_encoder(model: Path) -> PromptEncoder:
         return PromptEncoder(AutoTokenizer.from_pretrained(model, trust_remote_code=False, local_files_only=True))
     except (OSError, ValueError) as error:
         raise UserError(f"{model}: no readable tokenizer: {first_line(error)}") from None
-
-
-def steps_of(config: Config, plan: PhasePlan) -> int:
-    """How many steps or parts the phase has, for its progress bar."""
-    if plan.name is PhaseName.CHALLENGER:
-        return config.challenger.training.steps
-    if plan.name is PhaseName.SOLVER:
-        return config.solver.training.steps
-    if plan.name is PhaseName.QUESTIONS:
-        return -(-config.questions.count // config.questions.per_part)
-    if plan.name is PhaseName.LABELS:
-        return -(-config.questions.count // config.labels.questions_per_part)
-    return len(config.evaluation.benchmarks)

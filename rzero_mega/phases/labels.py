@@ -14,6 +14,7 @@ from rzero_mega.coevolution.curation import curate
 from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import LabelsInputs, Source
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.context import ActivePhase, RunContext
@@ -27,9 +28,9 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     questions = read_records(ctx.path(inputs.questions), WrittenQuestion)
     solver = ctx.engine("solver", ctx.path(inputs.solver))
     finished = spmd.on_rank_0(phase.directory.finished_parts)
-    for part, start in enumerate(range(0, len(questions), config.questions_per_part)):
+    for part, here in enumerate(parts(len(questions), config.questions_per_part)):
         if part not in finished:
-            asked = questions[start : start + config.questions_per_part]
+            asked = questions[here.start : here.stop]
             answered = collect_votes(ctx, solver, asked, config.votes, phase.seed_key(part))
             spmd.on_rank_0(phase.directory.write_part, part, answered)
             ctx.stop_if_asked()

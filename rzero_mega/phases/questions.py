@@ -9,6 +9,7 @@ from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.diversity import distinct_ngrams, unique_share
 from rzero_mega.coevolution.plan import QuestionsInputs
 from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.config.steps import parts
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.responses import written_questions
 from rzero_mega.rollout.protocol import Request
@@ -20,10 +21,9 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: QuestionsInputs) -> None:
     config, prompt = ctx.config.questions, ctx.challenger_prompt()
     challenger = ctx.engine("challenger", ctx.path(inputs.challenger))
     finished = spmd.on_rank_0(phase.directory.finished_parts)
-    for part, start in enumerate(range(0, config.count, config.per_part)):
+    for part, here in enumerate(parts(config.count, config.per_part)):
         if part not in finished:
-            count = min(config.per_part, config.count - start)
-            samples = challenger.generate([Request(phase.seed_key(part), prompt, count, config.sampling)])
+            samples = challenger.generate([Request(phase.seed_key(part), prompt, len(here), config.sampling)])
             questions = spmd.on_rank_0(written_questions, ctx, samples, config.require_boxed)
             well_formed = [question for question in questions if question is not None]
             spmd.on_rank_0(phase.directory.write_part, part, well_formed)

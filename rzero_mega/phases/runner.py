@@ -25,11 +25,12 @@ from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
-from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool, steps_of
-from rzero_mega.run import RunDirectory, run_path, run_status
+from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
+from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.report import write_report
+from rzero_mega.tracking.status import planned_steps, run_status
 from rzero_mega.tracking.wandb_run import WandbRun
 from rzero_mega.weights.base_model import resolve_base_model
 
@@ -65,7 +66,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     spmd.on_rank_0(directory.begin, inputs)
     if spmd.rank() == 0:
         ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
-    with ctx.progress.phase(plan.iteration, plan.name, steps_of(ctx.config, plan)) as bar:
+    with ctx.progress.phase(plan.iteration, plan.name, planned_steps(ctx.run, plan.iteration, plan.name)) as bar:
         _dispatch(ctx, ActivePhase(directory, bar, ctx.config.seed), plan.inputs)
     if spmd.rank() == 0:
         ctx.run.event("phase_finished", iteration=plan.iteration, phase=plan.name.value)

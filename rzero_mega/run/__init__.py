@@ -4,20 +4,15 @@ from rzero_mega.run.directory import RunDirectory, RunInfo, config_differences, 
 from rzero_mega.run.events import Event, read_events
 from rzero_mega.run.manifest import Artefact, Manifest
 from rzero_mega.run.phase import PhaseDirectory
-from rzero_mega.run.status import IterationStatus, PhaseStatus, RunStatus, run_status
 
 __all__ = [
     "Artefact",
     "Event",
-    "IterationStatus",
     "Manifest",
     "PhaseDirectory",
-    "PhaseStatus",
     "RunDirectory",
     "RunInfo",
-    "RunStatus",
     "config_differences",
     "read_events",
     "run_path",
-    "run_status",
 ]

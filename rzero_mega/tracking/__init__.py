@@ -2,6 +2,7 @@
 
 from rzero_mega.tracking.progress import PhaseProgress, Progress, iterations_table
 from rzero_mega.tracking.report import write_report
+from rzero_mega.tracking.status import run_status
 from rzero_mega.tracking.wandb_run import WandbRun
 
-__all__ = ["PhaseProgress", "Progress", "WandbRun", "iterations_table", "write_report"]
+__all__ = ["PhaseProgress", "Progress", "WandbRun", "iterations_table", "run_status", "write_report"]

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from rzero_mega.run import RunStatus
+from rzero_mega.tracking.status import RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
 _log = logging.getLogger(__name__)

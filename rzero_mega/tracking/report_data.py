@@ -10,7 +10,8 @@ from typing import Any, Literal
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
-from rzero_mega.run import Manifest, RunDirectory, RunInfo, RunStatus, run_status
+from rzero_mega.run import Manifest, RunDirectory, RunInfo
+from rzero_mega.tracking.status import RunStatus, run_status
 from rzero_mega.tracking.summaries import mean, scalar
 
 Row = Mapping[str, Any]

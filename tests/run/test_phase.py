@@ -1,4 +1,4 @@
-"""One phase's folder: manifests, steps, parts, checkpoints; and the events and status of a run."""
+"""One phase's folder: manifests, steps, parts, checkpoints; and the events of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
-from rzero_mega.run import PhaseDirectory, RunDirectory, read_events, run_status
+from rzero_mega.run import PhaseDirectory, RunDirectory, read_events
 from tests import ROOT
 
 
@@ -224,32 +224,6 @@ def test_a_torn_event_swallows_no_later_one(run: RunDirectory) -> None:
     events = read_events(run.events_path)
     assert [event.event for event in events] == ["created", "phase finished"]
     assert events[1].fields == {"phase": "solver"}
-
-
-def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirectory) -> None:
-    _finish(run.phase(0, "evaluate"), {}, pass1_mean=0.25, pass1_greedy=0.5)
-    _finish(run.phase(1, "questions"), {})
-    _finish(run.phase(1, "labels"), {}, label_accuracy=None, kept=120, hacking={"any": 0.25})
-    solver = run.phase(1, "solver")
-    solver.begin({})
-    solver.log_step(1, {"loss": 0.1})
-    status = run_status(run)
-    base, first, second = status.iterations
-    assert (status.state, base.pass1_mean, base.pass1_greedy) == ("running", 0.25, 0.5)
-    assert (first.kept_questions, first.flawed_questions) == (120, 0.25)
-    assert (first.label_accuracy, first.pass1_mean, second.flawed_questions) == (None, None, None)
-    assert {name: phase.state for name, phase in first.phases.items()} == {
-        "challenger": "skipped",
-        "questions": "finished",
-        "labels": "finished",
-        "solver": "running",
-        "evaluate": "pending",
-    }
-    assert (first.phases["solver"].step, first.phases["solver"].steps) == (1, 15)
-    assert {phase.state for phase in second.phases.values()} == {"pending"}
-    assert json.loads(json.dumps(status.as_json()))["iterations"][1]["kept_questions"] == 120
-    run.close()
-    assert run_status(RunDirectory.open_existing(run.path)).iterations[1].phases["solver"].state == "stopped"
 
 
 def test_run_imports_neither_torch_nor_wandb() -> None:

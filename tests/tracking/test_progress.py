@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rzero_mega.run import run_status
 from rzero_mega.tracking import Progress
+from rzero_mega.tracking.status import run_status
 from tests.tracking.synthetic import write_synthetic_run
 
 

@@ -1,22 +1,25 @@
-"""Where a run stands, from its manifests and metrics."""
+"""Where a run stands: its plan, and what its manifests and metrics say is done of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.run.directory import RunDirectory
-from rzero_mega.run.manifest import Manifest
-from rzero_mega.run.phase import PhaseDirectory
+from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
 
 
 @dataclass(frozen=True)
 class PhaseStatus:
-    """`stopped` has partial work and no living writer. `step` of `steps` counts steps or parts; null where unknown."""
+    """`stopped` has partial work and no living writer; `skipped` is not in the plan.
+
+    `step` of `steps` counts what `planned_steps` does; null where unknown.
+    """
 
     state: State
     step: int | None
@@ -38,8 +41,8 @@ class IterationStatus:
     flawed_questions: float | None
     pass1_mean: float | None
     pass1_greedy: float | None
-    seconds: Mapping[str, float]
-    phases: Mapping[str, PhaseStatus]
+    seconds: Mapping[PhaseName, float]
+    phases: Mapping[PhaseName, PhaseStatus]
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class RunStatus:
 def run_status(run: RunDirectory) -> RunStatus:
     """Read the state of every phase of every iteration, those to come included."""
     alive = run.is_alive()
-    wanted = range(0 if _evaluates_base(run) else 1, run.config.iterations + 1)
-    iterations = tuple(_iteration_status(run, i, alive) for i in sorted({*wanted, *run.iterations()}))
+    planned = {(plan.iteration, plan.name) for plan in iteration_plan(run.config)}
+    wanted = sorted({iteration for iteration, _ in planned} | set(run.iterations()))
+    iterations = tuple(_iteration_status(run, iteration, planned, alive) for iteration in wanted)
     states = [phase.state for iteration in iterations for phase in iteration.phases.values()]
     unfinished = any(state not in ("finished", "skipped") for state in states)
     state: State = "finished" if not unfinished else "running" if alive else "stopped"
@@ -71,15 +75,25 @@ def run_status(run: RunDirectory) -> RunStatus:
     return RunStatus(run.path.name, str(run.path), run.info.id, run.info.recipe, state, seconds, iterations)
 
 
-def _evaluates_base(run: RunDirectory) -> bool:
-    return bool(run.config.evaluation.benchmarks) and run.config.evaluation.base_model
+def planned_steps(run: RunDirectory, iteration: int, phase: PhaseName) -> int | None:
+    """How many steps or parts the phase has; None for labels while their questions are not written."""
+    return phase_steps(run.config, phase, _written(run.phase(iteration, PhaseName.QUESTIONS).manifest()))
 
 
-def _iteration_status(run: RunDirectory, iteration: int, alive: bool) -> IterationStatus:
+def _iteration_status(
+    run: RunDirectory, iteration: int, planned: Set[tuple[int, PhaseName]], alive: bool
+) -> IterationStatus:
     names = tuple(PhaseName) if iteration > 0 else (PhaseName.EVALUATE,)
     folders = {name: run.phase(iteration, name) for name in names}
     manifests = {name: folder.manifest() for name, folder in folders.items()}
-    phases = {name: _phase_status(run, folders[name], manifests[name], alive) for name in names}
+    written = _written(manifests.get(PhaseName.QUESTIONS))
+    phases = {}
+    for name, folder in folders.items():
+        if (iteration, name) in planned or folder.has_begun():
+            steps = phase_steps(run.config, name, written)
+            phases[name] = _phase_status(folder, manifests[name], steps, alive)
+        else:
+            phases[name] = PhaseStatus("skipped", None, None, None, None)
     return IterationStatus(
         iteration=iteration,
         label_accuracy=_number(manifests.get(PhaseName.LABELS), "label_accuracy"),
@@ -88,12 +102,11 @@ def _iteration_status(run: RunDirectory, iteration: int, alive: bool) -> Iterati
         pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
         pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
-        phases=_mark_skipped(run, phases),
+        phases=phases,
     )
 
 
-def _phase_status(run: RunDirectory, folder: PhaseDirectory, manifest: Manifest | None, alive: bool) -> PhaseStatus:
-    steps = _planned_steps(run, folder.phase)
+def _phase_status(folder: PhaseDirectory, manifest: Manifest | None, steps: int | None, alive: bool) -> PhaseStatus:
     if manifest is not None:
         return PhaseStatus("finished", steps, steps, manifest.seconds, manifest.attempts)
     if not folder.has_begun():
@@ -103,31 +116,8 @@ def _phase_status(run: RunDirectory, folder: PhaseDirectory, manifest: Manifest 
     return PhaseStatus("running" if alive else "stopped", step, steps, None, None)
 
 
-def _mark_skipped(run: RunDirectory, phases: Mapping[PhaseName, PhaseStatus]) -> dict[str, PhaseStatus]:
-    """A pending phase is skipped when a later one of its iteration has begun, or when nothing is left to evaluate."""
-    marked: dict[str, PhaseStatus] = {}
-    later_began = False
-    for name in reversed(list(phases)):
-        phase = phases[name]
-        nothing_to_do = name is PhaseName.EVALUATE and not run.config.evaluation.benchmarks
-        if phase.state == "pending" and (later_began or nothing_to_do):
-            phase = PhaseStatus("skipped", None, None, None, None)
-        later_began = later_began or phase.state not in ("pending", "skipped")
-        marked[name] = phase
-    return {name: marked[name] for name in phases}
-
-
-def _planned_steps(run: RunDirectory, phase: PhaseName) -> int | None:
-    config = run.config
-    match phase:
-        case PhaseName.CHALLENGER:
-            return config.challenger.training.steps
-        case PhaseName.SOLVER:
-            return config.solver.training.steps
-        case PhaseName.QUESTIONS:
-            return -(-config.questions.count // config.questions.per_part)
-    # How many questions there are to label is known to the phase alone, and evaluation has no parts.
-    return None
+def _written(questions: Manifest | None) -> int | None:
+    return _count(questions, "well_formed")
 
 
 def _number(manifest: Manifest | None, *keys: str) -> float | None:

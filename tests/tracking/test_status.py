@@ -1,0 +1,99 @@
+"""Where a run stands: the plan says which phases there are, the run directory what is done of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rzero_mega.config import load_config
+from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.tracking.status import planned_steps, run_status
+
+
+def run_with(path: Path, *overrides: str) -> RunDirectory:
+    settings = ["iterations=2", "evaluation.benchmarks=[nano]", *overrides]
+    return RunDirectory.create_or_open(path, load_config(overrides=settings), writer=True)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[RunDirectory]:
+    with run_with(tmp_path / "run", "challenger.train=false") as run:
+        yield run
+
+
+def _finish(phase: PhaseDirectory, **summary: object) -> None:
+    phase.begin({})
+    output = phase.path / "out.txt"
+    output.write_text("content")
+    phase.finish({"out": output}, summary)
+
+
+def states(run: RunDirectory, iteration: int) -> dict[str, str]:
+    found = {status.iteration: status for status in run_status(run).iterations}
+    return {name: phase.state for name, phase in found[iteration].phases.items()}
+
+
+def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirectory) -> None:
+    _finish(run.phase(0, "evaluate"), pass1_mean=0.25, pass1_greedy=0.5)
+    _finish(run.phase(1, "questions"))
+    _finish(run.phase(1, "labels"), label_accuracy=None, kept=120, hacking={"any": 0.25})
+    solver = run.phase(1, "solver")
+    solver.begin({})
+    solver.log_step(1, {"loss": 0.1})
+    status = run_status(run)
+    base, first, second = status.iterations
+    assert (status.state, base.pass1_mean, base.pass1_greedy) == ("running", 0.25, 0.5)
+    assert (first.kept_questions, first.flawed_questions) == (120, 0.25)
+    assert (first.label_accuracy, first.pass1_mean, second.flawed_questions) == (None, None, None)
+    assert {name: phase.state for name, phase in first.phases.items()} == {
+        "challenger": "skipped",
+        "questions": "finished",
+        "labels": "finished",
+        "solver": "running",
+        "evaluate": "pending",
+    }
+    assert (first.phases["solver"].step, first.phases["solver"].steps) == (1, 15)
+    assert states(run, 2) == {
+        "challenger": "skipped",
+        "questions": "pending",
+        "labels": "pending",
+        "solver": "pending",
+        "evaluate": "pending",
+    }
+    assert json.loads(json.dumps(status.as_json()))["iterations"][1]["kept_questions"] == 120
+    run.close()
+    assert run_status(RunDirectory.open_existing(run.path)).iterations[1].phases["solver"].state == "stopped"
+
+
+def test_a_run_that_trains_its_challenger_and_has_no_benchmarks_skips_evaluation_alone(tmp_path: Path) -> None:
+    with run_with(tmp_path / "run", "evaluation.benchmarks=[]", "iterations=1") as run:
+        assert [status.iteration for status in run_status(run).iterations] == [1]
+        assert {name for name, state in states(run, 1).items() if state == "skipped"} == {"evaluate"}
+        for name in ("challenger", "questions", "labels", "solver"):
+            assert run_status(run).state == "running"
+            _finish(run.phase(1, name))
+        assert run_status(run).state == "finished"
+
+
+def test_iterations_past_the_plan_are_shown_as_far_as_they_went(tmp_path: Path) -> None:
+    with run_with(tmp_path / "run", "evaluation.base_model=false", "iterations=3") as run:
+        _finish(run.phase(3, "challenger"))
+    with run_with(tmp_path / "run", "evaluation.base_model=false", "iterations=1") as run:
+        assert [status.iteration for status in run_status(run).iterations] == [1, 3]
+        assert set(states(run, 1).values()) == {"pending"}
+        assert states(run, 3)["challenger"] == "finished" and states(run, 3)["solver"] == "skipped"
+
+
+def test_the_parts_of_labels_are_those_of_the_questions_that_are_well_formed(tmp_path: Path) -> None:
+    sizes = ("questions.count=100", "questions.per_part=30", "labels.questions_per_part=20")
+    with run_with(tmp_path / "run", *sizes) as run:
+        shown = run_status(run).iterations[1].phases
+        assert (shown["questions"].steps, shown["labels"].steps, shown["solver"].steps) == (4, None, 15)
+        assert planned_steps(run, 1, run.phase(1, "labels").phase) is None
+        _finish(run.phase(1, "questions"), well_formed=61)
+        assert planned_steps(run, 1, run.phase(1, "labels").phase) == 4
+        assert run_status(run).iterations[1].phases["labels"].steps == 4
+        assert run_status(run).iterations[2].phases["labels"].steps is None
