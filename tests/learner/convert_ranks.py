@@ -1,4 +1,4 @@
-"""Loading a checkpoint of weights in several processes over gloo: `python -m tests.learner.convert_ranks JOBS.json`.
+"""Loading a checkpoint of weights in several processes over gloo: `python -m tests.learner.convert_ranks CASES.json`.
 
 Every rank is forked from this process, which has imported everything once and started nothing. Rank 0 leaves what the
 model exports, or what the user reads where the checkpoint is refused.
@@ -22,35 +22,35 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig 
 from rzero_mega.learner.checkpoints.checkpoint import load_model_only  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
-from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
+from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Loading(LayoutJob):
+class LoadingCase(LayoutCase):
     """Build the model of `model`, zero its weights, load the checkpoint, under a layout."""
 
     model: str
     checkpoint: str
 
 
-def load_under(jobs: Sequence[Loading], folder: Path) -> dict[str, dict[str, Tensor]]:
-    """What every job's model exports, by the job's name; AssertionError with the ranks' output if one breaks."""
-    run_program(__name__, jobs, folder)
-    return {job.name: load_file(folder / f"{job.name}.safetensors") for job in jobs}
+def load_under(cases: Sequence[LoadingCase], folder: Path) -> dict[str, dict[str, Tensor]]:
+    """What every case's model exports, by the case's name; AssertionError with the ranks' output if one breaks."""
+    run_program(__name__, cases, folder)
+    return {case.name: load_file(folder / f"{case.name}.safetensors") for case in cases}
 
 
-def _run(job: Loading, folder: Path) -> None:
-    start_process_groups(job.layout, 0)
+def _run(case: LoadingCase, folder: Path) -> None:
+    start_process_groups(case.layout, 0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
-    learner = Learner(Path(job.model), job.layout, settings, GrpoConfig(), OptimizerConfig(), longest_response=30)
+    learner = Learner(Path(case.model), case.layout, settings, GrpoConfig(), OptimizerConfig(), longest_response=30)
     for weight in learner._model.local_weights().values():
         weight.zero_()
-    load_model_only(Path(job.checkpoint), learner._model)
+    load_model_only(Path(case.checkpoint), learner._model)
     weights = {name: tensor.clone() for name, tensor in learner.export()}
     if torch.distributed.get_rank() == 0:
-        save_file(weights, folder / f"{job.name}.safetensors")
+        save_file(weights, folder / f"{case.name}.safetensors")
     torch.distributed.barrier()
 
 
 if __name__ == "__main__":
-    main(Loading, _run)
+    main(LoadingCase, _run)

@@ -1,4 +1,4 @@
-"""Jobs in several processes over gloo: a program that calls `main` runs each job in ranks forked from itself.
+"""Cases in several processes over gloo: a program that calls `main` runs each case in ranks forked from itself.
 
 Every rank is forked from a process that has imported everything once and started nothing.
 """
@@ -27,8 +27,8 @@ HANG_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayoutJob:
-    """A job and its layout; `etp` None is the tp."""
+class LayoutCase:
+    """A case and its layout; `etp` None is the tp."""
 
     name: str = field(kw_only=False)
     tp: int = 1
@@ -60,10 +60,10 @@ class LayoutJob:
         )
 
 
-def run_program(module: str, jobs: Sequence[Any], folder: Path) -> None:
-    """Run `python -m module` on the jobs (dataclasses); AssertionError with its output if one breaks."""
-    request = folder / "jobs.json"
-    request.write_text(json.dumps([asdict(job) for job in jobs]))
+def run_program(module: str, cases: Sequence[Any], folder: Path) -> None:
+    """Run `python -m module` on the cases (dataclasses); AssertionError with its output if one breaks."""
+    request = folder / "cases.json"
+    request.write_text(json.dumps([asdict(case) for case in cases]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, "-m", module, str(request)]
     # A deadlock between ranks must not hang the tests.
@@ -73,20 +73,20 @@ def run_program(module: str, jobs: Sequence[Any], folder: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def main(job_type: Callable[..., LayoutJob], run: Callable[[Any, Path], None]) -> None:
-    """Of the program: call `run(job, folder)` in every rank of every job, one job after another, and exit."""
+def main(case_type: Callable[..., LayoutCase], run: Callable[[Any, Path], None]) -> None:
+    """Of the program: call `run(case, folder)` in every rank of every case, one case after another, and exit."""
     die_with_parent()
     request = Path(sys.argv[1])
-    jobs = [job_type(**values) for values in json.loads(request.read_text())]
-    sys.exit(0 if all(run_ranks(job, run, request.parent) for job in jobs) else 1)
+    cases = [case_type(**values) for values in json.loads(request.read_text())]
+    sys.exit(0 if all(run_ranks(case, run, request.parent) for case in cases) else 1)
 
 
-def run_ranks(job: LayoutJob, run: Callable[[Any, Path], None], folder: Path) -> bool:
-    """Run a job's ranks; False if one failed or was killed, which ends the others."""
-    count = job.processes
+def run_ranks(case: LayoutCase, run: Callable[[Any, Path], None], folder: Path) -> bool:
+    """Run a case's ranks; False if one failed or was killed, which ends the others."""
+    count = case.processes
     gc.freeze()  # Megatron collects garbage around checkpoints: ranks would walk, and copy, all that was imported
     with tempfile.TemporaryDirectory() as meeting:
-        running = {_fork(job, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
+        running = {_fork(case, run, rank, count, Path(meeting) / "store", folder) for rank in range(count)}
         while running:
             child, status = os.wait()
             running.discard(child)
@@ -98,7 +98,7 @@ def run_ranks(job: LayoutJob, run: Callable[[Any, Path], None], folder: Path) ->
     return True
 
 
-def _fork(job: LayoutJob, run: Callable[[Any, Path], None], rank: int, count: int, store: Path, folder: Path) -> int:
+def _fork(case: LayoutCase, run: Callable[[Any, Path], None], rank: int, count: int, store: Path, folder: Path) -> int:
     child = os.fork()
     if child:
         return child
@@ -106,10 +106,10 @@ def _fork(job: LayoutJob, run: Callable[[Any, Path], None], rank: int, count: in
     try:
         die_with_parent()
         os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)})
-        run(job, folder)
+        run(case, folder)
         code = 0
     except BaseException:
-        print(f"--- job {job.name}, rank {rank}", file=sys.stderr)
+        print(f"--- case {case.name}, rank {rank}", file=sys.stderr)
         traceback.print_exc()
     finally:
         sys.stderr.flush()

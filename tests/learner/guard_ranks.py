@@ -1,4 +1,4 @@
-"""Updates that fail in several processes, and their replays: `python -m tests.learner.guard_ranks JOBS.json`."""
+"""Updates that fail in several processes, and their replays: `python -m tests.learner.guard_ranks CASES.json`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from rzero_mega.phases.context import ActivePhase, RunContext  # noqa: E402
 from rzero_mega.phases.failures import FailurePolicy  # noqa: E402
 from rzero_mega.phases.runner import open_run  # noqa: E402
 from rzero_mega.run.stop import StopRequest  # noqa: E402
-from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
+from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 from tests.learner.ranks import rollouts  # noqa: E402
 
 STEP = 2
 
 
 @dataclass(frozen=True)
-class Job(LayoutJob):
+class GuardCase(LayoutCase):
     """Train `model` for two steps, with one element of the weight `spoil` made NaN on the last rank before the second.
 
-    With `backward` the module's backward gives NaN instead. A job with `replay` replays that failed update alone. `run`
-    is the folder of the run.
+    With `backward` the module's backward gives NaN instead. A case with `replay` replays that failed update alone.
+    `run` is the folder of the run.
     """
 
     model: str = ""
@@ -52,7 +52,7 @@ class Job(LayoutJob):
 
     @property
     def settings(self) -> list[str]:
-        """The job's layout as overrides."""
+        """The case's layout as overrides."""
         keys = ("tp", "pp", "ep", "etp", "cp", "vpp", "sequence_parallel")
         layout = {key: getattr(self, key) for key in keys}
         return [
@@ -61,19 +61,19 @@ class Job(LayoutJob):
         ]
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What every rank of every job found."""
-    run_program(__name__, jobs, folder)
+def run_cases(cases: Sequence[GuardCase], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What every rank of every case found."""
+    run_program(__name__, cases, folder)
     return {
-        job.name: [json.loads((folder / f"{job.name}-{rank}.json").read_text()) for rank in range(job.processes)]
-        for job in jobs
+        case.name: [json.loads((folder / f"{case.name}-{rank}.json").read_text()) for rank in range(case.processes)]
+        for case in cases
     }
 
 
-def configuration(job: Job) -> Config:
+def configuration(case: GuardCase) -> Config:
     return load_config(
         overrides=[
-            f"model.path={job.model}",
+            f"model.path={case.model}",
             "learner.dtype=float32",
             "learner.tokens_per_micro_batch=64",
             "challenger.training.sampling.max_new_tokens=30",
@@ -82,32 +82,32 @@ def configuration(job: Job) -> Config:
             "solver.training.rollouts_per_prompt=3",
             "solver.training.grpo.sequences_per_update=3",
             "run.minimum_free_mb=0",
-            *job.settings,
-            *job.overrides,
+            *case.settings,
+            *case.overrides,
         ]
     )
 
 
-def _run(job: Job, folder: Path) -> None:
-    found = _replay(job) if job.replay else _fail(job)
-    (folder / f"{job.name}-{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
+def _run(case: GuardCase, folder: Path) -> None:
+    found = _replay(case) if case.replay else _fail(case)
+    (folder / f"{case.name}-{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
     torch.distributed.barrier()
 
 
-def _replay(job: Job) -> dict[str, Any]:
-    return {"lines": run_replay(open_replay(Path(str(job.replay)), None, job.settings))}
+def _replay(case: GuardCase) -> dict[str, Any]:
+    return {"lines": run_replay(open_replay(Path(str(case.replay)), None, case.settings))}
 
 
-def _fail(job: Job) -> dict[str, Any]:
-    config = configuration(job)
+def _fail(case: GuardCase) -> dict[str, Any]:
+    config = configuration(case)
     training = config.solver.training
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     start_process_groups(layout, 0)
-    model = Path(job.model)
+    model = Path(case.model)
     learner = Learner(model, layout, config.learner, training.grpo, training.optimizer, 30)
     learner.train_step(rollouts(1, learner.shape.vocab))
-    _spoil(job, learner)
-    run = open_run(Path(job.run), config)
+    _spoil(case, learner)
+    run = open_run(Path(case.run), config)
     untouched: Any = None
     ctx = RunContext(
         config, untouched, untouched, None, run, layout, model, progress=untouched, wandb=None, stop=StopRequest()
@@ -125,13 +125,13 @@ def _fail(job: Job) -> dict[str, Any]:
     return found
 
 
-def _spoil(job: Job, learner: Learner) -> None:
+def _spoil(case: GuardCase, learner: Learner) -> None:
     parameters = learner._model.parameters
-    if job.spoil in parameters and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
-        parameters[job.spoil].data.view(-1)[5] = math.nan
+    if case.spoil in parameters and torch.distributed.get_rank() == torch.distributed.get_world_size() - 1:
+        parameters[case.spoil].data.view(-1)[5] = math.nan
     modules = dict(bare(learner._model.chunks[0]).named_modules())
-    if job.backward in modules and spmd.rank() == 0:
-        modules[job.backward].register_full_backward_hook(
+    if case.backward in modules and spmd.rank() == 0:
+        modules[case.backward].register_full_backward_hook(
             lambda _module, inputs, _outputs: tuple(g if g is None else g * math.nan for g in inputs)
         )
 
@@ -141,4 +141,4 @@ def _weights(learner: Learner) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    main(Job, _run)
+    main(GuardCase, _run)

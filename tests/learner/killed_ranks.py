@@ -1,6 +1,6 @@
-"""A training phase over gloo in which one rank is killed, for tests: `python -m tests.learner.killed_ranks JOBS.json`.
+"""A training phase over gloo in which one rank is killed, for tests: `python -m tests.learner.killed_ranks CASES.json`.
 
-Each job is an attempt at a run: the ranks roll out with the embedded engine, learn and save as in every run, until one
+Each case is an attempt at a run: the ranks roll out with the embedded engine, learn and save as in every run, until one
 of them meets its end. What every attempt left is written down as JSON.
 """
 
@@ -39,13 +39,13 @@ from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
 from rzero_mega.run.stop import StopRequest  # noqa: E402
-from tests.learner.forked_ranks import LayoutJob, run_ranks  # noqa: E402
+from tests.learner.forked_ranks import LayoutCase, run_ranks  # noqa: E402
 
 STEPS, EVERY, VOCABULARY = 5, 2, 61
 
 
 @dataclass(frozen=True)
-class Attempt(LayoutJob):
+class Attempt(LayoutCase):
     """An attempt at the run `run`, in which a rank is killed: in a "write", a "commit", a "step", a "reload", or never.
 
     "write": rank 1, while its thread writes the checkpoint of step 4 and the others are in step 5. "commit": rank 0,
@@ -193,7 +193,7 @@ def _count_updates(announce: int | None = None, die_at: int | None = None) -> th
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:
-    """In a rank, which is a process of its own and ends with the job."""
+    """In a rank, which is a process of its own and ends with the case."""
     setattr(owner, name, value)
 
 

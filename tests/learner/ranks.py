@@ -1,7 +1,7 @@
-"""Learners in several processes over gloo, for tests: `python -m tests.learner.ranks JOBS.json`.
+"""Learners in several processes over gloo, for tests: `python -m tests.learner.ranks CASES.json`.
 
-A job is a layout and what to do under it; jobs run one after another. Every rank is forked from this process, which has
-imported everything once and started nothing. Rank 0 leaves what it found as JSON and safetensors.
+A case is a layout and what to do under it; cases run one after another. Every rank is forked from this process, which
+has imported everything once and started nothing. Rank 0 leaves what it found as JSON and safetensors.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # no
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
 from rzero_mega.weights.reshard.validation import placement_violations, plan_violations  # noqa: E402
-from tests.learner.forked_ranks import LayoutJob, main, run_program  # noqa: E402
+from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Job(LayoutJob):
+class TrainingCase(LayoutCase):
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
     `grpo` and `optimizer` hold values that differ from the defaults. With `reversed_order` each update's rollouts come
@@ -58,7 +58,7 @@ class Job(LayoutJob):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left: metrics by step, the log-probabilities of step 1's rollouts before and after, the weights."""
+    """What a case left: metrics by step, the log-probabilities of step 1's rollouts before and after, the weights."""
 
     metrics: list[dict[str, float]]
     scores_before: list[list[float]]
@@ -82,10 +82,10 @@ def rollouts(step: int, vocabulary: int) -> list[TrainingSequence]:
     return found
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path) -> dict[str, Outcome]:
-    """Run the jobs in processes of their own; AssertionError with their output if one breaks."""
-    run_program(__name__, jobs, folder)
-    return {job.name: _outcome(folder, job.name) for job in jobs}
+def run_cases(cases: Sequence[TrainingCase], folder: Path) -> dict[str, Outcome]:
+    """Run the cases in processes of their own; AssertionError with their output if one breaks."""
+    run_program(__name__, cases, folder)
+    return {case.name: _outcome(folder, case.name) for case in cases}
 
 
 def _outcome(folder: Path, name: str) -> Outcome:
@@ -94,49 +94,49 @@ def _outcome(folder: Path, name: str) -> Outcome:
     return Outcome(**found, weights=load_file(weights) if weights.is_file() else {})
 
 
-def _run(job: Job, folder: Path) -> None:
-    start_process_groups(job.layout, 0)
-    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=job.tokens_per_micro_batch)
-    optimizer = OptimizerConfig(**job.optimizer)
-    learner = Learner(Path(job.model), job.layout, settings, GrpoConfig(**job.grpo), optimizer, longest_response=30)
+def _run(case: TrainingCase, folder: Path) -> None:
+    start_process_groups(case.layout, 0)
+    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=case.tokens_per_micro_batch)
+    optimizer = OptimizerConfig(**case.optimizer)
+    learner = Learner(Path(case.model), case.layout, settings, GrpoConfig(**case.grpo), optimizer, longest_response=30)
     vocabulary = learner._model.shape.vocab
     found: dict[str, Any] = {"metrics": [], "scores_before": [], "scores_after": [], "error": None}
     try:
-        if job.load is not None:
-            assert learner.load(Path(job.load)) == job.first - 1
+        if case.load is not None:
+            assert learner.load(Path(case.load)) == case.first - 1
     except UserError as error:
         found["error"] = str(error)
     else:
         found["scores_before"] = learner.score(rollouts(1, vocabulary))
-        for step in range(job.first, job.last + 1):
-            found["metrics"].append(asdict(learner.train_step(_in_order(job, rollouts(step, vocabulary)))))
+        for step in range(case.first, case.last + 1):
+            found["metrics"].append(asdict(learner.train_step(_in_order(case, rollouts(step, vocabulary)))))
         found["scores_after"] = learner.score(rollouts(1, vocabulary))
-        if job.save is not None:
-            learner.save(Path(job.save), job.last)
+        if case.save is not None:
+            learner.save(Path(case.save), case.last)
     weights = {name: tensor.clone() for name, tensor in learner.export()}
-    if job.bucket_bytes is not None:
-        _check_executor(learner, job)
+    if case.bucket_bytes is not None:
+        _check_executor(learner, case)
     if torch.distributed.get_rank() == 0:
-        (folder / f"{job.name}.json").write_text(json.dumps(found))
-        save_file(weights, folder / f"{job.name}.safetensors")
+        (folder / f"{case.name}.json").write_text(json.dumps(found))
+        save_file(weights, folder / f"{case.name}.safetensors")
     torch.distributed.barrier()
 
 
-def _in_order(job: Job, sequences: list[TrainingSequence]) -> list[TrainingSequence]:
-    if not job.reversed_order:
+def _in_order(case: TrainingCase, sequences: list[TrainingSequence]) -> list[TrainingSequence]:
+    if not case.reversed_order:
         return sequences
-    size = GrpoConfig(**job.grpo).sequences_per_update
+    size = GrpoConfig(**case.grpo).sequences_per_update
     return [s for i in range(0, len(sequences), size) for s in reversed(sequences[i : i + size])]
 
 
-def _check_executor(learner: Learner, job: Job) -> None:
+def _check_executor(learner: Learner, case: TrainingCase) -> None:
     """The fast executor gives the reference bytes, in buckets within their size, and again after a further step."""
     ranks, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
-    some = fast_weights(learner, [ranks - 1], job.bucket_bytes or 1)
-    _assert_same_bytes(some, learner, job, receives=rank == ranks - 1)
-    everyone = fast_weights(learner, range(ranks), job.bucket_bytes or 1)
+    some = fast_weights(learner, [ranks - 1], case.bucket_bytes or 1)
+    _assert_same_bytes(some, learner, case, receives=rank == ranks - 1)
+    everyone = fast_weights(learner, range(ranks), case.bucket_bytes or 1)
     learner.train_step(rollouts(99, learner.shape.vocab))
-    _assert_same_bytes(everyone, learner, job, receives=True)
+    _assert_same_bytes(everyone, learner, case, receives=True)
 
 
 def fast_weights(learner: Learner, receivers: Sequence[int], bucket_bytes: int) -> WeightSource:
@@ -150,11 +150,11 @@ def fast_weights(learner: Learner, receivers: Sequence[int], bucket_bytes: int) 
     return PlannedWeights(plan, model.local_weights, rank, torch.device("cpu"))
 
 
-def _assert_same_bytes(source: WeightSource, learner: Learner, job: Job, receives: bool) -> None:
+def _assert_same_bytes(source: WeightSource, learner: Learner, case: TrainingCase, receives: bool) -> None:
     reference = {name: tensor.clone() for name, tensor in learner.export()}
     found = {}
     for bucket in source:
-        assert bucket.data.nbytes <= (job.bucket_bytes or 0) or len(bucket.slots) == 1
+        assert bucket.data.nbytes <= (case.bucket_bytes or 0) or len(bucket.slots) == 1
         found.update({name: tensor.clone() for name, tensor in bucket.tensors()})
     assert list(found) == (list(reference) if receives else [])
     for name, tensor in found.items():
@@ -162,4 +162,4 @@ def _assert_same_bytes(source: WeightSource, learner: Learner, job: Job, receive
 
 
 if __name__ == "__main__":
-    main(Job, _run)
+    main(TrainingCase, _run)

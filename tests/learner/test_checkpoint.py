@@ -18,7 +18,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
-from tests.learner.ranks import Job, Outcome, rollouts, run_jobs
+from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
 GRPO = {"sequences_per_update": 3}
 OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}
@@ -321,18 +321,20 @@ def resharded(
     """Five steps in a row; and five under TP2, PP2, one process and DP2 in turn. The same of MoE, under EP2 and TP2."""
     folder = tmp_path_factory.mktemp("resharded")
     tiny_model("qwen3_moe", vocab_size=VOCABULARY).save_pretrained(folder / "moe")
-    jobs = [
-        Job("uninterrupted", str(base), last=5, **SETTINGS),
-        Job("moe-uninterrupted", str(folder / "moe"), **SETTINGS),
+    cases = [
+        TrainingCase("uninterrupted", str(base), last=5, **SETTINGS),
+        TrainingCase("moe-uninterrupted", str(folder / "moe"), **SETTINGS),
     ]
     for previous, name, first, last in RELAY:
         (folder / f"{name}-saved").mkdir()
         model = folder / "moe" if name.startswith("moe") else base
         load = str(folder / f"{previous}-saved") if previous else None
         save = str(folder / f"{name}-saved")
-        jobs.append(Job(name, str(model), first=first, last=last, load=load, save=save, **UNDER[name], **SETTINGS))
-    jobs.append(Job("hostile", str(base), pp=2, first=3, load=str(hostile_twin(folder)), **SETTINGS))
-    return run_jobs(jobs, folder)
+        cases.append(
+            TrainingCase(name, str(model), first=first, last=last, load=load, save=save, **UNDER[name], **SETTINGS)
+        )
+    cases.append(TrainingCase("hostile", str(base), pp=2, first=3, load=str(hostile_twin(folder)), **SETTINGS))
+    return run_cases(cases, folder)
 
 
 def hostile_twin(folder: Path) -> Path:

@@ -24,8 +24,8 @@ from rzero_mega.learner.learner import Learner
 from rzero_mega.run.lock import RunLock
 from tests import ROOT
 from tests.learner.conversions import BASE, FAMILIES, bytes_of, metadata_of, refused, same, tensors_of
-from tests.learner.convert_ranks import Loading, load_under
-from tests.learner.ranks import Job, Outcome, rollouts, run_jobs
+from tests.learner.convert_ranks import LoadingCase, load_under
+from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
 
 def learner(folder: Path, layout: ParallelLayout) -> Learner:
@@ -93,13 +93,13 @@ def loaded(
     )
     return load_under(
         [
-            Loading("dense tp1", *dense),
-            Loading("dense tp2", *dense, tp=2),
-            Loading("dense pp2", *dense, pp=2),
-            Loading("dense tp2 pp2", *dense, tp=2, pp=2),
-            Loading("tied tp2 pp2", *tied, tp=2, pp=2),
-            Loading("moe ep2", *moe, dp=2, ep=2),
-            Loading("moe tp2 ep2 pp2", *moe, tp=2, pp=2, ep=2, etp=1, sequence_parallel=True),
+            LoadingCase("dense tp1", *dense),
+            LoadingCase("dense tp2", *dense, tp=2),
+            LoadingCase("dense pp2", *dense, pp=2),
+            LoadingCase("dense tp2 pp2", *dense, tp=2, pp=2),
+            LoadingCase("tied tp2 pp2", *tied, tp=2, pp=2),
+            LoadingCase("moe ep2", *moe, dp=2, ep=2),
+            LoadingCase("moe tp2 ep2 pp2", *moe, tp=2, pp=2, ep=2, etp=1, sequence_parallel=True),
         ],
         tmp_path_factory.mktemp("loaded"),
     )
@@ -128,11 +128,13 @@ def test_a_converted_checkpoint_loads_under_every_layout(
 def trained(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
     """Checkpoints of training under two layouts; the vocabulary of 61 is padded under both."""
     folder = tmp_path_factory.mktemp("trained")
-    jobs = []
+    cases = []
     for name, pp in (("tp2", 1), ("tp2pp2", 2)):
         (folder / f"checkpoint-{name}").mkdir()
-        jobs.append(Job(name, str(models[BASE]), tp=2, pp=pp, last=1, save=str(folder / f"checkpoint-{name}")))
-    return folder, run_jobs(jobs, folder)
+        cases.append(
+            TrainingCase(name, str(models[BASE]), tp=2, pp=pp, last=1, save=str(folder / f"checkpoint-{name}"))
+        )
+    return folder, run_cases(cases, folder)
 
 
 @pytest.mark.gloo

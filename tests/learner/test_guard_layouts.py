@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.learner.guard_ranks import STEP, Job, run_jobs
+from tests.learner.guard_ranks import STEP, GuardCase, run_cases
 
 pytestmark = pytest.mark.gloo
 
@@ -34,14 +34,14 @@ def found(tiny_model: Callable[..., Any], folder: Path) -> Found:
         tiny_model(family, num_hidden_layers=4).save_pretrained(folder / name)
     dense, moe = str(folder / "dense"), str(folder / "moe")
     grid: dict[str, Any] = {"tp": 2, "pp": 2, "sequence_parallel": True}
-    return run_jobs(
+    return run_cases(
         [
-            Job("skip", dense, str(folder / "skip"), **grid, spoil=f"{FC1}.weight", overrides=SKIP),
-            Job("replay-single", replay=str(folder / "skip" / SAVED)),
-            Job("replay-pp2-vpp2", pp=2, vpp=2, replay=str(folder / "skip" / SAVED)),
-            Job("replay-tp2-pp2", **grid, replay=str(folder / "skip" / SAVED)),
-            Job("stop", dense, str(folder / "stop"), cp=2, spoil=f"{NORM}.weight"),
-            Job(
+            GuardCase("skip", dense, str(folder / "skip"), **grid, spoil=f"{FC1}.weight", overrides=SKIP),
+            GuardCase("replay-single", replay=str(folder / "skip" / SAVED)),
+            GuardCase("replay-pp2-vpp2", pp=2, vpp=2, replay=str(folder / "skip" / SAVED)),
+            GuardCase("replay-tp2-pp2", **grid, replay=str(folder / "skip" / SAVED)),
+            GuardCase("stop", dense, str(folder / "stop"), cp=2, spoil=f"{NORM}.weight"),
+            GuardCase(
                 "too-many",
                 dense,
                 str(folder / "too-many"),
@@ -49,8 +49,8 @@ def found(tiny_model: Callable[..., Any], folder: Path) -> Found:
                 spoil=f"{NORM}.weight",
                 overrides=[SKIP[0], "learner.guard.maximum_skips=2", "learner.guard.save_weights=false"],
             ),
-            Job("experts", moe, str(folder / "experts"), dp=2, ep=2, spoil=f"{EXPERT}.weight"),
-            Job("backward", dense, str(folder / "backward"), pp=2, backward="decoder.layers.0.pre_mlp_layernorm"),
+            GuardCase("experts", moe, str(folder / "experts"), dp=2, ep=2, spoil=f"{EXPERT}.weight"),
+            GuardCase("backward", dense, str(folder / "backward"), pp=2, backward="decoder.layers.0.pre_mlp_layernorm"),
         ],
         folder,
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests import ROOT
-from tests.learner.ranks import Job, Outcome, rollouts, run_jobs
+from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
 pytestmark = pytest.mark.gloo
 
@@ -62,10 +62,10 @@ def outcomes(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
     tiny_model("qwen3_moe", num_hidden_layers=4, vocab_size=VOCABULARY).save_pretrained(folder / "moe")
     tiny_model("qwen2", num_key_value_heads=1, vocab_size=VOCABULARY).save_pretrained(folder / "one-kv-head")
     settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
-    jobs = [Job(f"{model}-single", str(folder / model), **settings) for model in MODELS]
+    cases = [TrainingCase(f"{model}-single", str(folder / model), **settings) for model in MODELS]
     for name, layout in LAYOUTS.items():
-        jobs.append(Job(name, str(folder / model_of(name)), **layout, **settings, bucket_bytes=BUCKET_BYTES))
-    return run_jobs(jobs, folder)
+        cases.append(TrainingCase(name, str(folder / model_of(name)), **layout, **settings, bucket_bytes=BUCKET_BYTES))
+    return run_cases(cases, folder)
 
 
 def model_of(layout: str) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from rzero_mega.rollout.protocol import Scored
 from rzero_mega.rollout.sglang.pool.wire import Version, read_score, score_body
-from tests.learner.ranks import Job, rollouts, run_jobs
+from tests.learner.ranks import TrainingCase, rollouts, run_cases
 
 pytestmark = [pytest.mark.sglang, pytest.mark.gloo]
 
@@ -25,8 +25,8 @@ def test_learner_server_and_transformers_agree_on_every_logprob(
 ) -> None:
     model = tiny_model(family, num_hidden_layers=4, vocab_size=VOCABULARY)
     model.save_pretrained(tmp_path / "model")
-    job = Job("learner", str(tmp_path / "model"), tp=2, pp=2, sequence_parallel=True, last=0)
-    learner = run_jobs([job], tmp_path)["learner"].scores_before
+    case = TrainingCase("learner", str(tmp_path / "model"), tp=2, pp=2, sequence_parallel=True, last=0)
+    learner = run_cases([case], tmp_path)["learner"].scores_before
     sequences = [Scored(s.prompt, s.response) for s in rollouts(1, VOCABULARY)]
     client = sglang_server(tmp_path / "model", tp=2, replica=f"parity-{family}").client()
     answers = client.generate(score_body(sequences))

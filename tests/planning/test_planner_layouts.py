@@ -1,4 +1,4 @@
-"""The planner's memory of a rank is what that rank of a job over gloo holds."""
+"""The planner's memory of a rank is what that rank holds when it runs over gloo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.memory import stage_memory
 from rzero_mega.weights.shape import ModelShape
-from tests.planning.planner_ranks import Job, bench_planner, measure_jobs
+from tests.planning.planner_ranks import MemoryCase, bench_planner, measure_cases
 
 pytestmark = pytest.mark.gloo
 
@@ -37,8 +37,8 @@ def shape_of(name: str) -> ModelShape:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, float]]]:
-    jobs = [Job(name, asdict(shape_of(name)), **layout) for name, layout in LAYOUTS.items()]
-    return measure_jobs(jobs, tmp_path_factory.mktemp("planner"))
+    cases = [MemoryCase(name, asdict(shape_of(name)), **layout) for name, layout in LAYOUTS.items()]
+    return measure_cases(cases, tmp_path_factory.mktemp("planner"))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
