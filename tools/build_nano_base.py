@@ -34,19 +34,15 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import (
-    CHALLENGER_PROMPT,
     LEVELS,
     ArithmeticProblem,
-    boxed_integer,
     held_out_set,
     is_held_out,
     random_expression,
-    solution,
-    solver_prompt,
     truth,
-    written_steps,
 )
 from tools.nano_base_card import CARD, card, facts_of
+from tools.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solution, solver_prompt, written_steps
 
 EOS, PAD, UNKNOWN = "⟨eos⟩", "⟨pad⟩", "⟨unk⟩"
 """Special tokens. Their brackets are outside the alphabet, so no text that the model can write spells one of them."""

@@ -1,4 +1,4 @@
-"""The arithmetic world: exact truth, a stable held-out split, right solutions and plausible slips."""
+"""The arithmetic world: exact truth and a stable held-out split."""
 
 from __future__ import annotations
 
@@ -12,15 +12,10 @@ from rzero_mega.evaluation.arithmetic import (
     LEVELS,
     MAX_EXPRESSION_CHARS,
     ArithmeticProblem,
-    boxed_integer,
     held_out_set,
     is_held_out,
     random_expression,
-    slip_weight,
-    solution,
-    solver_prompt,
     truth,
-    written_steps,
 )
 
 levels = st.sampled_from(sorted(LEVELS))
@@ -115,90 +110,6 @@ def test_random_expressions_have_the_shape_of_their_level(level: int, seed: int)
     assert set(operators) <= set(spec.operators)
     assert all(len(number) <= spec.digits and number == str(int(number)) for number in numbers)
     assert all(len(number) == 1 for operator, number in zip(operators, numbers[1:], strict=True) if operator == "*")
-
-
-@given(levels, seeds)
-def test_solutions_without_slips_are_right_in_every_step(level: int, seed: int) -> None:
-    rng = Random(seed)
-    expression = random_expression(level, rng)
-    written = solution(expression, rng, slip=0.0)
-    assert boxed_integer(written) == str(truth(expression))
-    assert len(list(written_steps(written))) == LEVELS[level].operands - 1
-    assert_every_step_is_right(written)
-
-
-@given(levels, seeds, st.floats(0, 1))
-def test_taking_numbers_apart_keeps_a_solution_right(level: int, seed: int, split: float) -> None:
-    rng = Random(seed)
-    expression = random_expression(level, rng)
-    written = solution(expression, rng, slip=0.0, split=split)
-    assert boxed_integer(written) == str(truth(expression))
-    assert_every_step_is_right(written)
-
-
-@given(levels, seeds)
-def test_every_step_of_a_solution_with_slips_is_an_expression(level: int, seed: int) -> None:
-    rng = Random(seed)
-    written = solution(random_expression(level, rng), rng, slip=0.5, split=0.5)
-    assert all(truth(step) is not None for step in written_steps(written))
-
-
-def assert_every_step_is_right(written: str) -> None:
-    steps = [step.split("=") for step in written.split("\\boxed")[0].split(";")]
-    assert [left for left, _ in steps] == list(written_steps(written))
-    assert all(truth(left) == int(right) for left, right in steps)
-
-
-def test_a_solution_has_the_documented_form() -> None:
-    assert solution("12*3+5", Random(0), slip=0.0) == "12*3=36;36+5=41\\boxed{41}"
-    assert solution("47+38", Random(0), slip=0.0, split=1.0) == "47+30=77;77+8=85\\boxed{85}"
-    assert solution("47*6", Random(0), slip=0.0, split=1.0) == "40*6=240;7*6=42;240+40=280;280+2=282\\boxed{282}"
-    assert solver_prompt("12*3+5") == "Q:12*3+5\nA:"
-
-
-def test_products_are_worked_out_before_sums() -> None:
-    assert solution("7-2*3*4", Random(0), slip=0.0) == "2*3=6;6*4=24;7-24=-17\\boxed{-17}"
-
-
-def test_slips_happen_at_the_asked_rate_and_the_solution_goes_on_from_them() -> None:
-    rng = Random(1)
-    written = [solution("12+34", rng, slip=0.25) for _ in range(4000)]
-    wrong = [text for text in written if boxed_integer(text) != "46"]
-    expected = 0.25 * slip_weight(12, "+", 34)
-    assert abs(len(wrong) / len(written) - expected) < 0.03
-    for text in wrong:
-        value = int(text.split("=")[1].split("\\")[0])
-        assert boxed_integer(text) == str(value)
-        assert abs(value - 46) in (1, 2, 10)
-
-
-def test_harder_steps_slip_more_often() -> None:
-    def wrong(expression: str) -> int:
-        rng = Random(2)
-        return sum(boxed_integer(solution(expression, rng, 0.3)) != str(truth(expression)) for _ in range(3000))
-
-    assert wrong("300*6") < wrong("23+45") < wrong("234*5")
-
-
-def test_a_malformed_expression_has_no_solution() -> None:
-    with pytest.raises(ValueError, match="not an arithmetic expression"):
-        solution("1+", Random(0), slip=0.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("\\boxed{41}", "41"),
-        ("\\boxed{1};\\boxed{ -07 }", "-7"),
-        ("\\boxed{1}\\boxed{x}", None),
-        ("\\boxed{}", None),
-        ("\\boxed{1", None),
-        ("41", None),
-        ("\\boxed{" + "9" * 5000 + "}", None),
-    ],
-)
-def test_the_last_box_is_read_as_an_integer(text: str, answer: str | None) -> None:
-    assert boxed_integer(text) == answer
 
 
 GOLDEN = [

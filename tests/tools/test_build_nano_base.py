@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import boxed_integer, held_out_set, is_held_out, truth, written_steps
+from rzero_mega.evaluation.arithmetic import held_out_set, is_held_out, truth
 from tools import build_nano_base as tool
 from tools.nano_base_card import CARD, card, facts_of
+from tools.written_arithmetic import boxed_integer, written_steps
 
 TINY = tool.Settings(steps=3, batch_documents=8, threads=1)
 
