@@ -12,15 +12,7 @@ from rzero_mega.errors import UserError
 class ParallelLayout:
     """How one model is spread over processes; by default one process holds all of it.
 
-    tp: tensor parallelism: ranks over which the matrices of a layer are cut.
-    pp: pipeline parallelism: stages that the layers are dealt to.
-    vpp: chunks per stage that take turns (interleaved pipeline); 1 is no interleaving.
-    cp: context parallelism: ranks over which every sequence is cut.
-    dp: data parallelism: copies of the model, each with its own sequences.
-    ep: expert parallelism: ranks over which the experts of a layer are dealt.
-    etp: expert tensor parallelism: ranks over which each expert is cut.
-    sequence_parallel: cut tokens over the tp ranks wherever no matrix is.
-
+    The sizes are those that `LayoutConfig` explains; `dp` counts copies of the model, each with its own sequences.
     Experts are spread over the same tp x cp x dp ranks of a stage as the rest, which ep x etp divides.
     """
 

@@ -1,4 +1,4 @@
-"""The Megatron-core learner: device, parallel layout, model, packing, losses, train step, checkpoints."""
+"""Training on Megatron-core: micro-batches, losses, updates and their guard, checkpoints. README.md says how."""
 
 from rzero_mega.learner.megatron import no_triton
 

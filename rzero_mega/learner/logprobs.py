@@ -58,11 +58,11 @@ class _HiddenLogProbs(torch.autograd.Function):
 def hidden_logprobs(
     hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int, group: dist.ProcessGroup
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of `targets` [t] and entropy of the distribution, both [t] in fp32, at temperature 1.
+    """Log-probability of `targets` [t] (int64) and entropy of the distribution, both [t] in fp32, at temperature 1.
 
-    `hidden` [t, h] is the same on every rank of the tensor-parallel `group`, `weight` [v / tp, h] is this rank's rows
-    of the output layer; rows at or past `vocabulary` are padding and have no probability. Only the log-probabilities
-    carry gradients; the one of `hidden` is this rank's share of the sum over the group.
+    `hidden` [t, h], of any float dtype, is the same on every rank of the tensor-parallel `group`; `weight` [v / tp, h]
+    is this rank's rows of the output layer; rows at or past `vocabulary` are padding and have no probability. Only the
+    log-probabilities carry gradients; the one of `hidden` is this rank's share of the sum over the group.
     """
     # Megatron hands out a bf16 model's last hidden states in fp32: nothing is lost on the way back.
     hidden = hidden.to(weight.dtype)

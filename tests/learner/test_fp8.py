@@ -10,7 +10,7 @@ import torch
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Fp8Config
 from rzero_mega.errors import UserError
-from rzero_mega.learner.megatron.fp8 import NEEDS, check_fp8, check_recipe, fp8_settings, token_multiple
+from rzero_mega.learner.megatron.fp8 import REQUIREMENTS, check_fp8, check_recipe, fp8_settings, token_multiple
 from rzero_mega.weights.shape import ModelShape
 
 QWEN3_8B = ModelShape("qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 40960, 1e-6, 1e6, None, False, True, False)
@@ -27,7 +27,7 @@ def test_qwen3_8b_trains_on_hopper(recipe: str, tp: int) -> None:
 
 @pytest.mark.parametrize(("recipe", "capability"), [("delayed", AMPERE), ("blockwise", (8, 9)), ("mxfp8", HOPPER)])
 def test_a_gpu_that_cannot_is_named_with_what_the_recipe_needs(recipe: str, capability: tuple[int, int]) -> None:
-    needed = "{}.{}".format(*NEEDS[recipe].capability)
+    needed = "{}.{}".format(*REQUIREMENTS[recipe].capability)
     with pytest.raises(UserError, match=rf"^learner\.fp8\.recipe: {recipe} needs .* {needed}, this one has"):
         check_recipe(Fp8Config(format="e4m3", recipe=recipe), QWEN3_8B, ONE, "bfloat16", capability)
 

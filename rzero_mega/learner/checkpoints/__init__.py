@@ -1,1 +1,1 @@
-"""Checkpoints in Megatron's distributed format: saving, loading, what their files may hold."""
+"""Checkpoints in Megatron's distributed format: saving, loading, checking untrusted files, conversion."""

@@ -92,7 +92,7 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
 
 
 def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:
-    # Megatron cuts or fills up a vocabulary of another size without a word.
+    # Megatron silently cuts or fills up a vocabulary of another size.
     saved = common.get("shape")
     if not isinstance(saved, dict):
         raise UserError(f"{folder / 'common.pt'}: does not say which model it is of")
@@ -144,9 +144,9 @@ def _optimizer_state(ours: dict[Any, Any], loaded: dict[Any, Any], updates: int)
 
 
 def shape_differences(saved: dict[str, Any], shape: ModelShape) -> list[str]:
-    """In what the shape that a checkpoint was saved with differs from `shape`, one by one.
+    """The fields in which the shape that a checkpoint was saved with differs from `shape`, each in words.
 
-    What a checkpoint does not say has its default: it was written when all models had that.
+    A field that the checkpoint lacks has its default there: it was written when every model had that value.
     """
     there = {field.name: field.default for field in fields(shape) if field.default is not MISSING} | saved
     return [
@@ -157,7 +157,7 @@ def shape_differences(saved: dict[str, Any], shape: ModelShape) -> list[str]:
 
 
 def _reason(error: BaseException) -> str:
-    """One line of what Megatron says, or of the first rank's failure that torch gathered."""
+    """One line of what Megatron says, or of the first failure of a rank that torch gathered."""
     if isinstance(error, CheckpointException):
         rank, (error, _) = next(iter(error.failures.items()))
         return f"rank {rank}: {_reason(error)}"

@@ -1,4 +1,4 @@
-"""What the files of a checkpoint may hold, checked before Megatron reads them.
+"""Files of a checkpoint that cannot run code: what they may hold, checked before Megatron reads them.
 
 `.metadata` is a pickle, `common.pt` an archive with a pickle, and a data file holds pickles wherever the metadata says
 "bytes" and not "tensor". A pickle can call any function. So the metadata is read only as far as every global name in it
@@ -46,9 +46,9 @@ PLAIN_NAMES = {
 
 
 def write_common(folder: Path, common: dict[str, Any]) -> None:
-    """Write what is no tensor of a checkpoint, and the description of its format.
+    """Write what a checkpoint holds besides tensors, and the description of its format.
 
-    Megatron-core from 0.17 on reads this and has no class any more that writes it.
+    Megatron-core from 0.17 on reads this but has no class that writes it.
     """
     torch.save(common, folder / "common.pt")
     versions = {f"{key}_version": 1 for key in BACKENDS}

@@ -1,1 +1,1 @@
-"""Megatron-core as this project uses it: its device, layouts, modules, model and optimizer."""
+"""Megatron-core as the learner uses it: process groups, modules, model, optimizer, and what lets it run on CPUs."""

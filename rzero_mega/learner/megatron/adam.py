@@ -1,4 +1,4 @@
-"""AdamW for CPU in the shape of Transformer Engine's FusedAdam."""
+"""AdamW on CPUs with the interface of Transformer Engine's FusedAdam."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ def _adam_shaped_like_fused_adam() -> None:
 
 
 def _many_tensors_without_kernels() -> None:
-    # Where Transformer Engine is installed and no GPU is seen, norms and scaling of gradients would be its kernels'.
+    # Where Transformer Engine is installed and no GPU is seen, its CUDA kernels would take norms of gradients and scale
+    # them.
     from megatron.core import utils
     from megatron.core.optimizer import clip_grads, optimizer
 

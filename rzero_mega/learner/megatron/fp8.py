@@ -14,8 +14,8 @@ from rzero_mega.weights.shape import ModelShape
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a recipe asks for: the GPU's compute capability, and of what the sides of matrix products are multiples."""
+class Requirements:
+    """What a recipe asks for: the GPU's compute capability, and a divisor of every side of a matrix product."""
 
     capability: tuple[int, int]
     multiple: int
@@ -23,17 +23,17 @@ class Needs:
 
 # Transformer Engine's documentation, "Using FP8 with Transformer Engine": scaling per tensor from Ada on, in blocks of
 # 128 from Hopper on, microscaling in blocks of 32 from Blackwell on.
-NEEDS = {
-    "delayed": Needs((8, 9), 16),
-    "tensorwise": Needs((8, 9), 16),
-    "blockwise": Needs((9, 0), 128),
-    "mxfp8": Needs((10, 0), 32),
+REQUIREMENTS = {
+    "delayed": Requirements((8, 9), 16),
+    "tensorwise": Requirements((8, 9), 16),
+    "blockwise": Requirements((9, 0), 128),
+    "mxfp8": Requirements((10, 0), 32),
 }
 
 
 def token_multiple(fp8: Fp8Config) -> int:
     """What the number of tokens in a rank's matrix products must be a multiple of; 1 without FP8."""
-    return 1 if fp8.format == "none" else NEEDS[fp8.recipe].multiple
+    return 1 if fp8.format == "none" else REQUIREMENTS[fp8.recipe].multiple
 
 
 def fp8_settings(fp8: Fp8Config) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def check_recipe(
     fp8: Fp8Config, shape: ModelShape, layout: ParallelLayout, dtype: str, capability: tuple[int, int]
 ) -> None:
     """UserError names the key if GPUs of this compute capability or the sizes of this model rule the recipe out."""
-    needs = NEEDS[fp8.recipe]
+    needs = REQUIREMENTS[fp8.recipe]
     if capability < needs.capability:
         wanted, found = ("{}.{}".format(*version) for version in (needs.capability, capability))
         raise UserError(
@@ -90,7 +90,7 @@ def check_recipe(
 
 
 def _sides(shape: ModelShape, layout: ParallelLayout) -> dict[str, int]:
-    """Inputs and outputs of the linear layers on one rank, by what they are."""
+    """Input and output sizes of the linear layers on one rank, by their names in messages."""
     kv_heads = max(shape.kv_heads, layout.tp)
     sides = {
         "the hidden size": shape.hidden,

@@ -110,7 +110,7 @@ class SdpaCoreAttention(torch.nn.Module):
         return torch.cat(attended)[torch.cat(order).argsort()]
 
     def sharded_state_dict(self, prefix: str = "", sharded_offsets: Any = (), metadata: Any = None) -> dict[str, Any]:
-        """Nothing to save."""
+        """No parameters, so nothing to save."""
         return {}
 
 

@@ -56,7 +56,7 @@ class Model:
 
     @torch.no_grad()
     def copy_in(self, weights: Mapping[str, Tensor]) -> None:
-        """Overwrite this rank's shards."""
+        """Overwrite this rank's shards with `weights`, which has the names of `local_weights`."""
         for name, parameter in self.parameters.items():
             parameter.data.copy_(weights[name])
 
@@ -72,7 +72,8 @@ def build_model(
 ) -> Model:
     """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`.
 
-    `spec` says of which modules its layers are; anything but the default is for comparisons.
+    `spec` says which modules its layers are built of; anything but the default is for comparisons. UserError names the
+    key of a layout or an FP8 recipe that does not suit the model or this machine.
     """
     check_layout(shape, layout)
     check_fp8(learner.fp8, shape, layout, learner.dtype)
@@ -116,7 +117,7 @@ def build_gpt(
     spec: ModuleSpec | TransformerBlockSubmodules,
     vp_stage: int | None = None,
 ) -> PolicyModel:
-    """The bare module of this pipeline stage, or of its chunk `vp_stage`, of the layers that `spec` says."""
+    """The bare module of this pipeline stage, or of its chunk `vp_stage`, with the layers of `spec`."""
     return PolicyModel(
         config=config,
         transformer_layer_spec=spec,
@@ -135,8 +136,8 @@ def build_gpt(
 
 
 def load_weights(model: Model, folder: Path) -> None:
-    """Fill the model from a folder in Hugging Face format. An optimizer must be built after that, not before."""
-    # Where weights train as they are these are the weights; copies of FP8 parameters are filled and brought back.
+    """Fill the model from a folder in Hugging Face format. An optimizer must be built afterwards: it copies them."""
+    # These are the weights themselves, but for FP8 parameters: of those they are copies, filled and copied back.
     local = model.local_weights()
     with HfWeights(folder) as weights:
         scatter_hf(entries(model.shape), weights.tensor, local, model.shape, tensor_part)

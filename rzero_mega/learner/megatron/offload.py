@@ -1,4 +1,4 @@
-"""The learner's memory offloaded on the host while the rollout engine needs the device."""
+"""The learner's memory on the device, kept in host memory while the rollout engine needs the device."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Offloader:
     def __init__(self, model: Model, optimizer: MegatronOptimizer, what: str) -> None:
         self._model, self._optimizer, self._what = model, optimizer, what
         self._offloaded: list[_Offloaded] = []
-        # Page-locked memory is dear to allocate: copies are made into the same places each time, in order.
+        # Page-locked memory is slow to allocate: each copy is made into the same buffer every time.
         self._hosts: list[Tensor] = []
 
     def offload(self) -> int:

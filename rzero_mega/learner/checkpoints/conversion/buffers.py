@@ -1,6 +1,6 @@
-"""Megatron tensors in memory that is used again and again, read while the ones before are written.
+"""Megatron tensors in two buffers that take turns: one is read while the one before is written.
 
-Asking the system for fresh memory takes as long as reading.
+Allocating fresh memory for each tensor takes as long as reading it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a configuration fits the weights that are to be converted: every difference, told at once."""
+"""Whether a configuration fits the weights to be converted; the error lists every difference at once."""
 
 from __future__ import annotations
 

@@ -55,15 +55,15 @@ def convert(
     report: Report = lambda _done, _total: None,
     file_bytes: int | None = None,
 ) -> Conversion:
-    """Convert the model `source` to the folder `target`, which appears when it is whole.
+    """Convert the model `source` into the folder `target`, which appears once it is complete.
 
     A Hugging Face folder becomes a checkpoint; a checkpoint becomes a Hugging Face folder, with the configuration and
-    tokenizer of `template`. Tensors keep their dtype unless `dtype` says another. `report` is told the bytes done and
-    the bytes in all; `file_bytes` bounds the files that are written. The same call goes on with what a kill left.
+    tokenizer of `template`. Tensors keep their dtype unless `dtype` names another. `report` gets the bytes done and the
+    bytes in all; `file_bytes` bounds the files that are written. After a kill the same call goes on.
 
     Raises:
-        UserError: the source or the template is not usable, they do not fit each other (with every difference), the
-            target is there, or what was begun there is another conversion.
+        UserError: the source or the template is unusable, they do not fit each other (with every difference), the
+            target exists, or another conversion to it was begun.
     """
     if dtype not in (None, *NAMED_DTYPES):
         raise UserError(f"--dtype {dtype}: not one of {', '.join(NAMED_DTYPES)}")

@@ -20,7 +20,7 @@ from rzero_mega.weights.shape import ModelShape
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A table's entry and its place: the box of `sizes` at `offsets` in the tensor `key` of shape `whole`.
+    """An entry of the table and its place: the box of `sizes` at `offsets` in the tensor `key` of shape `whole`.
 
     A checkpoint stacks the layers along axes in front: `stacked` counts them, and `sizes` has a 1 for each. With
     `padded` the rows (vocabulary entries) may be more, depending on the layout that saved.
@@ -39,8 +39,8 @@ class StoredTensor:
 def stored_tensors(shape: ModelShape) -> list[StoredTensor]:
     """Every entry of the model's table in its order, placed as Megatron itself says.
 
-    Asked is a model on the meta device, which needs no memory. Its layers are of the local spec: Transformer Engine's
-    have the same keys in checkpoints.
+    The model that is asked lies on the meta device and needs no memory. Its layers are of the local spec: Transformer
+    Engine's have the same keys in checkpoints.
     """
     state = _meta_model(shape).sharded_state_dict()
     found = [_place(entry, state.pop(entry.megatron)) for entry in entries(shape)]

@@ -1,4 +1,4 @@
-"""The folder in which a conversion grows: what is finished in it, of which source, and when it becomes the target."""
+"""The folder that a conversion writes into: what is finished in it, of which source, and how it becomes the target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WorkFolder:
     """
 
     def __init__(self, target: Path, settings: Mapping[str, Any], sources: Iterable[Path]) -> None:
-        """`sources` are the files that are read. UserError if the target is there, or what was begun is another."""
+        """`sources` are the files that are read. UserError if the target exists, or another conversion was begun."""
         self._target = target
         self.path = target.with_name(f".{target.name}.converting")
         if target.is_dir() and (target / JOURNAL).is_file():
