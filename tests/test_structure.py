@@ -142,6 +142,11 @@ def test_every_room_has_its_row_in_the_table() -> None:
     assert rooms == set(MAY_IMPORT)
 
 
+def test_the_table_in_the_document_of_the_rooms_is_this_one() -> None:
+    rows = re.findall(r"^\| \[`(\w+)/`\]\(\1\) \| .* \| (.*) \|$", (PACKAGE / "README.md").read_text(), re.MULTILINE)
+    assert dict(rows) == {room: ", ".join(sorted(others)) or "nothing" for room, others in MAY_IMPORT.items()}
+
+
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_a_room_imports_only_the_rooms_of_its_row(room: str) -> None:
     allowed = {room, *GROUND_FLOOR} | MAY_IMPORT[room]
