@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from rzero_mega.config.presets import ablation_names, ablation_text, preset_names, preset_text
+from rzero_mega.config.preset_files import ablation_names, ablation_text, preset_names, preset_text
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rzero_mega.config.presets import ablation_names, ablation_text, preset_names, preset_text
+from rzero_mega.config.preset_files import ablation_names, ablation_text, preset_names, preset_text
 from rzero_mega.config.schema import NO_ABLATION, Config
 from rzero_mega.config.validate import check_fields, validate
 from rzero_mega.errors import UserError, first_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.presets import ablation_names
+from rzero_mega.config.preset_files import ablation_names
 from rzero_mega.config.schema.checks import ChecksConfig
 from rzero_mega.config.schema.coevolution import ChallengerConfig, LabelsConfig, QuestionsConfig, SolverConfig
 from rzero_mega.config.schema.learner import LearnerConfig
