@@ -12,11 +12,11 @@ from rzero_mega.config.schema import WeightsConfig
 from rzero_mega.learner.megatron.model import Model, tensor_part
 from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.weights.mapping import entries
-from rzero_mega.weights.reshard.export import GatheredWeights, PlannedWeights, WeightSource
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard
 from rzero_mega.weights.reshard.reference import ModelGroups, gather_hf
 from rzero_mega.weights.reshard.validation import placement_violations, validate
+from rzero_mega.weights.sources import GatheredWeights, PlannedWeights, WeightSource
 
 
 def export_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:

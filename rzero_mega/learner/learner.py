@@ -40,8 +40,8 @@ from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.learner.packing import SequenceCost, plan_micro_batches
 from rzero_mega.learner.update_batch import UpdateBatch
-from rzero_mega.weights.reshard.export import WeightSource
 from rzero_mega.weights.shape import ModelShape, read_shape
+from rzero_mega.weights.sources import WeightSource
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.weights.hf_folder import write_hf_folder
-from rzero_mega.weights.reshard.export import tensors_of
+from rzero_mega.weights.sources import tensors_of
 
 FORMAT = 1
 FOLDER, DESCRIPTION, CONFIG, MODEL = "failures", "failure.json", "config.yaml", "model"

@@ -16,7 +16,7 @@ from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import FinishReason, Sample
 from rzero_mega.weights.bucket import Bucket
-from rzero_mega.weights.reshard.export import WeightSource
+from rzero_mega.weights.sources import WeightSource
 
 AHEAD_FILE = "rollouts_ahead.json"
 

@@ -27,7 +27,7 @@ from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rol
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.weights.hf_folder import write_hf_folder
-from rzero_mega.weights.reshard.export import WeightSource, tensors_of
+from rzero_mega.weights.sources import WeightSource, tensors_of
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 
 RollOut = Callable[[int, RolloutEngine], Rollouts]

@@ -19,10 +19,10 @@ from rzero_mega.rollout.experts import checkpoint_views
 from rzero_mega.rollout.limits import check_prompts, stop_tokens
 from rzero_mega.rollout.protocol import EngineHealth, Request, Sample, Scored
 from rzero_mega.weights.hf_folder import dtype_named
-from rzero_mega.weights.reshard.export import tensors_of
+from rzero_mega.weights.sources import tensors_of
 
 if TYPE_CHECKING:
-    from rzero_mega.weights.reshard.export import WeightSource
+    from rzero_mega.weights.sources import WeightSource
 
 
 class EmbeddedEngine:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from rzero_mega.config.schema import SamplingConfig
 
 if TYPE_CHECKING:
-    from rzero_mega.weights.reshard.export import WeightSource
+    from rzero_mega.weights.sources import WeightSource
 
 
 class FinishReason(Enum):

@@ -12,7 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import EngineHealth, Request, RolloutEngine, Sample, Scored
 
 if TYPE_CHECKING:
-    from rzero_mega.weights.reshard.export import WeightSource
+    from rzero_mega.weights.sources import WeightSource
 
 
 @dataclass(frozen=True)

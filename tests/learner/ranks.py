@@ -28,10 +28,10 @@ from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.model import tensor_part  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
-from rzero_mega.weights.reshard.export import PlannedWeights, WeightSource  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
 from rzero_mega.weights.reshard.validation import placement_violations, plan_violations  # noqa: E402
+from rzero_mega.weights.sources import PlannedWeights, WeightSource  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 
 

@@ -13,7 +13,7 @@ import torch
 from rzero_mega.errors import UserError
 from rzero_mega.phases.prefetcher import AHEAD_FILE, LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.rollout.protocol import FinishReason, Sample
-from rzero_mega.weights.reshard.export import GatheredWeights
+from rzero_mega.weights.sources import GatheredWeights
 
 WAIT_S = 30.0
 

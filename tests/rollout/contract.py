@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample, Scored
-from rzero_mega.weights.reshard.export import GatheredWeights, WeightSource
+from rzero_mega.weights.sources import GatheredWeights, WeightSource
 from tests.hf_tensors import split_experts
 
 CONTEXT = 48

@@ -19,7 +19,7 @@ from rzero_mega.rollout import decoding
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, Request
 from rzero_mega.weights.bucket import Bucket
-from rzero_mega.weights.reshard.export import GatheredWeights
+from rzero_mega.weights.sources import GatheredWeights
 from tests.rollout.contract import (
     STOP_TOKENS,
     EngineFor,

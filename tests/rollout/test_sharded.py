@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.rollout.sharded import Part, ShardedEngine, split_requests
-from rzero_mega.weights.reshard.export import GatheredWeights
+from rzero_mega.weights.sources import GatheredWeights
 from tests.rollout import sharded_ranks
 from tests.rollout.sharded_ranks import REQUESTS, StreamEngine
 

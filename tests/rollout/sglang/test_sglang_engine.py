@@ -20,10 +20,11 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.replicas import Replica
-from rzero_mega.rollout.sglang.pool.server_pool import FolderWeights, ServerPool
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sglang.server.published import PublishedServer
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
+from rzero_mega.weights.sources import FolderWeights
 from tests.rollout.contract import (
     EngineFor,
     ModelFolder,

@@ -17,8 +17,8 @@ from rzero_mega.rollout.sglang.pool.wire import Draw, Version, draws_of, read_sc
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.quantization.scheme import Scheme, quantize_stream
-from rzero_mega.weights.reshard.export import WeightSource
 from rzero_mega.weights.shape import ModelShape
+from rzero_mega.weights.sources import WeightSource
 from rzero_mega.weights.transports.protocol import Server, ServerError, Transport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums

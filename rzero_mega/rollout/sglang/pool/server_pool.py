@@ -6,14 +6,11 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 
 import torch
-from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.config.placement import Placement, on_one_machine, placement_of
@@ -28,37 +25,17 @@ from rzero_mega.rollout.sglang.pool.replicas import Replicas, State
 from rzero_mega.rollout.sglang.pool.turns import Turns
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.process import check_startable
-from rzero_mega.weights.bucket import Bucket
-from rzero_mega.weights.hf_folder import HfWeights, dtype_named
+from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
 from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
-from rzero_mega.weights.reshard.export import GatheredWeights
 from rzero_mega.weights.shape import ModelShape, read_shape
+from rzero_mega.weights.sources import FolderWeights
 from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
 from rzero_mega.weights.verification.fingerprint import Fingerprint
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FolderWeights:
-    """A `WeightSource` from a model folder, read by the first rank: the tensors of the family's table, in its order."""
-
-    folder: Path
-    shape: ModelShape
-    bucket_bytes: int
-
-    def __iter__(self) -> Iterator[Bucket]:
-        if spmd.rank() == 0:
-            yield from GatheredWeights(self._tensors, self.bucket_bytes)
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        with HfWeights(self.folder) as weights:
-            for entry in entries(self.shape):
-                for name in entry.hf:
-                    yield name, weights.tensor(name)
 
 
 class ServerPool:

@@ -1,17 +1,22 @@
-"""The learner's present weights as a stream that can be taken again and again."""
+"""Where weights come from: sources that can be streamed again and again, bucket by bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from rzero_mega import spmd
 from rzero_mega.weights.bucket import Bucket, to_buckets
+from rzero_mega.weights.hf_folder import HfWeights
+from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.fast import stream_buckets
 from rzero_mega.weights.reshard.plan import ReshardPlan
+from rzero_mega.weights.shape import ModelShape
 
 
 class WeightSource(Protocol):
@@ -55,6 +60,25 @@ class GatheredWeights:
             return
         for _ in self.tensors():
             pass
+
+
+@dataclass(frozen=True)
+class FolderWeights:
+    """`WeightSource` from a model folder, in the order of the family's table; rank 0 reads, others get no bucket."""
+
+    folder: Path
+    shape: ModelShape
+    bucket_bytes: int
+
+    def __iter__(self) -> Iterator[Bucket]:
+        if spmd.rank() == 0:
+            yield from GatheredWeights(self._tensors, self.bucket_bytes)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        with HfWeights(self.folder) as weights:
+            for entry in entries(self.shape):
+                for name in entry.hf:
+                    yield name, weights.tensor(name)
 
 
 def tensors_of(source: WeightSource) -> Iterator[tuple[str, Tensor]]:
