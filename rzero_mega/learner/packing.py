@@ -109,7 +109,7 @@ def _fill(lengths: Sequence[int], token_budget: int, count: int, measure: Sequen
 
 
 def _deal(bins: list[list[int]], costs: list[int], dp: int) -> MicroBatchPlan:
-    """Give `dp` micro-batches of like cost to the ranks at a time, the dearest to the rank that has least so far.
+    """Give the ranks `dp` micro-batches of like cost at a time, the most expensive to the one that has least so far.
 
     The ranks' totals then differ by no more than the micro-batches of one such round do.
     """

@@ -93,7 +93,7 @@ def _count(pattern: re.Pattern[str], names: Iterable[str]) -> int:
 def _below(
     pattern: re.Pattern[str], count: int, there: set[str], expected: dict[str, tuple[int, ...]]
 ) -> tuple[set[str], dict[str, tuple[int, ...]]]:
-    """Without the layers (or experts) that only one side has: they are told as a whole."""
+    """Without the layers (or experts) that only one side has: they are reported as a whole."""
 
     def kept(name: str) -> bool:
         match = pattern.search(name)

@@ -85,7 +85,7 @@ def write_checkpoint(
     """Write a checkpoint of weights alone: files of at most `part_bytes` (or one tensor), then what describes them.
 
     `read` gives the full Megatron tensor in a dtype; it need not be valid longer than until the next call but
-    one. `done` is told the bytes of every finished part.
+    one. `done` gets the bytes of every finished part.
     """
     writer = _Writer(work.path)
     items = [_write_item(stored, dtype) for stored, dtype in tensors]

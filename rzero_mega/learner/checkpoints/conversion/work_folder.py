@@ -47,7 +47,7 @@ class WorkFolder:
         self._lock.release()
 
     def details(self, file: str) -> Any | None:
-        """What `add` was told about a file that is finished; None for one that is to be written."""
+        """The `details` that `add` was given for a finished file; None for one that is to be written."""
         found = self._finished.get(file)
         if found is None or _state(self.path / file)[:1] != [found["bytes"]]:
             return None
