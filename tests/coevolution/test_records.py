@@ -1,0 +1,78 @@
+"""What phases hand on to each other survives its file, and a damaged row is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rzero_mega.atomic import write_jsonl
+from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.votes import majority_vote
+from rzero_mega.errors import UserError
+from rzero_mega.records import Record, read_records
+
+maybe_text = st.none() | st.text(max_size=5)
+written = st.builds(WrittenQuestion, st.text(max_size=9), maybe_text)
+
+
+@st.composite
+def answered(draw: st.DrawFn) -> AnsweredQuestion:
+    answers = tuple(draw(st.lists(maybe_text, min_size=1, max_size=5)))
+    known = {answer: number for number, answer in enumerate(dict.fromkeys(answers)) if answer is not None}
+    vote = majority_vote([known.get(answer) for answer in answers], answers, cut_off=answers.count(None))
+    return AnsweredQuestion(draw(written), vote, answers, draw(st.integers(0, 99)))
+
+
+labelled = st.builds(LabelledQuestion, answered(), maybe_text, maybe_text, st.none() | st.booleans())
+training = st.builds(TrainingQuestion, st.text(max_size=9), st.text(max_size=5))
+
+
+@given(written | answered() | labelled | training)
+def test_a_record_is_what_its_row_says(record: Record) -> None:
+    assert type(record).from_json(record.as_json()) == record
+
+
+def example() -> dict[str, Any]:
+    vote = majority_vote([0, 0, None], ["7", "7.0", None])
+    question = AnsweredQuestion(WrittenQuestion("3+4", None), vote, ("7", "7.0", None), 30)
+    return LabelledQuestion(question, None, "7", True).as_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"question": None}, "question is of type NoneType, not str"),
+        ({"own_answer": 3}, "own_answer is of type int, not str"),
+        ({"count": True}, "count is of type bool, not int"),
+        ({"tally": [["7", "2"]]}, "tally is of type str, not int"),
+        ({"tally": [["7"]]}, "not enough values"),
+        ({"answers": ["7", 7, None]}, "answers is of type int, not str"),
+        ({"answers": ["7"]}, "1 answers of 3 samples"),
+        ({"samples": 0, "answers": []}, "0 answers of 0 samples"),
+        ({"correct": 1}, "correct is of type int, not bool"),
+    ],
+)
+def test_a_malformed_row_is_named_by_file_and_line(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "labelled.jsonl"
+    write_jsonl(path, [example(), {**example(), **change}])
+    with pytest.raises(UserError, match=rf"labelled\.jsonl: line 2 is malformed: {words}"):
+        read_records(path, LabelledQuestion)
+    assert len(read_records(path, LabelledQuestion, skip_malformed=True)) == 1
+
+
+@pytest.mark.parametrize("key", [key for key in example() if key not in ("share", "kept")])
+def test_a_row_that_lacks_a_key_is_malformed(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "labelled.jsonl"
+    write_jsonl(path, [{name: value for name, value in example().items() if name != key}])
+    with pytest.raises(UserError, match=rf"line 1 is malformed: {key} is missing"):
+        read_records(path, LabelledQuestion)
+
+
+def test_share_and_kept_follow_from_the_rest() -> None:
+    row = example()
+    assert (row["share"], row["kept"]) == (2 / 3, True)
+    assert LabelledQuestion.from_json({**row, "dropped": "above_band", "kept": True}).kept is False

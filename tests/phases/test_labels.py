@@ -1,0 +1,165 @@
+"""Known votes give known records, a known data set, and a summary that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rzero_mega.coevolution.curation import REASONS
+from rzero_mega.coevolution.plan import BASE, LabelsInputs, Source
+from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.votes import Vote
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases import labels
+from rzero_mega.run.stop import Stopped
+from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, summary
+
+QUESTIONS = Source(1, PhaseName.QUESTIONS, "questions")
+INPUTS = LabelsInputs(BASE, QUESTIONS, ())
+SIZES = (
+    "labels.questions_per_part=2",
+    "labels.votes.samples=4",
+    "labels.curation={low: 0.5, high: 0.75}",
+    "labels.curation.near_duplicates={drop: false, drop_seen: true}",
+    "evaluation.benchmarks=[]",
+)
+# Every text after a sample's box is left out of its answer; the third sample of 7*8 is cut off behind its box.
+ANSWERS = {
+    "1+2": ("3", "3", "3.0", "3"),
+    "7*8": ("56", "54", f"54{CUT_OFF}", "54"),
+    "9-4": ("5", "1", "2", "3"),
+    "6+6": ("12", "12", None, "11"),
+}
+
+
+def answer(prompt: str, index: int) -> str:
+    given = ANSWERS[prompt.removeprefix("Q:").removesuffix("\nA:")][index]
+    if given is None:
+        return "no box"
+    cut = CUT_OFF if given.endswith(CUT_OFF) else ""
+    return f"\\boxed{{{given.removesuffix(CUT_OFF)}}}{cut}"
+
+
+@pytest.fixture
+def run(scripted: Callable[..., ScriptedRun]) -> ScriptedRun:
+    run = scripted(*SIZES)
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS])
+    return run
+
+
+@pytest.fixture
+def solver(run: ScriptedRun) -> ScriptedEngine:
+    return run.script("solver", answer)
+
+
+def test_known_votes_give_known_records(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    sure, wrong, low, half = rows(phase, "labelled")
+    # A token per character of \boxed{..}, and the end of the sequence is none of the script's.
+    assert wrong == {
+        "question": "7*8",
+        "own_answer": "own",
+        "answer": "54",
+        "share": 0.5,
+        "count": 2,
+        "samples": 4,
+        "answered": 3,
+        "answers": ["56", "54", None, "54"],
+        "tally": [["54", 2], ["56", 1]],
+        "cut_off": 1,
+        "tokens": 4 * len("\\boxed{54}"),
+        "kept": True,
+        "dropped": None,
+        "truth": "56",
+        "correct": False,
+    }
+    assert list(wrong)[:3] == ["question", "own_answer", "answer"] and list(wrong)[-2:] == ["truth", "correct"]
+    assert (sure["answer"], sure["count"], sure["dropped"]) == ("3", 4, "above_band")
+    assert (low["answer"], low["count"], low["dropped"]) == ("5", 1, "below_band")
+    assert half["answers"] == ["12", "12", None, "11"] and half["cut_off"] == 0 and half["kept"]
+    assert rows(phase, "dataset") == [{"question": "7*8", "answer": "54"}, {"question": "6+6", "answer": "12"}]
+    assert solver.closed and phase.bar.steps == [1, 2]
+
+
+def test_the_summary_counts_what_the_records_say(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    found = summary(phase)
+    assert (found["labelled"], found["kept"], found["audited"]) == (4, 2, 2)
+    assert found["dropped"] == dict.fromkeys(REASONS, 0) | {"above_band": 1, "below_band": 1}
+    assert found["p_hat_mean"] == (1 + 0.5 + 0.25 + 0.5) / 4 and found["difficulty"] == 1 - found["p_hat_mean"]
+    assert found["p_hat_histogram"]["counts"] == [0, 1, 2, 0, 1]
+    assert found["p_hat_histogram"]["edges"] == [-0.125, 0.125, 0.375, 0.625, 0.875, 1.125]
+    assert (found["label_accuracy"], found["label_accuracy_all"]) == (0.5, 0.75)
+    assert (found["hacking"]["unanswered"], found["hacking"]["cut_off"]) == (2 / 16, 1 / 16)
+    assert found["timeouts"] == 0
+
+
+def test_every_question_of_a_part_has_a_stream_of_its_own(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
+    keys = ["0/1/labels/0/0", "0/1/labels/0/1", "0/1/labels/1/0", "0/1/labels/1/1"]
+    assert [request.key for request in solver.requests] == keys
+    assert [request.n for request in solver.requests] == [4] * 4
+    assert solver.prompts == [f"Q:{text}\nA:" for text in ANSWERS]
+
+
+def test_a_part_that_is_written_is_not_drawn_again(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    phase = run.begin(PhaseName.LABELS)
+    vote = Vote("7", 2, 4, 4, (("7", 2), ("8", 2)))
+    done = [
+        AnsweredQuestion(WrittenQuestion(text, None), vote, ("7", "8", "7", "8"), tokens=40) for text in ("1+2", "7*8")
+    ]
+    phase.directory.write_part(0, done)
+    labels.run(run.ctx, phase, INPUTS)
+    assert [request.key for request in solver.requests] == ["0/1/labels/1/0", "0/1/labels/1/1"]
+    first, second, *_ = rows(phase, "labelled")
+    assert [row["answers"] for row in (first, second)] == [["7", "8", "7", "8"]] * 2
+    assert rows(phase, "dataset")[0] == {"question": "1+2", "answer": "7"}
+
+
+def test_a_job_that_is_asked_to_stop_keeps_the_parts_it_has(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    run.ctx.stop, phase = Asked(), run.begin(PhaseName.LABELS)
+    with pytest.raises(Stopped):
+        labels.run(run.ctx, phase, INPUTS)
+    assert phase.directory.finished_parts() == [0] and phase.directory.manifest() is None
+
+
+def test_questions_of_earlier_data_sets_are_dropped(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    earlier = [TrainingQuestion("6+6", "12")]
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ANSWERS], iteration=2)
+    run.leave(PhaseName.LABELS, "dataset", earlier, iteration=1)
+    phase = run.begin(PhaseName.LABELS, iteration=2)
+    sources = (Source(1, PhaseName.LABELS, "dataset"),)
+    labels.run(run.ctx, phase, LabelsInputs(BASE, Source(2, PhaseName.QUESTIONS, "questions"), sources))
+    assert [row["dropped"] for row in rows(phase, "labelled")][-1] == "seen_before"
+    assert [row["question"] for row in rows(phase, "dataset")] == ["7*8"]
+
+
+def test_questions_of_the_evaluation_are_held_out(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted(*SIZES, "evaluation.benchmarks=[arithmetic:1]")
+    asked = run.ctx.benchmarks[0].problems[0].question
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in (asked, "1+1")])
+    run.script("solver", lambda _prompt, index: f"\\boxed{{{index % 2}}}")
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    assert [row["dropped"] for row in rows(phase, "labelled")] == ["held_out", None]
+
+
+def test_too_few_questions_stop_the_run_and_name_the_key(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted(*SIZES, "labels.curation.minimum_kept=3")
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ANSWERS])
+    run.script("solver", answer)
+    phase = run.begin(PhaseName.LABELS)
+    with pytest.raises(UserError, match=r"labels\.curation\.minimum_kept: 2 of 4"):
+        labels.run(run.ctx, phase, INPUTS)
+    assert phase.directory.manifest() is None
+
+
+def test_a_damaged_question_is_named_by_file_and_line(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    path = run.ctx.path(QUESTIONS)
+    path.write_text('{"question": "1+2", "own_answer": null}\n{"question": 3, "own_answer": null}\n')
+    with pytest.raises(UserError, match=r"questions\.jsonl: line 2 is malformed: question is of type int"):
+        labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)

@@ -1,0 +1,78 @@
+"""The Solver's batches go over the data set in order, and its rewards are the grader's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rzero_mega.coevolution.plan import BASE, SolverInputs, Source, solver_batch
+from rzero_mega.coevolution.records import TrainingQuestion
+from rzero_mega.coevolution.streams import derive_seed
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases import solver
+from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun
+from tests.phases.training import RolloutsOnly
+
+DATASET = Source(1, PhaseName.LABELS, "dataset")
+INPUTS = SolverInputs(BASE, DATASET)
+SIZES = (
+    "solver.training.prompts_per_step=2",
+    "solver.training.rollouts_per_prompt=4",
+    "solver.training.grpo.sequences_per_update=8",
+)
+QUESTIONS = [TrainingQuestion(f"{n}+{n}", str(2 * n)) for n in range(1, 6)] + [TrainingQuestion("12*12+12", "156")]
+
+
+def answer(prompt: str, index: int) -> str:
+    """Right in another form, wrong, right but cut off, right."""
+    label = next(item.answer for item in QUESTIONS if item.question in prompt)
+    return (f"\\boxed{{{label}.0}}", "\\boxed{-1}", f"\\boxed{{{label}}}{CUT_OFF}", f"\\boxed{{{label}}}")[index]
+
+
+@pytest.fixture
+def train(scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    def train(*overrides: str, steps: int = 1) -> tuple[ScriptedEngine, RolloutsOnly]:
+        run = scripted(*SIZES, *overrides)
+        run.leave(PhaseName.LABELS, "dataset", QUESTIONS)
+        training = RolloutsOnly(run.script("solver", answer), steps)
+        monkeypatch.setattr(solver, "train_policy", training)
+        solver.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)
+        return training.engine, training
+
+    return train
+
+
+def test_batches_go_over_the_data_set_in_the_order_of_the_seed(train: Callable[..., Any]) -> None:
+    engine, _ = train("seed=5", steps=4)
+    order = derive_seed("5/1/solver/order")
+    batches = [solver_batch(len(QUESTIONS), step, 2, order) for step in range(1, 5)]
+    assert engine.prompts == [f"Q:{QUESTIONS[item].question}\nA:" for batch in batches for item in batch]
+    assert {item for batch in batches[:3] for item in batch} == set(range(6))
+    assert [request.key for request in engine.requests[:3]] == ["5/1/solver/1/0", "5/1/solver/1/1", "5/1/solver/2/0"]
+
+
+def test_rewards_are_the_grader_s(train: Callable[..., Any]) -> None:
+    _, training = train("solver.reward.format_weight=0", "solver.reward.accuracy_weight=1")
+    (rollouts,) = training.drawn
+    assert rollouts.rewards == [1.0, 0.0, 0.0, 1.0] * 2
+    assert rollouts.metrics == {"accuracy_to_label": 0.5}
+    assert [(sample.key, sample.index) for sample in rollouts.samples] == [
+        (f"0/1/solver/1/{prompt}", index) for prompt in range(2) for index in range(4)
+    ]
+
+
+def test_the_solver_is_what_is_trained_on_prompts_as_long_as_its_questions(train: Callable[..., Any]) -> None:
+    _, training = train()
+    _, _, role, start, _, longest_prompt = training.arguments
+    assert (role, start, longest_prompt) == ("solver", BASE, len("Q:12*12+12\nA:"))
+
+
+def test_a_damaged_data_set_is_named_by_file_and_line(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted(*SIZES)
+    run.leave(PhaseName.LABELS, "dataset", QUESTIONS)
+    run.ctx.path(DATASET).write_text('{"question": "1+1"}\n')
+    with pytest.raises(UserError, match=r"dataset\.jsonl: line 1 is malformed: answer is missing"):
+        solver.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)

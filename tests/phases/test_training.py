@@ -1,0 +1,174 @@
+"""The GRPO loop on the nano base: what stops it, what it leaves, and that it goes on to the same rows and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rzero_mega.coevolution.plan import BASE
+from rzero_mega.errors import UserError
+from rzero_mega.learner.megatron.process_groups import start_process_groups
+from rzero_mega.learner.update_batch import read_batch
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases.context import ActivePhase
+from rzero_mega.phases.failures import read_failure
+from rzero_mega.phases.prefetcher import Rollouts
+from rzero_mega.phases.training import train_policy
+from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
+from rzero_mega.run.stop import Stopped
+from tests.phases.scripted import Asked, ScriptedRun, rows, summary
+
+STEPS = 3
+SIZES = (
+    f"solver.training.steps={STEPS}",
+    "solver.training.prompts_per_step=2",
+    "solver.training.rollouts_per_prompt=4",
+    "solver.training.grpo.sequences_per_update=4",
+    "solver.training.sampling.max_new_tokens=16",
+    "learner.tokens_per_micro_batch=512",
+    "learner.checkpoint.every=100",
+)
+TIMES = ("seconds", "tokens_per_second")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Callable[..., ScriptedRun]]:
+    opened: list[ScriptedRun] = []
+
+    def open_run(name: str, *overrides: str) -> ScriptedRun:
+        """The run, whoever had it before."""
+        for run in opened:
+            run.close()
+        (tmp_path / name).mkdir(exist_ok=True)
+        opened.append(ScriptedRun(tmp_path / name, (*SIZES, *overrides)))
+        start_process_groups(opened[-1].ctx.layout, 0)
+        return opened[-1]
+
+    yield open_run
+    for run in opened:
+        run.close()
+
+
+def train(run: ScriptedRun, longest_prompt: int = 16) -> ActivePhase:
+    """Train on prompts and rewards that depend on the step and the samples alone."""
+    phase, training = run.begin(PhaseName.SOLVER), run.ctx.config.solver.training
+
+    def roll_out(step: int, engine: RolloutEngine) -> Rollouts:
+        prompts = [run.ctx.solver_prompt(f"{step}7*8+{i}94*6") for i in range(training.prompts_per_step)]
+        requests = [
+            Request(phase.seed_key(step, i), prompt, training.rollouts_per_prompt, training.sampling)
+            for i, prompt in enumerate(prompts)
+        ]
+        samples = engine.generate(requests)
+        return Rollouts(samples, [reward(sample) for sample in samples], {"mine": float(step)})
+
+    train_policy(run.ctx, phase, "solver", BASE, training, longest_prompt, roll_out)
+    return phase
+
+
+def reward(sample: Sample) -> float:
+    return sum(token % 2 for token in sample.tokens) / len(sample.tokens)
+
+
+def without_times(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if not name.endswith(TIMES)} for row in rows]
+
+
+def weights(phase: ActivePhase) -> bytes:
+    return (phase.directory.path / "model" / "model.safetensors").read_bytes()
+
+
+def logged(run: ScriptedRun) -> list[dict[str, Any]]:
+    return run.directory.phase(1, PhaseName.SOLVER).metrics()
+
+
+def test_a_row_per_step_and_their_means(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("a")
+    phase = train(run)
+    steps = logged(run)
+    assert [row["step"] for row in steps] == [1, 2, 3] and [row["mine"] for row in steps] == [1.0, 2.0, 3.0]
+    assert all(row["updates"] == 2.0 and row["staleness"] == 0.0 for row in steps)
+    assert all(0 < row["reward_mean"] < 1 and row["probe_difference"] < 1e-4 for row in steps)
+    assert summary(phase)["mine"] == 2.0
+    assert summary(phase)["reward_mean"] == pytest.approx(sum(row["reward_mean"] for row in steps) / 3)
+    assert phase.bar.steps == [0, 1, 2, 3]
+    assert weights(phase) != (run.base / "model.safetensors").read_bytes()
+
+
+def test_a_phase_that_was_stopped_goes_on_to_the_same_rows_and_bytes(runs: Callable[..., ScriptedRun]) -> None:
+    undisturbed = train(runs("a"))
+    stopped = runs("b")
+    stopped.ctx.stop = Asked()
+    with pytest.raises(Stopped):
+        train(stopped)
+    assert [row["step"] for row in logged(stopped)] == [1]
+    resumed = train(runs("b"))
+    assert resumed.bar.steps == [1, 2, 3]
+    assert without_times(rows(resumed, "metrics")) == without_times(rows(undisturbed, "metrics"))
+    assert weights(resumed) == weights(undisturbed)
+
+
+class OtherWeights:
+    """An engine whose scores are not those of the learner's weights."""
+
+    def __init__(self, engine: RolloutEngine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
+        return [tuple(value - 0.5 for value in values) for values in self._engine.score(sequences)]
+
+
+def test_an_engine_with_other_weights_stops_the_run(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("a")
+    run.engines["solver"] = OtherWeights(run.ctx.engine("solver", run.base))
+    with pytest.raises(UserError, match=r"differ"):
+        train(run)
+    directory = run.directory.phase(1, PhaseName.SOLVER)
+    assert directory.metrics() == [] and directory.manifest() is None and not (directory.path / "model").exists()
+
+
+def test_without_steps_the_model_is_the_one_it_started_from(runs: Callable[..., ScriptedRun]) -> None:
+    from safetensors.torch import load_file
+
+    run = runs("a", "solver.training.steps=0")
+    phase = train(run)
+    before, after = (load_file(path / "model.safetensors") for path in (run.base, phase.directory.path / "model"))
+    assert before.keys() == after.keys() and all(before[name].equal(after[name]) for name in before)
+    assert summary(phase) == {}
+
+
+def test_the_model_may_be_that_of_an_earlier_step(runs: Callable[..., ScriptedRun]) -> None:
+    first = weights(train(runs("a", "solver.training.steps=1")))
+    chosen = train(runs("b", "solver.training.use_step=1"))
+    assert weights(chosen) == first and len(rows(chosen, "metrics")) == STEPS
+
+
+def test_a_prompt_that_may_not_fit_is_refused_before_anything_is_loaded(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("a")
+    with pytest.raises(UserError, match=r"tokens_per_micro_batch: 512 .* prompt of 497 and 16 of solver\.training"):
+        train(run, longest_prompt=497)
+
+
+def test_an_update_that_the_guard_objects_to_is_kept_and_stops_the_run(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("a", "learner.guard={maximum_gradient_norm: 1e-12, save_weights: false}")
+    with pytest.raises(UserError, match=r"step 1, .*rzero-mega replay .*step_00001_update_1"):
+        train(run)
+    folder = run.directory.phase(1, PhaseName.SOLVER).path / "failures" / "step_00001_update_1"
+    failure = read_failure(folder)
+    assert (failure.phase, failure.iteration, failure.step, failure.update) == (PhaseName.SOLVER, 1, 1, 1)
+    assert len(read_batch(folder, vocabulary=104).sequences) == 4 and not (folder / "model").exists()
+
+
+def test_skipped_updates_are_counted_until_there_are_too_many(runs: Callable[..., ScriptedRun]) -> None:
+    guard = "learner.guard={maximum_gradient_norm: 1e-12, save_weights: false, non_finite: skip, maximum_skips: 3}"
+    run = runs("a", guard)
+    with pytest.raises(UserError, match=r"step 2, .*maximum_skips 3"):
+        train(run)
+    (row,) = logged(run)
+    assert row["skipped_updates"] == 2 and row["updates"] == 0.0
