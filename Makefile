@@ -7,10 +7,17 @@ DOCUMENTS = $(shell git ls-files --cached --others --exclude-standard "*.md")
 # Where a lane's tests are: to look for them everywhere imports every library, which takes a minute.
 SGLANG_TESTS := tests/e2e tests/learner/test_server_parity.py tests/rollout/sglang tests/weights
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
+# The Megatron-core that learners on GPUs run: what pip takes on Python 3.12 and newer. On 3.11, where the other lanes
+# run, it takes the older one of tools/constraints.txt; the newest has a folder of its own, first on the path.
+NEWEST_MEGATRON ?= 0.19.2
+NEWEST := $(VENV)-megatron-$(NEWEST_MEGATRON)
+# What Megatron has a part in, about four minutes on two cores. What is ours alone is tested once, by `make test`.
+NEWEST_TESTS := $(addprefix tests/learner/test_, megatron_version.py parity.py layouts.py packed_attention.py \
+    context_parallel.py offload.py checkpoint.py checkpoint_names.py async_save.py convert.py convert_refusals.py)
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu slurm slurm-packages test test-e2e test-sglang test-slurm
+.PHONY: nano smollm2 sglang-cpu slurm slurm-packages test test-newest test-e2e test-sglang test-slurm
 .PHONY: parity-table recipes-table lint lint-code lint-types lint-dockerfile lint-documents help clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
@@ -39,6 +46,11 @@ PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 ## Lint, types and all tests but those of whole runs and those that start SGLang's servers or Slurm.
 test: lint
 	$(PYTEST) -m "not sglang and not e2e and not slurm" $(ARGS)
+
+## Parity, layouts, checkpoints, conversions on the Megatron-core that GPUs run; on another: NEWEST_MEGATRON=VERSION.
+test-newest: $(VENV)/.dev $(NEWEST)/.done
+	PYTHONPATH="$(abspath $(NEWEST))" EXPECTED_MEGATRON=$(NEWEST_MEGATRON) \
+	    $(PYTEST) $(NEWEST_TESTS) -m "not sglang and not e2e and not slurm" $(ARGS)
 
 ## Whole runs by the command, some of them killed; 10,000 attacks on the grader and a minute of fuzzing.
 test-e2e: $(VENV)/.dev
@@ -118,6 +130,12 @@ $(VENV)-slurm/.done: pyproject.toml tools/slurm-submit.txt
 	$(VENV)-slurm/bin/python -m pip install -q --no-deps -e .
 	touch $@
 
+# On 3.11 it is against its own wish (it uses nothing that 3.11 lacks); its dependencies are the older one's.
+$(NEWEST)/.done: | $(VENV)/.core
+	$(BIN)/python -m pip install -q --no-deps --ignore-requires-python --upgrade --target $(NEWEST) \
+	    megatron-core==$(NEWEST_MEGATRON)
+	touch $@
+
 ## Remove the environments and what builds leave.
 clean:
-	rm -rf $(VENV) $(VENV)-slurm build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-slurm $(VENV)-megatron-* build dist *.egg-info

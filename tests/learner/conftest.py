@@ -9,8 +9,10 @@ import pytest
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner.megatron import compat
 from rzero_mega.learner.megatron.process_groups import start_process_groups
+from tests.learner import megatron_version
 
 compat.install()  # before any test module imports Megatron
+megatron_version.check()
 
 
 @pytest.fixture(scope="session")

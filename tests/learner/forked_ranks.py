@@ -22,6 +22,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.lifetime import die_with_parent
 from rzero_mega.run.launch import STORE
 from tests import ROOT
+from tests.learner import megatron_version
 
 HANG_S = 600.0
 
@@ -105,6 +106,7 @@ def _fork(case: LayoutCase, run: Callable[[Any, Path], None], rank: int, count: 
     code = 1
     try:
         die_with_parent()
+        megatron_version.check()
         os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), STORE: str(store)})
         run(case, folder)
         code = 0
