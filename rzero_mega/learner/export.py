@@ -9,7 +9,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from rzero_mega.config.schema import WeightsConfig
-from rzero_mega.learner.megatron.model import Model, tensor_part
+from rzero_mega.learner.megatron.model import Model, tensor_shard
 from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards
@@ -43,7 +43,7 @@ def weight_source(model: Model, receivers: Sequence[int], config: WeightsConfig)
         receives = dist.get_rank() in receivers
         return GatheredWeights(lambda: export_tensors(model), config.bucket_bytes, receives)
     table = entries(model.shape)
-    placement = gather_placement(local_shards(dist.get_rank(), model.local_weights(), tensor_part))
+    placement = gather_placement(local_shards(dist.get_rank(), model.local_weights(), tensor_shard))
     destinations = [Destination(rank) for rank in receivers]
     validate(placement_violations(table, model.shape, placement, destinations))
     # A receiver holds two buckets and what is staged for one of them: half of `bucket_mb` each keeps all that within

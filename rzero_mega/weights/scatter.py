@@ -18,11 +18,11 @@ def scatter_hf(
     read: Callable[[str], Tensor],
     local: Mapping[str, Tensor],
     shape: ModelShape,
-    part_of: Callable[[str], tuple[int, int]],
+    shard_of: Callable[[str], tuple[int, int]],
 ) -> None:
     """Fill the tensors of `local` (by Megatron name) from full Hugging Face tensors; `read` gives one by its name.
 
-    `part_of` gives (part, parts) of a Megatron name: which of its shards this rank holds. UserError names the first
+    `shard_of` gives (index, count) of a Megatron name: which of its shards this rank holds. UserError names the first
     tensor whose shape differs from what the configuration says.
     """
     known = {entry.megatron: entry for entry in entries}
@@ -33,9 +33,9 @@ def scatter_hf(
             entry = known["embedding.word_embeddings.weight"]
         if entry is None:
             raise KeyError(f"{name}: the family's table has no rule for this parameter")
-        parts = [read(hf_name) for hf_name in entry.hf]
-        for hf_name, tensor, size in zip(entry.hf, parts, entry.sizes, strict=True):
+        tensors = [read(hf_name) for hf_name in entry.hf]
+        for hf_name, tensor, size in zip(entry.hf, tensors, entry.sizes, strict=True):
             if tuple(tensor.shape) != size:
                 raise UserError(f"{hf_name}: shape {tuple(tensor.shape)} is not the {size} of config.json")
-        part, count = part_of(name)
-        target.copy_(entry.kind.shard(entry.kind.merge(parts, shape), count, part))
+        index, count = shard_of(name)
+        target.copy_(entry.kind.shard(entry.kind.merge(tensors, shape), count, index))

@@ -25,14 +25,15 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig 
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
-from rzero_mega.learner.megatron.model import tensor_part  # noqa: E402
+from rzero_mega.learner.megatron.model import tensor_shard  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
-from rzero_mega.weights.reshard.validation import placement_violations, plan_violations  # noqa: E402
+from rzero_mega.weights.reshard.validation import placement_violations  # noqa: E402
 from rzero_mega.weights.sources import PlannedWeights, WeightSource  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
+from tests.weights.plan_checks import plan_violations  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def fast_weights(learner: Learner, receivers: Sequence[int], bucket_bytes: int) 
     """`Learner.weights` with buckets smaller than a megabyte."""
     model, rank = learner._model, torch.distributed.get_rank()
     table, destinations = entries(model.shape), [Destination(receiver) for receiver in receivers]
-    placement = gather_placement(local_shards(rank, model.local_weights(), tensor_part))
+    placement = gather_placement(local_shards(rank, model.local_weights(), tensor_shard))
     assert placement_violations(table, model.shape, placement, destinations) == []
     plan = plan_reshard(table, model.shape, placement, destinations, bucket_bytes)
     assert plan_violations(plan) == [] and len(plan.buckets) > 3

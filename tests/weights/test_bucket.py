@@ -12,7 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, plan_buckets, to_buckets
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import ModelShape
-from rzero_mega.weights.verification.stream import exactly
+from rzero_mega.weights.verification.stream import checked_stream
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.int64]
 
@@ -60,7 +60,7 @@ def model() -> dict[str, Tensor]:
 
 
 def through(tensors: list[tuple[str, Tensor]]) -> list[Bucket]:
-    return list(exactly(to_buckets(tensors, 60), shape()))
+    return list(checked_stream(to_buckets(tensors, 60), shape()))
 
 
 def test_a_stream_of_exactly_the_models_tensors_passes_in_any_order() -> None:

@@ -12,7 +12,7 @@ import torch
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.session import update_servers
-from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
+from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from tests.weights.updates import stream
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -35,9 +35,9 @@ def test_a_thousand_updates_leave_the_servers_memory_as_it_was(
             if number in (WARM_UP, UPDATES):
                 memory[number] = process.memory_bytes()
         last = models[UPDATES % 2]
-        fingerprint = Fingerprint(shape_of(last.config), 1, torch.float32)
-        report = update_servers([client], transport, fingerprint.watch(stream(last)), "last")
-        assert check_checksums(client, fingerprint, "last").available
+        expected = ExpectedChecksums(shape_of(last.config), 1, torch.float32)
+        report = update_servers([client], transport, expected.watch(stream(last)), "last")
+        assert check_checksums(client, expected, "last").available
     finally:
         transport.close()
     growth = memory[UPDATES] / memory[WARM_UP] - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
 from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.kinds import FusedQkv, GatedColumn
-from rzero_mega.weights.mapping.pieces import shard_layout
+from rzero_mega.weights.mapping.regions import shard_contents
 from rzero_mega.weights.scatter import scatter_hf
 from rzero_mega.weights.shape import ModelShape, shape_of
 from tests.hf_tensors import split_experts
@@ -196,17 +196,18 @@ def test_the_sizes_of_the_table_are_those_of_the_tensors(layout: tuple[ModelShap
 
 
 @given(layouts())
-def test_pieces_say_where_every_element_of_a_shard_comes_from(layout: tuple[ModelShape, int]) -> None:
+def test_regions_say_where_every_element_of_a_shard_comes_from(layout: tuple[ModelShape, int]) -> None:
     shape, tp = layout
     tensors = numbered(hf_sizes(shape))
     for entry in entries(shape):
         for rank, shard in enumerate(shards(entry, tensors, shape, tp)):
-            found = shard_layout(entry, shape, rank, tp)
+            found = shard_contents(entry, shape, rank, tp)
             rebuilt = torch.zeros(found.rows, found.columns, dtype=shard.dtype)
-            for piece in found.pieces:
-                source = tensors[entry.hf[piece.tensor]].reshape(entry.sizes[piece.tensor][0], -1)
-                rebuilt[piece.row : piece.row + piece.rows, piece.column : piece.column + piece.columns] = source[
-                    piece.hf_row : piece.hf_row + piece.rows, piece.hf_column : piece.hf_column + piece.columns
+            for region in found.regions:
+                source = tensors[entry.hf[region.tensor]].reshape(entry.sizes[region.tensor][0], -1)
+                row, column, rows, columns = astuple(region.hf)
+                rebuilt[region.row : region.row + rows, region.column : region.column + columns] = source[
+                    row : row + rows, column : column + columns
                 ]
             assert torch.equal(rebuilt.reshape(shard.shape), shard)
 

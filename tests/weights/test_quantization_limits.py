@@ -6,7 +6,7 @@ import pytest
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.quantization.scheme import FP8_BLOCK, FP8_TENSOR, Scheme
-from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
+from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
 
 
 def tensors(q: int, kv: int, ffn: int, layers: int = 3) -> list[tuple[str, tuple[int, ...]]]:
@@ -25,11 +25,11 @@ def tensors(q: int, kv: int, ffn: int, layers: int = 3) -> list[tuple[str, tuple
     return found
 
 
-def gpu(tp: int, dtype: str = "bfloat16", updates: bool = True) -> ServedOn:
-    return ServedOn(tp=tp, device="cuda", dtype=dtype, updates=updates)
+def gpu(tp: int, dtype: str = "bfloat16", updates: bool = True) -> TargetServer:
+    return TargetServer(tp=tp, device="cuda", dtype=dtype, updates=updates)
 
 
-def refusal(scheme: Scheme, found: list[tuple[str, tuple[int, ...]]], kv_heads: int, server: ServedOn) -> str:
+def refusal(scheme: Scheme, found: list[tuple[str, tuple[int, ...]]], kv_heads: int, server: TargetServer) -> str:
     with pytest.raises(UserError) as caught:
         check_servable(scheme, found, kv_heads, server)
     assert "\n" not in str(caught.value)
@@ -85,7 +85,7 @@ def test_one_scale_per_tensor_is_refused_for_servers_that_take_updates() -> None
 
 
 def test_faults_of_the_server_and_of_shapes_are_told_together() -> None:
-    server = ServedOn(tp=1, device="cpu", dtype="float32", updates=True)
+    server = TargetServer(tp=1, device="cpu", dtype="float32", updates=True)
     message = refusal(FP8_BLOCK, tensors(q=100, kv=100, ffn=128), 1, server)
     for part in ("on GPUs", "rollout.dtype float32", "q_proj.weight (100 rows)"):
         assert part in message

@@ -21,7 +21,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.server.command import CPU_STUBS
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.quantization.scheme import FP8_BLOCK, FP8_TENSOR, Scheme, quantization_config, quantize_stream
-from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
+from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
 from tests import ROOT
 
 pytestmark = [
@@ -223,7 +223,7 @@ def test_the_check_refuses_exactly_what_sglang_refuses(tp: int, tmp_path: Path, 
     for keys, reason in zip(configurations(), reasons, strict=True):
         assert not reason or "is not divisible by weight quantization block" in reason
         try:
-            server = ServedOn(tp=tp, device="cuda", dtype="bfloat16", updates=True)
+            server = TargetServer(tp=tp, device="cuda", dtype="bfloat16", updates=True)
             check_servable(FP8_BLOCK, shapes_of(keys), keys["num_key_value_heads"], server)
             refused.append(False)
         except UserError:

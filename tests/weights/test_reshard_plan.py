@@ -16,9 +16,10 @@ from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.names import is_expert
 from rzero_mega.weights.reshard.fast import bucket_messages
 from rzero_mega.weights.reshard.placement import Shard
-from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_box, plan_reshard
-from rzero_mega.weights.reshard.validation import placement_violations, plan_violations, validate
+from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_region, plan_reshard
+from rzero_mega.weights.reshard.validation import placement_violations, validate
 from rzero_mega.weights.shape import ModelShape
+from tests.weights.plan_checks import plan_violations
 from tests.weights.test_mapping import hf_sizes, layouts, model_shape, numbered, shards
 
 
@@ -36,7 +37,7 @@ class Layout:
     def ranks(self) -> int:
         return self.tp * self.pp * self.dp
 
-    def part(self, name: str, rank: int) -> tuple[int, int]:
+    def shard(self, name: str, rank: int) -> tuple[int, int]:
         return (rank % self.etp, self.etp) if is_expert(name) else (rank % self.tp, self.tp)
 
     def holds(self, entry: Entry, rank: int, shape: ModelShape) -> bool:
@@ -76,10 +77,10 @@ def cases(draw: st.DrawFn) -> Case:
         shape = replace(shape, experts=ep * draw(st.integers(1, 3)))
     layout = Layout(tp, pp, dp, ep, etp)
     receivers = draw(st.lists(st.integers(0, layout.ranks - 1), min_size=1, max_size=4, unique=True))
-    parts = draw(st.sampled_from([1, len(receivers)]))
-    if shape.kv_heads % parts and parts % shape.kv_heads:
-        parts = 1
-    destinations = tuple(Destination(rank, i % parts, parts) for i, rank in enumerate(receivers))
+    tp_there = draw(st.sampled_from([1, len(receivers)]))
+    if shape.kv_heads % tp_there and tp_there % shape.kv_heads:
+        tp_there = 1
+    destinations = tuple(Destination(rank, i % tp_there, tp_there) for i, rank in enumerate(receivers))
     return Case(shape, layout, destinations)
 
 
@@ -90,11 +91,11 @@ def placed(case: Case, tensors: dict[str, Tensor]) -> tuple[list[Shard], list[di
     for entry in entries(case.shape):
         for rank in range(case.layout.ranks):
             if case.layout.holds(entry, rank, case.shape):
-                part, parts = case.layout.part(entry.megatron, rank)
-                weights[rank][entry.megatron] = shards(entry, tensors, case.shape, parts)[part]
+                index, count = case.layout.shard(entry.megatron, rank)
+                weights[rank][entry.megatron] = shards(entry, tensors, case.shape, count)[index]
     for rank, held in enumerate(weights):
         for name, tensor in held.items():
-            placement.append(Shard(rank, name, *case.layout.part(name, rank), tuple(tensor.shape), tensor.dtype))
+            placement.append(Shard(rank, name, *case.layout.shard(name, rank), tuple(tensor.shape), tensor.dtype))
     return placement, weights
 
 
@@ -140,8 +141,10 @@ def test_every_element_of_every_destination_is_written_once_with_its_value(case:
     arrived = set()
     for index, name, values, counts in replay(plan, weights):
         entry, tensor = where[name]
-        box = destination_box(entry, tensor, case.shape, case.destinations[index])
-        expected = flat(tensors[name])[box.row : box.row + box.rows, box.column : box.column + box.columns]
+        region = destination_region(entry, tensor, case.shape, case.destinations[index])
+        expected = flat(tensors[name])[
+            region.row : region.row + region.rows, region.column : region.column + region.columns
+        ]
         assert (counts == 1).all()
         assert torch.equal(values, expected)
         arrived.add((index, name))
@@ -149,14 +152,14 @@ def test_every_element_of_every_destination_is_written_once_with_its_value(case:
 
 
 @given(cases())
-def test_the_cuts_of_all_parts_hold_every_element(case: Case) -> None:
-    parts = case.destinations[0].parts
+def test_the_shards_of_all_ranks_hold_every_element(case: Case) -> None:
+    tp = case.destinations[0].tp
     for entry in entries(case.shape):
         for tensor, size in enumerate(entry.sizes):
             seen = torch.zeros(size[0], size[1] if len(size) > 1 else 1)
-            for part in range(parts):
-                box = destination_box(entry, tensor, case.shape, Destination(0, part, parts))
-                seen[box.row : box.row + box.rows, box.column : box.column + box.columns] += 1
+            for rank in range(tp):
+                region = destination_region(entry, tensor, case.shape, Destination(0, rank, tp))
+                seen[region.row : region.row + region.rows, region.column : region.column + region.columns] += 1
             assert (seen >= 1).all()
 
 
@@ -169,13 +172,13 @@ def test_the_same_arguments_give_the_same_plan(case: Case) -> None:
 @given(cases())
 def test_a_rank_sends_nothing_to_itself_and_receivers_keep_what_they_hold(case: Case) -> None:
     placement, _ = placed(case, numbered(hf_sizes(case.shape)))
-    held = {(shard.rank, shard.name, shard.part) for shard in placement}
-    parts = {(shard.rank, shard.name): shard.part for shard in placement}
+    held = {(shard.rank, shard.name, shard.index) for shard in placement}
+    indices = {(shard.rank, shard.name): shard.index for shard in placement}
     for bucket in plan_of(case, placement).buckets:
         for t in bucket.transfers:
             receiver = case.destinations[t.destination].rank
             if t.source != receiver:
-                assert (receiver, t.parameter, parts[t.source, t.parameter]) not in held
+                assert (receiver, t.parameter, indices[t.source, t.parameter]) not in held
 
 
 @given(cases())
@@ -210,7 +213,7 @@ def test_a_placement_with_several_faults_is_refused_with_all_of_them_in_one_line
     lost = "decoder.layers.1.mlp.linear_fc2.weight"
     halved = "decoder.layers.0.self_attention.linear_qkv.weight"
     faulty = [shard for shard in placement if shard.name != lost]
-    faulty = [shard for shard in faulty if not (shard.name == halved and shard.part == 1)]
+    faulty = [shard for shard in faulty if not (shard.name == halved and shard.index == 1)]
     faulty.append(Shard(1, "unheard_of.weight", 0, 1, (3,), torch.int64))
     norm = "decoder.final_layernorm.weight"
     faulty = [replace(s, shape=(7,)) if s.name == norm and s.rank == 2 else s for s in faulty]

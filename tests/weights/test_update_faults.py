@@ -24,7 +24,7 @@ from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.protocol import Server, ServerError
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.transports.tensor import TensorTransport
-from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
+from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from rzero_mega.weights.verification.probe import check_probe
 from rzero_mega.weights.verification.versions import check_versions
 from tests.weights.updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, stream
@@ -78,14 +78,14 @@ def replicas(
 @pytest.fixture(autouse=True)
 def old_weights(replicas: Replicas, models: list[Any]) -> None:
     """Every test begins with model 0 on both, brought by an update: which also shows that faults can be mended."""
-    fingerprint = fingerprint_of(models[0])
+    expected = expected_of(models[0])
     version = replicas.next_version()
     update_servers(
         replicas.clients,
         replicas.transport,
         stream(models[0]),
         version,
-        lambda server: check_checksums(server, fingerprint, version),
+        lambda server: check_checksums(server, expected, version),
     )
     check_versions(replicas.clients, version)
     output, logprobs, _ = sample(replicas.clients[0], PROMPT, 20)
@@ -107,21 +107,21 @@ def before_the_time_limit() -> Iterator[None]:
         assert time.monotonic() - start < TIME_LIMIT_S / 2
 
 
-def fingerprint_of(model: Any) -> Fingerprint:
-    fingerprint = Fingerprint(shape_of(model.config), 1, torch.float32)
+def expected_of(model: Any) -> ExpectedChecksums:
+    expected = ExpectedChecksums(shape_of(model.config), 1, torch.float32)
     for name, tensor in named_tensors(model).items():
-        fingerprint.add(name, tensor)
-    return fingerprint
+        expected.add(name, tensor)
+    return expected
 
 
 def held(client: SglangClient, model: Any) -> set[str]:
     """The server's tensors that are those of the model."""
-    (reported,), (expected,) = client.checksums(), fingerprint_of(model).expected()
+    (reported,), (expected,) = client.checksums(), expected_of(model).by_rank()
     return {name for name, digest in expected.items() if reported[name] == digest}
 
 
 def all_names(model: Any) -> set[str]:
-    return set(fingerprint_of(model).expected()[0])
+    return set(expected_of(model).by_rank()[0])
 
 
 def off_by(client: SglangClient, model: Any) -> float:
@@ -178,7 +178,7 @@ def test_wrong_bytes_on_a_server_are_caught_before_it_gets_the_version(
 ) -> None:
     client, model = replicas.clients[0], models[1]
     injected, probe_sees_it = FAULTS[fault]
-    fingerprint = fingerprint_of(model)
+    expected = expected_of(model)
     version = replicas.next_version()
     with pytest.raises(UserError) as caught:
         update_servers(
@@ -186,7 +186,7 @@ def test_wrong_bytes_on_a_server_are_caught_before_it_gets_the_version(
             TensorTransport(),
             injected(model),
             version,
-            lambda server: check_checksums(server, fingerprint, version),
+            lambda server: check_checksums(server, expected, version),
         )
     wrong = all_names(model) - held(client, model)
     assert VICTIM in wrong and len(wrong) <= 4, "the fault did not happen as meant"
@@ -297,10 +297,10 @@ def test_a_stale_replica_with_the_right_version_is_caught_by_checksums_and_by_th
     check_versions(replicas.clients, version)
     stale = replicas.clients[1]
     assert held(stale, models[0]) == all_names(models[0]), "the update reached the replica"
-    fingerprint = fingerprint_of(models[1])
-    check_checksums(replicas.clients[0], fingerprint, version)
+    expected = expected_of(models[1])
+    check_checksums(replicas.clients[0], expected, version)
     with pytest.raises(UserError, match=r"^solver replica 1 .*and .* more"):
-        check_checksums(stale, fingerprint, version)
+        check_checksums(stale, expected, version)
     output, logprobs, _ = sample(stale, PROMPT, 20)
     with pytest.raises(UserError, match=r"^solver replica 1 "):
         check_probe([model_logprobs(models[1], PROMPT, output)], [logprobs], "float32", None, version, stale.name)

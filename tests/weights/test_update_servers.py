@@ -16,7 +16,7 @@ from rzero_mega.weights.shape import read_shape, shape_of
 from rzero_mega.weights.transports.protocol import Transport
 from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport
 from rzero_mega.weights.transports.session import update_servers
-from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
+from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from rzero_mega.weights.verification.probe import check_probe
 from rzero_mega.weights.verification.versions import check_versions, foreign_versions
 from tests.weights.updates import model_logprobs, named_tensors, sample, stream
@@ -60,14 +60,14 @@ def test_each_transport_delivers_the_weights_again_and_again(
     try:
         for update, model in enumerate((models[1], models[2], models[1])):
             version = f"{name}-{update}"
-            fingerprint = Fingerprint(shape_of(model.config), client.tp, torch.float32)
-            buckets = fingerprint.watch(stream(model))
+            expected = ExpectedChecksums(shape_of(model.config), client.tp, torch.float32)
+            buckets = expected.watch(stream(model))
             report = update_servers(
-                [client], transport, buckets, version, lambda s, f=fingerprint, v=version: check_checksums(s, f, v)
+                [client], transport, buckets, version, lambda s, f=expected, v=version: check_checksums(s, f, v)
             )
             assert report.nbytes == sum(tensor.nbytes for tensor in named_tensors(model).values())
             assert report.buckets > 3
-            assert check_checksums(client, fingerprint, version).available
+            assert check_checksums(client, expected, version).available
             check_versions([client], version)
             output, logprobs, meta = sample(client, PROMPT, 40)
             assert [span["version"] for span in meta["weight_versions"]] == [version]
@@ -126,11 +126,11 @@ def test_checksums_agree_for_every_family(
     try:
         shape = read_shape(tmp_path / "base")
         transport = transport_of("collective", tmp_path)
-        base = Fingerprint(shape, 2, torch.float32)
+        base = ExpectedChecksums(shape, 2, torch.float32)
         for _ in base.watch(stream(first)):
             pass
         assert base.differences(client.checksums()) == []
-        new = Fingerprint(shape, 2, torch.float32)
+        new = ExpectedChecksums(shape, 2, torch.float32)
         update_servers([client], transport, new.watch(stream(second)), "1", lambda s: check_checksums(s, new, "1"))
         transport.close()
         assert base.differences(client.checksums()) != []

@@ -20,7 +20,7 @@ from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import read_shape
 from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport
 from rzero_mega.weights.transports.session import update_servers
-from rzero_mega.weights.verification.fingerprint import ChecksumResult, Fingerprint, check_checksums
+from rzero_mega.weights.verification.checksums import ChecksumResult, ExpectedChecksums, check_checksums
 from tools.gpu_steps.models import Sizes
 from tools.gpu_steps.outcome import StepFailed, Unavailable
 
@@ -95,13 +95,13 @@ def _update(settings: Settings, client: SglangClient, old: Path, new: Path) -> U
     reports, checked = [], ChecksumResult(False, "no update")
     order = [new if number % 2 == 0 else old for number in range(settings.updates - 1)] + [new]
     for number, folder in enumerate(order):
-        fingerprint = Fingerprint(shape, client.tp, torch.bfloat16)
+        expected = ExpectedChecksums(shape, client.tp, torch.bfloat16)
         buckets: Iterator[Bucket] = to_buckets(weights[folder], settings.bucket_bytes)
         reports.append(update_servers([client], transport, buckets, f"update-{number}"))
         # Hashing on the host takes longer than the update, and is not measured.
         for name, tensor in weights[folder]:
-            fingerprint.add(name, tensor)
-        checked = check_checksums(client, fingerprint, f"update-{number}")
+            expected.add(name, tensor)
+        checked = check_checksums(client, expected, f"update-{number}")
     transport.close()
     output, logprobs = _sample(client, settings.tokens)
     differences = [

@@ -140,7 +140,7 @@ def load_weights(model: Model, folder: Path) -> None:
     # These are the weights themselves, but for FP8 parameters: of those they are copies, filled and copied back.
     local = model.local_weights()
     with HfWeights(folder) as weights:
-        scatter_hf(entries(model.shape), weights.tensor, local, model.shape, tensor_part)
+        scatter_hf(entries(model.shape), weights.tensor, local, model.shape, tensor_shard)
     for name, parameter in model.parameters.items():
         if is_float8tensor(parameter.data):
             with torch.no_grad():
@@ -149,8 +149,8 @@ def load_weights(model: Model, folder: Path) -> None:
             parameter._high_precision_init_val = local[name].cpu()  # type: ignore[attr-defined]
 
 
-def tensor_part(name: str) -> tuple[int, int]:
-    """(part, parts): which of the tensor-parallel shards of a parameter this rank holds; experts have their own."""
+def tensor_shard(name: str) -> tuple[int, int]:
+    """(index, count): which tensor-parallel shard of a parameter this rank holds; experts have groups of their own."""
     if is_expert(name):
         return (
             parallel_state.get_expert_tensor_parallel_rank(),

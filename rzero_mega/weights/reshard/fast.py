@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rzero_mega.weights.bucket import Bucket, Slot
-from rzero_mega.weights.reshard.plan import BucketPlan, ReshardPlan, Transfer
+from rzero_mega.weights.reshard.plan import BucketTransfers, ReshardPlan, Transfer
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,11 @@ class Message:
 
 
 @dataclass
-class _Flight:
-    """A bucket on its way: its buffer on a receiver, the staging of what is not contiguous, the pending operations."""
+class _InFlight:
+    """A bucket under way: a receiver's buffer, the staging of what is not contiguous there, and the pending operations.
+
+    `sent` keeps what is being sent in memory until they are over.
+    """
 
     data: Tensor | None
     staged: list[tuple[Message, Tensor]]
@@ -54,18 +57,18 @@ def stream_buckets(
     mine = next((i for i, d in enumerate(plan.destinations) if d.rank == rank), None)
     buffers = _Buffers(plan, mine, device)
     messages = [bucket_messages(bucket) for bucket in plan.buckets]
-    flight = _start(plan, 0, messages[0], weights, rank, mine, buffers)
+    in_flight = _start(plan, 0, messages[0], weights, rank, mine, buffers)
     for number, bucket in enumerate(plan.buckets):
         following = None
         if number + 1 < len(plan.buckets) and mine is None:
             following = _start(plan, number + 1, messages[number + 1], weights, rank, mine, buffers)
-        _finish(flight, bucket, mine)
+        _finish(in_flight, bucket, mine)
         if number + 1 < len(plan.buckets) and following is None:
             following = _start(plan, number + 1, messages[number + 1], weights, rank, mine, buffers)
-        if flight.data is not None and mine is not None:
-            yield Bucket(flight.data, bucket.slots[mine])
+        if in_flight.data is not None and mine is not None:
+            yield Bucket(in_flight.data, bucket.slots[mine])
         if following is not None:
-            flight = following
+            in_flight = following
 
 
 class _Buffers:
@@ -89,51 +92,51 @@ def _start(
     rank: int,
     mine: int | None,
     buffers: _Buffers,
-) -> _Flight:
+) -> _InFlight:
     """Post this rank's sends and receives of a bucket, and copy what it holds itself."""
     bucket = plan.buckets[number]
-    flight = _Flight(buffers.of(number) if mine is not None else None, [], [], [])
+    in_flight = _InFlight(buffers.of(number) if mine is not None else None, [], [], [])
     operations = []
     for message in messages:
         receiver = plan.destinations[message.destination].rank
         if message.source == receiver:
             continue
         if message.source == rank:
-            flight.sent.append(_pack(message, weights))
-            operations.append(dist.P2POp(dist.isend, flight.sent[-1], receiver))
+            in_flight.sent.append(_pack(message, weights))
+            operations.append(dist.P2POp(dist.isend, in_flight.sent[-1], receiver))
         elif receiver == rank:
-            assert flight.data is not None
+            assert in_flight.data is not None
             if message.start is not None:
-                target = flight.data[message.start : message.start + message.nbytes]
+                target = in_flight.data[message.start : message.start + message.nbytes]
             else:
-                target = torch.empty(message.nbytes, dtype=torch.uint8, device=flight.data.device)
-                flight.staged.append((message, target))
+                target = torch.empty(message.nbytes, dtype=torch.uint8, device=in_flight.data.device)
+                in_flight.staged.append((message, target))
             operations.append(dist.P2POp(dist.irecv, target, message.source))
-    flight.pending = dist.batch_isend_irecv(operations) if operations else []
-    if flight.data is not None and mine is not None:
-        _copy_own(bucket, weights, rank, mine, flight.data)
-    return flight
+    in_flight.pending = dist.batch_isend_irecv(operations) if operations else []
+    if in_flight.data is not None and mine is not None:
+        _copy_own(bucket, weights, rank, mine, in_flight.data)
+    return in_flight
 
 
-def _finish(flight: _Flight, bucket: BucketPlan, mine: int | None) -> None:
+def _finish(in_flight: _InFlight, bucket: BucketTransfers, mine: int | None) -> None:
     """Wait for the bucket, and put what was staged into place."""
-    for operation in flight.pending:
+    for operation in in_flight.pending:
         operation.wait()
-    flight.sent.clear()
-    if flight.data is None or mine is None:
+    in_flight.sent.clear()
+    if in_flight.data is None or mine is None:
         return
-    tensors = dict(Bucket(flight.data, bucket.slots[mine]).tensors())
-    for message, staged in flight.staged:
+    tensors = dict(Bucket(in_flight.data, bucket.slots[mine]).tensors())
+    for message, staged in in_flight.staged:
         offset = 0
         for transfer in message.transfers:
             target = _target(tensors, transfer)
             end = offset + transfer.nbytes
             target.copy_(staged[offset:end].view(target.dtype).view(transfer.rows, transfer.columns))
             offset = end
-    flight.staged.clear()
+    in_flight.staged.clear()
 
 
-def bucket_messages(bucket: BucketPlan) -> list[Message]:
+def bucket_messages(bucket: BucketTransfers) -> list[Message]:
     """The transfers of a bucket as messages: one per contiguous run at the destination, and one for all the rest."""
     by_pair: dict[tuple[int, int], list[Transfer]] = defaultdict(list)
     for transfer in bucket.transfers:
@@ -183,7 +186,7 @@ def _pack(message: Message, weights: Mapping[str, Tensor]) -> Tensor:
     return packed
 
 
-def _copy_own(bucket: BucketPlan, weights: Mapping[str, Tensor], rank: int, mine: int, data: Tensor) -> None:
+def _copy_own(bucket: BucketTransfers, weights: Mapping[str, Tensor], rank: int, mine: int, data: Tensor) -> None:
     tensors = dict(Bucket(data, bucket.slots[mine]).tensors())
     for transfer in bucket.transfers:
         if transfer.source == rank and transfer.destination == mine:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shard:
-    """What a rank holds of a parameter (global Megatron name): shard `part` of `parts`, whatever its kind cuts."""
+    """What a rank holds of a parameter (global Megatron name): shard `index` of `count`, along its kind's dimension."""
 
     rank: int
     name: str
-    part: int
-    parts: int
+    index: int
+    count: int
     shape: tuple[int, ...]
     dtype: torch.dtype
 
@@ -31,9 +31,9 @@ def holders_of(placement: Iterable[Shard]) -> dict[str, list[Shard]]:
     return holders
 
 
-def local_shards(rank: int, weights: Mapping[str, Tensor], part_of: Callable[[str], tuple[int, int]]) -> list[Shard]:
-    """The shards of this rank; `part_of` gives (part, parts) of a name."""
-    return [Shard(rank, name, *part_of(name), tuple(w.shape), w.dtype) for name, w in weights.items()]
+def local_shards(rank: int, weights: Mapping[str, Tensor], shard_of: Callable[[str], tuple[int, int]]) -> list[Shard]:
+    """The shards of this rank; `shard_of` gives (index, count) of a name."""
+    return [Shard(rank, name, *shard_of(name), tuple(w.shape), w.dtype) for name, w in weights.items()]
 
 
 def gather_placement(mine: list[Shard]) -> list[Shard]:

@@ -1,7 +1,7 @@
 """The reshard plan: a deterministic list of transfers from (placement, mapping, destinations).
 
-Nothing here communicates. Every rank computes the same plan from the same placement and replays its own part of it, and
-a test replays all parts in one process.
+Nothing here communicates. Every rank computes the same plan from the same placement and replays its own share of it,
+and a test replays all of it in one process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rzero_mega.weights.bucket import Slot, plan_buckets
 from rzero_mega.weights.mapping.kinds import FusedQkv
-from rzero_mega.weights.mapping.pieces import Piece, shard_layout
+from rzero_mega.weights.mapping.regions import Region, shard_contents
 from rzero_mega.weights.mapping.table import Entry
 from rzero_mega.weights.reshard.placement import Shard, holders_of
 from rzero_mega.weights.shape import ModelShape
@@ -20,21 +20,11 @@ from rzero_mega.weights.shape import ModelShape
 
 @dataclass(frozen=True)
 class Destination:
-    """A rank that receives cut `part` of `parts` of every tensor; 0 of 1 is the whole."""
+    """A rank that receives the tensor-parallel shard `tp_rank` of `tp` of every tensor; 0 of 1 is the whole."""
 
     rank: int
-    part: int = 0
-    parts: int = 1
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of a Hugging Face tensor. One-dimensional tensors have one column."""
-
-    row: int
-    column: int
-    rows: int
-    columns: int
+    tp_rank: int = 0
+    tp: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,8 +50,8 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class BucketPlan:
-    """One bucket: where its tensors lie at each destination (by index), and what fills them."""
+class BucketTransfers:
+    """One bucket: the slots of its tensors at each destination (by index), and the transfers that fill them."""
 
     slots: tuple[tuple[Slot, ...], ...]
     transfers: tuple[Transfer, ...]
@@ -72,7 +62,7 @@ class ReshardPlan:
     """All buckets in order. `destination` of a transfer is an index into `destinations`."""
 
     destinations: tuple[Destination, ...]
-    buckets: tuple[BucketPlan, ...]
+    buckets: tuple[BucketTransfers, ...]
 
 
 def plan_reshard(
@@ -101,38 +91,38 @@ def plan_reshard(
         by_tensor[transfer.tensor].append(transfer)
     dtypes = {entry.megatron: holders[entry.megatron][0].dtype for entry in entries}
     whole = ((name, dtypes[e.megatron], size) for e in entries for name, size in zip(e.hf, e.sizes, strict=True))
-    cuts = [_cut_sizes(entries, shape, destination) for destination in destinations]
+    sizes_at = [_shard_sizes(entries, shape, destination) for destination in destinations]
     buckets = []
     for slots in plan_buckets(whole, bucket_bytes):
         names = [slot.name for slot in slots]
-        here = tuple(_slots(slots, sizes) for sizes in cuts)
-        buckets.append(BucketPlan(here, tuple(t for name in names for t in by_tensor[name])))
+        here = tuple(_slots(slots, sizes) for sizes in sizes_at)
+        buckets.append(BucketTransfers(here, tuple(t for name in names for t in by_tensor[name])))
     return ReshardPlan(tuple(destinations), tuple(buckets))
 
 
-def destination_box(entry: Entry, tensor: int, shape: ModelShape, destination: Destination) -> Box:
-    """The rectangle of tensor number `tensor` of the entry that the destination takes.
+def destination_region(entry: Entry, tensor: int, shape: ModelShape, destination: Destination) -> Region:
+    """The region of tensor number `tensor` of the entry that the destination takes.
 
-    The dimension that tensor parallelism cuts is cut into equal blocks, the last ones shorter where it does not divide.
-    Where there are fewer key-value heads than parts, every part takes the head that its queries attend to.
+    Blocks along the dimension that is sharded are equal, the last ones shorter where `tp` does not divide it. Where
+    there are fewer key-value heads than shards, each takes the head that its queries attend to.
     """
     size = entry.sizes[tensor]
     rows, columns = size[0], size[1] if len(size) > 1 else 1
-    if entry.kind.cut_dim is None:
-        return Box(0, 0, rows, columns)
-    if isinstance(entry.kind, FusedQkv) and tensor > 0 and shape.kv_heads < destination.parts:
-        head = destination.part * shape.kv_heads // destination.parts
-        return Box(head * shape.head_dim, 0, shape.head_dim, columns)
-    if entry.kind.cut_dim == 0:
+    if entry.kind.shard_dim is None:
+        return Region(0, 0, rows, columns)
+    if isinstance(entry.kind, FusedQkv) and tensor > 0 and shape.kv_heads < destination.tp:
+        head = destination.tp_rank * shape.kv_heads // destination.tp
+        return Region(head * shape.head_dim, 0, shape.head_dim, columns)
+    if entry.kind.shard_dim == 0:
         start, count = _block(rows, destination)
-        return Box(start, 0, count, columns)
+        return Region(start, 0, count, columns)
     start, count = _block(columns, destination)
-    return Box(0, start, rows, count)
+    return Region(0, start, rows, count)
 
 
 def _block(size: int, destination: Destination) -> tuple[int, int]:
-    block = -(-size // destination.parts)
-    start = min(destination.part * block, size)
+    block = -(-size // destination.tp)
+    start = min(destination.tp_rank * block, size)
     return start, min(block, size - start)
 
 
@@ -144,25 +134,25 @@ def _fill(
     destination: Destination,
     sent: dict[int, int],
 ) -> Iterable[Transfer]:
-    """Transfers that fill the destination's boxes of the entry's tensors."""
+    """Transfers that fill the destination's regions of the entry's tensors."""
     itemsize = holders[entry.megatron][0].dtype.itemsize
-    for candidates in _by_part(entry, holders[entry.megatron]):
-        shard = candidates[0]
-        for piece in shard_layout(entry, shape, shard.part, shard.parts).pieces:
-            box = destination_box(entry, piece.tensor, shape, destination)
-            common = _intersection(piece, box)
+    for replicas in _replicas(entry, holders[entry.megatron]):
+        shard = replicas[0]
+        for held in shard_contents(entry, shape, shard.index, shard.count).regions:
+            wanted = destination_region(entry, held.tensor, shape, destination)
+            common = held.hf.intersection(wanted)
             if common is None:
                 continue
-            source = _source(candidates, destination.rank, sent)
+            source = _source(replicas, destination.rank, sent)
             transfer = Transfer(
                 source=source,
                 parameter=entry.megatron,
-                row=piece.row + common.row - piece.hf_row,
-                column=piece.column + common.column - piece.hf_column,
+                row=held.row + common.row - held.hf.row,
+                column=held.column + common.column - held.hf.column,
                 destination=index,
-                tensor=entry.hf[piece.tensor],
-                to_row=common.row - box.row,
-                to_column=common.column - box.column,
+                tensor=entry.hf[held.tensor],
+                to_row=common.row - wanted.row,
+                to_column=common.column - wanted.column,
                 rows=common.rows,
                 columns=common.columns,
                 itemsize=itemsize,
@@ -172,34 +162,27 @@ def _fill(
             yield transfer
 
 
-def _by_part(entry: Entry, holders: list[Shard]) -> list[list[Shard]]:
-    """Shards that hold the same elements, for all different elements."""
-    if entry.kind.cut_dim is None:
+def _replicas(entry: Entry, holders: list[Shard]) -> list[list[Shard]]:
+    """The entry's shards, those with the same elements together."""
+    if entry.kind.shard_dim is None:
         return [holders]
-    parts: dict[int, list[Shard]] = defaultdict(list)
+    by_index: dict[int, list[Shard]] = defaultdict(list)
     for shard in holders:
-        parts[shard.part].append(shard)
-    return [parts[part] for part in sorted(parts)]
+        by_index[shard.index].append(shard)
+    return [by_index[index] for index in sorted(by_index)]
 
 
-def _source(candidates: list[Shard], receiver: int, sent: dict[int, int]) -> int:
-    ranks = [shard.rank for shard in candidates]
+def _source(replicas: list[Shard], receiver: int, sent: dict[int, int]) -> int:
+    ranks = [shard.rank for shard in replicas]
     return receiver if receiver in ranks else min(ranks, key=lambda rank: (sent[rank], rank))
 
 
-def _intersection(piece: Piece, box: Box) -> Box | None:
-    row, column = max(piece.hf_row, box.row), max(piece.hf_column, box.column)
-    rows = min(piece.hf_row + piece.rows, box.row + box.rows) - row
-    columns = min(piece.hf_column + piece.columns, box.column + box.columns) - column
-    return Box(row, column, rows, columns) if rows > 0 and columns > 0 else None
-
-
-def _cut_sizes(entries: Sequence[Entry], shape: ModelShape, destination: Destination) -> dict[str, tuple[int, ...]]:
+def _shard_sizes(entries: Sequence[Entry], shape: ModelShape, destination: Destination) -> dict[str, tuple[int, ...]]:
     sizes = {}
     for entry in entries:
         for tensor, name in enumerate(entry.hf):
-            box = destination_box(entry, tensor, shape, destination)
-            sizes[name] = (box.rows, box.columns)[: len(entry.sizes[tensor])]
+            region = destination_region(entry, tensor, shape, destination)
+            sizes[name] = (region.rows, region.columns)[: len(entry.sizes[tensor])]
     return sizes
 
 

@@ -16,7 +16,7 @@ from rzero_mega.weights.shape import ModelShape
 
 @dataclass(frozen=True)
 class ModelGroups:
-    """The process groups over which one copy of the model is spread; `etp` cuts the experts of a rank's `ep`."""
+    """The process groups over which one copy of the model is spread; `etp` shards the experts of an `ep` rank."""
 
     tp: dist.ProcessGroup
     pp: dist.ProcessGroup
@@ -25,8 +25,8 @@ class ModelGroups:
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A parameter's shard as its holders see it: their rank in pipeline and expert parallelism, shape and dtype."""
+class _Holder:
+    """Who holds a parameter, by pipeline stage and rank in expert parallelism; shape and dtype of a shard."""
 
     stage: int
     expert_rank: int
@@ -44,36 +44,38 @@ def gather_hf(
     """
     where = _holders(local, groups)
     for entry in entries:
-        piece = where[entry.megatron]
+        holder = where[entry.megatron]
         shard = local[entry.megatron].detach() if entry.megatron in local else None
         if is_expert(entry.megatron):
-            shard = _broadcast(shard, piece, groups.ep, piece.expert_rank, piece.stage == groups.pp.rank())
-            cut_over = groups.etp
+            shard = _broadcast(shard, holder, groups.ep, holder.expert_rank, holder.stage == groups.pp.rank())
+            group = groups.etp
         else:
-            cut_over = groups.tp
-        shard = _broadcast(shard, piece, groups.pp, piece.stage, True)
-        full = entry.kind.unshard(_all_gather(shard, cut_over))
+            group = groups.tp
+        shard = _broadcast(shard, holder, groups.pp, holder.stage, True)
+        full = entry.kind.unshard(_all_gather(shard, group))
         for name, tensor in zip(entry.hf, entry.kind.split(full, shape), strict=True):
             yield name, tensor.contiguous()
 
 
-def _holders(local: Mapping[str, Tensor], groups: ModelGroups) -> dict[str, _Piece]:
+def _holders(local: Mapping[str, Tensor], groups: ModelGroups) -> dict[str, _Holder]:
     """Which pipeline stage and expert rank hold which name; the first where several do (tied embeddings)."""
     here = groups.pp.rank(), groups.ep.rank()
-    found = {name: _Piece(*here, tuple(t.shape), t.dtype) for name, t in local.items()}
+    found = {name: _Holder(*here, tuple(t.shape), t.dtype) for name, t in local.items()}
     for group in (groups.ep, groups.pp):
         if group.size() > 1:
-            parts: list[dict[str, _Piece]] = [{} for _ in range(group.size())]
-            dist.all_gather_object(parts, found, group=group)
-            found = {name: piece for part in reversed(parts) for name, piece in part.items()}
+            everyone: list[dict[str, _Holder]] = [{} for _ in range(group.size())]
+            dist.all_gather_object(everyone, found, group=group)
+            found = {name: holder for one in reversed(everyone) for name, holder in one.items()}
     return found
 
 
-def _broadcast(shard: Tensor | None, piece: _Piece, group: dist.ProcessGroup, source: int, takes_part: bool) -> Tensor:
-    """The shard of the `source`'s in the group; ranks that don't take part get an unused one."""
+def _broadcast(
+    shard: Tensor | None, holder: _Holder, group: dist.ProcessGroup, source: int, takes_part: bool
+) -> Tensor:
+    """The shard of the group's rank `source`; ranks that don't take part get one that is not used."""
     if shard is None:
         device = "cuda" if dist.get_backend(group) == "nccl" else "cpu"
-        shard = torch.empty(piece.shape, dtype=piece.dtype, device=device)
+        shard = torch.empty(holder.shape, dtype=holder.dtype, device=device)
     if group.size() == 1 or not takes_part:
         return shard
     shard = shard.contiguous()
@@ -84,6 +86,6 @@ def _broadcast(shard: Tensor | None, piece: _Piece, group: dist.ProcessGroup, so
 def _all_gather(shard: Tensor, tp: dist.ProcessGroup) -> list[Tensor]:
     if tp.size() == 1:
         return [shard]
-    parts = [torch.empty_like(shard) for _ in range(tp.size())]
-    dist.all_gather(parts, shard.contiguous(), group=tp)
-    return parts
+    shards = [torch.empty_like(shard) for _ in range(tp.size())]
+    dist.all_gather(shards, shard.contiguous(), group=tp)
+    return shards

@@ -1,6 +1,6 @@
-"""The tensors inside an SGLang server: which Hugging Face tensors each is made of, and which part a rank holds.
+"""The tensors inside an SGLang server: which Hugging Face tensors each packs, and which shard of them a rank holds.
 
-A server on CPUs fills sizes up with zeros until tensor parallelism divides them, where a server on GPUs would refuse or
+A server on CPUs pads sizes with zeros until tensor parallelism divides them, where a server on GPUs would refuse or
 replicate. Only CPU servers' tensors are described here: on GPUs the server's checksum is another function.
 """
 
@@ -16,27 +16,27 @@ FFN_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How ranks share a Hugging Face tensor: equal parts of `size(shape, tp)` along `axis`, zeros where it ends."""
+class Sharding:
+    """How ranks share a Hugging Face tensor: `size(shape, tp)` along `dim` in equal shards, zeros where it ends."""
 
-    axis: int
+    dim: int
     size: Callable[[ModelShape, int], int]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A Hugging Face tensor inside a tensor of the server; every rank holds the whole of it if `cut` is None."""
+class PackedTensor:
+    """A Hugging Face tensor inside a tensor of the server; every rank holds the whole of it if `sharding` is None."""
 
     name: str
-    cut: Cut | None = None
+    sharding: Sharding | None = None
 
 
 @dataclass(frozen=True)
 class ServerTensor:
-    """A tensor of the server: its parts lie one after another in memory."""
+    """A tensor of the server: what it packs lies one after another in memory."""
 
     name: str
-    parts: tuple[Part, ...]
+    packed: tuple[PackedTensor, ...]
 
 
 def _up_to(size: int, multiple: int) -> int:
@@ -64,24 +64,24 @@ def _expert_ffn(shape: ModelShape, tp: int) -> int:
     return _up_to(shape.expert_ffn, FFN_MULTIPLE * tp)
 
 
-VOCABULARY_ROWS = Cut(0, _vocabulary)
-QUERY_ROWS, KEY_ROWS, QUERY_COLUMNS = Cut(0, _queries), Cut(0, _keys), Cut(1, _queries)
-FFN_ROWS, FFN_COLUMNS = Cut(0, _ffn), Cut(1, _ffn)
-EXPERT_ROWS, EXPERT_COLUMNS = Cut(0, _expert_ffn), Cut(1, _expert_ffn)
+VOCABULARY_ROWS = Sharding(0, _vocabulary)
+QUERY_ROWS, KEY_ROWS, QUERY_COLUMNS = Sharding(0, _queries), Sharding(0, _keys), Sharding(1, _queries)
+FFN_ROWS, FFN_COLUMNS = Sharding(0, _ffn), Sharding(1, _ffn)
+EXPERT_ROWS, EXPERT_COLUMNS = Sharding(0, _expert_ffn), Sharding(1, _expert_ffn)
 
 # {0} is the layer.
 LAYER = "model.layers.{0}."
 ATTENTION, MLP = LAYER + "self_attn.", LAYER + "mlp."
 
 
-def _same(name: str, cut: Cut | None = None) -> ServerTensor:
-    return ServerTensor(name, (Part(name, cut),))
+def _same(name: str, sharding: Sharding | None = None) -> ServerTensor:
+    return ServerTensor(name, (PackedTensor(name, sharding),))
 
 
 def _qkv(suffix: str) -> ServerTensor:
-    cuts = {"q": QUERY_ROWS, "k": KEY_ROWS, "v": KEY_ROWS}
-    parts = tuple(Part(f"{ATTENTION}{letter}_proj.{suffix}", cut) for letter, cut in cuts.items())
-    return ServerTensor(f"{ATTENTION}qkv_proj.{suffix}", parts)
+    shardings = {"q": QUERY_ROWS, "k": KEY_ROWS, "v": KEY_ROWS}
+    packed = tuple(PackedTensor(f"{ATTENTION}{letter}_proj.{suffix}", rows) for letter, rows in shardings.items())
+    return ServerTensor(f"{ATTENTION}qkv_proj.{suffix}", packed)
 
 
 TRUNK = (
@@ -98,7 +98,7 @@ QKV_BIAS = (_qkv("bias"),)
 DENSE_MLP = (
     ServerTensor(
         MLP + "gate_up_proj.weight",
-        (Part(MLP + "gate_proj.weight", FFN_ROWS), Part(MLP + "up_proj.weight", FFN_ROWS)),
+        (PackedTensor(MLP + "gate_proj.weight", FFN_ROWS), PackedTensor(MLP + "up_proj.weight", FFN_ROWS)),
     ),
     _same(MLP + "down_proj.weight", FFN_COLUMNS),
 )
@@ -110,10 +110,11 @@ def _expert_mlp(experts: int) -> tuple[ServerTensor, ...]:
     return (
         _same(MLP + "gate.weight"),
         ServerTensor(
-            MLP + "experts.w13_weight", tuple(Part(name + half, EXPERT_ROWS) for name in names for half in halves)
+            MLP + "experts.w13_weight",
+            tuple(PackedTensor(name + half, EXPERT_ROWS) for name in names for half in halves),
         ),
         ServerTensor(
-            MLP + "experts.w2_weight", tuple(Part(name + "down_proj.weight", EXPERT_COLUMNS) for name in names)
+            MLP + "experts.w2_weight", tuple(PackedTensor(name + "down_proj.weight", EXPERT_COLUMNS) for name in names)
         ),
     )
 
@@ -134,6 +135,6 @@ def server_tensors(shape: ModelShape) -> list[ServerTensor]:
     for tensor in _table(shape):
         layers: Sequence[int] = range(shape.layers) if "{0}" in tensor.name else (0,)
         for layer in layers:
-            parts = tuple(Part(part.name.format(layer), part.cut) for part in tensor.parts)
-            tensors.append(ServerTensor(tensor.name.format(layer), parts))
+            packed = tuple(PackedTensor(one.name.format(layer), one.sharding) for one in tensor.packed)
+            tensors.append(ServerTensor(tensor.name.format(layer), packed))
     return tensors

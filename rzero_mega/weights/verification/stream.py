@@ -1,4 +1,4 @@
-"""Is a stream of buckets exactly the model's tensors? Checked on the way, before a server sees a wrong one."""
+"""A stream of buckets checked on its way: exactly the model's tensors, and no server sees a wrong one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.shape import ModelShape
 
 
-def exactly(buckets: Iterable[Bucket], shape: ModelShape) -> Iterator[Bucket]:
+def checked_stream(buckets: Iterable[Bucket], shape: ModelShape) -> Iterator[Bucket]:
     """The buckets as they are.
 
     UserError names the first tensor that is unknown, came twice or has another shape, before its bucket is passed on,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor
 from rzero_mega.weights.hf_folder import HfWeights
-from rzero_mega.weights.mapping.pieces import shard_layout
+from rzero_mega.weights.mapping.regions import shard_contents
 from rzero_mega.weights.shape import ModelShape
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class MergedReader:
     def read(self, stored: StoredTensor, dtype: torch.dtype) -> Tensor:
         """The full Megatron tensor, valid until the next but one is asked for."""
         full = self._scratch.tensor(stored.sizes[stored.stacked :], dtype)
-        for piece in shard_layout(stored.entry, self._shape, part=0, parts=1).pieces:
-            rows = full[piece.row : piece.row + piece.rows]
-            self._weights.read_rows(stored.entry.hf[piece.tensor], piece.hf_row, rows)
+        for region in shard_contents(stored.entry, self._shape, index=0, count=1).regions:
+            rows = full[region.row : region.row + region.hf.rows]
+            self._weights.read_rows(stored.entry.hf[region.tensor], region.hf.row, rows)
         return full

@@ -21,8 +21,8 @@ from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.sources import WeightSource
 from rzero_mega.weights.transports.protocol import Server, ServerError, Transport
 from rzero_mega.weights.transports.session import update_servers
-from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
-from rzero_mega.weights.verification.stream import exactly
+from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
+from rzero_mega.weights.verification.stream import checked_stream
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class ServerLink:
     attempts: int
     verify: VerifyConfig
 
-    def check(self, server: Server, fingerprint: Fingerprint, version: str) -> None:
+    def check(self, server: Server, expected: ExpectedChecksums, version: str) -> None:
         """Compare checksums (see `check_checksums`); where that is not possible, tell why."""
-        result = check_checksums(server, fingerprint, version)
+        result = check_checksums(server, expected, version)
         if not result.available:
             _log.info(result.detail)
 
@@ -170,13 +170,13 @@ class SglangEngine:
     def _update(self, link: ServerLink, waiting: Sequence[Replica], buckets: Iterator[Bucket]) -> None:
         every = link.verify.checksums_every
         check = None
-        stream = exactly(buckets, self._model.shape)
+        stream = checked_stream(buckets, self._model.shape)
         if every and self._updates % every == 0:
-            fingerprint = Fingerprint(self._model.shape, link.tp, dtype_named(self._model.dtype))
-            stream = fingerprint.watch(stream)
+            expected = ExpectedChecksums(self._model.shape, link.tp, dtype_named(self._model.dtype))
+            stream = expected.watch(stream)
 
             def check(server: Server) -> None:
-                link.check(server, fingerprint, self._version.on_server)
+                link.check(server, expected, self._version.on_server)
 
         if link.scheme is not None:
             stream = quantize_stream(stream, link.scheme)

@@ -29,11 +29,11 @@ from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
-from rzero_mega.weights.quantization.server_limits import ServedOn, check_servable
+from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import FolderWeights
 from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
-from rzero_mega.weights.verification.fingerprint import Fingerprint
+from rzero_mega.weights.verification.checksums import ExpectedChecksums
 
 _log = logging.getLogger(__name__)
 
@@ -131,11 +131,11 @@ class ServerPool:
 
     def _check_first_weights(self, link: ServerLink, source: FolderWeights, version: str) -> None:
         """Compare what servers loaded with the folder: a model that is never updated is checked here alone."""
-        fingerprint = Fingerprint(source.shape, link.tp, dtype_named(self._rollout.dtype))
-        for _ in fingerprint.watch(source):
+        expected = ExpectedChecksums(source.shape, link.tp, dtype_named(self._rollout.dtype))
+        for _ in expected.watch(source):
             pass
         for replica in link.replicas.serving():
-            link.check(replica.client, fingerprint, version)
+            link.check(replica.client, expected, version)
 
     def _spec(self, model: Path, device: str, context: int, version: str) -> ServerSpec:
         sglang = self._rollout.sglang
@@ -203,7 +203,7 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     if weights.quantization == "none":
         return None
     scheme = SCHEMES[weights.quantization]
-    server = ServedOn(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
+    server = TargetServer(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
     check_servable(scheme, hf_sizes(entries(shape)).items(), shape.kv_heads, server)
     return scheme
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.shape import shape_of
-from rzero_mega.weights.verification.fingerprint import Fingerprint, check_checksums
+from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from tests.weights.updates import RecordingServer, named_tensors
 
 EVEN = {"vocab_size": 128, "intermediate_size": 128, "moe_intermediate_size": 64}
@@ -22,11 +22,11 @@ def sha(*tensors: Tensor) -> str:
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
-def fingerprint_of(model: Any, tp: int = 1, dtype: torch.dtype = torch.float32) -> Fingerprint:
-    fingerprint = Fingerprint(shape_of(model.config), tp, dtype)
+def expected_of(model: Any, tp: int = 1, dtype: torch.dtype = torch.float32) -> ExpectedChecksums:
+    expected = ExpectedChecksums(shape_of(model.config), tp, dtype)
     for name, tensor in named_tensors(model).items():
-        fingerprint.add(name, tensor)
-    return fingerprint
+        expected.add(name, tensor)
+    return expected
 
 
 @pytest.mark.parametrize("tp", [1, 2])
@@ -34,7 +34,7 @@ def test_fused_and_cut_tensors_hash_like_the_servers(tp: int, tiny_model: Callab
     model = tiny_model("qwen3", **EVEN)
     hf = named_tensors(model)
     layer = "model.layers.1."
-    for rank, found in enumerate(fingerprint_of(model, tp).expected()):
+    for rank, found in enumerate(expected_of(model, tp).by_rank()):
 
         def cut(name: str, dim: int, rank: int = rank) -> Tensor:
             return hf[name].chunk(tp, dim)[rank]
@@ -52,7 +52,7 @@ def test_fused_and_cut_tensors_hash_like_the_servers(tp: int, tiny_model: Callab
 def test_experts_lie_one_after_another_gate_before_up(tiny_model: Callable[..., Any]) -> None:
     model = tiny_model("qwen3_moe", **EVEN)
     hf = named_tensors(model)
-    (found,) = fingerprint_of(model).expected()
+    (found,) = expected_of(model).by_rank()
     prefix = "model.layers.0.mlp.experts."
     gates_and_ups = [hf[f"{prefix}{e}.{c}_proj.weight"] for e in range(6) for c in ("gate", "up")]
     assert found[f"{prefix}w13_weight"] == sha(*gates_and_ups)
@@ -63,7 +63,7 @@ def test_experts_lie_one_after_another_gate_before_up(tiny_model: Callable[..., 
 def test_what_a_rank_lacks_counts_as_zeros(tiny_model: Callable[..., Any]) -> None:
     model = tiny_model("llama", num_key_value_heads=1)
     hf = named_tensors(model)
-    _, second = fingerprint_of(model, tp=2).expected()
+    _, second = expected_of(model, tp=2).by_rank()
     # Vocabulary 61 fills 64 rows; one head of keys becomes two, and the queries follow; 80 of feed-forward become 128.
     missing = torch.zeros(3, 48)
     assert second["model.embed_tokens.weight"] == sha(hf["model.embed_tokens.weight"][32:], missing)
@@ -77,50 +77,50 @@ def test_the_order_of_the_stream_does_not_matter(
     family: str, keys: dict[str, Any], tiny_model: Callable[..., Any]
 ) -> None:
     model = tiny_model(family, **keys)
-    backwards = Fingerprint(shape_of(model.config), 2, torch.float32)
+    backwards = ExpectedChecksums(shape_of(model.config), 2, torch.float32)
     for name, tensor in reversed(named_tensors(model).items()):
         backwards.add(name, tensor)
-    assert backwards.expected() == fingerprint_of(model, 2).expected()
+    assert backwards.by_rank() == expected_of(model, 2).by_rank()
 
 
 def test_watching_changes_nothing_and_hashes_in_the_server_s_dtype(tiny_model: Callable[..., Any]) -> None:
     model = tiny_model("qwen3")
-    watching = Fingerprint(shape_of(model.config), 1, torch.bfloat16)
+    watching = ExpectedChecksums(shape_of(model.config), 1, torch.bfloat16)
     seen = {}
     for bucket in watching.watch(to_buckets(named_tensors(model).items(), 10_000)):
         seen |= {name: tensor.clone() for name, tensor in bucket.tensors()}
     assert all(torch.equal(seen[name], tensor) for name, tensor in named_tensors(model).items())
-    assert watching.expected() == fingerprint_of(model.to(torch.bfloat16), 1, torch.bfloat16).expected()
+    assert watching.by_rank() == expected_of(model.to(torch.bfloat16), 1, torch.bfloat16).by_rank()
 
 
 def test_tensors_that_never_came_came_twice_or_have_no_place_are_named(tiny_model: Callable[..., Any]) -> None:
     model = tiny_model("qwen3", tie_word_embeddings=True)
-    fingerprint = Fingerprint(shape_of(model.config), 1, torch.float32)
+    expected = ExpectedChecksums(shape_of(model.config), 1, torch.float32)
     hf = named_tensors(model)
     last = list(hf)[-1]
     for name, tensor in hf.items():
         if name != last:
-            fingerprint.add(name, tensor)
+            expected.add(name, tensor)
     with pytest.raises(UserError, match=last):
-        fingerprint.expected()
-    fingerprint.add(last, hf[last])
-    fingerprint.expected()
+        expected.by_rank()
+    expected.add(last, hf[last])
+    expected.by_rank()
     with pytest.raises(UserError, match=f"{last}: sent twice"):
-        fingerprint.add(last, hf[last])
+        expected.add(last, hf[last])
     with pytest.raises(UserError, match=r"lm_head\.weight: no tensor"):
-        fingerprint.add("lm_head.weight", hf[last])
+        expected.add("lm_head.weight", hf[last])
 
 
 def test_differences_name_rank_server_tensor_and_what_it_is_made_of(tiny_model: Callable[..., Any]) -> None:
-    fingerprint = fingerprint_of(tiny_model("qwen3"), 2)
-    reported = [dict(rank) for rank in fingerprint.expected()]
-    assert fingerprint.differences(reported) == []
+    expected = expected_of(tiny_model("qwen3"), 2)
+    reported = [dict(rank) for rank in expected.by_rank()]
+    assert expected.differences(reported) == []
     fused, plain, extra = "model.layers.1.self_attn.qkv_proj.weight", "model.norm.weight", "model.visual.weight"
     reported[1][fused] = "0" * 16
     reported[0][plain] = reported[0]["lm_head.weight"]
     reported[0][extra] = "1" * 16
     del reported[1]["lm_head.weight"]
-    lines = fingerprint.differences(reported)
+    lines = expected.differences(reported)
     parts = ", ".join(f"model.layers.1.self_attn.{c}_proj.weight" for c in "qkv")
     assert lines == [
         f"rank 0 has {extra}, for which nothing was sent",
@@ -128,7 +128,7 @@ def test_differences_name_rank_server_tensor_and_what_it_is_made_of(tiny_model: 
         "rank 1 has no lm_head.weight",
         f"rank 1 {fused} (made of {parts})",
     ]
-    assert fingerprint.differences(reported[:1]) == ["the server reports 1 ranks and not 2"]
+    assert expected.differences(reported[:1]) == ["the server reports 1 ranks and not 2"]
 
 
 @pytest.mark.parametrize(
@@ -140,5 +140,5 @@ def test_where_checksums_cannot_be_compared_the_result_says_so(
 ) -> None:
     server = RecordingServer()
     server.answers["server_info"] = info
-    result = check_checksums(server, fingerprint_of(tiny_model("qwen3")), "3")
+    result = check_checksums(server, expected_of(tiny_model("qwen3")), "3")
     assert not result.available and reason in result.detail and server.calls == []

@@ -1,8 +1,8 @@
 """Checksums of a server's own tensors, computed from the weights on their way to it.
 
-SGLang's `/weights_checker` hashes each tensor of each rank: fused, cut and filled up as the server keeps it. The same
+SGLang's `/weights_checker` hashes each tensor of each rank: packed, sharded and padded as the server keeps it. The same
 hashes are computed here while buckets pass, without keeping them: every byte goes once through SHA-256. A server on
-GPUs uses another hash function, so that the check exists for CPU servers alone and says so elsewhere.
+GPUs uses another hash function, so the check exists for CPU servers alone and says so elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.safetensors_file import raw_bytes
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.transports.protocol import Server
-from rzero_mega.weights.verification.server_tables import Part, ServerTensor, server_tensors
+from rzero_mega.weights.verification.server_tables import PackedTensor, ServerTensor, server_tensors
 
 # The server cuts SHA-256 down to its first 8 bytes.
 DIGEST_HEX = 16
@@ -29,36 +29,36 @@ NAMED = 3
 
 @dataclass
 class _Digest:
-    """The hash of one tensor on one rank; pieces that come before their turn wait."""
+    """The hash of one tensor on one rank; what comes before its turn waits."""
 
     tensor: ServerTensor
     sha: Any = field(default_factory=hashlib.sha256)
     fed: int = 0
     waiting: dict[int, bytes] = field(default_factory=dict)
 
-    def feed(self, index: int, piece: memoryview) -> None:
+    def feed(self, index: int, data: memoryview) -> None:
         if index != self.fed:
-            self.waiting[index] = bytes(piece)
+            self.waiting[index] = bytes(data)
             return
-        self._hash(piece)
+        self._hash(data)
         while self.fed in self.waiting:
             self._hash(self.waiting.pop(self.fed))
 
-    def _hash(self, piece: bytes | memoryview) -> None:
-        self.sha.update(piece)
+    def _hash(self, data: bytes | memoryview) -> None:
+        self.sha.update(data)
         self.fed += 1
 
 
-class Fingerprint:
-    """Expected checksums of a server with `tp` ranks that keeps weights in `dtype`, for one update."""
+class ExpectedChecksums:
+    """Checksums that a server of `tp` ranks, which keeps weights in `dtype`, must report after one update."""
 
     def __init__(self, shape: ModelShape, tp: int, dtype: torch.dtype) -> None:
         self._shape, self._tp, self._dtype = shape, tp, dtype
         self._ranks = [{t.name: _Digest(t) for t in server_tensors(shape)} for _ in range(tp)]
         self._place = {
-            part.name: (tensor.name, index, part)
+            packed.name: (tensor.name, index, packed)
             for tensor in server_tensors(shape)
-            for index, part in enumerate(tensor.parts)
+            for index, packed in enumerate(tensor.packed)
         }
         self._seen: set[str] = set()
 
@@ -76,22 +76,22 @@ class Fingerprint:
         if name in self._seen:
             raise UserError(f"{name}: sent twice in one update")
         self._seen.add(name)
-        tensor, index, part = self._place[name]
+        tensor, index, packed = self._place[name]
         full = full.to(device="cpu", dtype=self._dtype)
         for rank, digests in enumerate(self._ranks):
-            digests[tensor].feed(index, raw_bytes(self._piece(part, full, rank)))
+            digests[tensor].feed(index, raw_bytes(self._shard(packed, full, rank)))
 
-    def _piece(self, part: Part, full: Tensor, rank: int) -> Tensor:
-        if part.cut is None:
+    def _shard(self, packed: PackedTensor, full: Tensor, rank: int) -> Tensor:
+        if packed.sharding is None:
             return full
-        axis, length = part.cut.axis, part.cut.size(self._shape, self._tp) // self._tp
-        start = min(rank * length, full.size(axis))
-        piece = full.narrow(axis, start, min(length, full.size(axis) - start))
-        missing = list(full.shape)
-        missing[axis] = length - piece.size(axis)
-        return piece if missing[axis] == 0 else torch.cat([piece, full.new_zeros(missing)], axis)
+        dim, length = packed.sharding.dim, packed.sharding.size(self._shape, self._tp) // self._tp
+        start = min(rank * length, full.size(dim))
+        shard = full.narrow(dim, start, min(length, full.size(dim) - start))
+        padding = list(full.shape)
+        padding[dim] = length - shard.size(dim)
+        return shard if padding[dim] == 0 else torch.cat([shard, full.new_zeros(padding)], dim)
 
-    def expected(self) -> list[dict[str, str]]:
+    def by_rank(self) -> list[dict[str, str]]:
         """Checksum of every tensor of the server, one dictionary per rank; UserError names what never passed."""
         missing = [name for name in self._place if name not in self._seen]
         if missing:
@@ -100,10 +100,10 @@ class Fingerprint:
 
     def differences(self, reported: Sequence[Mapping[str, str]]) -> list[str]:
         """What the server's checksums, one mapping per rank in rank order, say that differs; empty if all agree."""
-        expected = self.expected()
+        expected = self.by_rank()
         if len(reported) != len(expected):
             return [f"the server reports {len(reported)} ranks and not {len(expected)}"]
-        parts = {tensor.name: [part.name for part in tensor.parts] for tensor in server_tensors(self._shape)}
+        packed = {tensor.name: [one.name for one in tensor.packed] for tensor in server_tensors(self._shape)}
         lines = []
         for rank, (right, found) in enumerate(zip(expected, reported, strict=True)):
             owners = {digest: name for name, digest in right.items()}
@@ -114,7 +114,7 @@ class Fingerprint:
             for name in (name for name in right if name in found and found[name] != right[name]):
                 owner = owners.get(found[name])
                 holds = f"; it holds the values of {owner}" if owner else ""
-                lines.append(f"rank {rank} {name} (made of {_some(parts[name])}){holds}")
+                lines.append(f"rank {rank} {name} (made of {_some(packed[name])}){holds}")
         return lines
 
 
@@ -136,13 +136,13 @@ def checksums_unavailable(server: Server) -> str | None:
     return None
 
 
-def check_checksums(server: Server, fingerprint: Fingerprint, version: str) -> ChecksumResult:
-    """Compare the server's checksums with the fingerprint of what was sent; UserError names server and tensors."""
+def check_checksums(server: Server, expected: ExpectedChecksums, version: str) -> ChecksumResult:
+    """Compare the server's checksums with those of what was sent; UserError names server and tensors."""
     reason = checksums_unavailable(server)
     if reason is not None:
         return ChecksumResult(False, reason)
     reported = server.checksums()
-    lines = fingerprint.differences(reported)
+    lines = expected.differences(reported)
     if lines:
         raise UserError(f"{server.name}: weights of version {version} differ from what was sent: {_some(lines, '; ')}")
     return ChecksumResult(True, f"{server.name}: {sum(map(len, reported))} tensors agree with version {version}")
