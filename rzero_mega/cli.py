@@ -1,31 +1,22 @@
-"""The command `rzero-mega`: reads arguments, calls the room that does the work, prints errors in one line."""
+"""The command `rzero-mega`: reads arguments and calls the room that does the work."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import signal
 import socket
-import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from rzero_mega import __version__
+from rzero_mega.commands.process import leave, run_process
 from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
-from rzero_mega.lifetime import die_with_parent
 from rzero_mega.recipes import load_recipe, recipe_names
-from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run import RunDirectory
 from rzero_mega.run.job import place_from
-from rzero_mega.run.launch import is_rank, launch
-from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
-from rzero_mega.run.stop import Stopped, StopRequest, hold_requests
 
 app = typer.Typer(
     help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
@@ -33,9 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-
-INTERRUPTED_EXIT_CODE = 130
-"""128 + SIGINT, as shells have it."""
 
 RECIPE_HELP = f"A recipe ({', '.join(recipe_names())}) or a YAML file."
 Recipe = Annotated[str, typer.Argument(help=RECIPE_HELP)]
@@ -51,42 +39,29 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print configuration and plan; start nothing.")] = False,
 ) -> None:
     """Run all iterations; the same command goes on with a run that was interrupted."""
+    from rzero_mega.commands.run import plan_text, run_all
+
     config = _config(recipe, overrides, [f"ablation={ablation}"] if ablation else [])
     if dry_run:
-        _print_plan(config)
-        return
-    _start(config, lambda stop: _run_all(config, stop))
+        typer.echo(plan_text(config))
+    else:
+        run_all(config)
 
 
 @app.command()
 def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None) -> None:
     """Run one phase (challenger, questions, labels, solver, evaluate) of one iteration."""
-    config = _config(recipe, overrides)
-    _start(config, lambda stop: _run_phase(config, iteration, name, stop))
+    from rzero_mega.commands.run import run_phase
+
+    run_phase(_config(recipe, overrides), iteration, name)
 
 
 @app.command()
 def status(run: Run = None, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """What each iteration brought, how long its phases took, and where its jobs stand."""
-    from rich.console import Console
+    from rzero_mega.commands.status import show_status
 
-    from rzero_mega.tracking import iterations_table, run_status
-
-    opened = _open(run)
-    found = run_status(opened)
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
-        return
-    if not (opened.path / "jobs").is_dir():
-        Console().print(iterations_table(found))
-        return
-    from rzero_mega.cluster import command
-    from rzero_mega.cluster.show import show_jobs
-
-    queue = command.jobs_of(opened)
-    waits = found.state == "stopped" and queue
-    Console().print(iterations_table(found, "queued" if waits else None))
-    show_jobs(Console(), opened.path, queue)
+    show_status(_open(run), as_json)
 
 
 @app.command()
@@ -104,10 +79,10 @@ def submit(
     from rzero_mega.cluster import command
 
     if local:
-        _leave(command.run_here(_config(recipe, overrides), dry_run))
+        leave(command.run_here(_config(recipe, overrides), dry_run))
     if cluster is None:
         raise UserError("--cluster: needed, a YAML file that describes the cluster; or --local to run here")
-    _leave(command.submit(recipe, overrides or [], cluster, dry_run, wait))
+    leave(command.submit(recipe, overrides or [], cluster, dry_run, wait))
 
 
 @app.command()
@@ -147,7 +122,7 @@ def node(config_file: Path, iteration: int, name: str) -> None:
 
     config = config_from_yaml(config_file)
     arguments = ["phase", str(config_file), str(iteration), name]
-    _leave(run_node(config, iteration, name, arguments, place_from(os.environ, socket.gethostname())))
+    leave(run_node(config, iteration, name, arguments, place_from(os.environ, socket.gethostname())))
 
 
 @app.command()
@@ -170,14 +145,10 @@ def evaluate(
     overrides: Overrides = None,
 ) -> None:
     """Score one model on the benchmarks of a recipe, without training."""
+    from rzero_mega.commands.evaluate import evaluate_model
+
     config = _config(recipe, overrides, [f"model.path={model}", "learner.processes=1"])
-
-    def score(_: StopRequest) -> None:
-        from rzero_mega.commands.evaluate import evaluate_model
-
-        typer.echo(json.dumps(evaluate_model(config), indent=2))
-
-    _start(config, score)
+    typer.echo(json.dumps(evaluate_model(config), indent=2))
 
 
 @app.command()
@@ -202,15 +173,9 @@ def replay(
     model: Annotated[Path | None, typer.Option(help="Weights, where the folder holds none.")] = None,
 ) -> None:
     """Do a failed update again, also in another layout, and say where it goes wrong."""
-    from rzero_mega.commands.replay import open_replay, run_replay
+    from rzero_mega.commands.replay import replay_and_show
 
-    opened = open_replay(folder, model, overrides or [])
-
-    def again(_: StopRequest) -> None:
-        for line in run_replay(opened):
-            typer.echo(line)
-
-    _spread(opened.config, again)
+    replay_and_show(folder, model, overrides or [])
 
 
 @app.command()
@@ -277,81 +242,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point: a UserError is one line and exit code 2, an interruption 130."""
-    if is_rank():
-        die_with_parent()
-    _quiet_libraries()
-    _show_log()
-    hold_requests()
-    interruption = Interruption()
-    try:
-        app()
-    except UserError as error:
-        if type(error) is UserError:
-            print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
-        _leave(2)
-    except Stopped as stopped:
-        if str(stopped):
-            print(f"rzero-mega: {stopped}", file=sys.stderr)
-        _leave(STOPPED_EXIT_CODE)
-    except BaseException:
-        if not interruption.came:
-            raise
-        if not is_rank():
-            print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
-        _leave(INTERRUPTED_EXIT_CODE)
-
-
-class Interruption:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, so that locks, workers and W&B are closed on the way out.
-
-    What arrives at the top may be another error that the interruption caused, in this rank or in a peer: `came` tells.
-    A second one leaves at once: a rank gets SIGTERM from its launcher while it handles the terminal's Ctrl-C, at any
-    instruction and so outside every handler too. Only a launcher's second SIGTERM is nothing new: Slurm sends several,
-    and its ranks are to be ended first.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGTERM, self._stop)
-
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if not self.came:
-            self.came = True
-            raise KeyboardInterrupt
-        if is_rank() or number == signal.SIGINT:
-            os._exit(INTERRUPTED_EXIT_CODE)
-
-
-def _leave(code: int) -> NoReturn:
-    # Peers may wait in a collective: a destructor that waits for them in turn would never return.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _quiet_libraries() -> None:
-    """Megatron-core, transformers and others warn at import of what is missing or deprecated in them."""
-    warnings.filterwarnings("ignore", module=r"(megatron|transformers|torch)\b.*")
-    logging.getLogger("megatron").setLevel(logging.ERROR)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-class _Lines(logging.Handler):
-    """Prints records as they are: on standard output, from a warning up on standard error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
-
-
-def _show_log() -> None:
-    """Print what the package's loggers tell, and nothing of it twice: libraries may have handlers at the root."""
-    logger = logging.getLogger("rzero_mega")
-    logger.handlers = [_Lines()]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    """Entry point."""
+    run_process(app)
 
 
 def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = None) -> Config:
@@ -359,46 +251,5 @@ def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = N
     return config
 
 
-def _start(config: Config, work: Callable[[StopRequest], None]) -> None:
-    """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
-    if not is_rank():
-        from rzero_mega.commands.preflight import preflight
-
-        preflight(config)
-    _spread(config, work)
-
-
-def _spread(config: Config, work: Callable[[StopRequest], None]) -> None:
-    stop = StopRequest()
-    if not is_rank() and config.learner.processes > 1:
-        code = launch(sys.argv[1:], config.learner.processes, stop)
-        if code:
-            _leave(code)
-        return
-    work(stop)
-
-
-def _run_all(config: Config, stop: StopRequest) -> None:
-    from rzero_mega.phases.runner import run_all
-
-    run_all(config, stop)
-
-
-def _run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> None:
-    from rzero_mega.phases.runner import run_phase
-
-    run_phase(config, iteration, name, stop)
-
-
 def _open(run: Path | None) -> RunDirectory:
     return RunDirectory.open_existing(run) if run is not None else RunDirectory.latest(Path("runs"))
-
-
-def _print_plan(config: Config) -> None:
-    from rzero_mega.coevolution.plan import iteration_plan
-
-    typer.echo(to_yaml(config), nl=False)
-    typer.echo(f"\n# run directory: {run_path(config)}")
-    for plan in iteration_plan(config):
-        sources = ", ".join(map(str, plan.sources))
-        typer.echo(f"# {plan.iteration}/{plan.name}: {sources} -> {plan.output.name}")

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "planning": {"config", "weights"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
     "commands": {
+        "cluster",
         "config",
         "coevolution",
         "evaluation",

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from rzero_mega.commands.preflight import preflight
 from rzero_mega.config.schema import Config
 from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
@@ -20,6 +21,7 @@ from rzero_mega.weights.base_model import resolve_base_model
 
 def evaluate_model(config: Config) -> dict[str, Any]:
     """What the evaluate phase would find of `model.path` on the configured benchmarks."""
+    preflight(config)
     torch.set_num_threads(1)
     model = resolve_base_model(config.model, Path(config.run.root) / ".models")
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from rzero_mega import spmd
+from rzero_mega.commands.start import spread
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.load import load_config
 from rzero_mega.config.schema import Config, TrainingConfig
@@ -20,6 +21,7 @@ from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.failures import CONFIG, MODEL, FailureRecord, read_failure
 from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.run.stop import StopRequest
 from rzero_mega.weights.shape import read_shape
 
 
@@ -37,6 +39,17 @@ class Replay:
         """The configuration of the phase that it happened in."""
         challenger = self.failure.phase is PhaseName.CHALLENGER
         return self.config.challenger.training if challenger else self.config.solver.training
+
+
+def replay_and_show(folder: Path, model: Path | None, overrides: Sequence[str]) -> None:
+    """Do the failed update of the folder again, in as many processes as the layout wants, and print how it went."""
+    opened = open_replay(folder, model, overrides)
+
+    def work(_: StopRequest) -> None:
+        for line in run_replay(opened):
+            print(line, flush=True)
+
+    spread(opened.config, work)
 
 
 def open_replay(folder: Path, model: Path | None, overrides: Sequence[str]) -> Replay:

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import os, signal
-from rzero_mega.cli import Interruption
+from rzero_mega.commands.process import Interruption
 
 Interruption()
 try:

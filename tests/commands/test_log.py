@@ -8,8 +8,8 @@ import sys
 PROGRAM = """
 import logging
 logging.basicConfig()  # as a library may do
-from rzero_mega.cli import _show_log
-_show_log()
+from rzero_mega.commands.process import show_log
+show_log()
 log = logging.getLogger("rzero_mega.room")
 log.debug("a detail")
 log.info("100 % done")

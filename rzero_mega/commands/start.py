@@ -1,0 +1,35 @@
+"""Work that takes the learner's processes: checked once where it was asked for, then done in each of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from rzero_mega.commands.process import leave
+from rzero_mega.config import Config
+from rzero_mega.run.launch import is_rank, launch
+from rzero_mega.run.stop import StopRequest
+
+
+def start(config: Config, work: Callable[[StopRequest], None]) -> None:
+    """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
+    if not is_rank():
+        # It brings torch, which every rank imports later anyway and takes a launcher seconds only once.
+        from rzero_mega.commands.preflight import preflight
+
+        preflight(config)
+    spread(config, work)
+
+
+def spread(config: Config, work: Callable[[StopRequest], None]) -> None:
+    """Do `work` here, or have this process's own command run in as many processes as the learner wants.
+
+    Ends this process with the code of the first of them that failed.
+    """
+    stop = StopRequest()
+    if is_rank() or config.learner.processes == 1:
+        work(stop)
+        return
+    code = launch(sys.argv[1:], config.learner.processes, stop)
+    if code:
+        leave(code)

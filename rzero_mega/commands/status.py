@@ -1,0 +1,28 @@
+"""The command `status`: what each iteration brought, and where its jobs stand."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+
+from rzero_mega.run import RunDirectory
+from rzero_mega.tracking import iterations_table, run_status
+
+
+def show_status(run: RunDirectory, as_json: bool) -> None:
+    """Print the table of iterations, and the run's jobs where it has any; or the same as JSON, without the jobs."""
+    found, console = run_status(run), Console()
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+        return
+    if not (run.path / "jobs").is_dir():
+        console.print(iterations_table(found))
+        return
+    from rzero_mega.cluster import command
+    from rzero_mega.cluster.show import show_jobs
+
+    queue = command.jobs_of(run)
+    waits = found.state == "stopped" and queue
+    console.print(iterations_table(found, "queued" if waits else None))
+    show_jobs(console, run.path, queue)
