@@ -111,10 +111,15 @@ def json_line(path: Path, row: Mapping[str, Any]) -> bytes:
     return _utf8(_dumps(path, row, indent=None) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises UserError naming the file when it holds something else."""
+def read_json(path: Path, most_bytes: int = -1) -> Any:
+    """Read a JSON file. Raises UserError naming the file when it holds something else.
+
+    `most_bytes` bounds what is read of a file that others wrote. The file is opened anew: network file systems then ask
+    for its newest state.
+    """
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            return json.loads(file.read(most_bytes))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); restore it or remove it") from None
 

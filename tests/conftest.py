@@ -92,4 +92,4 @@ def sglang_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         yield serve
     finally:
         for server in servers.values():
-            server.stop(grace_s=0.0)
+            server.stop()

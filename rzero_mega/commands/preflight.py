@@ -10,7 +10,7 @@ from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.planning.layout_rules import check_layout
-from rzero_mega.rollout.sglang.pool.server_pool import check_servers
+from rzero_mega.rollout.sglang.pool.choices import check_servers
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape
 

@@ -25,8 +25,9 @@ from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
-from rzero_mega.rollout.sglang.nodes.job_files import job_servers_from
-from rzero_mega.rollout.sglang.pool.server_pool import ServerPool, placement_here
+from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
+from rzero_mega.rollout.sglang.pool.choices import placement_here
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.run import PhaseDirectory, RunDirectory
@@ -190,7 +191,7 @@ def open_server_pool(config: Config, logs: Path) -> Iterator[ServerPool | None]:
     if config.rollout.engine != "sglang":
         yield None
         return
-    job = job_servers_from(os.environ)
+    job = job_node_from(os.environ)
     with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs)) as pool:
         yield pool
 

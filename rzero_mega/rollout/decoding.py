@@ -12,22 +12,13 @@ from transformers.cache_utils import DynamicCache
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.rollout.kv_cache import SlotCache
-from rzero_mega.rollout.protocol import FinishReason
+from rzero_mega.rollout.protocol import Draw, FinishReason
 from rzero_mega.rollout.sampling import sample_tokens, uniform_stream
 
 # Padded prompt tokens read in one forward pass; bounds the activations.
 PREFILL_TOKENS = 8192
 # New rows come in when so many quarters of the slots are free: best or within noise for a model of 0.8 M and of 135 M.
 REFILL_QUARTERS = 3
-
-
-@dataclass(frozen=True)
-class Job:
-    """One sample to draw: its prompt, and the name of its random stream."""
-
-    prompt: tuple[int, ...]
-    key: str
-    index: int
 
 
 @dataclass(frozen=True)
@@ -54,13 +45,14 @@ class PrefillChunk:
 class Rows:
     """The state of the rows in flight, row i in slot i of the cache; all tensors are on the model's device.
 
-    `job` [slots] is the row's job, `length` [slots] how many positions its cache holds, `count` [slots] how many tokens
-    it has, `limit` [slots] how many it may have; `tokens`, `logprobs` and `uniforms` are [slots, limit].
+    `draw` [slots] is the place of the row's draw in the call, `length` [slots] how many positions its cache holds,
+    `count` [slots] how many tokens it has, `limit` [slots] how many it may have; `tokens`, `logprobs` and `uniforms`
+    are [slots, limit].
     """
 
     def __init__(self, slots: int, most_tokens: int, device: torch.device) -> None:
         self.active = 0
-        self.job, self.length, self.count, self.limit = torch.zeros(4, slots, dtype=torch.long, device=device)
+        self.draw, self.length, self.count, self.limit = torch.zeros(4, slots, dtype=torch.long, device=device)
         self.tokens = torch.zeros(slots, most_tokens, dtype=torch.long, device=device)
         self.logprobs = torch.zeros(slots, most_tokens, device=device)
         self.uniforms = torch.zeros(slots, most_tokens, device=device)
@@ -71,10 +63,10 @@ class Rows:
         """0 .. active - 1."""
         return self._numbers[: self.active]
 
-    def append(self, jobs: Tensor, lengths: Tensor, limits: Tensor, uniforms: Tensor) -> None:
+    def append(self, draws: Tensor, lengths: Tensor, limits: Tensor, uniforms: Tensor) -> None:
         """Put new rows after the active ones."""
-        rows = slice(self.active, self.active + len(jobs))
-        self.job[rows], self.length[rows], self.limit[rows], self.count[rows] = jobs, lengths, limits, 0
+        rows = slice(self.active, self.active + len(draws))
+        self.draw[rows], self.length[rows], self.limit[rows], self.count[rows] = draws, lengths, limits, 0
         self.uniforms[rows] = uniforms
         self.active = rows.stop
 
@@ -87,14 +79,14 @@ class Rows:
 
     def move(self, sources: Tensor, destinations: Tensor) -> None:
         """Copy rows."""
-        for tensor in (self.job, self.length, self.count, self.limit, self.tokens, self.logprobs, self.uniforms):
+        for tensor in (self.draw, self.length, self.count, self.limit, self.tokens, self.logprobs, self.uniforms):
             tensor[destinations] = tensor[sources]
 
 
 class Decoder:
-    """Decodes jobs of one sampling configuration, at most `slots` at a time.
+    """Decodes draws of one sampling configuration, at most `slots` at a time.
 
-    The schedule depends on the jobs alone, so the same jobs give the same bits again.
+    The schedule depends on the draws alone, so the same draws give the same bits again.
     """
 
     def __init__(self, model: PreTrainedModel, stop_tokens: frozenset[int], context: int, slots: int) -> None:
@@ -108,12 +100,13 @@ class Decoder:
         self._is_stop[[token for token in stop_tokens if token < len(self._is_stop)]] = True
 
     @torch.inference_mode()
-    def decode(self, jobs: Sequence[Job], sampling: SamplingConfig) -> list[Continuation]:
-        """One continuation per job, in the order of the jobs."""
+    def decode(self, draws: Sequence[Draw], sampling: SamplingConfig) -> list[Continuation]:
+        """One continuation per draw, in their order."""
+        prompts = [draw.request.prompt_tokens for draw in draws]
         # Longest prompts first, equal prompts together: neighbours share their prefill and have similar lengths.
-        waiting = sorted(range(len(jobs)), key=lambda i: (-len(jobs[i].prompt), jobs[i].prompt, i))
-        slots = min(self._slots, len(jobs))
-        most_tokens = max((self._limit(job, sampling) for job in jobs), default=0)
+        waiting = sorted(range(len(draws)), key=lambda i: (-len(prompts[i]), prompts[i], i))
+        slots = min(self._slots, len(draws))
+        most_tokens = max((self._limit(draw, sampling) for draw in draws), default=0)
         rows, cache = Rows(slots, most_tokens, self._device), self._cache
         written: dict[int, Continuation] = {}
         logits = torch.empty(0, len(self._is_stop), device=self._device)
@@ -122,7 +115,7 @@ class Decoder:
             free = slots - rows.active
             if waiting and free >= max(1, slots * REFILL_QUARTERS // 4):
                 admitted, waiting = waiting[:free], waiting[free:]
-                new_logits = self._admit(admitted, jobs, sampling, rows, cache)
+                new_logits = self._admit([draws[i] for i in admitted], admitted, sampling, rows, cache)
                 logits = torch.cat([logits.to(new_logits.dtype), new_logits])
             uniforms = rows.uniforms[rows.numbers, rows.count[: rows.active]]
             tokens, logprobs = sample_tokens(logits, uniforms, sampling)
@@ -133,34 +126,38 @@ class Decoder:
                 written.update(_harvest(rows, finished, stopped))
                 _close_gaps(rows, cache, finished)
             logits = self._step(rows, cache)
-        return [written[i] for i in range(len(jobs))]
+        return [written[i] for i in range(len(draws))]
 
     def release(self) -> None:
         """Drop the cache, which otherwise keeps its size between calls."""
         self._cache = SlotCache(self._slots)
 
-    def _limit(self, job: Job, sampling: SamplingConfig) -> int:
-        return min(sampling.max_new_tokens, self._context - len(job.prompt))
+    def _limit(self, draw: Draw, sampling: SamplingConfig) -> int:
+        return min(sampling.max_new_tokens, self._context - len(draw.request.prompt_tokens))
 
     def _admit(
-        self, admitted: list[int], jobs: Sequence[Job], sampling: SamplingConfig, rows: Rows, cache: SlotCache
+        self, draws: list[Draw], numbers: list[int], sampling: SamplingConfig, rows: Rows, cache: SlotCache
     ) -> Tensor:
-        """Read the prompts of the admitted jobs, each distinct one once, and give every job a row. Returns [b, v]."""
+        """Read the prompts of the draws, each distinct one once, and give every draw a row. Returns logits [b, v].
+
+        `numbers` are the places of the draws in the call.
+        """
         first = rows.active
-        limits = [self._limit(jobs[i], sampling) for i in admitted]
-        uniforms = torch.zeros(len(admitted), rows.uniforms.shape[1])
+        limits = [self._limit(draw, sampling) for draw in draws]
+        uniforms = torch.zeros(len(draws), rows.uniforms.shape[1])
         if sampling.temperature > 0.0:
-            for row, (i, limit) in enumerate(zip(admitted, limits, strict=True)):
-                uniforms[row, :limit] = torch.from_numpy(uniform_stream(jobs[i].key, jobs[i].index, limit))
-        lengths = torch.tensor([len(jobs[i].prompt) for i in admitted], device=self._device)
+            for row, (draw, limit) in enumerate(zip(draws, limits, strict=True)):
+                uniforms[row, :limit] = torch.from_numpy(uniform_stream(draw.request.key, draw.index, limit))
+        prompts = [draw.request.prompt_tokens for draw in draws]
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
         rows.append(
-            torch.tensor(admitted, device=self._device),
+            torch.tensor(numbers, device=self._device),
             lengths,
             torch.tensor(limits, device=self._device),
             uniforms.to(self._device),
         )
         logits = []
-        for chunk in _prefill_chunks([jobs[i].prompt for i in admitted]):
+        for chunk in _prefill_chunks(prompts):
             prompt_of_row = torch.tensor(chunk.prompt_of_row, device=self._device)
             chunk_logits, prefilled = self._prefill(chunk.prompts)
             cache.insert(first, prefilled, prompt_of_row)
@@ -212,15 +209,15 @@ def _prefill_chunks(prompts: list[tuple[int, ...]]) -> list[PrefillChunk]:
 
 
 def _harvest(rows: Rows, finished: Tensor, stopped: Tensor) -> dict[int, Continuation]:
-    """The continuations of the finished rows, by job."""
+    """The continuations of the finished rows, by their draws' places in the call."""
     which = finished.nonzero()[:, 0]
     counts = rows.count[which].tolist()
     reasons = [FinishReason.STOP if stop else FinishReason.LENGTH for stop in stopped[which].tolist()]
     tokens = rows.tokens[which, : max(counts)].tolist()
     logprobs = rows.logprobs[which, : max(counts)].tolist()
     return {
-        job: Continuation(tuple(tokens[i][: counts[i]]), tuple(logprobs[i][: counts[i]]), reasons[i])
-        for i, job in enumerate(rows.job[which].tolist())
+        draw: Continuation(tuple(tokens[i][: counts[i]]), tuple(logprobs[i][: counts[i]]), reasons[i])
+        for i, draw in enumerate(rows.draw[which].tolist())
     }
 
 

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.decoding import Continuation, Decoder, Job
+from rzero_mega.rollout.decoding import Continuation, Decoder
 from rzero_mega.rollout.experts import checkpoint_views
 from rzero_mega.rollout.limits import check_prompts, stop_tokens
-from rzero_mega.rollout.protocol import EngineHealth, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Draw, Request, Sample, Scored, draws_of
 from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.sources import tensors_of
 
@@ -54,15 +53,10 @@ class EmbeddedEngine:
         Raises UserError if a prompt leaves no room in the model's context, or if the logits aren't finite.
         """
         check_prompts(requests, self._context)
-        jobs = [
-            Job(request.prompt_tokens, request.key, index)
-            for request in requests
-            for index in range(request.first_index, request.first_index + request.n)
-        ]
-        settings = [request.sampling for request in requests for _ in range(request.n)]
-        continuations = self._decode_by_setting(jobs, settings)
+        draws = draws_of(requests)
+        continuations = self._decode_by_sampling(draws)
         self._check_finite(continuations)
-        return [self._sample(job, continuation) for job, continuation in zip(jobs, continuations, strict=True)]
+        return [self._sample(draw, continuation) for draw, continuation in zip(draws, continuations, strict=True)]
 
     @property
     def receivers(self) -> Sequence[int]:
@@ -82,10 +76,6 @@ class EmbeddedEngine:
             parameter.data = staged[name]
         self._weight_version = version
 
-    def health(self) -> EngineHealth:
-        """Always ready; which weights it serves."""
-        return EngineHealth(ready=True, weight_version=self._weight_version)
-
     def close(self) -> None:
         """Free the model. The engine can't be used afterwards."""
         del self._decoder, self._model
@@ -97,15 +87,15 @@ class EmbeddedEngine:
         logprobs = logits.log_softmax(-1).gather(1, tokens[0, first:, None])[:, 0]
         return tuple(logprobs.tolist())
 
-    def _decode_by_setting(self, jobs: list[Job], settings: list[SamplingConfig]) -> list[Continuation]:
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for i, sampling in enumerate(settings):
-            groups.setdefault(astuple(sampling), []).append(i)
+    def _decode_by_sampling(self, draws: list[Draw]) -> list[Continuation]:
+        groups: dict[tuple[object, ...], list[Draw]] = {}
+        for draw in draws:
+            groups.setdefault(astuple(draw.request.sampling), []).append(draw)
         done: dict[int, Continuation] = {}
         for group in groups.values():
-            continuations = self._decoder.decode([jobs[i] for i in group], settings[group[0]])
-            done.update(zip(group, continuations, strict=True))
-        return [done[i] for i in range(len(jobs))]
+            continuations = self._decoder.decode(group, group[0].request.sampling)
+            done.update(zip((draw.position for draw in group), continuations, strict=True))
+        return [done[draw.position] for draw in draws]
 
     def _check_finite(self, continuations: list[Continuation]) -> None:
         if all(math.isfinite(sum(continuation.logprobs)) for continuation in continuations):
@@ -117,11 +107,11 @@ class EmbeddedEngine:
             "go back to an earlier step and lower learning_rate"
         )
 
-    def _sample(self, job: Job, continuation: Continuation) -> Sample:
+    def _sample(self, draw: Draw, continuation: Continuation) -> Sample:
         return Sample(
-            key=job.key,
-            index=job.index,
-            prompt_tokens=job.prompt,
+            key=draw.request.key,
+            index=draw.index,
+            prompt_tokens=draw.request.prompt_tokens,
             tokens=continuation.tokens,
             logprobs=continuation.logprobs,
             finish=continuation.finish,

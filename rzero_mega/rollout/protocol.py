@@ -38,6 +38,21 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """One sample to be drawn: number `index` of its request, at `position` among all samples of a call."""
+
+    position: int
+    request: Request
+    index: int
+
+
+def draws_of(requests: Sequence[Request]) -> list[Draw]:
+    """All samples of all requests, request-major, then by index."""
+    pairs = [(r, i) for r in requests for i in range(r.first_index, r.first_index + r.n)]
+    return [Draw(position, request, index) for position, (request, index) in enumerate(pairs)]
+
+
+@dataclass(frozen=True)
 class Sample:
     """One response of a model to a prompt.
 
@@ -67,14 +82,6 @@ class Scored:
     response_tokens: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class EngineHealth:
-    """Whether an engine serves, and with which weights."""
-
-    ready: bool
-    weight_version: int
-
-
 class RolloutEngine(Protocol):
     """One policy, served. Where there are several ranks, all make the same calls with the same arguments (SPMD)."""
 
@@ -98,10 +105,6 @@ class RolloutEngine(Protocol):
         server fetches them anew. Raises UserError naming the tensor if one is missing, unknown, of another shape or
         arrived with other bytes; the old weights then stay, or nothing is served.
         """
-        ...
-
-    def health(self) -> EngineHealth:
-        """State of the engine now."""
         ...
 
     def close(self) -> None:

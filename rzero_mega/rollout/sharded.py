@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import EngineHealth, Request, RolloutEngine, Sample, Scored
+from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 
 if TYPE_CHECKING:
     from rzero_mega.weights.sources import WeightSource
 
 
 @dataclass(frozen=True)
-class Part:
+class RequestSlice:
     """Samples of one request that one rank draws; `request` is the request's place in the whole list."""
 
     request: int
@@ -24,7 +24,7 @@ class Part:
     n: int
 
 
-def split_requests(requests: Sequence[Request], ranks: int) -> list[list[Part]]:
+def split_requests(requests: Sequence[Request], ranks: int) -> list[list[RequestSlice]]:
     """Share all samples out: as many for every rank to within one, at most ranks - 1 requests cut.
 
     Requests are dealt out in turn, for neighbours tend to be of one kind and length, and the row of all their samples
@@ -33,20 +33,20 @@ def split_requests(requests: Sequence[Request], ranks: int) -> list[list[Part]]:
     """
     dealt = [i for rank in range(ranks) for i in range(rank, len(requests), ranks)]
     total = sum(request.n for request in requests)
-    parts: list[list[Part]] = [[] for _ in range(ranks)]
+    slices: list[list[RequestSlice]] = [[] for _ in range(ranks)]
     start = 0
     for i in dealt:
         end = start + requests[i].n
         for rank in range(ranks):
             low, high = max(start, total * rank // ranks), min(end, total * (rank + 1) // ranks)
             if low < high:
-                parts[rank].append(Part(i, requests[i].first_index + low - start, high - low))
+                slices[rank].append(RequestSlice(i, requests[i].first_index + low - start, high - low))
         start = end
-    return parts
+    return slices
 
 
 @dataclass(frozen=True)
-class Failure:
+class RankError:
     """Why a rank has no samples. Only the message travels: not every exception can be sent."""
 
     message: str
@@ -72,8 +72,8 @@ class ShardedEngine:
             return self._engine.generate(requests)
         split = split_requests(requests, ranks)
         own = [
-            replace(requests[part.request], n=part.n, first_index=part.first_index)
-            for part in split[dist.get_rank(self._group)]
+            replace(requests[cut.request], n=cut.n, first_index=cut.first_index)
+            for cut in split[dist.get_rank(self._group)]
         ]
         # A rank that raised at once would leave the others waiting in the exchange.
         outcome, error = self._try(own)
@@ -96,37 +96,33 @@ class ShardedEngine:
         """Update this rank's engine; every rank must be a receiver of the source."""
         self._engine.update_weights(source, version)
 
-    def health(self) -> EngineHealth:
-        """Of this rank's engine."""
-        return self._engine.health()
-
     def close(self) -> None:
         """Close this rank's engine; the group stays."""
         self._engine.close()
 
-    def _try(self, own: list[Request]) -> tuple[list[Sample] | Failure, Exception | None]:
+    def _try(self, own: list[Request]) -> tuple[list[Sample] | RankError, Exception | None]:
         try:
             return self._engine.generate(own), None
         except Exception as error:
-            return Failure(str(error), isinstance(error, UserError)), error
+            return RankError(str(error), isinstance(error, UserError)), error
 
 
-def _samples_of(rank: int, outcome: list[Sample] | Failure) -> list[Sample]:
-    if not isinstance(outcome, Failure):
+def _samples_of(rank: int, outcome: list[Sample] | RankError) -> list[Sample]:
+    if not isinstance(outcome, RankError):
         return outcome
     if outcome.is_users:
         raise UserError(outcome.message)
     raise RuntimeError(f"rollout failed on rank {rank}: {outcome.message}")
 
 
-def _merge(split: list[list[Part]], drawn: list[list[Sample]]) -> list[Sample]:
+def _merge(split: list[list[RequestSlice]], drawn: list[list[Sample]]) -> list[Sample]:
     """The ranks' samples in the order of the requests, then by index."""
     versions = {sample.weight_version for samples in drawn for sample in samples}
     if len(versions) > 1:
         raise RuntimeError(f"the ranks of one rollout serve different weight versions: {sorted(versions)}")
     placed: list[tuple[int, Sample]] = []
-    for parts, samples in zip(split, drawn, strict=True):
-        places = [part.request for part in parts for _ in range(part.n)]
+    for slices, samples in zip(split, drawn, strict=True):
+        places = [cut.request for cut in slices for _ in range(cut.n)]
         placed.extend(zip(places, samples, strict=True))
     placed.sort(key=lambda entry: (entry[0], entry[1].index))
     return [sample for _, sample in placed]

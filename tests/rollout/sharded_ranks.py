@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import EngineHealth, FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
 from rzero_mega.rollout.sampling import uniform_stream
 from rzero_mega.rollout.sharded import ShardedEngine
 
@@ -57,9 +57,6 @@ class StreamEngine:
 
     def update_weights(self, source: object, version: int) -> None:
         self.updates.append(version)
-
-    def health(self) -> EngineHealth:
-        return EngineHealth(True, self.weight_version)
 
     def close(self) -> None:
         pass

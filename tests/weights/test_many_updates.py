@@ -13,6 +13,7 @@ from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
+from tests.rollout.sglang.measures import memory_bytes
 from tests.weights.updates import stream
 
 pytestmark = [pytest.mark.sglang, pytest.mark.slow]
@@ -33,7 +34,7 @@ def test_a_thousand_updates_leave_the_servers_memory_as_it_was(
         for number in range(1, UPDATES + 1):
             update_servers([client], transport, stream(models[number % 2]), str(number))
             if number in (WARM_UP, UPDATES):
-                memory[number] = process.memory_bytes()
+                memory[number] = memory_bytes(process)
         last = models[UPDATES % 2]
         expected = ExpectedChecksums(shape_of(last.config), 1, torch.float32)
         report = update_servers([client], transport, expected.watch(stream(last)), "last")

@@ -57,7 +57,7 @@ class Replicas:
 
     def restart(self, index: int, log: Path) -> None:
         """The same server again, as it was started; its client stays."""
-        self.processes[index].stop(grace_s=0.0)
+        self.processes[index].stop()
         self.processes[index] = ServerProcess.start(self.processes[index].spec, log)
         self.processes[index].wait_ready(300)
 
@@ -72,7 +72,7 @@ def replicas(
     yield replicas
     replicas.transport.close()
     for process in replicas.processes:
-        process.stop(grace_s=0.0)
+        process.stop()
 
 
 @pytest.fixture(autouse=True)

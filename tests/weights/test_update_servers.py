@@ -45,7 +45,7 @@ def client(
     client = server.client("solver replica 0", timeout_s=120)
     yield client
     client.close()
-    server.stop(grace_s=0.0)
+    server.stop()
 
 
 def transport_of(name: str, folder: Path) -> Transport:
@@ -138,4 +138,4 @@ def test_checksums_agree_for_every_family(
         check_probe([model_logprobs(second, PROMPT, output)], [logprobs], "float32", None, "1")
     finally:
         client.close()
-        server.stop(grace_s=0.0)
+        server.stop()

@@ -84,7 +84,7 @@ def run(settings: Settings) -> Update:
             finally:
                 client.close()
         finally:
-            server.stop(grace_s=0.0)
+            server.stop()
 
 
 def _update(settings: Settings, client: SglangClient, old: Path, new: Path) -> Update:

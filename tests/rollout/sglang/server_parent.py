@@ -24,7 +24,7 @@ def main(model: Path, log: Path, moment: str) -> None:
         print(*server.pids(), flush=True)
         sys.stdin.read()
     finally:
-        server.stop(grace_s=0.0)
+        server.stop()
 
 
 if __name__ == "__main__":

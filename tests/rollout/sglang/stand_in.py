@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
+from rzero_mega.rollout.sglang.pool.turns import EVERYTHING
+from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 from rzero_mega.rollout.sglang.server.client import SglangClient
-from rzero_mega.weights.transports.protocol import ServerError
+from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.transports.protocol import Server, ServerError
 
 
 class StandInClient(SglangClient):
@@ -58,3 +64,23 @@ class StandInServer:
 
     def stop(self) -> None:
         self.stopped = True
+
+
+class NoTransport:
+    """For servers that get no weights."""
+
+    needs_session = False
+
+    def send(self, servers: Sequence[Server], buckets: Iterable[Bucket]) -> None:
+        raise AssertionError("weights were sent")
+
+    def close(self) -> None:
+        pass
+
+
+NO_WEIGHTS = WeightSender(NoTransport(), None, torch.float32, tp=1, checksums_every=0)
+
+
+def roles_awake(roles: Mapping[str, RoleServers]) -> set[str]:
+    """Roles with a server that holds anything of its memory."""
+    return {role for role, servers in roles.items() if any(r.released != EVERYTHING for r in servers.all())}

@@ -10,22 +10,23 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.atomic import write_json
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.nodes import remote
-from rzero_mega.rollout.sglang.nodes.address import Address, own_ip, public_url, read_address, write_file
 from rzero_mega.rollout.sglang.nodes.host import ServerHost
 from rzero_mega.rollout.sglang.nodes.job_files import (
-    JobServers,
+    JobNode,
     ServerFiles,
-    job_servers_from,
+    job_node_from,
     node_folder,
     request_of,
     spec_of,
 )
-from rzero_mega.rollout.sglang.nodes.launcher import Launcher
 from rzero_mega.rollout.sglang.nodes.remote import RemoteServer
-from rzero_mega.rollout.sglang.pool.server_pool import check_nodes
+from rzero_mega.rollout.sglang.nodes.start import start_server
+from rzero_mega.rollout.sglang.pool.choices import check_nodes
+from rzero_mega.rollout.sglang.server.address import Address, own_ip, public_url, read_address
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from tests.rollout.sglang.faulty_server import FaultyServer, faulty_server
 
@@ -107,9 +108,10 @@ class TestHost:
     def test_what_it_cannot_start_is_answered_with_the_reason(
         self, tmp_path: Path, spec: ServerSpec, files: ServerFiles, caplog: pytest.LogCaptureFixture
     ) -> None:
-        write_file(files.request, {**request_of(spec), "device": "tpu"})
+        files.folder.mkdir()
+        write_json(files.request, {**request_of(spec), "device": "tpu"})
         reachable = ServerFiles(files.folder, "solver-2-a1")
-        write_file(reachable.request, request_of(replace(spec, host="0.0.0.0")))
+        write_json(reachable.request, request_of(replace(spec, host="0.0.0.0")))
         broken = ServerFiles(files.folder, "solver-3-a1")
         broken.request.write_text("{")
         host = hosted(tmp_path)
@@ -126,7 +128,7 @@ class TestHost:
     def test_a_request_that_was_withdrawn_before_it_was_seen_is_not_started(
         self, tmp_path: Path, asked: RemoteServer, files: ServerFiles
     ) -> None:
-        write_file(files.stop, {})
+        write_json(files.stop, {})
         hosted(tmp_path).poll()
         assert not asked.alive()
         assert asked.reason() == "was withdrawn before it started"
@@ -219,9 +221,8 @@ class TestRemote:
 
 
 def test_a_server_goes_to_its_place(tmp_path: Path, spec: ServerSpec) -> None:
-    places = (ServerPlace(0, 0), ServerPlace(2, 4))
-    launcher = Launcher("solver", spec, places, tmp_path / "logs", JobServers(tmp_path / "job", 0), None)
-    server = launcher.start(1, 3)
+    job = JobNode(tmp_path / "job", 0)
+    server = start_server("solver-1", 3, spec, ServerPlace(2, 4), tmp_path / "logs", job, None)
     assert isinstance(server, RemoteServer)
     folder = tmp_path / "job" / "node0002"
     assert [path.name for path in folder.iterdir()] == ["solver-1-a3.request.json"]
@@ -231,19 +232,19 @@ def test_a_server_goes_to_its_place(tmp_path: Path, spec: ServerSpec) -> None:
 
 def test_servers_on_several_nodes_need_a_job(tmp_path: Path) -> None:
     placement = Placement(2, (range(8), range(8, 8)), (ServerPlace(1, 0),), shared_gpus=False)
-    check_nodes(placement, JobServers(tmp_path, 0))
+    check_nodes(placement, JobNode(tmp_path, 0))
     with pytest.raises(UserError, match=r"^placement\.nodes: servers on several nodes need a job"):
         check_nodes(placement, None)
 
 
 def test_the_job_is_known_from_the_environment(tmp_path: Path) -> None:
-    assert job_servers_from({}) is None
+    assert job_node_from({}) is None
     job = {"RZERO_MEGA_JOB": str(tmp_path), "RZERO_MEGA_NODE": "3"}
-    assert job_servers_from(job) == JobServers(tmp_path, 3)
+    assert job_node_from(job) == JobNode(tmp_path, 3)
     with pytest.raises(UserError, match="RZERO_MEGA_NODE: '' is not the number"):
-        job_servers_from({**job, "RZERO_MEGA_NODE": ""})
+        job_node_from({**job, "RZERO_MEGA_NODE": ""})
     with pytest.raises(UserError, match=r"RZERO_MEGA_JOB: .*/none is not a folder"):
-        job_servers_from({**job, "RZERO_MEGA_JOB": str(tmp_path / "none")})
+        job_node_from({**job, "RZERO_MEGA_JOB": str(tmp_path / "none")})
 
 
 class TestAddress:
@@ -257,7 +258,7 @@ class TestAddress:
     @pytest.mark.parametrize("change", [{"state": "odd"}, {"url": 1}, {"pid": "1"}, {"more": 1}])
     def test_a_file_that_holds_something_else_is_named(self, tmp_path: Path, change: dict[str, Any]) -> None:
         path = tmp_path / "solver-0-a1.address.json"
-        write_file(path, {**asdict(Address("ready", "n1")), **change})
+        write_json(path, {**asdict(Address("ready", "n1")), **change})
         with pytest.raises(UserError, match=r"solver-0-a1\.address\.json: "):
             read_address(path)
 

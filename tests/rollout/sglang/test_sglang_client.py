@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rzero_mega.rollout.sglang.server.client import SglangClient
-from rzero_mega.rollout.sglang.server.process import free_port
 from rzero_mega.weights.transports.protocol import ServerError
 from tests.rollout.sglang.faulty_server import FaultyServer, faulty_server
+from tests.rollout.sglang.measures import free_port
 
 
 @pytest.fixture

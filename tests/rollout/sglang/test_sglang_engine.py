@@ -19,9 +19,9 @@ from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
-from rzero_mega.rollout.sglang.pool.replicas import Replica
+from rzero_mega.rollout.sglang.pool.role_servers import Replica
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
-from rzero_mega.rollout.sglang.server.published import PublishedServer
+from rzero_mega.rollout.sglang.server.process import ServerProcess
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import read_shape
 from rzero_mega.weights.sources import FolderWeights
@@ -34,35 +34,36 @@ from tests.rollout.contract import (
     source_of,
     weights_of,
 )
+from tests.rollout.sglang.stand_in import roles_awake
 
 pytestmark = pytest.mark.sglang
 
-MakeFleet = Callable[..., ServerPool]
+MakePool = Callable[..., ServerPool]
 
 
 @pytest.fixture(scope="module")
-def make_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeFleet]:
-    """Fleets by name, made once and ended together."""
+def make_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePool]:
+    """Pools by name, made once and ended together."""
     if importlib.util.find_spec("sglang") is None:
         pytest.skip("SGLang is not installed: make sglang-cpu")
-    fleets: dict[str, ServerPool] = {}
+    pools: dict[str, ServerPool] = {}
 
     def make(name: str, sync: str = "auto", **sglang: Any) -> ServerPool:
-        if name not in fleets:
+        if name not in pools:
             config = SglangConfig(max_total_tokens=20_000, start_timeout_s=300.0, **sglang)
-            fleets[name] = ServerPool(
+            pools[name] = ServerPool(
                 RolloutConfig(engine="sglang", dtype="float32", sglang=config),
                 WeightsConfig(sync=sync, bucket_mb=1, verify=VerifyConfig()),
                 Placement(1, (range(1),), (ServerPlace(0, 0),) * config.replicas, shared_gpus=True),
                 None,
                 tmp_path_factory.mktemp(name),
             )
-        return fleets[name]
+        return pools[name]
 
     try:
         yield make
     finally:
-        for server_pool in fleets.values():
+        for server_pool in pools.values():
             server_pool.close()
 
 
@@ -70,14 +71,14 @@ class TestSglang(RolloutContract):
     keeps_old_weights = False
 
     @pytest.fixture
-    def engine_for(self, make_fleet: MakeFleet) -> EngineFor:
+    def engine_for(self, make_pool: MakePool) -> EngineFor:
         """Every engine is a new one on the servers of the ones before: their weights are replaced."""
-        server_pool = make_fleet("contract", samples_per_request=4)
+        server_pool = make_pool("contract", samples_per_request=4)
         return lambda folder: server_pool.engine("solver", folder)
 
 
 def replicas_of(server_pool: ServerPool, role: str = "solver") -> list[Replica]:
-    return server_pool._links[role].replicas.all()
+    return server_pool.roles[role].all()
 
 
 def many(samples: int, tokens: int) -> list[Request]:
@@ -91,16 +92,16 @@ def kill(replica: Replica) -> None:
 
 
 def pids(replica: Replica) -> list[int]:
-    assert isinstance(replica.process, PublishedServer)
-    return replica.process.process.pids()
+    assert isinstance(replica.server, ServerProcess)
+    return replica.server.pids()
 
 
 class TestTwoReplicas:
     """One server_pool of two servers, which the tests harm one after another."""
 
     @pytest.fixture
-    def server_pool(self, make_fleet: MakeFleet) -> ServerPool:
-        return make_fleet("pair", sync="disk", replicas=2, samples_per_request=4, attempts=6)
+    def server_pool(self, make_pool: MakePool) -> ServerPool:
+        return make_pool("pair", sync="disk", replicas=2, samples_per_request=4, attempts=6)
 
     @pytest.fixture
     def folder(self, model_folder: ModelFolder) -> Path:
@@ -115,7 +116,7 @@ class TestTwoReplicas:
         engine.update_weights(source_of(weights_of(other)), version=1)
         assert largest_logprob_error(other, engine.generate(many(40, 8))) <= 1e-5
         for replica in replicas_of(server_pool):
-            log = replica.process.log.read_text()
+            log = replica.server.log.read_text()
             assert log.count("POST /generate") > 1
 
     def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
@@ -179,9 +180,9 @@ class TestTwoRoles:
     """Servers of two roles that give their memory back in turns, with SGLang's calls; on a CPU none becomes free."""
 
     @pytest.fixture
-    def server_pool(self, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch) -> ServerPool:
-        server_pool = make_fleet("turns")
-        monkeypatch.setattr(server_pool._turns, "_saver", True)
+    def server_pool(self, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> ServerPool:
+        server_pool = make_pool("turns")
+        monkeypatch.setattr(server_pool, "_saves_memory", True)
         return server_pool
 
     def test_each_speaks_for_its_own_weights_whenever_it_is_its_turn(
@@ -189,12 +190,12 @@ class TestTwoRoles:
     ) -> None:
         folders = {"challenger": model_folder("qwen3"), "solver": model_folder("qwen3", seed=1)}
         engines = {role: server_pool.engine(role, folder) for role, folder in folders.items()}
-        assert server_pool._turns.awake() == {"solver"}
+        assert roles_awake(server_pool.roles) == {"solver"}
         for role in ("challenger", "solver", "challenger"):
             assert largest_logprob_error(folders[role], engines[role].generate(many(12, 8))) <= 1e-5
-            assert server_pool._turns.awake() == {role}
+            assert roles_awake(server_pool.roles) == {role}
         server_pool.rest()
-        assert server_pool._turns.awake() == set()
+        assert roles_awake(server_pool.roles) == set()
 
         other = model_folder("qwen3", seed=2)
         engines["solver"].update_weights(source_of(weights_of(other)), version=1)
@@ -206,13 +207,13 @@ class TestTwoRoles:
         server_pool.rest()
         assert largest_logprob_error(folders["challenger"], engines["challenger"].generate(many(12, 8))) <= 1e-5
         assert replicas_of(server_pool, "challenger")[0] is not asleep
-        assert server_pool._turns.awake() == {"challenger"}
+        assert roles_awake(server_pool.roles) == {"challenger"}
 
 
 def wait_for_all(engine: SglangEngine, server_pool: ServerPool) -> None:
     """Until both servers have the present weights."""
     deadline = time.monotonic() + 300
-    while len(server_pool._links["solver"].replicas.serving()) < 2:
+    while len(server_pool.roles["solver"].serving()) < 2:
         assert time.monotonic() < deadline
         time.sleep(1)
         engine.generate(many(1, 1))
@@ -220,10 +221,10 @@ def wait_for_all(engine: SglangEngine, server_pool: ServerPool) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_loaded_other_weights_than_the_folder_holds_is_named_at_its_start(
-    make_fleet: MakeFleet, model_folder: ModelFolder, tmp_path: Path
+    make_pool: MakePool, model_folder: ModelFolder, tmp_path: Path
 ) -> None:
     shutil.copytree(model_folder("qwen3"), tmp_path / "model")
-    server_pool = make_fleet("changed")
+    server_pool = make_pool("changed")
 
     class Tampering(FolderWeights):
         def __iter__(self) -> Iterator[Bucket]:

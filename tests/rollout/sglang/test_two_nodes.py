@@ -18,9 +18,9 @@ import pytest
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, WeightsConfig
 from rzero_mega.rollout.protocol import Request
-from rzero_mega.rollout.sglang.nodes.address import Address, read_address
-from rzero_mega.rollout.sglang.nodes.job_files import JobServers
+from rzero_mega.rollout.sglang.nodes.job_files import JobNode
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from rzero_mega.rollout.sglang.server.address import Address, read_address
 from tests import ROOT
 from tests.rollout.contract import ModelFolder, largest_logprob_error, prompt, source_of, weights_of
 
@@ -69,7 +69,7 @@ def test_a_server_on_another_node_speaks_is_updated_is_replaced_and_ends_with_it
         RolloutConfig(engine="sglang", dtype="float32", sglang=config),
         WeightsConfig(bucket_mb=1),
         Placement(2, (range(1), range(0)), (ServerPlace(1, 0),), shared_gpus=False),
-        JobServers(tmp_path, 0),
+        JobNode(tmp_path, 0),
         tmp_path / "logs",
     )
     try:

@@ -8,12 +8,10 @@ import pytest
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, Scored, draws_of
 from rzero_mega.rollout.sglang.pool.wire import (
-    Draw,
     MalformedAnswer,
     Version,
-    draws_of,
     generate_body,
     read_sample,
     read_score,

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from rzero_mega.errors import UserError, first_line
-from rzero_mega.rollout.sglang.nodes.address import Address, read_address, read_file
 from rzero_mega.rollout.sglang.nodes.job_files import NAME, REQUEST, ServerFiles, node_folder, spec_of
-from rzero_mega.rollout.sglang.server.published import PublishedServer
+from rzero_mega.rollout.sglang.server.address import Address, read_address, read_published
+from rzero_mega.rollout.sglang.server.process import ServerProcess
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class ServerHost:
         """`folder` is the job's folder for servers' files."""
         self._folder, self._api_key = node_folder(folder, node), api_key
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._servers: dict[str, PublishedServer] = {}
+        self._servers: dict[str, ServerProcess] = {}
         self._ended: set[str] = set()
         for files in self._requests():
             with suppress(UserError):
@@ -70,11 +70,11 @@ class ServerHost:
 
     def _start(self, files: ServerFiles) -> None:
         try:
-            request = read_file(files.request)
+            request = read_published(files.request)
             if request is None:
                 return  # renamed into place, but not to be read from here yet
             spec = spec_of(request)
-            self._servers[files.name] = PublishedServer.start(spec, files.log, files.address, self._api_key)
+            self._servers[files.name] = ServerProcess.start(spec, files.log, self._api_key, files.address)
             _log.info("%s starts on %s", files.name, spec.model)
         except (UserError, OSError) as error:
             self._refuse(files, first_line(error))

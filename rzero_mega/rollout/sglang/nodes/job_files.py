@@ -22,15 +22,15 @@ NAME = re.compile(r"[a-z]+-\d+-a\d+")
 
 
 @dataclass(frozen=True)
-class JobServers:
-    """The job that this process belongs to: the folder for its servers' files, and the number of this node."""
+class JobNode:
+    """The node of a job that this process runs on, and the job's folder for its servers' files."""
 
     folder: Path
     node: int
 
 
-def job_servers_from(environ: Mapping[str, str]) -> JobServers | None:
-    """The job that the environment names; None outside of one. UserError if what it says makes no sense."""
+def job_node_from(environ: Mapping[str, str]) -> JobNode | None:
+    """The node that the environment names; None outside of a job. UserError if what it says makes no sense."""
     folder = environ.get(JOB)
     if not folder:
         return None
@@ -39,7 +39,7 @@ def job_servers_from(environ: Mapping[str, str]) -> JobServers | None:
         raise UserError(f"{NODE}: {node!r} is not the number of a node; it is set together with {JOB}")
     if not Path(folder).is_dir():
         raise UserError(f"{JOB}: {folder} is not a folder that this node sees; put run.root on a shared file system")
-    return JobServers(Path(folder).absolute(), int(node))
+    return JobNode(Path(folder).absolute(), int(node))
 
 
 def node_folder(folder: Path, node: int) -> Path:

@@ -6,9 +6,10 @@ import socket
 import time
 from pathlib import Path
 
+from rzero_mega.atomic import storage_errors, write_json
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.nodes.address import Address, read_address, write_file
 from rzero_mega.rollout.sglang.nodes.job_files import ServerFiles, request_of
+from rzero_mega.rollout.sglang.server.address import Address, read_address
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.process import READY_S
@@ -33,7 +34,9 @@ class RemoteServer:
         """Ask `node` for a server and return at once. UserError if one of that name was asked for before."""
         if files.request.exists():
             raise UserError(f"{files.request}: is there already; each start of a job needs a new folder")
-        write_file(files.request, request_of(spec))
+        with storage_errors(files.folder):
+            files.folder.mkdir(parents=True, exist_ok=True)
+        write_json(files.request, request_of(spec))
         return cls(spec, files, node, api_key)
 
     @property
@@ -93,7 +96,7 @@ class RemoteServer:
         if self._withdrawn:
             return
         if self.alive():
-            write_file(self._files.stop, {})
+            write_json(self._files.stop, {})
         self._withdrawn = True
         deadline = time.monotonic() + END_S
         while (self._last is None or self._last.state != "ended") and time.monotonic() < deadline:

@@ -13,41 +13,34 @@ from tempfile import gettempdir
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.config.placement import Placement, on_one_machine, placement_of
-from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
-from rzero_mega.errors import UserError
+from rzero_mega.config.placement import Placement
+from rzero_mega.config.schema import RolloutConfig, WeightsConfig
 from rzero_mega.rollout.limits import stop_tokens
-from rzero_mega.rollout.sglang.nodes.address import own_ip
-from rzero_mega.rollout.sglang.nodes.job_files import JobServers
-from rzero_mega.rollout.sglang.nodes.launcher import Launcher
-from rzero_mega.rollout.sglang.pool.engine import ServedModel, ServerLink, SglangEngine
-from rzero_mega.rollout.sglang.pool.replicas import Replicas, State
-from rzero_mega.rollout.sglang.pool.turns import Turns
+from rzero_mega.rollout.sglang.nodes.job_files import JobNode
+from rzero_mega.rollout.sglang.nodes.start import start_server
+from rzero_mega.rollout.sglang.pool import turns
+from rzero_mega.rollout.sglang.pool.choices import check_nodes, device_of_servers, quantization_scheme, sync_facts
+from rzero_mega.rollout.sglang.pool.engine import SglangEngine
+from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
+from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
+from rzero_mega.rollout.sglang.server.address import own_ip
 from rzero_mega.rollout.sglang.server.command import ServerSpec
-from rzero_mega.rollout.sglang.server.process import check_startable
+from rzero_mega.rollout.sglang.server.handle import ServerHandle
 from rzero_mega.weights.hf_folder import dtype_named
-from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.folder import write_quantized_folder
-from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
-from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
-from rzero_mega.weights.shape import ModelShape, read_shape
+from rzero_mega.weights.quantization.scheme import Scheme
+from rzero_mega.weights.shape import read_shape
 from rzero_mega.weights.sources import FolderWeights
-from rzero_mega.weights.transports.select import SyncFacts, build_transport, choose
-from rzero_mega.weights.verification.checksums import ExpectedChecksums
+from rzero_mega.weights.transports.select import build_transport, choose
 
 _log = logging.getLogger(__name__)
 
 
 class ServerPool:
-    """Servers of every role. All ranks hold one and make the same calls; servers and threads are the first rank's."""
+    """All servers of a run. Every rank holds one and makes the same calls; the first rank alone has `roles`."""
 
     def __init__(
-        self,
-        rollout: RolloutConfig,
-        weights: WeightsConfig,
-        placement: Placement,
-        job: JobServers | None,
-        logs: Path,
+        self, rollout: RolloutConfig, weights: WeightsConfig, placement: Placement, job: JobNode | None, logs: Path
     ) -> None:
         """Nothing is started yet. `logs` is where servers write.
 
@@ -56,95 +49,78 @@ class ServerPool:
         spmd.on_rank_0(check_nodes, placement, job)
         self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
         self._logs = logs
-        self._links: dict[str, ServerLink] = {}
-        self._turns = Turns(saver=device_of_servers() == "cuda")
+        self._saves_memory = device_of_servers() == "cuda"
         self._engines = 0
+        self.roles: dict[str, RoleServers] = {}
 
     def engine(self, role: str, model: Path) -> SglangEngine:
         """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more."""
         self._engines += 1
-        number = self._engines
-
-        def name(version: int) -> str:
-            return f"{role}-{number}-{version}"
-
         shape = read_shape(model)
         source = FolderWeights(model, shape, self._weights.bucket_bytes)
         stop = tuple(sorted(stop_tokens(model)))
         context = self._rollout.sglang.context_length or shape.max_positions
-        served = ServedModel(shape, stop, context, self._rollout.dtype)
-        self._make_room()
-        spmd.on_rank_0(self._bring_up, role, source, context, name(0))
-        return SglangEngine(served, self._links.get(role), source, name, self._make_room)
+        engine = SglangEngine(self, role, self._engines, source, shape, stop, context)
+        self.make_room()
+        spmd.on_rank_0(self._bring_up, role, source, context, engine.version.on_server)
+        return engine
 
     def rest(self) -> None:
         """Before the learner needs its memory: have servers that share its GPUs give theirs back."""
         if self._placement.shared_gpus:
-            spmd.on_rank_0(self._turns.rest)
+            spmd.on_rank_0(self._rest)
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Before servers take memory: wait until every rank has given up what it does not need."""
         if self._placement.shared_gpus:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             spmd.barrier()
 
+    def take_turn(self, role: str, needed: frozenset[str] = turns.EVERYTHING) -> None:
+        """On the first rank: see `turns.take_turn`."""
+        turns.take_turn(self.roles, role, needed)
+
     def close(self) -> None:
         """End all servers."""
-        for link in self._links.values():
-            link.transport.close()
-            link.replicas.stop()
-        self._links.clear()
+        for servers in self.roles.values():
+            servers.close()
+        self.roles.clear()
+
+    def _rest(self) -> None:
+        turns.rest(self.roles.values())
 
     def _bring_up(self, role: str, source: FolderWeights, context: int, version: str) -> None:
         """Start the role's servers on the source's folder; servers that run already will wait for its weights."""
-        if role in self._links:
-            for replica in self._links[role].replicas.serving():
-                replica.state = State.WAITING
+        if role in self.roles:
+            self.roles[role].want_weights()
             return
-        self._turns.take(role)
-        device, facts = device_of_servers(), sync_facts(self._placement, self._weights)
-        choice = choose(self._weights.sync, facts)
-        _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
-        folder = Path(self._weights.folder or gettempdir())
-        folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
+        turns.take_turn(self.roles, role)
         scheme = quantization_scheme(self._rollout, self._weights, source.shape)
         model = source.folder if scheme is None else self._quantized(role, source, scheme)
-        sglang = self._rollout.sglang
-        key = os.environ.get(sglang.api_key_env)
-        spec = self._spec(model, device, context, version)
-        launcher = Launcher(role, spec, self._placement.servers, self._logs, self._job, key)
-        replicas = Replicas(role, launcher.start, sglang)
-        self._turns.join(role, replicas)
-        self._links[role] = ServerLink(
-            replicas=replicas,
-            take=partial(self._turns.take, role),
-            transport=build_transport(choice, facts, folder, self._master(spec)),
-            scheme=scheme,
-            tp=sglang.tp,
-            attempts=sglang.attempts,
-            verify=self._weights.verify,
-        )
-        self._links[role].replicas.serve_first_weights()
-        if self._weights.verify.checksums_every and scheme is None:
-            self._check_first_weights(self._links[role], source, version)
+        spec = self._spec(model, context, version)
+        sender = self._sender(role, spec, scheme)
+        start = partial(self._start, role, spec)
+        servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory)
+        self.roles[role] = servers
+        servers.serve_first_weights()
+        if sender.checksums_every and scheme is None:
+            # A model that is never updated is checked here alone.
+            sender.check_loaded([replica.client for replica in servers.serving()], source, source.shape, version)
 
-    def _check_first_weights(self, link: ServerLink, source: FolderWeights, version: str) -> None:
-        """Compare what servers loaded with the folder: a model that is never updated is checked here alone."""
-        expected = ExpectedChecksums(source.shape, link.tp, dtype_named(self._rollout.dtype))
-        for _ in expected.watch(source):
-            pass
-        for replica in link.replicas.serving():
-            link.check(replica.client, expected, version)
+    def _start(self, role: str, spec: ServerSpec, number: int, attempt: int) -> ServerHandle:
+        key = os.environ.get(self._rollout.sglang.api_key_env)
+        place = self._placement.servers[number]
+        return start_server(f"{role}-{number}", attempt, spec, place, self._logs, self._job, key)
 
-    def _spec(self, model: Path, device: str, context: int, version: str) -> ServerSpec:
+    def _spec(self, model: Path, context: int, version: str) -> ServerSpec:
         sglang = self._rollout.sglang
         return ServerSpec(
             model=model,
             port=0,
             tp=sglang.tp,
             dtype=self._rollout.dtype,
-            device=device,
+            device=device_of_servers(),
             host=sglang.host,
             weight_version=version,
             max_running_requests=sglang.max_running_requests,
@@ -153,6 +129,16 @@ class ServerPool:
             memory_saver=True,
             extra_arguments=tuple(sglang.extra_arguments),
         )
+
+    def _sender(self, role: str, spec: ServerSpec, scheme: Scheme | None) -> WeightSender:
+        facts = sync_facts(self._placement, self._weights)
+        choice = choose(self._weights.sync, facts)
+        _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
+        folder = Path(self._weights.folder or gettempdir())
+        folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
+        transport = build_transport(choice, facts, folder, self._master(spec))
+        every = self._weights.verify.checksums_every
+        return WeightSender(transport, scheme, dtype_named(self._rollout.dtype), spec.tp, every)
 
     def _master(self, spec: ServerSpec) -> str:
         """This machine's address as the servers know it."""
@@ -166,51 +152,3 @@ class ServerPool:
         shutil.rmtree(folder, ignore_errors=True)
         write_quantized_folder(folder, source, source.folder, scheme)
         return folder
-
-
-def device_of_servers() -> str:
-    """ "cuda" where there are GPUs, "cpu" elsewhere."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_nodes(placement: Placement, job: JobServers | None) -> None:
-    """UserError if there are servers on other nodes, and no job that has processes there."""
-    if job is None and any(place.node for place in placement.servers):
-        raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
-
-
-def placement_here(config: Config) -> Placement:
-    """The configuration's placement; without GPUs one node has room for any number of servers."""
-    if device_of_servers() == "cuda" or config.placement.nodes > 1:
-        return placement_of(config)
-    return on_one_machine(config)
-
-
-def sync_facts(placement: Placement, weights: WeightsConfig) -> SyncFacts:
-    """Servers run on the learner's kind of device; the first rank, which sends weights, is on node 0."""
-    device = device_of_servers()
-    return SyncFacts(
-        learner_device=device,
-        server_device=device,
-        same_host=all(place.node == 0 for place in placement.servers),
-        shared_gpus=placement.shared_gpus and device == "cuda",
-        shared_folder=weights.folder is not None,
-    )
-
-
-def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> Scheme | None:
-    """The FP8 scheme of `weights.quantization`; UserError lists what keeps the servers from serving it."""
-    if weights.quantization == "none":
-        return None
-    scheme = SCHEMES[weights.quantization]
-    server = TargetServer(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
-    check_servable(scheme, hf_sizes(entries(shape)).items(), shape.kv_heads, server)
-    return scheme
-
-
-def check_servers(config: Config, shape: ModelShape) -> None:
-    """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
-    sglang = config.rollout.sglang
-    check_startable(sglang.host, os.environ.get(sglang.api_key_env))
-    choose(config.weights.sync, sync_facts(placement_here(config), config.weights))
-    quantization_scheme(config.rollout, config.weights, shape)

@@ -8,19 +8,10 @@ from typing import Any
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Draw, FinishReason, Sample, Scored
 from rzero_mega.weights.verification.versions import foreign_versions
 
 Body = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One sample to be drawn; `position` is its place among all samples of a call."""
-
-    position: int
-    request: Request
-    index: int
 
 
 @dataclass(frozen=True)
@@ -33,12 +24,6 @@ class Version:
 
 class MalformedAnswer(UserError):
     """An answer that does not say what a sample needs."""
-
-
-def draws_of(requests: Sequence[Request]) -> list[Draw]:
-    """All samples of all requests, request-major, then by index."""
-    pairs = [(r, i) for r in requests for i in range(r.first_index, r.first_index + r.n)]
-    return [Draw(position, request, index) for position, (request, index) in enumerate(pairs)]
 
 
 def generate_body(draws: Sequence[Draw], stop: Sequence[int], context: int) -> Body:

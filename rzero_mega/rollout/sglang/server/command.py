@@ -115,6 +115,15 @@ def server_arguments(spec: ServerSpec) -> list[str]:
     return [*(str(part) for option in values.items() for part in option), *switches, *spec.extra_arguments]
 
 
+class Secret(str):
+    """A string whose representation hides it: SGLang writes all its settings into its log when it starts."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 def _refuse_reserved(arguments: Sequence[str]) -> None:
     for argument in arguments:
         option = argument.partition("=")[0]

@@ -1,4 +1,4 @@
-"""The processes of one SGLang server: started, watched, and ended without leaving anything behind."""
+"""One SGLang server on this machine: started, watched, and ended without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import psutil
 
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.lifetime import environment_of_child
+from rzero_mega.rollout.sglang.server.address import Address, ServerState, public_url
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
 from rzero_mega.rollout.sglang.server.server_log import decisive_line
@@ -32,23 +33,30 @@ END_S = 20.0
 
 
 class ServerProcess:
-    """One server and everything it started. Made by `start`, and to be stopped whatever happens.
+    """A `ServerHandle` of one server and everything it started. Made by `start`.
 
     The server leads a process group of its own: an interrupt at the terminal reaches only us, who then stop it, and
     all that it starts can be found after its death.
     """
 
     def __init__(
-        self, spec: ServerSpec, log: Path, api_key: str | None, folder: Path, environment: dict[str, str]
+        self,
+        spec: ServerSpec,
+        log: Path,
+        api_key: str | None,
+        address: Path | None,
+        folder: Path,
+        environment: dict[str, str],
     ) -> None:
         """For `start`. `folder` is the server's temporary folder."""
         self._held_port = _hold_port(spec.host, spec.port)
         self.spec = replace(spec, port=self._held_port.getsockname()[1])
         self.log = log
-        self._api_key = api_key
+        self._api_key, self._address = api_key, address
         self._folder = folder
         self._shared: set[Path] = set()
-        self._stopped = False
+        self._state: ServerState | None = None
+        self._why_ended: str | None = None
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._log_start = output.tell()
@@ -62,11 +70,14 @@ class ServerProcess:
             )
 
     @classmethod
-    def start(cls, spec: ServerSpec, log: Path, api_key: str | None = None) -> ServerProcess:
+    def start(
+        cls, spec: ServerSpec, log: Path, api_key: str | None = None, address: Path | None = None
+    ) -> ServerProcess:
         """Start the server and return at once; its output is added to `log`. Port 0 stands for any free one.
 
-        To be called from the main thread, since the server dies with the thread that started it. UserError if SGLang is
-        not installed, if the port is taken, or if other machines could reach the server and there is no key.
+        Its state is published in the file `address` whenever it is seen to change. To be called from the main thread,
+        since the server dies with the thread that started it. UserError if SGLang is not installed, if the port is
+        taken, or if other machines could reach the server and there is no key.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
@@ -78,15 +89,26 @@ class ServerProcess:
         if api_key:
             environment[API_KEY] = api_key
         try:
-            return cls(spec, log, api_key, folder, environment)
+            server = cls(spec, log, api_key, address, folder, environment)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        try:
+            server._publish("starting")
+        except BaseException:
+            server._end()
+            raise
+        return server
 
     @property
-    def url(self) -> str:
+    def where(self) -> str:
         """Base address."""
         return self.spec.url
+
+    @property
+    def state(self) -> ServerState | None:
+        """What was seen of it last; None at the very beginning."""
+        return self._state
 
     @property
     def pid(self) -> int:
@@ -95,7 +117,7 @@ class ServerProcess:
 
     def client(self, name: str = "SGLang server", timeout_s: float = 3600.0) -> SglangClient:
         """A client of this server."""
-        return SglangClient(name, self.url, self.spec.tp, self._api_key, timeout_s)
+        return SglangClient(name, self.spec.url, self.spec.tp, self._api_key, timeout_s)
 
     def wait_ready(self, timeout_s: float) -> None:
         """Return when the server takes requests. UserError if it dies first, or does not get there in time."""
@@ -117,6 +139,7 @@ class ServerProcess:
         self._note_files()
         if ready:
             self._held_port.close()
+            self._publish("ready")
         return ready
 
     def alive(self) -> bool:
@@ -131,32 +154,24 @@ class ServerProcess:
         """All processes of the server that live, its main process first."""
         return [process.pid for process in self._processes()]
 
-    def memory_bytes(self) -> int:
-        """Memory that is the server's alone (unique set size), summed over its processes."""
-        total = 0
-        for process in self._processes():
-            with suppress(psutil.Error):
-                total += process.memory_full_info().uss
-        return total
-
     def reason(self) -> str:
         """The line of the log that says best why the server failed."""
         return decisive_line(self._output())
 
-    def stop(self, grace_s: float = 20.0) -> None:
-        """End every process of the server and remove its files. Can be called again.
+    def stop(self) -> None:
+        """Kill every process of the server and remove its files. Can be called again.
 
-        The server may finish its requests for `grace_s` seconds, and takes some of them also if there are none; then,
-        or at once where that is 0, it is killed.
+        At once: told to end, a server takes ten seconds to finish its requests, also if there are none.
         """
-        if self._stopped:
-            return
+        if self._why_ended is None:
+            reason = "was told to end" if self.alive() else self.reason()
+            self._end()
+            self._why_ended = reason
+        self._publish("ended", self._why_ended)
+
+    def _end(self) -> None:
         self._held_port.close()
         self._note_files()
-        if self.alive() and grace_s > 0:
-            self._child.send_signal(signal.SIGTERM)
-            _until(lambda: not self.alive(), grace_s)
-            self._note_files()
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         ended = _until(lambda: not self._processes(), END_S)
@@ -164,13 +179,22 @@ class ServerProcess:
             file.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
         if not ended:
-            raise UserError(f"processes {self.pids()} of the SGLang server at {self.url} can't be killed; see to them")
+            raise UserError(
+                f"processes {self.pids()} of the SGLang server at {self.where} can't be killed; see to them"
+            )
         self._child.wait()
-        self._stopped = True
+
+    def _publish(self, state: ServerState, reason: str | None = None) -> None:
+        if state == self._state:
+            return
+        if self._address is not None:
+            pid = None if state == "ended" else self.pid
+            Address(state, socket.gethostname(), public_url(self.spec), pid, reason).publish(self._address)
+        self._state = state
 
     def _processes(self) -> list[psutil.Process]:
         """Living processes of the server's group, the main process first."""
-        if self._stopped:
+        if self._why_ended is not None:
             return []
         found = []
         for process in psutil.process_iter():
@@ -209,12 +233,6 @@ def installed() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port of `host` that nothing listens on now."""
-    with _hold_port(host, 0) as held:
-        return int(held.getsockname()[1])
 
 
 def _hold_port(host: str, port: int) -> socket.socket:

@@ -13,8 +13,7 @@ import os
 import sys
 
 from rzero_mega.lifetime import die_with_parent
-from rzero_mega.rollout.sglang.server.command import API_KEY
-from rzero_mega.rollout.sglang.server.secret import Secret
+from rzero_mega.rollout.sglang.server.command import API_KEY, Secret
 
 die_with_parent()
 

@@ -1,10 +1,7 @@
-"""Where a server can be reached: published as a file, for other nodes of the job and for people."""
+"""Where a server is and in what state: published as a file, for other nodes of the job and for people."""
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,10 +10,11 @@ from typing import Any, Literal, get_args
 
 import psutil
 
-from rzero_mega.errors import UserError, first_line
+from rzero_mega.atomic import read_json, storage_errors, write_json
+from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 
-State = Literal["starting", "ready", "ended"]
+ServerState = Literal["starting", "ready", "ended"]
 EVERY_INTERFACE = ("0.0.0.0", "::")
 # A file of the protocol is a few hundred bytes; something else under its name is not read into memory.
 LARGEST_FILE = 1 << 20
@@ -29,28 +27,30 @@ class Address:
     `pid` is its main process; `reason` says why it ended. One that never started has neither `url` nor `pid`.
     """
 
-    state: State
+    state: ServerState
     host: str
     url: str | None = None
     pid: int | None = None
     reason: str | None = None
 
     def publish(self, path: Path) -> None:
-        """Write the address to a file, in place of what was there."""
-        write_file(path, asdict(self))
+        """Write the address to a file, in place of what was there. UserError names a file that cannot be written."""
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(self))
 
 
 def read_address(path: Path) -> Address | None:
     """The address in a file; None if it is not there or cannot be read now. UserError if it holds something else."""
-    found = read_file(path)
+    found = read_published(path)
     if found is None:
         return None
     types = {"state": str, "host": str, "url": str | None, "pid": int | None, "reason": str | None}
     fits = isinstance(found, dict) and found.keys() == types.keys()
     if not fits or not all(isinstance(found[name], kind) for name, kind in types.items()):
         raise UserError(f"{path}: not the address of a server; is the job's folder that of another version?")
-    if found["state"] not in get_args(State):
-        raise UserError(f"{path}: state {found['state']!r} is not one of {', '.join(get_args(State))}")
+    if found["state"] not in get_args(ServerState):
+        raise UserError(f"{path}: state {found['state']!r} is not one of {', '.join(get_args(ServerState))}")
     return Address(**found)
 
 
@@ -74,25 +74,12 @@ def own_ip(family: socket.AddressFamily = socket.AF_INET) -> str:
     return "::1" if family == socket.AF_INET6 else "127.0.0.1"
 
 
-def write_file(path: Path, value: Any) -> None:
-    """Write JSON so that readers, on other machines too, find the old file or the new one. UserError if that fails."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
-        raise UserError(f"{path}: cannot be written: {first_line(error)}") from None
+def read_published(path: Path) -> Any:
+    """The JSON that another process publishes; None if it is not there or cannot be read now. UserError if it is none.
 
-
-def read_file(path: Path) -> Any:
-    """The JSON in a file, None if it is not there or cannot be read now. UserError if it is not JSON."""
+    A network file system may take a while to show a file, and lose sight of one that is being replaced.
+    """
     try:
-        with path.open("rb") as file:  # opened anew each time: network file systems then ask for the newest
-            return json.loads(file.read(LARGEST_FILE))
+        return read_json(path, LARGEST_FILE)
     except OSError:
         return None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON: {first_line(error)}") from None

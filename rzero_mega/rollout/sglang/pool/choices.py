@@ -1,0 +1,69 @@
+"""What a configuration makes of its servers: where they run, and how and in which form weights reach them.
+
+Nothing here starts anything; `check_servers` is for before a run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from rzero_mega.config.placement import Placement, on_one_machine, placement_of
+from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
+from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.nodes.job_files import JobNode
+from rzero_mega.rollout.sglang.server.process import check_startable
+from rzero_mega.weights.mapping import entries, hf_sizes
+from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
+from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
+from rzero_mega.weights.shape import ModelShape
+from rzero_mega.weights.transports.select import SyncFacts, choose
+
+
+def device_of_servers() -> str:
+    """Kind of device: "cuda" where there are GPUs, "cpu" elsewhere."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_nodes(placement: Placement, job: JobNode | None) -> None:
+    """UserError if there are servers on other nodes, and no job that has processes there."""
+    if job is None and any(place.node for place in placement.servers):
+        raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
+
+
+def placement_here(config: Config) -> Placement:
+    """The configuration's placement; without GPUs one node has room for any number of servers."""
+    if device_of_servers() == "cuda" or config.placement.nodes > 1:
+        return placement_of(config)
+    return on_one_machine(config)
+
+
+def sync_facts(placement: Placement, weights: WeightsConfig) -> SyncFacts:
+    """Servers run on the learner's kind of device; the first rank, which sends weights, is on node 0."""
+    device = device_of_servers()
+    return SyncFacts(
+        learner_device=device,
+        server_device=device,
+        same_host=all(place.node == 0 for place in placement.servers),
+        shared_gpus=placement.shared_gpus and device == "cuda",
+        shared_folder=weights.folder is not None,
+    )
+
+
+def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> Scheme | None:
+    """The FP8 scheme of `weights.quantization`; UserError lists what keeps the servers from serving it."""
+    if weights.quantization == "none":
+        return None
+    scheme = SCHEMES[weights.quantization]
+    server = TargetServer(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
+    check_servable(scheme, hf_sizes(entries(shape)).items(), shape.kv_heads, server)
+    return scheme
+
+
+def check_servers(config: Config, shape: ModelShape) -> None:
+    """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
+    sglang = config.rollout.sglang
+    check_startable(sglang.host, os.environ.get(sglang.api_key_env))
+    choose(config.weights.sync, sync_facts(placement_here(config), config.weights))
+    quantization_scheme(config.rollout, config.weights, shape)
