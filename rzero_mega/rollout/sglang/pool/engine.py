@@ -38,7 +38,7 @@ class SglangEngine:
         stop_tokens: Sequence[int],
         context: int,
     ) -> None:
-        """`number` tells the role's engines apart; the servers hold, or wait for, the source's weights as version 0.
+        """`number` tells engines apart; the servers hold, or wait for, the source's weights as version 0.
 
         `context` bounds a prompt and its response together, in tokens.
         """
