@@ -83,12 +83,12 @@ class RankGroup:
             raise
 
     def poll(self) -> int | None:
-        """None while all go on, 0 when all ended well, else the code of one that failed: 2, if any, is the user's."""
+        """None while all go on, 0 when all ended well, else the code of one that failed; 2, a user error, before others."""
         codes = [child.poll() for child in self._children]
         failed = [(rank, code) for rank, code in zip(self._ranks, codes, strict=True) if code]
         if failed:
             self.first_death = self.first_death or FirstDeath(*failed[0])
-            # The rank that met the error and the ones that lost their peer end together; an error of the user's counts.
+            # The rank that met the error and the ones that lost their peer end together; a user error counts.
             time.sleep(0.5)
             codes = [child.poll() for child in self._children]
             return 2 if 2 in codes else failed[0][1]
