@@ -83,7 +83,7 @@ class RankGroup:
             raise
 
     def poll(self) -> int | None:
-        """None while all go on, 0 when all ended well, else the code of one that failed; 2, a user error, before others."""
+        """None while all go on, 0 when all ended well, else the code of one that failed, preferably 2, a user error."""
         codes = [child.poll() for child in self._children]
         failed = [(rank, code) for rank, code in zip(self._ranks, codes, strict=True) if code]
         if failed:
