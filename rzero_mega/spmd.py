@@ -1,4 +1,4 @@
-"""Every rank runs the same phase: what rank 0 decides for all, and how the ranks wait for each other."""
+"""Single program, multiple data: every rank makes the same calls, of which rank 0 alone does some for all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rzero_mega.errors import UserError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A thread that works beside another needs a group of its own: messages of two threads in one group would be mixed up.
+# Two threads that used the same group would mix up their messages.
 _group: ContextVar[dist.ProcessGroup | None] = ContextVar("group", default=None)
 
 
 @contextmanager
-def over(group: dist.ProcessGroup | None) -> Iterator[None]:
-    """Inside, and in this thread only, this module's functions exchange their messages over `group` (None: all ranks).
+def use_group(group: dist.ProcessGroup | None) -> Iterator[None]:
+    """Inside, and in this thread only, this module's functions exchange their messages over `group`.
 
-    It must hold all ranks in their order.
+    It must hold all ranks in their order; None is the default group.
     """
     token = _group.set(group)
     try:
@@ -31,18 +31,18 @@ def over(group: dist.ProcessGroup | None) -> Iterator[None]:
         _group.reset(token)
 
 
-def another_group() -> dist.ProcessGroup | None:
-    """A further group of all ranks, for `over`; None where there is one process. Every rank must call it."""
+def new_group() -> dist.ProcessGroup | None:
+    """A further group of all ranks, for `use_group`; None where there is one process. Every rank must call it."""
     alone = not dist.is_initialized() or dist.get_world_size() == 1
     return None if alone else dist.new_group(backend="gloo")
 
 
 class PeerFailed(UserError):
-    """Rank 0 met the error and prints it; the other ranks end quietly."""
+    """On ranks other than 0, for an error that rank 0 prints: they end quietly."""
 
 
 def rank() -> int:
-    """This process's number; 0 speaks with the outside."""
+    """This process's number; 0 is the one that writes, grades and talks to servers."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 

@@ -42,7 +42,7 @@ HARDWARE = re.compile(r"uncorrectable ECC|fallen off the bus|CUDA error: (?:hard
 
 
 def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str], place: JobPlace) -> int:
-    """Run this node's part of a phase; returns the exit code: 0 if the phase is finished, 2 for an error of the user's.
+    """Run this node's part of a phase; returns the exit code: 0 if the phase is finished, 2 for a user error.
 
     `arguments` are those with which a rank is started. UserError before anything is started if the job's nodes are not
     those that the configuration asks for.
@@ -150,7 +150,7 @@ class _Supervisor:
         return stack.enter_context(group)
 
     def _server_host(self, stack: ExitStack) -> ServerHost | None:
-        """What starts servers here when the first rank asks for them; that rank starts those of its own node itself."""
+        """What starts servers here when rank 0 asks for them; rank 0 starts those of its own node itself."""
         if self._first or all(server.node != self._place.node for server in self._placement.servers):
             return None
         # Imported by those that need it: it brings torch, which takes a supervisor seconds and memory.
@@ -189,7 +189,7 @@ class _Supervisor:
 
 
 class _Echo:
-    """Shows what is added to a log: the job's own output is that of the first rank."""
+    """Shows what is added to a log: the job's own output is that of rank 0."""
 
     def __init__(self, log: Path) -> None:
         self._log, self._shown = log, 0
@@ -207,7 +207,7 @@ class _Echo:
 
 
 def why_of(folder: Path, ranks: Sequence[int]) -> str:
-    """The line of these ranks' logs that says best why the job failed: an error of the user's, else the last line."""
+    """The line of these ranks' logs that best says why the job failed: a user error, else the last line."""
     lines = [line for rank in ranks for line in _tail(log_of(folder, rank)).splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("rzero-mega: ")]
     if ours:

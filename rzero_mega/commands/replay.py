@@ -72,7 +72,7 @@ def open_replay(folder: Path, model: Path | None, overrides: Sequence[str]) -> R
 
 
 def run_replay(replay: Replay) -> list[str]:
-    """Do the update again; nothing is written. The lines of the first rank say what every micro-batch brings."""
+    """Do the update again; nothing is written. On rank 0 the lines say what every micro-batch brings."""
     torch.set_num_threads(1)
     config, training, failure = replay.config, replay.training, replay.failure
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)

@@ -19,12 +19,12 @@ class Checkpoints:
     """
 
     def __init__(
-        self, phase: PhaseDirectory, learner: Learner, config: CheckpointConfig, add: Callable[[Path], None]
+        self, directory: PhaseDirectory, learner: Learner, config: CheckpointConfig, add_files: Callable[[Path], None]
     ) -> None:
-        """Nothing is written before the first step. `add` adds to a checkpoint's folder, on the first rank."""
-        self._phase, self._learner, self._config, self._add = phase, learner, config, add
+        """Nothing is written before the first step. Rank 0 calls `add_files` with every checkpoint's folder."""
+        self._directory, self._learner, self._config, self._add_files = directory, learner, config, add_files
         self._pending: tuple[int, PendingSave] | None = None
-        self._last = 0
+        self._last_step = 0
 
     def after_step(self, step: int, last: int) -> None:
         """Commit the checkpoint on its way if it is written, and begin one if it is due, as after the step `last`.
@@ -39,28 +39,28 @@ class Checkpoints:
         if not self._config.asynchronous:
             self._commit()
 
-    def now(self, step: int) -> None:
-        """Return when the checkpoint after `step` is on disk, due or not: there will be no further step."""
-        if self._last != step:
+    def save_now(self, step: int) -> None:
+        """Have the checkpoint after `step` on disk before it returns, due or not: there will be no further step."""
+        if self._last_step != step:
             self._begin(step)
         self._commit()
 
     def finish(self) -> None:
-        """Wait for the checkpoint on its way, and put what stays where it stays."""
+        """Commit the checkpoint on its way, and move those that outlive the phase to where they stay."""
         self._commit()
         if self._config.keep_finished:
-            spmd.on_rank_0(self._phase.keep_checkpoints)
+            spmd.on_rank_0(self._directory.keep_checkpoints)
 
     def _begin(self, step: int) -> None:
         self._commit()
-        staging = spmd.on_rank_0(self._phase.checkpoint_staging, step)
-        spmd.on_rank_0(self._add, staging)
+        staging = spmd.on_rank_0(self._directory.checkpoint_staging, step)
+        spmd.on_rank_0(self._add_files, staging)
         self._pending = step, self._learner.start_save(staging, step)
-        self._last = step
+        self._last_step = step
 
     def _commit(self) -> None:
         if self._pending is None:
             return
         (step, save), self._pending = self._pending, None
         spmd.on_all_ranks(save.finish)
-        spmd.on_rank_0(self._phase.commit_checkpoint, step, self._config.keep, self._config.keep_every)
+        spmd.on_rank_0(self._directory.commit_checkpoint, step, self._config.keep, self._config.keep_every)

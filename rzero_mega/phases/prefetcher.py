@@ -92,7 +92,7 @@ class RolloutPrefetcher:
         """
         self._roll_out, self._ahead, self._last = roll_out, ahead, last
         self._weights, self._thread = weights, thread
-        self._group: dist.ProcessGroup | None = spmd.another_group() if ahead and thread else None
+        self._group: dist.ProcessGroup | None = spmd.new_group() if ahead and thread else None
         self._drawn: RolloutsAhead | None = None
 
     def take(self, step: int) -> Rollouts:
@@ -134,7 +134,7 @@ class RolloutPrefetcher:
         self._drawn = spmd.on_rank_0(_read_if_there, folder / AHEAD_FILE)
 
     def _roll_out_in_thread(self, step: int) -> Rollouts:
-        with spmd.over(self._group):
+        with spmd.use_group(self._group):
             return self._roll_out(step)
 
 

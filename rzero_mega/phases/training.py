@@ -93,7 +93,7 @@ def train_policy(
         checkpoints.after_step(step, last=training.steps)
         phase.bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
         if step < training.steps:
-            ctx.stop_if_asked(checkpoints.now, step)
+            ctx.stop_if_asked(checkpoints.save_now, step)
     if training.steps == 0:
         _write_model(ctx, phase.directory, learner)
     engine.close()
@@ -144,7 +144,7 @@ def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str
 def _probe(
     ctx: RunContext, learner: Learner, engine: RolloutEngine, sequences: Sequence[TrainingSequence], step: int
 ) -> dict[str, float]:
-    """Log-probabilities of a few rollouts, learner against engine; UserError if the engine speaks for other weights."""
+    """Log-probabilities of a few rollouts, learner against engine; UserError if the engine has other weights."""
     config, verify = ctx.config, ctx.config.weights.verify
     if not verify.probe_every or step % verify.probe_every:
         return {}

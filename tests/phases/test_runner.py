@@ -1,0 +1,101 @@
+"""Which phases a run goes through, from what, and what it does not do again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rzero_mega.coevolution.plan import PhaseInputs
+from rzero_mega.config import Config, load_config
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases import challenger, evaluate, labels, questions, runner, solver
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.run import RunDirectory, read_events, run_path
+from rzero_mega.run.stop import StopRequest
+
+OUTPUTS = {
+    PhaseName.CHALLENGER: "model",
+    PhaseName.QUESTIONS: "questions",
+    PhaseName.LABELS: "dataset",
+    PhaseName.SOLVER: "model",
+    PhaseName.EVALUATE: "scores",
+}
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Phases that leave their output and do no work: which were done, from what kind of inputs."""
+    done: list[tuple[str, str]] = []
+
+    def finish(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
+        directory = phase.directory
+        done.append((phase.seed_key("x"), type(inputs).__name__))
+        output = OUTPUTS[directory.phase]
+        (directory.path / output).write_text(f"{directory.iteration} {output}")
+        directory.finish({output: Path(output)}, {})
+
+    for module in (challenger, questions, labels, solver, evaluate):
+        monkeypatch.setattr(module, "run", finish)
+    return done
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., Config]:
+    settings = (f"run.root={tmp_path}", "run.minimum_free_mb=0", "tracking.wandb=disabled", "learner.processes=1")
+    return lambda *overrides: load_config(["paper", "nano"], [*settings, *overrides])
+
+
+def names(done: list[tuple[str, str]]) -> list[str]:
+    return [key for key, _ in done]
+
+
+def test_a_run_goes_through_its_plan_and_every_phase_gets_its_inputs(config: Any, done: list[tuple[str, str]]) -> None:
+    runner.run_all(config("iterations=1", "seed=7"), StopRequest())
+    assert done == [
+        ("7/0/evaluate/x", "EvaluateInputs"),
+        ("7/1/challenger/x", "ChallengerInputs"),
+        ("7/1/questions/x", "QuestionsInputs"),
+        ("7/1/labels/x", "LabelsInputs"),
+        ("7/1/solver/x", "SolverInputs"),
+        ("7/1/evaluate/x", "EvaluateInputs"),
+    ]
+    path = run_path(config("iterations=1", "seed=7"))
+    assert (path / "report.html").is_file()
+    started = [event.fields["phase"] for event in read_events(path / "events.jsonl") if event.event == "phase_started"]
+    assert started == ["evaluate", "challenger", "questions", "labels", "solver", "evaluate"]
+
+
+def test_what_is_finished_is_not_done_again(config: Any, done: list[tuple[str, str]]) -> None:
+    runner.run_all(config("iterations=1"), StopRequest())
+    done.clear()
+    runner.run_all(config("iterations=1"), StopRequest())
+    assert done == []
+    runner.run_all(config("iterations=2"), StopRequest())
+    assert names(done) == [f"0/2/{name}/x" for name in PhaseName]
+
+
+def test_one_phase_needs_what_comes_before_it(config: Any, done: list[tuple[str, str]]) -> None:
+    with pytest.raises(UserError, match="has no finished output questions; run the phase questions first"):
+        runner.run_phase(config(), 1, "labels", StopRequest())
+    for name in ("challenger", "questions", "labels"):
+        runner.run_phase(config(), 1, name, StopRequest())
+    assert names(done) == ["0/1/challenger/x", "0/1/questions/x", "0/1/labels/x"]
+
+
+def test_a_phase_that_is_not_in_the_plan_is_refused(config: Any, done: list[tuple[str, str]]) -> None:
+    for iteration, name in ((9, "solver"), (0, "labels"), (1, "dreaming")):
+        with pytest.raises(UserError, match=f"phase {name} of iteration {iteration}: not in the plan"):
+            runner.run_phase(config(), iteration, name, StopRequest())
+    assert done == []
+
+
+def test_an_output_that_changed_after_its_phase_is_named(config: Any, done: list[tuple[str, str]]) -> None:
+    runner.run_all(config("iterations=1"), StopRequest())
+    run = RunDirectory.open_existing(run_path(config("iterations=1")))
+    run.phase(1, PhaseName.QUESTIONS).output("questions").write_text("longer than before")
+    with pytest.raises(UserError, match="output questions has changed since the phase finished"):
+        runner.run_all(config("iterations=1"), StopRequest())
