@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import assert_never
 
 import torch
 
@@ -87,6 +88,8 @@ def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
             solver.run(ctx, phase, inputs)
         case EvaluateInputs():
             evaluate.run(ctx, phase, inputs)
+        case _:
+            assert_never(inputs)
 
 
 @contextmanager
