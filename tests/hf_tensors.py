@@ -7,7 +7,7 @@ from torch import Tensor
 
 def split_experts(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Experts one by one, as checkpoints hold them; transformers' module stacks them."""
-    split = {}
+    split: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.endswith("experts.gate_up_proj"):
             for expert, (gate, up) in enumerate(both.chunk(2) for both in tensor):

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from rzero_mega.cluster.jobs import job_graph, job_prefix, missing_phases
 from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.config import load_config
+from rzero_mega.phase_name import PhaseName
 
 
 def plan(iterations: int = 2) -> list[PhasePlan]:
     return iteration_plan(load_config(["paper", "nano"], [f"iterations={iterations}", "evaluation.base_model=false"]))
 
 
-def key(phase: PhasePlan) -> tuple[int, str]:
-    return phase.iteration, phase.name.value
+def key(phase: PhasePlan) -> tuple[int, PhaseName]:
+    return phase.iteration, phase.name
 
 
 PLAN = plan()
@@ -71,7 +72,7 @@ def test_jobs_past_a_hole_are_of_no_use() -> None:
 
 
 @given(st.integers(0, len(KEYS)), st.sets(st.sampled_from(KEYS)))
-def test_whatever_waits_every_phase_that_is_left_is_done_once(done: int, waiting: set[tuple[int, str]]) -> None:
+def test_whatever_waits_every_phase_that_is_left_is_done_once(done: int, waiting: set[tuple[int, PhaseName]]) -> None:
     finished = set(KEYS[:done])
     ordered = [phase for phase in KEYS if phase in waiting]
     missing, useless = missing_phases(PLAN, finished, ordered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote, majority_vote
-from rzero_mega.config import load_config
+from rzero_mega.config import Config, load_config
 from rzero_mega.config.schema import CHECK_LABELS, ChecksConfig
 from tests.coevolution.legitimate_questions import LEGITIMATE
 
@@ -46,7 +47,7 @@ def split(one: str = "7", other: str = "8") -> Vote:
     return vote(*[one] * 5, *[other] * 5)
 
 
-def earned(text: str, votes: Vote, config=PAPER, own: str | None = None, **on: bool) -> float:
+def earned(text: str, votes: Vote, config: Config = PAPER, own: str | None = None, **on: Any) -> float:
     """What one question earns in a batch of sixteen, whose others are like it in nothing."""
     questions: list[WrittenQuestion | None] = [
         WrittenQuestion(text, own),
@@ -114,8 +115,10 @@ def test_an_exploit_pays_in_the_paper_and_not_with_its_check(
     check: str, text: str, votes: Vote, own: str | None
 ) -> None:
     assert earned(text, votes, own=own) > 0.2
-    assert earned(text, votes, own=own, **{check: True}) == 0.0
-    assert earned(text, votes, own=own, **{name: True for name in CHECKS if name != check}) >= 0.0
+    alone: dict[str, Any] = {check: True}
+    others: dict[str, Any] = {name: True for name in CHECKS if name != check}
+    assert earned(text, votes, own=own, **alone) == 0.0
+    assert earned(text, votes, own=own, **others) >= 0.0
     assert earned(text, votes, HARDENED, own) == 0.0
     assert check in found(VotedQuestion(WrittenQuestion(text, own), votes), ChecksConfig())
 

@@ -64,7 +64,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("questions.require_boxed", True, True),
     ("solver.reward.accuracy_weight", 1.0, 0.9),
     ("solver.reward.format_weight", 0.0, 0.1),
-    ("solver.reward.format_pattern", *[r"<think>.*</think>.*\\boxed\{.*\}"] * 2),
+    ("solver.reward.format_pattern", r"<think>.*</think>.*\\boxed\{.*\}", r"<think>.*</think>.*\\boxed\{.*\}"),
     ("challenger.train", True, True),
     ("challenger.training.steps", 5, 6),
     ("challenger.training.use_step", None, 5),

@@ -23,7 +23,9 @@ written = st.builds(WrittenQuestion, st.text(max_size=9), maybe_text)
 def answered(draw: st.DrawFn) -> AnsweredQuestion:
     answers = tuple(draw(st.lists(maybe_text, min_size=1, max_size=5)))
     known = {answer: number for number, answer in enumerate(dict.fromkeys(answers)) if answer is not None}
-    vote = majority_vote([known.get(answer) for answer in answers], answers, cut_off=answers.count(None))
+    vote = majority_vote(
+        [None if answer is None else known[answer] for answer in answers], answers, cut_off=answers.count(None)
+    )
     return AnsweredQuestion(draw(written), vote, answers, draw(st.integers(0, 99)))
 
 

@@ -115,7 +115,8 @@ def _fail(case: GuardCase) -> dict[str, Any]:
     phase = ActivePhase(run.phase(1, PhaseName.SOLVER), untouched, config.seed)
     spmd.on_rank_0(phase.directory.begin, {})
     policy = FailurePolicy(ctx, phase, learner)
-    before, found = _weights(learner), {"error": None, "kind": None, "skipped": None}
+    before = _weights(learner)
+    found: dict[str, Any] = {"error": None, "kind": None, "skipped": None}
     try:
         metrics = learner.train_step(rollouts(STEP, learner.shape.vocab), policy.at(STEP))
         found["skipped"] = metrics.skipped_updates

@@ -171,14 +171,15 @@ def _die_writing(step: int) -> None:
             return self.copies.resolve_data(item)
 
     def dying(writer: Any, plan: Any, copies: Any) -> Any:
-        return write(writer, plan, Copies(copies) if writer.path.name == f"staging_{step:05d}" else copies)
+        watched: Any = Copies(copies) if writer.path.name == f"staging_{step:05d}" else copies
+        return write(writer, plan, watched)
 
     _replace(async_save, "_write", dying)
 
 
 def _count_updates(announce: int | None = None, die_at: int | None = None) -> threading.Event:
     """Die at this attempt's n-th optimizer update, or say that it has come."""
-    accumulate, seen, announced = learner_module.accumulate_gradients, [0], threading.Event()
+    accumulate, seen, announced = vars(learner_module)["accumulate_gradients"], [0], threading.Event()
 
     def counting(*arguments: Any, **options: Any) -> Any:
         seen[0] += 1

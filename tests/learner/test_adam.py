@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ def parameters(dtype: torch.dtype) -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.randn(shape, dtype=dtype)) for shape in ((4, 3), (7,), ())]
 
 
-def groups(params: list[torch.nn.Parameter]) -> list[dict[str, object]]:
+def groups(params: list[torch.nn.Parameter]) -> Any:
     return [{"params": params[:1], "weight_decay": 0.1}, {"params": params[1:], "lr": 3e-3}]
 
 
@@ -26,7 +27,7 @@ def give_gradients(params: list[torch.nn.Parameter], step: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_several_steps_equal_those_of_torch(dtype: torch.dtype) -> None:
     ours, theirs = parameters(dtype), parameters(dtype)
-    settings = {"lr": 1e-2, "betas": (0.8, 0.95), "eps": 1e-6}
+    settings: dict[str, Any] = {"lr": 1e-2, "betas": (0.8, 0.95), "eps": 1e-6}
     mine = GroupStepAdamW(groups(ours), **settings)
     reference = torch.optim.AdamW(groups(theirs), weight_decay=0.0, foreach=True, **settings)
     for step in range(6):

@@ -20,8 +20,8 @@ from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
 from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
-GRPO = {"sequences_per_update": 3}
-OPTIMIZER = {"learning_rate": 1e-2, "epsilon": 1e-2}
+GRPO: dict[str, Any] = {"sequences_per_update": 3}
+OPTIMIZER: dict[str, Any] = {"learning_rate": 1e-2, "epsilon": 1e-2}
 SETTINGS: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
 VOCABULARY = 61
 # Which checkpoint each layout goes on from, and the steps that it does.

@@ -142,9 +142,11 @@ def test_a_gradient_that_is_not_finite_is_named_with_the_module_it_comes_out_of(
     build: Build, name: str, recompute: str
 ) -> None:
     learner = build(recompute=recompute)
-    hook = module(learner, name).register_full_backward_hook(
-        lambda _module, inputs, _outputs: tuple(g if g is None else g * math.nan for g in inputs)
-    )
+
+    def not_finite(_module: Any, inputs: Any, _outputs: Any) -> Any:
+        return tuple(g if g is None else g * math.nan for g in inputs)
+
+    hook = module(learner, name).register_full_backward_hook(not_finite)
     first, *_ = failures(learner, rollouts(2, VOCABULARY))
     assert first.check.fault == "gradient norm is nan"
     assert f"first in {name} (backward, micro-batch 0" in first.origin

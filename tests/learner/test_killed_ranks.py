@@ -18,7 +18,7 @@ from tests.learner.killed_ranks import STEPS, VOCABULARY, Attempt
 
 pytestmark = pytest.mark.gloo
 
-LAYOUTS: dict[str, dict[str, int]] = {"tp2": {"tp": 2}, "dp2-ahead": {"dp": 2, "ahead": 1}}
+LAYOUTS: dict[str, dict[str, Any]] = {"tp2": {"tp": 2}, "dp2-ahead": {"dp": 2, "ahead": 1}}
 KILLS = {"tp2": ("write", "reload", "step", "commit"), "dp2-ahead": ("write", "step")}
 EVERY_KILL = [(layout, kill) for layout, kills in KILLS.items() for kill in kills]
 TIMES = ("seconds", "tokens_per_second")

@@ -61,7 +61,7 @@ def test_a_layout_that_the_processes_cannot_have_names_its_key(
     ],
 )
 def test_a_layout_that_does_not_divide_the_model_names_its_key(
-    shape: ModelShape, layout: dict[str, int], key: str
+    shape: ModelShape, layout: dict[str, Any], key: str
 ) -> None:
     with pytest.raises(UserError, match=key):
         check_layout(shape, ParallelLayout(**layout))

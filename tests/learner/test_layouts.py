@@ -145,9 +145,9 @@ def test_the_table_of_results_is_of_these_layouts_and_within_the_tolerance(outco
 
 def differences(ours: Outcome, theirs: Outcome) -> tuple[float, float, float]:
     """Largest relative difference of loss and gradient norm over the steps, and largest difference of any weight."""
-    relative = (
+    loss, grad_norm = (
         max(abs(a[name] - b[name]) / abs(b[name]) for a, b in zip(ours.metrics, theirs.metrics, strict=True))
         for name in ("loss", "grad_norm")
     )
     weights = max(float((ours.weights[name] - weight).abs().max()) for name, weight in theirs.weights.items())
-    return (*relative, weights)
+    return loss, grad_norm, weights

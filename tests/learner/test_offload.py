@@ -59,7 +59,8 @@ def test_parked_memory_is_free_and_comes_back_with_its_values(folder: Path, alon
     weights, moments = weights_of(learner), [tensor.clone() for tensor in moments_of(learner)]
     assert any(tensor.any() for tensor in moments)
     held = [*learner._model.local_weights().values(), *moments_of(learner)]
-    held += [parameter.main_grad for parameter in learner._model.parameters.values()]
+    parameters: dict[str, Any] = learner._model.parameters  # Megatron gives them an attribute
+    held += [parameter.main_grad for parameter in parameters.values()]
     with learner.offloaded():
         assert {tensor.untyped_storage().nbytes() for tensor in held} == {0}
     assert all(torch.equal(tensor, weights[name]) for name, tensor in learner.export())

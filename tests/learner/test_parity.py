@@ -149,7 +149,7 @@ def hf_token_logprobs(hf: Any, sequence: TrainingSequence) -> Tensor:
 
 def test_gradients_equal_those_of_autograd_through_transformers(pair: Pair) -> None:
     accumulate_gradients(pair.megatron, LocalUpdate(pair.micro_batches), PLAIN)
-    main = {name: parameter.main_grad for name, parameter in pair.megatron.parameters.items()}
+    main = main_gradients(pair.megatron)
     shape = pair.megatron.shape
     ours = dict(gather_hf(entries(shape), main, shape, model_groups()))
     theirs = hf_gradients(pair)
@@ -158,6 +158,11 @@ def test_gradients_equal_those_of_autograd_through_transformers(pair: Pair) -> N
         largest = gradient.abs().max()
         assert largest > 1e-4, name
         assert (ours[name] - gradient).abs().max() <= TOLERANCE * largest, name
+
+
+def main_gradients(model: Model) -> dict[str, Tensor]:
+    parameters: dict[str, Any] = model.parameters  # Megatron gives them an attribute
+    return {name: parameter.main_grad for name, parameter in parameters.items()}
 
 
 def hf_gradients(pair: Pair) -> dict[str, Tensor]:
@@ -186,7 +191,7 @@ def test_recomputation_changes_no_gradient(
         load_weights(model, tmp_path)
         build_optimizer(model, OptimizerConfig())
         accumulate_gradients(model, LocalUpdate(micro_batches), PLAIN)
-        gradients.append({name: parameter.main_grad for name, parameter in model.parameters.items()})
+        gradients.append(main_gradients(model))
     assert all(torch.equal(tensor, gradients[1][name]) for name, tensor in gradients[0].items())
 
 

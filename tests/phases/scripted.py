@@ -139,6 +139,12 @@ def rows(phase: ActivePhase, name: str) -> list[dict[str, Any]]:
     return list(read_jsonl(phase.directory.path / f"{name}.jsonl"))
 
 
+def steps_shown(phase: ActivePhase) -> list[int]:
+    """How far the phase's bar came, step by step."""
+    assert isinstance(phase.bar, Bar)
+    return phase.bar.steps
+
+
 def summary(phase: ActivePhase) -> dict[str, Any]:
     """What the finished phase says of itself."""
     manifest = phase.directory.manifest()

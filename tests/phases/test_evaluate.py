@@ -11,7 +11,7 @@ import pytest
 from rzero_mega.coevolution.plan import BASE, EvaluateInputs
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import evaluate
-from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun, rows, summary
+from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
 
 INPUTS = EvaluateInputs(BASE)
 PROBLEMS = (
@@ -69,7 +69,7 @@ def test_scores_of_known_answers(run: ScriptedRun) -> None:
             "hard": {"mean": 0.375, "greedy": 0.0, "vote": 0.5},
         },
     }
-    assert run.engines["solver"].closed and phase.bar.steps == [1]
+    assert run.engines["solver"].closed and steps_shown(phase) == [1]
 
 
 def test_every_iteration_is_measured_on_the_same_draws(run: ScriptedRun) -> None:

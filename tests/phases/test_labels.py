@@ -14,7 +14,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
 from rzero_mega.run.stop import Stopped
-from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, summary
+from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
 
 QUESTIONS = Source(1, PhaseName.QUESTIONS, "questions")
 INPUTS = LabelsInputs(BASE, QUESTIONS, ())
@@ -81,7 +81,7 @@ def test_known_votes_give_known_records(run: ScriptedRun, solver: ScriptedEngine
     assert (low["answer"], low["count"], low["dropped"]) == ("5", 1, "below_band")
     assert half["answers"] == ["12", "12", None, "11"] and half["cut_off"] == 0 and half["kept"]
     assert rows(phase, "dataset") == [{"question": "7*8", "answer": "54"}, {"question": "6+6", "answer": "12"}]
-    assert solver.closed and phase.bar.steps == [1, 2]
+    assert solver.closed and steps_shown(phase) == [1, 2]
 
 
 def test_the_summary_counts_what_the_records_say(run: ScriptedRun, solver: ScriptedEngine) -> None:

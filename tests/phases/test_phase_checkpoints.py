@@ -11,6 +11,7 @@ import pytest
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import CheckpointConfig
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
@@ -44,7 +45,7 @@ class Save:
 @pytest.fixture
 def phase(tmp_path: Path) -> Iterator[PhaseDirectory]:
     with RunDirectory.create_or_open(tmp_path / "run", load_config(), writer=True) as run:
-        phase = run.phase(1, "solver")
+        phase = run.phase(1, PhaseName.SOLVER)
         phase.begin({})
         yield phase
 

@@ -11,7 +11,7 @@ from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import questions
 from rzero_mega.run.stop import Stopped
-from tests.phases.scripted import CUT_OFF, Asked, ScriptedRun, rows, summary
+from tests.phases.scripted import CUT_OFF, Asked, ScriptedRun, rows, steps_shown, summary
 
 INPUTS = QuestionsInputs(BASE)
 WRITTEN = {
@@ -38,7 +38,7 @@ def test_malformed_responses_are_dropped_and_counted(scripted: Callable[..., Scr
     assert rows(phase, "questions") == [three, four, one, three]
     found = summary(phase)
     assert (found["asked"], found["well_formed"], found["unique_share"]) == (7, 4, 0.5)
-    assert engine.closed and phase.bar.steps == [1, 2]
+    assert engine.closed and steps_shown(phase) == [1, 2]
 
 
 def test_every_part_draws_from_a_stream_of_its_own_and_the_last_is_what_is_left(

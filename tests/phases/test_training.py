@@ -19,7 +19,7 @@ from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 from rzero_mega.run.stop import Stopped
-from tests.phases.scripted import Asked, ScriptedRun, rows, summary
+from tests.phases.scripted import Asked, ScriptedRun, rows, steps_shown, summary
 
 STEPS = 3
 SIZES = (
@@ -94,7 +94,7 @@ def test_a_row_per_step_and_their_means(runs: Callable[..., ScriptedRun]) -> Non
     assert all(0 < row["reward_mean"] < 1 and row["probe_difference"] < 1e-4 for row in steps)
     assert summary(phase)["mine"] == 2.0
     assert summary(phase)["reward_mean"] == pytest.approx(sum(row["reward_mean"] for row in steps) / 3)
-    assert phase.bar.steps == [0, 1, 2, 3]
+    assert steps_shown(phase) == [0, 1, 2, 3]
     assert weights(phase) != (run.base / "model.safetensors").read_bytes()
 
 
@@ -106,7 +106,7 @@ def test_a_phase_that_was_stopped_goes_on_to_the_same_rows_and_bytes(runs: Calla
         train(stopped)
     assert [row["step"] for row in logged(stopped)] == [1]
     resumed = train(runs("b"))
-    assert resumed.bar.steps == [1, 2, 3]
+    assert steps_shown(resumed) == [1, 2, 3]
     assert without_times(rows(resumed, "metrics")) == without_times(rows(undisturbed, "metrics"))
     assert weights(resumed) == weights(undisturbed)
 

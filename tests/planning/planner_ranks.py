@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from megatron.core import parallel_state
 
 from rzero_mega.weights.shape import ModelShape
@@ -35,7 +36,7 @@ def measure_cases(cases: Sequence[MemoryCase], folder: Path) -> dict[str, list[d
 def _run(case: MemoryCase, folder: Path) -> None:
     found: dict[str, int] = bench_planner.measure(bench_planner.Case(case.name, ModelShape(**case.shape)), case.layout)
     found["stage"] = parallel_state.get_pipeline_model_parallel_rank()
-    rank = bench_planner.torch.distributed.get_rank()
+    rank = torch.distributed.get_rank()
     (folder / f"{case.name}-{rank}.json").write_text(json.dumps(found))
 
 

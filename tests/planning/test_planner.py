@@ -54,7 +54,7 @@ some_model = st.sampled_from(sorted(MODELS))
 power = st.sampled_from([1, 2, 4, 8])
 
 
-def request(model: str = "Qwen3-8B", gpus: int = 8, **settings: object) -> PlanRequest:
+def request(model: str = "Qwen3-8B", gpus: int = 8, **settings: Any) -> PlanRequest:
     return replace(PlanRequest(MODELS[model], gpus, H100, server_placement="elsewhere"), **settings)
 
 

@@ -12,7 +12,8 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.memory import stage_memory
 from rzero_mega.weights.shape import ModelShape
-from tests.planning.planner_ranks import MemoryCase, bench_planner, measure_cases
+from tests.planning.planner_ranks import MemoryCase, measure_cases
+from tools import bench_planner
 
 pytestmark = pytest.mark.gloo
 

@@ -13,7 +13,7 @@ from rzero_mega.learner.logprobs import ENTRIES_PER_CHUNK
 from rzero_mega.planning import memory
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape
-from tests.planning.planner_ranks import bench_planner
+from tools import bench_planner
 
 WITHIN = 0.15
 NANO = model_named(str(nano_base_path()))

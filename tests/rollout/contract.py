@@ -108,7 +108,7 @@ class RolloutContract:
 
     @pytest.mark.parametrize("filters", [{}, {"temperature": 0.5, "top_k": 5}, {"temperature": 1.5, "top_p": 0.6}])
     def test_logprobs_are_those_at_temperature_one_before_any_filter(
-        self, engine_for: EngineFor, folder: Path, filters: dict[str, float]
+        self, engine_for: EngineFor, folder: Path, filters: dict[str, Any]
     ) -> None:
         samples = engine_for(folder).generate(mixed_requests(SamplingConfig(max_new_tokens=12, **filters)))
         assert largest_logprob_error(folder, samples) <= self.tolerance

@@ -14,6 +14,7 @@ from pathlib import Path
 from rzero_mega.atomic import atomic_folder, sha256, write_jsonl
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config import load_config
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
 CONFIG = load_config()
@@ -23,10 +24,10 @@ TIMES = {"seconds", "attempts", "finished"}
 def work(path: Path, parts: int, steps: int) -> None:
     """Run a phase of parts, then a phase of steps that starts from its output."""
     with RunDirectory.create_or_open(path, CONFIG, writer=True) as run:
-        questions = run.phase(1, "questions")
+        questions = run.phase(1, PhaseName.QUESTIONS)
         if not questions.is_finished({}):
             _write_questions(questions, parts)
-        solver = run.phase(1, "solver")
+        solver = run.phase(1, PhaseName.SOLVER)
         inputs = {"questions": sha256(questions.output("questions"))}
         if not solver.is_finished(inputs):
             _train(solver, inputs, steps)

@@ -13,6 +13,7 @@ import pytest
 
 from rzero_mega.config import Config, load_config
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, read_events, run_path
 from tests import ROOT
 
@@ -121,7 +122,7 @@ def test_other_ranks_and_readers_open_without_the_lock(tmp_path: Path, config: C
         rank = RunDirectory.create_or_open(run.path, config, writer=False)
         assert not rank.writer and rank.is_alive()
         with pytest.raises(RuntimeError, match="rank 0"):
-            rank.phase(1, "solver").begin({})
+            rank.phase(1, PhaseName.SOLVER).begin({})
         with pytest.raises(RuntimeError, match="rank 0"):
             rank.event("hello")
         with pytest.raises(UserError, match="seed: 0 → 1"):
@@ -152,7 +153,7 @@ def test_too_little_free_space_is_refused_before_anything_is_written(tmp_path: P
 def read_only(tmp_path: Path, config: Config) -> Iterator[Path]:
     folder = tmp_path / "read_only"
     RunDirectory.create_or_open(folder / "run", config, writer=True).close()
-    for command in (["mount", "--bind", folder, folder], ["mount", "-o", "remount,ro,bind", folder]):
+    for command in (["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,ro,bind", str(folder)]):
         done = subprocess.run(command, capture_output=True)
         if done.returncode:
             pytest.skip(f"a read-only bind mount is not permitted here: {done.stderr.decode().strip()}")

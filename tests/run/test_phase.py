@@ -13,6 +13,7 @@ import pytest
 
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory, read_events
 from tests import ROOT
 
@@ -49,7 +50,7 @@ def _finish(phase: PhaseDirectory, inputs: dict[str, str], **summary: object) ->
 
 
 def test_a_finished_phase_reads_back(run: RunDirectory) -> None:
-    phase = run.phase(1, "labels")
+    phase = run.phase(1, PhaseName.LABELS)
     assert not phase.is_finished({"questions": A})
     _finish(phase, {"questions": A}, kept=3)
     manifest = phase.manifest()
@@ -60,20 +61,20 @@ def test_a_finished_phase_reads_back(run: RunDirectory) -> None:
 
 
 def test_changed_inputs_are_named(run: RunDirectory) -> None:
-    phase = run.phase(1, "labels")
+    phase = run.phase(1, PhaseName.LABELS)
     _finish(phase, {"questions": A, "solver": A})
     with pytest.raises(UserError, match=r"other inputs \(solver changed\)"):
         phase.is_finished({"questions": A, "solver": B})
 
 
 def test_partial_work_for_other_inputs_is_not_continued(run: RunDirectory) -> None:
-    run.phase(1, "labels").begin({"questions": A})
+    run.phase(1, PhaseName.LABELS).begin({"questions": A})
     with pytest.raises(UserError, match=r"other inputs \(questions changed\)"):
-        run.phase(1, "labels").begin({"questions": B})
+        run.phase(1, PhaseName.LABELS).begin({"questions": B})
 
 
 def test_a_changed_or_missing_output_is_named(run: RunDirectory) -> None:
-    phase = run.phase(1, "labels")
+    phase = run.phase(1, PhaseName.LABELS)
     _finish(phase, {})
     phase.output("out").write_text("other content")
     with pytest.raises(UserError, match=r"out\.txt: output out has changed"):
@@ -96,7 +97,7 @@ def test_a_changed_or_missing_output_is_named(run: RunDirectory) -> None:
     ],
 )
 def test_a_malformed_manifest_is_named(run: RunDirectory, change: dict[str, object]) -> None:
-    phase = run.phase(1, "labels")
+    phase = run.phase(1, PhaseName.LABELS)
     _finish(phase, {})
     path = phase.path / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -105,7 +106,7 @@ def test_a_malformed_manifest_is_named(run: RunDirectory, change: dict[str, obje
 
 
 def test_a_manifest_that_is_no_json_is_named(run: RunDirectory) -> None:
-    phase = run.phase(1, "labels")
+    phase = run.phase(1, PhaseName.LABELS)
     _finish(phase, {})
     (phase.path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match=r"manifest\.json: not readable"):
@@ -113,13 +114,13 @@ def test_a_manifest_that_is_no_json_is_named(run: RunDirectory) -> None:
 
 
 def test_rows_after_the_checkpoint_are_dropped_on_resume(run: RunDirectory) -> None:
-    phase = run.phase(1, "solver")
+    phase = run.phase(1, PhaseName.SOLVER)
     phase.begin({})
     for step in (1, 2, 3):
         phase.log_step(step, {"loss": step / 2})
     with phase.metrics_path.open("a") as file:
         file.write('{"step": 4, "lo')
-    resumed = run.phase(1, "solver")
+    resumed = run.phase(1, PhaseName.SOLVER)
     resumed.begin({})
     with pytest.raises(ValueError, match="truncate_metrics first"):
         resumed.log_step(2, {"loss": 1.0})
@@ -134,7 +135,7 @@ def _commit(phase: PhaseDirectory, step: int, **retention: int) -> None:
 
 
 def test_only_the_latest_checkpoint_is_kept(run: RunDirectory) -> None:
-    phase = run.phase(1, "solver")
+    phase = run.phase(1, PhaseName.SOLVER)
     phase.begin({})
     assert phase.latest_checkpoint() is None
     for step in (1, 2):
@@ -145,7 +146,7 @@ def test_only_the_latest_checkpoint_is_kept(run: RunDirectory) -> None:
 
 
 def test_the_newest_checkpoints_and_every_nth_are_kept(run: RunDirectory) -> None:
-    phase = run.phase(1, "solver")
+    phase = run.phase(1, PhaseName.SOLVER)
     phase.begin({})
     for step in range(1, 9):
         _commit(phase, step, keep=2, keep_every=3)
@@ -153,7 +154,7 @@ def test_the_newest_checkpoints_and_every_nth_are_kept(run: RunDirectory) -> Non
 
 
 def test_checkpoints_go_with_the_finished_phase_unless_they_were_put_away(run: RunDirectory) -> None:
-    for name, kept in (("challenger", False), ("solver", True)):
+    for name, kept in ((PhaseName.CHALLENGER, False), (PhaseName.SOLVER, True)):
         phase = run.phase(1, name)
         phase.begin({})
         for step in (1, 2):
@@ -168,7 +169,7 @@ def test_checkpoints_go_with_the_finished_phase_unless_they_were_put_away(run: R
 
 
 def test_parts_read_back_in_order(run: RunDirectory) -> None:
-    phase = run.phase(1, "questions")
+    phase = run.phase(1, PhaseName.QUESTIONS)
     phase.begin({})
     for part in (10, 2):
         phase.write_part(part, [Row(part, row) for row in range(2)])
@@ -177,16 +178,16 @@ def test_parts_read_back_in_order(run: RunDirectory) -> None:
 
 
 def test_attempts_and_their_seconds_add_up(run: RunDirectory) -> None:
-    run.phase(1, "questions").begin({})
-    state = run.phase(1, "questions").work / "state.json"
+    run.phase(1, PhaseName.QUESTIONS).begin({})
+    state = run.phase(1, PhaseName.QUESTIONS).work / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "seconds": 1000.0}))
-    _finish(run.phase(1, "questions"), {})
-    manifest = run.phase(1, "questions").manifest()
+    _finish(run.phase(1, PhaseName.QUESTIONS), {})
+    manifest = run.phase(1, PhaseName.QUESTIONS).manifest()
     assert manifest is not None and manifest.attempts == 2 and manifest.seconds >= 1000
 
 
 def test_writing_outside_begin_and_finish_is_a_bug(run: RunDirectory) -> None:
-    phase = run.phase(1, "solver")
+    phase = run.phase(1, PhaseName.SOLVER)
     with pytest.raises(RuntimeError, match="between begin and finish"):
         phase.log_step(1, {})
     _finish(phase, {})
@@ -202,7 +203,7 @@ def test_a_full_disk_tears_no_metrics_row(tmp_path: Path) -> None:
         pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
     try:
         with RunDirectory.create_or_open(disk, load_config(overrides=["run.minimum_free_mb=0"]), writer=True) as run:
-            phase = run.phase(1, "solver")
+            phase = run.phase(1, PhaseName.SOLVER)
             phase.begin({})
             with pytest.raises(UserError, match=r"metrics\.jsonl: no space left"):
                 for step in range(1, 1000):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,12 @@ from tools.nano_base_card import CARD, card, facts_of
 from tools.written_arithmetic import boxed_integer, written_steps
 
 TINY = tool.Settings(steps=3, batch_documents=8, threads=1)
+
+
+def facts_in(folder: Path) -> dict[str, Any]:
+    facts = facts_of(folder)
+    assert facts is not None
+    return facts
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +84,7 @@ def test_no_document_contains_a_held_out_expression() -> None:
             solved += 1
             expression = document.prompt.removeprefix("Q:").removesuffix("\nA:")
             assert not any(is_held_out(step) for step in written_steps(document.completion))
-        assert truth(expression) is not None
+        assert expression is not None and truth(expression) is not None
         assert not is_held_out(expression)
         assert len(document.completion) < tool.MAX_NEW_TOKENS
     assert 0.15 < asked / (asked + solved) < 0.25
@@ -132,7 +140,7 @@ def test_a_build_replaces_an_older_nano_base_and_leaves_nothing_beside_it(tmp_pa
     out.mkdir()
     (out / "README.md").write_text("---\nnano_base: {}\n---\n")
     tool.build(out, TINY, problems=held_out_set(1), votes=2, questions=4)
-    assert facts_of(out)["settings"]["steps"] == 3
+    assert facts_in(out)["settings"]["steps"] == 3
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -150,16 +158,16 @@ def test_a_folder_that_is_not_a_nano_base_is_never_replaced(tmp_path: Path) -> N
 
 
 def test_the_shipped_checkpoint_was_built_with_the_default_settings() -> None:
-    facts = facts_of(nano_base_path())
-    assert facts["settings"] == json.loads(json.dumps(tool.asdict(tool.Settings())))
+    facts = facts_in(nano_base_path())
+    assert facts["settings"] == json.loads(json.dumps(dataclasses.asdict(tool.Settings())))
 
 
 def test_the_shipped_card_says_what_was_measured() -> None:
-    assert (nano_base_path() / CARD).read_text(encoding="utf-8") == card(facts_of(nano_base_path()))
+    assert (nano_base_path() / CARD).read_text(encoding="utf-8") == card(facts_in(nano_base_path()))
 
 
 def test_the_shipped_figures_are_those_of_a_base_model() -> None:
-    measured = facts_of(nano_base_path())["measured"]
+    measured = facts_in(nano_base_path())["measured"]
     overall = measured["overall"]
     assert overall["problems"] == 500
     assert 0.35 < overall["mean_sampled"] < overall["greedy"] - 0.1
@@ -170,7 +178,7 @@ def test_the_shipped_figures_are_those_of_a_base_model() -> None:
 
 
 def test_the_shipped_checkpoint_answers_as_its_figures_say(shipped: PreTrainedTokenizerFast) -> None:
-    facts = facts_of(nano_base_path())
+    facts = facts_in(nano_base_path())
     model = AutoModelForCausalLM.from_pretrained(nano_base_path()).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == facts["parameters"]
     problems = held_out_set()[::10]

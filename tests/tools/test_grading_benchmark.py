@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from rzero_mega.grading import GradingPool
-from tools.reward_benchmarks.grading import GRADERS, OURS, LabelledPair, _group_pairwise, run, tables
+from tests.grading.answer_corpus import LabelledPair
+from tools.reward_benchmarks.grading import GRADERS, OURS, _group_pairwise, run, tables
 from tools.reward_benchmarks.vote_load import vote_load
 
 

@@ -54,7 +54,12 @@ def test_run_directory_wandb_and_report_hold_the_values_that_are_used(
 ) -> None:
     started: list[dict[str, Any]] = []
     active = SimpleNamespace(define_metric=lambda *_, **__: None, finish=lambda: None)
-    fake = SimpleNamespace(Settings=dict, init=lambda **given: started.append(given) or active)
+
+    def init(**given: Any) -> SimpleNamespace:
+        started.append(given)
+        return active
+
+    fake = SimpleNamespace(Settings=dict, init=init)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.setenv("WANDB_MODE", "offline")
     path = tmp_path / "run"

@@ -18,6 +18,7 @@ from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, W
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_chart
@@ -162,7 +163,7 @@ def test_summaries_of_odd_types_have_a_report(tmp_path: Path) -> None:
             manifest = phase.manifest()
             assert manifest is not None
             write_json(phase.path / "manifest.json", {**manifest.as_json(), "summary": odd})
-        (run.phase(1, "labels").path / "labelled.jsonl").write_text('{"question": 3, "answers": 7}\n[]\n{"answ')
+        (run.phase(1, PhaseName.LABELS).path / "labelled.jsonl").write_text('{"question": 3, "answers": 7}\n[]\n{"answ')
         write_report(run, tmp_path / "report.html")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.config import load_config
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.tracking.status import planned_steps, run_status
 
@@ -37,10 +38,10 @@ def states(run: RunDirectory, iteration: int) -> dict[str, str]:
 
 
 def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirectory) -> None:
-    _finish(run.phase(0, "evaluate"), pass1_mean=0.25, pass1_greedy=0.5)
-    _finish(run.phase(1, "questions"))
-    _finish(run.phase(1, "labels"), label_accuracy=None, kept=120, hacking={"any": 0.25})
-    solver = run.phase(1, "solver")
+    _finish(run.phase(0, PhaseName.EVALUATE), pass1_mean=0.25, pass1_greedy=0.5)
+    _finish(run.phase(1, PhaseName.QUESTIONS))
+    _finish(run.phase(1, PhaseName.LABELS), label_accuracy=None, kept=120, hacking={"any": 0.25})
+    solver = run.phase(1, PhaseName.SOLVER)
     solver.begin({})
     solver.log_step(1, {"loss": 0.1})
     status = run_status(run)
@@ -55,7 +56,7 @@ def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirecto
         "solver": "running",
         "evaluate": "pending",
     }
-    assert (first.phases["solver"].step, first.phases["solver"].steps) == (1, 15)
+    assert (first.phases[PhaseName.SOLVER].step, first.phases[PhaseName.SOLVER].steps) == (1, 15)
     assert states(run, 2) == {
         "challenger": "skipped",
         "questions": "pending",
@@ -65,14 +66,14 @@ def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirecto
     }
     assert json.loads(json.dumps(status.as_json()))["iterations"][1]["kept_questions"] == 120
     run.close()
-    assert run_status(RunDirectory.open_existing(run.path)).iterations[1].phases["solver"].state == "stopped"
+    assert run_status(RunDirectory.open_existing(run.path)).iterations[1].phases[PhaseName.SOLVER].state == "stopped"
 
 
 def test_a_run_that_trains_its_challenger_and_has_no_benchmarks_skips_evaluation_alone(tmp_path: Path) -> None:
     with run_with(tmp_path / "run", "evaluation.benchmarks=[]", "iterations=1") as run:
         assert [status.iteration for status in run_status(run).iterations] == [1]
         assert {name for name, state in states(run, 1).items() if state == "skipped"} == {"evaluate"}
-        for name in ("challenger", "questions", "labels", "solver"):
+        for name in (PhaseName.CHALLENGER, PhaseName.QUESTIONS, PhaseName.LABELS, PhaseName.SOLVER):
             assert run_status(run).state == "running"
             _finish(run.phase(1, name))
         assert run_status(run).state == "finished"
@@ -80,7 +81,7 @@ def test_a_run_that_trains_its_challenger_and_has_no_benchmarks_skips_evaluation
 
 def test_iterations_past_the_plan_are_shown_as_far_as_they_went(tmp_path: Path) -> None:
     with run_with(tmp_path / "run", "evaluation.base_model=false", "iterations=3") as run:
-        _finish(run.phase(3, "challenger"))
+        _finish(run.phase(3, PhaseName.CHALLENGER))
     with run_with(tmp_path / "run", "evaluation.base_model=false", "iterations=1") as run:
         assert [status.iteration for status in run_status(run).iterations] == [1, 3]
         assert set(states(run, 1).values()) == {"pending"}
@@ -91,9 +92,10 @@ def test_the_parts_of_labels_are_those_of_the_questions_that_are_well_formed(tmp
     sizes = ("questions.count=100", "questions.per_part=30", "labels.questions_per_part=20")
     with run_with(tmp_path / "run", *sizes) as run:
         shown = run_status(run).iterations[1].phases
-        assert (shown["questions"].steps, shown["labels"].steps, shown["solver"].steps) == (4, None, 15)
-        assert planned_steps(run, 1, run.phase(1, "labels").phase) is None
-        _finish(run.phase(1, "questions"), well_formed=61)
-        assert planned_steps(run, 1, run.phase(1, "labels").phase) == 4
-        assert run_status(run).iterations[1].phases["labels"].steps == 4
-        assert run_status(run).iterations[2].phases["labels"].steps is None
+        names = (PhaseName.QUESTIONS, PhaseName.LABELS, PhaseName.SOLVER)
+        assert [shown[name].steps for name in names] == [4, None, 15]
+        assert planned_steps(run, 1, run.phase(1, PhaseName.LABELS).phase) is None
+        _finish(run.phase(1, PhaseName.QUESTIONS), well_formed=61)
+        assert planned_steps(run, 1, run.phase(1, PhaseName.LABELS).phase) == 4
+        assert run_status(run).iterations[1].phases[PhaseName.LABELS].steps == 4
+        assert run_status(run).iterations[2].phases[PhaseName.LABELS].steps is None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -78,7 +79,7 @@ def reload(folder: Path, rank: int, tp: int) -> None:
     errors = {}
     for name, tensor in load_file(folder / "update" / "model.safetensors").items():
         try:
-            model.load_weights([(name, tensor)])
+            cast(Any, model).load_weights([(name, tensor)])
         except Exception as error:
             errors[name] = repr(error)
     (folder / f"errors-{rank}.json").write_text(json.dumps(errors))

@@ -86,7 +86,7 @@ def test_the_order_of_the_stream_does_not_matter(
 def test_watching_changes_nothing_and_hashes_in_the_server_s_dtype(tiny_model: Callable[..., Any]) -> None:
     model = tiny_model("qwen3")
     watching = ExpectedChecksums(shape_of(model.config), 1, torch.bfloat16)
-    seen = {}
+    seen: dict[str, Tensor] = {}
     for bucket in watching.watch(to_buckets(named_tensors(model).items(), 10_000)):
         seen |= {name: tensor.clone() for name, tensor in bucket.tensors()}
     assert all(torch.equal(seen[name], tensor) for name, tensor in named_tensors(model).items())

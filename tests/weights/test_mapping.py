@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from typing import Any
@@ -169,7 +170,7 @@ def test_scatter_gives_every_rank_its_shards(layout: tuple[ModelShape, int]) -> 
     for rank in range(tp):
         expected = {entry.megatron: shards(entry, tensors, shape, tp)[rank] for entry in table}
         local = {name: torch.full_like(shard, -1.0) for name, shard in expected.items()}
-        scatter_hf(table, tensors.__getitem__, local, shape, lambda _name, rank=rank: (rank, tp))
+        scatter_hf(table, tensors.__getitem__, local, shape, functools.partial(lambda rank, _name: (rank, tp), rank))
         assert all(torch.equal(local[name], shard) for name, shard in expected.items())
 
 

@@ -145,7 +145,7 @@ def test_one_buffer_serves_all_buckets_and_grows_without_its_predecessor(
     def counted(*args: Any, **keys: Any) -> Tensor:
         if keys.get("dtype") == torch.uint8:
             gc.collect()
-            living_when_made.append(sum(ref() is not None and ref().nbytes() > 0 for ref in alive))
+            living_when_made.append(sum((one := ref()) is not None and one.nbytes() > 0 for ref in alive))
         made = empty(*args, **keys)
         if keys.get("dtype") == torch.uint8:
             alive.append(weakref.ref(made.untyped_storage()))

@@ -287,6 +287,12 @@ class Deaf:
     def get(self, path: str, timeout_s: float | None = None) -> Any:
         return self._client.get(path, timeout_s)
 
+    def weight_version(self) -> str:
+        return self._client.weight_version()
+
+    def checksums(self) -> list[dict[str, str]]:
+        return self._client.checksums()
+
 
 def test_a_stale_replica_with_the_right_version_is_caught_by_checksums_and_by_the_probe(
     replicas: Replicas, models: list[Any]

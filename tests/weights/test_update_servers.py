@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,9 +63,8 @@ def test_each_transport_delivers_the_weights_again_and_again(
             version = f"{name}-{update}"
             expected = ExpectedChecksums(shape_of(model.config), client.tp, torch.float32)
             buckets = expected.watch(stream(model))
-            report = update_servers(
-                [client], transport, buckets, version, lambda s, f=expected, v=version: check_checksums(s, f, v)
-            )
+            check = functools.partial(check_checksums, expected=expected, version=version)
+            report = update_servers([client], transport, buckets, version, check)
             assert report.nbytes == sum(tensor.nbytes for tensor in named_tensors(model).values())
             assert report.buckets > 3
             assert check_checksums(client, expected, version).available

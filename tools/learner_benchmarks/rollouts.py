@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ MICRO_BATCH = 4  # sequences of a micro-batch in the official code
 TOKEN_BUDGET = MICRO_BATCH * (LONGEST_PROMPT + LONGEST_RESPONSE) // SCALE
 VOCABULARY = 2048
 SPOKEN = 100  # tokens that rollouts consist of; the tokenizer of the nano base knows them
-MODEL = {
+MODEL: dict[str, Any] = {
     "model_type": "qwen3",
     "architectures": ["Qwen3ForCausalLM"],
     "num_hidden_layers": 4,

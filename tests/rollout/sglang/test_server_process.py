@@ -57,7 +57,7 @@ def folder(model_folder: ModelFolder) -> Path:
 @pytest.fixture
 def started(sglang_server: Serve, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers that are this test's alone, and waits for none."""
-    servers = []
+    servers: list[ServerProcess] = []
 
     def start(model: Path, api_key: str | None = None, **fields: object) -> ServerProcess:
         spec = ServerSpec(model, port=0, **fields)  # type: ignore[arg-type]
