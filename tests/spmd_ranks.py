@@ -70,7 +70,7 @@ def beside(group: dist.ProcessGroup | None) -> list[str]:
 
 def main(folder: Path) -> None:
     rank = int(os.environ["RANK"])
-    dist.init_process_group("gloo", store=dist.FileStore(str(folder / "store"), 2), rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     taken: list[int] = []
     items = stream(taken)
     found = {

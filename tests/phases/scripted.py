@@ -15,7 +15,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader
 from rzero_mega.records import Record
-from rzero_mega.rollout.protocol import EngineHealth, FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import Progress
@@ -53,9 +53,6 @@ class ScriptedEngine:
     def update_weights(self, source: Iterable[object], version: int) -> None:
         for _ in source:
             pass
-
-    def health(self) -> EngineHealth:
-        return EngineHealth(True, 0)
 
     def close(self) -> None:
         self.closed = True

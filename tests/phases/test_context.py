@@ -34,7 +34,8 @@ def test_an_output_of_an_unfinished_phase_is_named(scripted: Callable[..., Scrip
 
 
 def test_a_request_to_stop_saves_first(scripted: Callable[..., ScriptedRun]) -> None:
-    run, saved = scripted(), []
+    run = scripted()
+    saved: list[int] = []
     run.ctx.stop_if_asked(saved.append, 1)
     assert saved == []
     run.ctx.stop = Asked()
