@@ -166,7 +166,7 @@ class Decoder:
         return torch.cat(logits)
 
     def _prefill(self, prompts: list[tuple[int, ...]]) -> tuple[Tensor, DynamicCache]:
-        """Logits after the last token of each prompt, [p, v], and the cache of all.
+        """Logits after the last token of each prompt, [prompts, v], and the cache of all.
 
         Prompts are padded on the right, where a causal model doesn't see the padding: no mask is needed.
         """

@@ -77,7 +77,7 @@ class EmbeddedEngine:
         self._weight_version = version
 
     def close(self) -> None:
-        """Free the model. The engine can't be used afterwards."""
+        """Free the model; the engine cannot be used afterwards."""
         del self._decoder, self._model
 
     def _score(self, sequence: Scored) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ GROWTH = 64
 
 
 class SlotCache(Cache):
-    """Keys and values [slot, n, s, d] per layer; the first `active` slots are in use and decode together.
+    """Keys and values [slots, g, s, d] per layer; the first `active` slots are in use and decode together.
 
     transformers' own caches either grow by concatenation at every step or write every row at the same position. Here
     slot i holds positions 0 .. length_i - 1 without padding; the attention mask hides what lies beyond.
@@ -59,7 +59,7 @@ class SlotCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write the keys and values [b, n, 1, d] of one step; return those of all positions, [b, n, s, d]."""
+        """Write the keys and values [b, g, 1, d] of one step; return those of all positions, [b, g, s, d]."""
         held = []
         for tensor, new in ((self._keys[layer_idx], key_states), (self._values[layer_idx], value_states)):
             d = tensor.shape[-1]

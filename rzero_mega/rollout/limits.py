@@ -26,7 +26,7 @@ def stop_tokens(folder: Path) -> frozenset[int]:
 
 
 def check_prompts(requests: Sequence[Request], context: int) -> None:
-    """UserError if a prompt leaves no room for a token in a context of so many tokens."""
+    """UserError if a prompt is empty, or leaves no room for one more token in a context of so many."""
     for request in requests:
         length = len(request.prompt_tokens)
         if not 0 < length < context:

@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class ServerHost:
-    """The servers of a node. Its owner calls `poll` a few times per second from its main thread, and `close` at last.
+    """The servers of a node. Its owner calls `poll` a few times a second from its main thread, and `close` at the end.
 
-    Servers die with the owner. What goes wrong with one server is published with its address and ends nothing else.
+    Servers die with the owner. What goes wrong with one server is published in its address file and affects no other.
     """
 
     def __init__(self, folder: Path, node: int, api_key: str | None) -> None:
@@ -64,7 +64,7 @@ class ServerHost:
             raise errors[0]
 
     def _requests(self) -> list[ServerFiles]:
-        """Requests by name; what is called otherwise is none of ours."""
+        """The requests in the folder, by name; files with other names are ignored."""
         names = sorted(path.name.removesuffix(REQUEST) for path in self._folder.glob(f"*{REQUEST}"))
         return [ServerFiles(self._folder, name) for name in names if NAME.fullmatch(name)]
 

@@ -30,7 +30,7 @@ class JobNode:
 
 
 def job_node_from(environ: Mapping[str, str]) -> JobNode | None:
-    """The node that the environment names; None outside of a job. UserError if what it says makes no sense."""
+    """The node that the environment names; None outside of a job. UserError names a variable that is wrong."""
     folder = environ.get(JOB)
     if not folder:
         return None
@@ -43,7 +43,7 @@ def job_node_from(environ: Mapping[str, str]) -> JobNode | None:
 
 
 def node_folder(folder: Path, node: int) -> Path:
-    """Where files of a node's servers lie."""
+    """The folder with the files of a node's servers."""
     return folder / f"node{node:04d}"
 
 

@@ -46,7 +46,7 @@ class RemoteServer:
 
     @property
     def where(self) -> str:
-        """Its address, or the node."""
+        """Its address, or its node as long as that is not known."""
         return self._last.url if self._last is not None and self._last.url else f"node {self._node}"
 
     def client(self, name: str, timeout_s: float) -> SglangClient:
@@ -92,7 +92,7 @@ class RemoteServer:
         return (self._last and self._last.reason) or f"node {self._node} has not said why"
 
     def stop(self) -> None:
-        """Have its node end it, and wait for that a while: a node that does not answer any more is left alone."""
+        """Ask its node to end it, and wait up to END_S seconds: a node that no longer answers is left alone."""
         if self._withdrawn:
             return
         if self.alive():

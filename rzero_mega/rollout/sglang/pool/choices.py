@@ -1,6 +1,6 @@
-"""What a configuration makes of its servers: where they run, and how and in which form weights reach them.
+"""What a configuration means for servers: where they run, how weights reach them and in which form.
 
-Nothing here starts anything; `check_servers` is for before a run.
+Nothing here starts anything. `check_servers` finds out before a run what would keep them from working.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_nodes(placement: Placement, job: JobNode | None) -> None:
 
 
 def placement_here(config: Config) -> Placement:
-    """The configuration's placement; without GPUs one node has room for any number of servers."""
+    """The configuration's placement; one machine without GPUs has room for any number of servers."""
     if device_of_servers() == "cuda" or config.placement.nodes > 1:
         return placement_of(config)
     return on_one_machine(config)

@@ -80,7 +80,7 @@ class SglangEngine:
         self._supply(WEIGHTS)
 
     def close(self) -> None:
-        """Nothing: the servers go on, for the next engine of their role."""
+        """Nothing to do: the servers stay for the role's next engine."""
 
     def _version_of(self, version: int) -> Version:
         return Version(version, f"{self._role}-{self._number}-{version}")

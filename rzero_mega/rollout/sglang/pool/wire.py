@@ -23,7 +23,7 @@ class Version:
 
 
 class MalformedAnswer(UserError):
-    """An answer that does not say what a sample needs."""
+    """An answer that lacks what a sample needs."""
 
 
 def generate_body(draws: Sequence[Draw], stop: Sequence[int], context: int) -> Body:

@@ -55,7 +55,7 @@ def read_address(path: Path) -> Address | None:
 
 
 def public_url(spec: ServerSpec) -> str:
-    """Base address of a server of this machine for clients on other machines, as far as they can reach it."""
+    """Base address of a server on this machine for clients on other machines, if they can reach it at all."""
     if spec.host not in EVERY_INTERFACE:
         return spec.url
     ip = own_ip(socket.AF_INET6 if ":" in spec.host else socket.AF_INET)
@@ -63,7 +63,7 @@ def public_url(spec: ServerSpec) -> str:
 
 
 def own_ip(family: socket.AddressFamily = socket.AF_INET) -> str:
-    """This machine's address for other machines: that of its name, or if its name means itself alone, of a network."""
+    """This machine's address for other machines: that of its name, or of a network card if that is a loopback one."""
     named: list[str] = []
     with suppress(OSError):
         named = [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, family)]
@@ -75,7 +75,7 @@ def own_ip(family: socket.AddressFamily = socket.AF_INET) -> str:
 
 
 def read_published(path: Path) -> Any:
-    """The JSON that another process publishes; None if it is not there or cannot be read now. UserError if it is none.
+    """JSON that another process publishes; None if it is not there or cannot be read now. UserError if it is not JSON.
 
     A network file system may take a while to show a file, and lose sight of one that is being replaced.
     """

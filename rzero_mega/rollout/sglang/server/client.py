@@ -29,7 +29,7 @@ class SglangClient:
         timeout_s: float = 3600.0,
         threads: int = 256,
     ) -> None:
-        """`threads` may speak at the same time; `api_key` goes into a header and nowhere else."""
+        """At most `threads` calls at the same time; `api_key` goes into a header and nowhere else."""
         self._name = name
         self._url = url.rstrip("/")
         self._tp = tp
@@ -57,7 +57,7 @@ class SglangClient:
         return self._tp
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._http.close()
 
     def post(self, path: str, body: Mapping[str, Any], timeout_s: float | None = None) -> Any:
@@ -133,7 +133,7 @@ class SglangClient:
 
 
 def one_line(text: str) -> str:
-    """Text of a server as one printable line of at most QUOTED characters: it is not to be trusted on a terminal."""
+    """Text from a server as one printable line of at most QUOTED characters: it must not reach a terminal as it is."""
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * QUOTED])
     line = " ".join(printable.split())
     return line if len(line) <= QUOTED else line[: QUOTED - 1] + "…"

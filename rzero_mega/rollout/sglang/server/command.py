@@ -1,4 +1,4 @@
-"""What an SGLang server is started with: its arguments and its environment. Pure, but for the cores asked for."""
+"""What an SGLang server is started with: its arguments and its environment. Pure, but for the count of cores."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ServerSpec:
 
 
 def server_arguments(spec: ServerSpec) -> list[str]:
-    """Arguments of SGLang's server. UserError names an extra argument that is not the user's to give."""
+    """Arguments of SGLang's server. UserError names an extra argument that the configuration decides."""
     _refuse_reserved(spec.extra_arguments)
     values = {
         "--model-path": spec.model,

@@ -1,4 +1,4 @@
-"""What those who use a server need of it, wherever it runs."""
+"""What users of a server need of it, wherever it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rzero_mega.rollout.sglang.server.client import SglangClient
 
 
 class ServerHandle(Protocol):
-    """One server that was started, on this machine or another. To be stopped whatever happens."""
+    """One server that was started, on this machine or another. Whoever starts it has to stop it."""
 
     @property
     def log(self) -> Path:
@@ -18,7 +18,7 @@ class ServerHandle(Protocol):
 
     @property
     def where(self) -> str:
-        """Its address, or as long as that is not known, where it is to run."""
+        """Its address, or where it is to run as long as that is not known."""
         ...
 
     def client(self, name: str, timeout_s: float) -> SglangClient:
@@ -38,7 +38,7 @@ class ServerHandle(Protocol):
         ...
 
     def reason(self) -> str:
-        """Why it ended: the line of its log that says that best."""
+        """Why it ended: the most telling line of its log."""
         ...
 
     def stop(self) -> None:

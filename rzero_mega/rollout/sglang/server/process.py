@@ -35,7 +35,7 @@ END_S = 20.0
 class ServerProcess:
     """A `ServerHandle` of one server and everything it started. Made by `start`.
 
-    The server leads a process group of its own: an interrupt at the terminal reaches only us, who then stop it, and
+    The server leads a process group of its own: an interrupt at the terminal does not reach it before we stop it, and
     all that it starts can be found after its death.
     """
 
@@ -155,7 +155,7 @@ class ServerProcess:
         return [process.pid for process in self._processes()]
 
     def reason(self) -> str:
-        """The line of the log that says best why the server failed."""
+        """The most telling line of the log about why the server failed."""
         return decisive_line(self._output())
 
     def stop(self) -> None:

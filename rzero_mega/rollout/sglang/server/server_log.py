@@ -12,7 +12,7 @@ _ERROR = re.compile(r"[\w.]*(Error|Exception): |[\w ]+: error: |\[[^]]*\] ERROR:
 
 
 def decisive_line(log: str) -> str:
-    """The line that says best why the server failed, ready to be printed.
+    """The most telling line about why the server failed, ready to be printed.
 
     That is the last one that states an error: what comes before led to it. A port that is taken is said earlier, since
     the server tries to go on.
