@@ -80,6 +80,7 @@ def test_a_worker_is_kept_for_later_calls() -> None:
 
 def test_cheap_pairs_start_no_worker() -> None:
     program = """
+        import sys
         from rzero_mega.grading import equality, equivalent
         assert equivalent("1/2", "0.5") and not equivalent("1", "2") and not equivalent("1" * 10**6, "1")
         print(equality._per_thread.own.worker.counts.started, "sympy" in sys.modules)
@@ -113,6 +114,7 @@ def test_threads_have_workers_of_their_own_that_end_with_them() -> None:
 def test_a_forked_child_leaves_its_parents_worker_alone() -> None:
     program = r"""
         import os
+        import sys
         from rzero_mega.grading import equality, equivalent
         def pids(): return equality._per_thread.own.worker.pids
         assert equivalent(r"\sqrt{8}", r"2\sqrt2")
