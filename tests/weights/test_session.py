@@ -10,7 +10,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.transports.protocol import Server, ServerError
 from rzero_mega.weights.transports.session import update_servers
-from rzero_mega.weights.verification.versions import check_versions, foreign_versions
+from rzero_mega.weights.verification.versions import foreign_versions
 from tests.weights.updates import RecordingServer
 
 
@@ -125,18 +125,6 @@ def test_a_session_that_a_killed_learner_left_open_is_closed_first() -> None:
     update_servers([server], Courier(), two_buckets(), "7")
     assert server.paths()[2:5] == ["begin_weight_update", "end_weight_update", "begin_weight_update"]
     assert server.versions()[-1] == "7"
-
-
-def test_servers_with_another_version_are_named_with_what_they_hold() -> None:
-    servers = [RecordingServer(name) for name in ("a", "b", "c")]
-    for server, version in zip(servers, ("7", "0", "updating-7"), strict=True):
-        server.answers["model_info"] = {"weight_version": version}
-    check_versions(servers[:1], "7")
-    with pytest.raises(UserError) as caught:
-        check_versions(servers, "7")
-    message = str(caught.value)
-    assert "b holds version 0" in message and "c holds an unfinished update to version 7" in message
-    assert "a holds" not in message
 
 
 def test_versions_of_a_sample_that_are_not_allowed_are_listed_once() -> None:

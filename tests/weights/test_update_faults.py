@@ -26,8 +26,7 @@ from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.transports.tensor import TensorTransport
 from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from rzero_mega.weights.verification.probe import check_probe
-from rzero_mega.weights.verification.versions import check_versions
-from tests.weights.updates import BUCKET_BYTES, model_logprobs, named_tensors, sample, stream
+from tests.weights.updates import BUCKET_BYTES, check_versions, model_logprobs, named_tensors, sample, stream
 
 pytestmark = pytest.mark.sglang
 
@@ -286,9 +285,6 @@ class Deaf:
 
     def get(self, path: str, timeout_s: float | None = None) -> Any:
         return self._client.get(path, timeout_s)
-
-    def weight_version(self) -> str:
-        return self._client.weight_version()
 
     def checksums(self) -> list[dict[str, str]]:
         return self._client.checksums()

@@ -19,8 +19,8 @@ from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transp
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from rzero_mega.weights.verification.probe import check_probe
-from rzero_mega.weights.verification.versions import check_versions, foreign_versions
-from tests.weights.updates import model_logprobs, named_tensors, sample, stream
+from rzero_mega.weights.verification.versions import foreign_versions
+from tests.weights.updates import check_versions, model_logprobs, named_tensors, sample, stream
 
 pytestmark = pytest.mark.sglang
 

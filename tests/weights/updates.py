@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.mapping import entries
@@ -46,6 +47,19 @@ def sample(client: SglangClient, prompt: Sequence[int], tokens: int) -> tuple[li
     }
     (answer,) = client.generate(body)
     return answer["output_ids"], [item[0] for item in answer["meta_info"]["output_token_logprobs"]], answer["meta_info"]
+
+
+def check_versions(servers: Sequence[SglangClient], version: str) -> None:
+    """UserError naming every server that does not hold `version`."""
+    wrong = [f"{s.name} holds {_explain(found)}" for s in servers if (found := s.weight_version()) != version]
+    if wrong:
+        raise UserError(f"weights of version {version} are expected, but {'; '.join(wrong)}")
+
+
+def _explain(found: str) -> str:
+    if found.startswith("updating-"):
+        return f"an unfinished update to version {found.removeprefix('updating-')}"
+    return f"version {found} (it was restarted, or missed an update)"
 
 
 class RecordingServer:

@@ -26,11 +26,6 @@ class Server(Protocol):
         ...
 
     @property
-    def url(self) -> str:
-        """Base address."""
-        ...
-
-    @property
     def tp(self) -> int:
         """Tensor-parallel processes of the server."""
         ...
@@ -41,10 +36,6 @@ class Server(Protocol):
 
     def get(self, path: str, timeout_s: float | None = None) -> Any:
         """GET `path`; the decoded answer."""
-        ...
-
-    def weight_version(self) -> str:
-        """Version of the weights that the server says it serves."""
         ...
 
     def checksums(self) -> list[dict[str, str]]:
