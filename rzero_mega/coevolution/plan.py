@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema import Config
 from rzero_mega.phase_name import PhaseName
 
 
@@ -131,14 +131,6 @@ def iteration_plan(config: Config) -> list[PhasePlan]:
         if evaluates:
             plan.append(_evaluation(iteration))
     return plan
-
-
-def updates_per_step(training: TrainingConfig) -> int:
-    """Optimizer updates that one step's rollouts are split into."""
-    sequences = training.prompts_per_step * training.rollouts_per_prompt
-    if sequences % training.grpo.sequences_per_update:
-        raise ValueError(f"{training.grpo.sequences_per_update} does not divide {sequences} sequences")
-    return sequences // training.grpo.sequences_per_update
 
 
 def solver_batch(n_kept: int, step: int, prompts_per_step: int, seed: int) -> list[int]:

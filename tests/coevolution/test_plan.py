@@ -13,7 +13,6 @@ from rzero_mega.coevolution.plan import (
     SolverInputs,
     iteration_plan,
     solver_batch,
-    updates_per_step,
 )
 from rzero_mega.config import Config, ablation_names, load_config
 from rzero_mega.phase_name import PhaseName
@@ -86,8 +85,9 @@ def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
 )
 def test_updates_of_a_step(preset: str, challenger: int, solver: int) -> None:
     loaded = load_config([preset] if preset != "nano" else ["paper", "nano"])
-    assert updates_per_step(loaded.challenger.training) == challenger
-    assert updates_per_step(loaded.solver.training) == solver
+    for training, updates in ((loaded.challenger.training, challenger), (loaded.solver.training, solver)):
+        sequences = training.prompts_per_step * training.rollouts_per_prompt
+        assert divmod(sequences, training.grpo.sequences_per_update) == (updates, 0)
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(1, 40), st.integers(0, 2**63))
