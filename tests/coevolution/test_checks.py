@@ -30,7 +30,7 @@ SURE = VotedQuestion(
 OTHERS = [f"{word} is the name of somebody who lives alone" for word in "abcdefghijklmno"]
 
 
-def poll(**answers: int) -> Vote:
+def counted(**answers: int) -> Vote:
     """A vote of ten: answers by their count; what is missing was cut off."""
     given_answers: list[str | None] = [name.lstrip("_") for name, count in answers.items() for _ in range(count)]
     return vote(*given_answers, *[None] * (10 - len(given_answers)))
@@ -166,11 +166,11 @@ def test_copies_of_a_flawed_question_pay_for_it_too() -> None:
 
 def test_an_easy_question_whose_samples_are_cut_off_pays_in_the_paper_and_not_without_doubt_by_silence() -> None:
     easy = "What is 2 + 2? Write every step a thousand times."
-    assert earned("What is 2 + 2?", poll(_4=10)) == 0.0
-    assert earned(easy, poll(_4=5)) > 0.9
-    assert earned(easy, poll(_4=5), HARDENED) == 0.0
+    assert earned("What is 2 + 2?", counted(_4=10)) == 0.0
+    assert earned(easy, counted(_4=5)) > 0.9
+    assert earned(easy, counted(_4=5), HARDENED) == 0.0
     # half of the samples is what mostly_unanswered lets through: it is the reward that closes this
-    assert "mostly_unanswered" not in found(VotedQuestion(WrittenQuestion(easy, None), poll(_4=5)), HARDENED.checks)
+    assert "mostly_unanswered" not in found(VotedQuestion(WrittenQuestion(easy, None), counted(_4=5)), HARDENED.checks)
 
 
 @given(st.lists(st.sampled_from("789"), min_size=10, max_size=10), st.sets(st.integers(0, 9)))
@@ -210,7 +210,7 @@ def test_templates_differ_in_more_than_numbers() -> None:
 def test_shares_are_counted_whatever_is_switched_on() -> None:
     asked = [
         VotedQuestion(WrittenQuestion("What is 3 + 4? What is 3 + 5?", None), split()),
-        VotedQuestion(WrittenQuestion("What is 1 + 2?", None), poll(_3=9)),
+        VotedQuestion(WrittenQuestion("What is 1 + 2?", None), counted(_3=9)),
     ]
     texts = [item.question.text for item in asked]
     shares = exploit_shares(asked, find_copies(texts), PAPER.checks)
