@@ -31,12 +31,7 @@ class EmbeddedEngine:
     """
 
     def __init__(
-        self,
-        model_path: Path,
-        dtype: str = "float32",
-        batch_sequences: int = 256,
-        device: str = "cpu",
-        weight_version: int = 0,
+        self, model_path: Path, dtype: str = "float32", batch_sequences: int = 256, device: str = "cpu"
     ) -> None:
         """Load the folder `model_path` (Hugging Face format, safetensors).
 
@@ -45,7 +40,7 @@ class EmbeddedEngine:
         self._model = _load(model_path, dtype_named(dtype), device)
         self._context = int(self._model.config.max_position_embeddings)
         self._decoder = Decoder(self._model, stop_tokens(model_path), self._context, batch_sequences)
-        self._weight_version = weight_version
+        self._weight_version = 0
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples, request-major, then by index.

@@ -56,29 +56,25 @@ class RankError:
 class ShardedEngine:
     """A `RolloutEngine` made of one engine per rank. Every rank calls every method with the same arguments (SPMD).
 
-    `group` None is the default group. Without an initialised process group, or alone in it, the engine's own answer is
-    passed through. Samples travel as pickled objects: at 5,000 samples that is faster than packing them in tensors.
+    Without an initialised process group, or alone in it, the engine's own answer is passed through. Samples travel as
+    pickled objects: at 5,000 samples that is faster than packing them in tensors.
     """
 
-    def __init__(self, engine: RolloutEngine, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, engine: RolloutEngine) -> None:
         """Wrap this rank's engine."""
         self._engine = engine
-        self._group = group
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples of all requests on every rank, request-major, then by index. If one rank fails, all raise."""
-        ranks = dist.get_world_size(self._group) if dist.is_initialized() else 1
+        ranks = dist.get_world_size() if dist.is_initialized() else 1
         if ranks == 1:
             return self._engine.generate(requests)
         split = split_requests(requests, ranks)
-        own = [
-            replace(requests[cut.request], n=cut.n, first_index=cut.first_index)
-            for cut in split[dist.get_rank(self._group)]
-        ]
+        own = [replace(requests[cut.request], n=cut.n, first_index=cut.first_index) for cut in split[dist.get_rank()]]
         # A rank that raised at once would leave the others waiting in the exchange.
         outcome, error = self._try(own)
         outcomes: list[Any] = [None] * ranks
-        dist.all_gather_object(outcomes, outcome, group=self._group)
+        dist.all_gather_object(outcomes, outcome)
         if error is not None:
             raise error
         return _merge(split, [_samples_of(rank, received) for rank, received in enumerate(outcomes)])
@@ -86,7 +82,7 @@ class ShardedEngine:
     @property
     def receivers(self) -> Sequence[int]:
         """Every rank: each has an engine."""
-        return range(dist.get_world_size(self._group) if dist.is_initialized() else 1)
+        return range(dist.get_world_size() if dist.is_initialized() else 1)
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         """By this rank's engine: every rank computes the same."""

@@ -11,6 +11,8 @@ from rzero_mega.weights.transports.protocol import ServerError
 
 QUOTED = 300
 CONNECT_TIMEOUT_S = 10.0
+# Calls of one client at the same time.
+CONNECTIONS = 256
 
 
 class SglangClient:
@@ -27,9 +29,8 @@ class SglangClient:
         tp: int = 1,
         api_key: str | None = None,
         timeout_s: float = 3600.0,
-        threads: int = 256,
     ) -> None:
-        """At most `threads` calls at the same time; `api_key` goes into a header and nowhere else."""
+        """`api_key` goes into a header and nowhere else."""
         self._name = name
         self._url = url.rstrip("/")
         self._tp = tp
@@ -37,7 +38,7 @@ class SglangClient:
         self._http = httpx.Client(
             base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=httpx.Limits(max_connections=threads, max_keepalive_connections=threads),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             trust_env=False,
         )
 
