@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import TINY, Undisturbed, final_weights, run, start
-from tests.rank_processes import ranks_of
+from tests.processes import ranks_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 

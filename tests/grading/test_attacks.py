@@ -17,19 +17,12 @@ from rzero_mega.grading import extract_answer
 from rzero_mega.grading.workers.processes import DECIDE, WorkerProcesses
 from tests import ROOT
 from tests.grading import grading_audit
+from tests.processes import lives
 from tools.reward_benchmarks.attacks import STOPS, attempt, run, tables
 from tools.reward_benchmarks.hostile_answers import CANARY, FAMILIES, Draw, attacks
 
 TIME_LIMIT_S, MEMORY_LIMIT_MB = 2.0, 256
 EVERY_ATTACK = pytest.param(10_000, marks=[pytest.mark.e2e, pytest.mark.slow])
-
-
-def exists(pid: int) -> bool:
-    """Whether a process runs (a zombie doesn't)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def in_a_process_of_its_own(folder: Path, *arguments: object) -> tuple[str, list[str]]:
@@ -64,7 +57,7 @@ def test_a_batch_of_attacks_runs_nothing_and_comes_back_whole(count: int, tmp_pa
     assert workers["started"] == ended + found["running"], "a worker went without being counted"
 
     assert found["most_mb"] - found["first_mb"] <= MEMORY_LIMIT_MB / 2
-    assert not any(exists(pid) for pid in found["pids"])
+    assert not any(lives(pid) for pid in found["pids"])
 
 
 def test_the_audit_sees_what_it_is_there_for(tmp_path: Path) -> None:

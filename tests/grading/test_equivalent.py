@@ -8,12 +8,12 @@ import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from rzero_mega.grading import equality, equivalent
 from tests import ROOT
+from tests.processes import eventually, lives
 
 HARD = (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}")
 ENDLESS = ("(x+y+z+1)^{9999}", "(x-y+z+1)^{9998}")
@@ -21,22 +21,6 @@ ENDLESS = ("(x+y+z+1)^{9999}", "(x-y+z+1)^{9998}")
 
 def own_pids() -> list[int]:
     return equality._per_thread.own.worker.pids
-
-
-def exists(pid: int) -> bool:
-    """Whether a process runs (a zombie doesn't)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def eventually_gone(pid: int) -> bool:
-    for _ in range(600):
-        if not exists(pid):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def run_program(text: str) -> subprocess.CompletedProcess[str]:
@@ -107,7 +91,7 @@ def test_threads_have_workers_of_their_own_that_end_with_them() -> None:
     assert verdicts == [True] * 3
     theirs = [pid for group in pids for pid in group]
     assert len(set(theirs + own_pids())) == 4
-    assert all(map(eventually_gone, theirs))
+    assert eventually(lambda: not any(map(lives, theirs)))
     assert equivalent(r"\sqrt{50}", r"5\sqrt2")
 
 
@@ -142,4 +126,4 @@ def test_no_worker_outlives_the_program(end: str) -> None:
         {end}
     """
     pid = int(run_program(program).stdout)
-    assert pid != os.getpid() and eventually_gone(pid)
+    assert pid != os.getpid() and eventually(lambda: not lives(pid))

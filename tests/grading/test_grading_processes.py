@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rzero_mega.grading.workers.processes import DECIDE, Outcome, WorkerProcesses
 from tests import ROOT
+from tests.processes import eventually, lives
 
 MISBEHAVE = "tests.grading.grading_faults:misbehave"
 GOOD = [("same", "same"), ("this", "that")]
@@ -26,22 +26,6 @@ def processes() -> Iterator[WorkerProcesses]:
     pool = WorkerProcesses(MISBEHAVE, workers=2, time_limit_s=1.0, memory_limit_mb=128)
     yield pool
     pool.close()
-
-
-def exists(pid: int) -> bool:
-    """Whether a process runs (a zombie doesn't)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    for _ in range(600):
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.parametrize("fault", ["sleep", "spin", "spin in C", "ignore signals"])
@@ -161,7 +145,7 @@ def test_no_worker_starts_before_there_is_work_and_none_is_left_after_close(tmp_
     pids = tmp_path / "pids"
     processes.run([("report", str(pids))] * 6)
     processes.close()
-    assert all(not exists(int(pid)) for pid in pids.read_text().split())
+    assert all(not lives(int(pid)) for pid in pids.read_text().split())
 
 
 def test_an_interrupted_batch_leaves_no_stale_answers(processes: WorkerProcesses) -> None:
@@ -233,4 +217,4 @@ def test_workers_die_with_a_parent_that_is_killed_even_while_they_are_busy(tmp_p
     finally:
         parent.kill()
         parent.wait()
-    assert eventually(lambda: not any(exists(int(pid)) for pid in pids.read_text().split()))
+    assert eventually(lambda: not any(lives(int(pid)) for pid in pids.read_text().split()))

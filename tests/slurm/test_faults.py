@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.rank_processes import ranks_of
+from tests.processes import ranks_of
 from tests.slurm.submission import NANO, Experiment
 from tests.slurm.virtual_cluster import VirtualCluster
 

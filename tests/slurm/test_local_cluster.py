@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import lives
 from tests.slurm.virtual_cluster import VirtualCluster, command, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -33,14 +34,6 @@ def processes_of(folder: Path) -> list[str]:
         if str(folder).encode() in arguments or f"SLURM_CONF={folder}/slurm.conf".encode() in variables.split(b"\0"):
             found.append(arguments.replace(b"\0", b" ").decode())
     return found
-
-
-def alive(pid: str) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except OSError:
-        return False
 
 
 def test_nodes_come_up_idle_with_their_gpus(cluster: VirtualCluster) -> None:
@@ -140,7 +133,7 @@ def test_what_a_killed_process_of_a_step_leaves_behind_ends_with_the_step(cluste
     job = cluster.submit("srun --ntasks=1 bash -c 'sleep 1000 & echo child $!; kill -9 $$'")
     assert cluster.wait(job) == "FAILED"
     child = cluster.output(job).split()[1]
-    wait_until(lambda: not alive(child), lambda: f"{child} lives")
+    wait_until(lambda: not lives(int(child)), lambda: f"{child} lives")
 
 
 def test_a_pending_job_can_be_kept_from_a_node(cluster: VirtualCluster) -> None:

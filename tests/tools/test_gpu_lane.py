@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 
 from rzero_mega.errors import UserError
 from tests import ROOT
+from tests.processes import eventually, lives
 from tools import gpu_lane
 from tools.gpu_steps import environment
 from tools.gpu_steps.driver import REPORT, Lane, Record, Step, open_lane, run_steps
@@ -102,16 +102,7 @@ def test_a_step_past_its_limit_is_ended_with_all_that_it_started(lane: Lane) -> 
     records = run(lane, step("hangs", code, limit_s=2.0), good("next"))
     assert "took longer than its 2 s" in str(records["hangs"].error)
     assert records["next"].status == "done"
-    assert not lives(int(started.read_text()))
-
-
-def lives(pid: int) -> bool:
-    for _ in range(100):
-        stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
-            return False
-        time.sleep(0.05)
-    return True
+    assert eventually(lambda: not lives(int(started.read_text())), patience_s=5)
 
 
 def test_what_runs_when_time_is_up_has_no_record_and_is_done_next_time(lane: Lane) -> None:

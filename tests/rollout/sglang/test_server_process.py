@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,26 +22,13 @@ from rzero_mega.rollout.sglang.server.process import ServerProcess
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 from rzero_mega.weights.transports.protocol import ServerError
 from tests import ROOT
+from tests.processes import eventually, lives
 from tests.rollout.contract import CONTEXT, STOP_TOKENS, prompt, reference_model
 from tests.rollout.sglang.measures import memory_bytes
 
 Serve = Callable[..., ServerProcess]
 ModelFolder = Callable[..., Path]
 START_S = 300.0
-
-
-def lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def files_of(server: ServerProcess) -> set[Path]:
@@ -200,7 +186,7 @@ class TestEnding:
         assert files
         assert len(schedulers) == 1
         os.kill(pids[0] if victim == "main" else schedulers[0], signal.SIGKILL)
-        wait_until(lambda: not server.alive())
+        assert eventually(lambda: not server.alive())
         assert not server.client().ready()
         server.stop()
         assert not [pid for pid in pids if lives(pid)]
@@ -221,7 +207,7 @@ class TestEnding:
             finally:
                 parent.kill()
         try:
-            wait_until(lambda: not [pid for pid in pids if lives(pid)])
+            assert eventually(lambda: not [pid for pid in pids if lives(pid)])
         finally:
             # Nobody is left who could remove what Python does not remove itself.
             for file in files:

@@ -1,0 +1,32 @@
+"""Processes of this machine: which live, which are a run's ranks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def eventually(condition: Callable[[], bool], patience_s: float = 60.0) -> bool:
+    """Whether the condition holds within `patience_s` seconds."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def ranks_of(config: str) -> list[psutil.Process]:
+    """The processes of the learner that were started on this file of a run's configuration."""
+    commands = [(process, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    return [process for process, command in commands if config in command and "phase" in command]
