@@ -89,7 +89,7 @@ def submit(
 def logs(
     run: Run = None,
     rank: Annotated[int, typer.Option(help="Of the learner.")] = 0,
-    job: Annotated[str | None, typer.Option(help="Slurm's number of it; the last if left out.")] = None,
+    job: Annotated[str | None, typer.Option(help="Slurm's job id; the last job if left out.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
 ) -> None:
     """Print what a rank of a job wrote."""

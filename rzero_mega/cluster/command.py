@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from rzero_mega.cluster.cluster_file import ClusterFile, read_cluster_file
-from rzero_mega.cluster.jobs import job_graph, job_prefix
+from rzero_mega.cluster.jobs import job_chain, job_prefix
 from rzero_mega.cluster.local import run_locally
 from rzero_mega.cluster.nemo import write_scripts
-from rzero_mega.cluster.show import Waiting, graph_lines, script_text, show_jobs, submitted_text
+from rzero_mega.cluster.show import Waiting, chain_lines, script_text, show_jobs, submitted_text
 from rzero_mega.cluster.slurm import QueuedJob, available, cancel_jobs, queued_jobs
 from rzero_mega.cluster.submit import submission_of, unfinished
 from rzero_mega.cluster.submit import submit as submit_missing
@@ -49,7 +49,7 @@ def run_here(config: Config, dry_run: bool) -> int:
     here = ClusterFile(account="", root=str(Path(config.run.root).absolute()), gpus_per_node=0)
     if dry_run:
         typer.echo(to_yaml(config))
-        typer.echo("\n".join(graph_lines(job_graph(iteration_plan(config), links=1))))
+        typer.echo("\n".join(chain_lines(job_chain(iteration_plan(config), links=1))))
         return 0
     return run_locally(config, submission_of(config, here), LOCAL_ATTEMPTS)
 
@@ -57,7 +57,7 @@ def run_here(config: Config, dry_run: bool) -> int:
 def cancel(run: RunDirectory) -> str:
     """Cancel all jobs of the run; a line that says how many."""
     queue = queued_jobs(job_prefix(run.path))
-    cancel_jobs([job.number for job in queue])
+    cancel_jobs([job.job_id for job in queue])
     return f"{len(queue)} jobs cancelled; submit again to go on" if queue else "no job is queued or running"
 
 
@@ -74,12 +74,12 @@ def jobs_of(run: RunDirectory) -> list[QueuedJob]:
 
 def _print_dry_run(config: Config, cluster: ClusterFile) -> None:
     submission = submission_of(config, cluster)
-    jobs = job_graph(iteration_plan(config), cluster.jobs_per_phase)
+    jobs = job_chain(iteration_plan(config), cluster.jobs_per_phase)
     first = [job for job in jobs if job.link == 1]
     scripts = write_scripts(first, cluster, submission)
     typer.echo(to_yaml(config))
     typer.echo(f"# run directory: {submission.run}\n")
-    for line in graph_lines(jobs):
+    for line in chain_lines(jobs):
         typer.echo(f"# {line}")
     for job in first:
         typer.echo(f"\n{script_text(job, scripts[job.name])}")

@@ -17,7 +17,7 @@ class PhaseJob:
     """One job of a phase: the first (`link` 1) does the work, each further one goes on where it was not finished.
 
     It waits for the end of `after`, however that end was: what the phase left tells what there is to do. `after` is the
-    name of a job of the same submission, or the number of one that Slurm has already.
+    name of a job of the same submission, or the id of one that Slurm has already.
     """
 
     iteration: int
@@ -29,15 +29,15 @@ class PhaseJob:
     @property
     def name(self) -> str:
         """Unique inside a run, for instance 2-solver-1."""
-        return f"{self.phase_name}{self.link}"
+        return f"{self.phase_prefix}{self.link}"
 
     @property
-    def phase_name(self) -> str:
+    def phase_prefix(self) -> str:
         """What the names of all links of the phase begin with, for instance 2-solver-."""
         return f"{self.iteration}-{self.phase}-"
 
 
-def job_graph(phases: Sequence[PhasePlan], links: int, after: str | None = None) -> list[PhaseJob]:
+def job_chain(phases: Sequence[PhasePlan], links: int, after: str | None = None) -> list[PhaseJob]:
     """The jobs of these phases, one chain: each link waits for the one before, each phase for the last link before it.
 
     The jobs of a finished phase that are left are cancelled by the one that finished it, so that the next phase does

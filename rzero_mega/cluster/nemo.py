@@ -33,7 +33,7 @@ class Scripts:
 
 
 def submit_jobs(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission) -> dict[str, str]:
-    """Submit the jobs; returns Slurm's numbers by the jobs' names.
+    """Submit the jobs; returns Slurm's job ids by the jobs' names.
 
     PartlySubmitted says why a submission broke off, and which jobs Slurm has by then.
     """
@@ -41,26 +41,26 @@ def submit_jobs(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Subm
         try:
             experiment.run(detach=True)
         except Exception as error:
-            raise PartlySubmitted(_numbers(experiment), first_line(error)) from error
-        numbers = _numbers(experiment)
-    if len(numbers) < len(jobs):
-        raise PartlySubmitted(numbers, f"Slurm took {len(numbers)} of {len(jobs)} jobs")
-    return numbers
+            raise PartlySubmitted(_job_ids(experiment), first_line(error)) from error
+        job_ids = _job_ids(experiment)
+    if len(job_ids) < len(jobs):
+        raise PartlySubmitted(job_ids, f"Slurm took {len(job_ids)} of {len(jobs)} jobs")
+    return job_ids
 
 
 class PartlySubmitted(UserError):
-    """A submission broke off; `numbers` are those of the jobs that Slurm has."""
+    """A submission broke off; `job_ids` are those of the jobs that Slurm has, by name."""
 
-    def __init__(self, numbers: Mapping[str, str], why: str) -> None:
+    def __init__(self, job_ids: Mapping[str, str], why: str) -> None:
         """`why` is one line."""
         super().__init__(f"submission failed: {why}")
-        self.numbers = dict(numbers)
+        self.job_ids = dict(job_ids)
 
 
 def write_scripts(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission) -> dict[str, Scripts]:
     """The exact scripts of the jobs by name; nothing is submitted.
 
-    Dependencies are not in them: NeMo-Run gives them to sbatch, since the numbers come from the jobs before.
+    Dependencies are not in them: NeMo-Run gives them to sbatch, since Slurm gives a job its id when it takes it.
     """
     with TemporaryDirectory() as home, _experiment(jobs, cluster, submission, Path(home)) as experiment:
         experiment.dryrun(log=False, delete_exp_dir=False)
@@ -129,7 +129,7 @@ def _executor(nemo_run: Any, job: PhaseJob, cluster: ClusterFile, submission: Su
     )
 
 
-def _numbers(experiment: Any) -> dict[str, str]:
-    """Slurm's numbers out of NeMo-Run's handles, slurm_tunnel://nemo_run/<number>."""
+def _job_ids(experiment: Any) -> dict[str, str]:
+    """Slurm's job ids out of NeMo-Run's handles, slurm_tunnel://nemo_run/<id>."""
     handles = {job.id: str(job.handle) for job in experiment.jobs if job.handle}
     return {name: handle.rsplit("/", 1)[-1] for name, handle in handles.items()}

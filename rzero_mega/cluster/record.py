@@ -15,21 +15,21 @@ from rzero_mega.run.events import append_line, now
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """One job as it was submitted; `number` is Slurm's."""
+    """One job as it was submitted; `job_id` is Slurm's."""
 
-    number: str
+    job_id: str
     iteration: int
     phase: str
     link: int
     submitted: str
 
 
-def record_submission(run: Path, jobs: Sequence[PhaseJob], numbers: Mapping[str, str]) -> None:
+def record_submission(run: Path, jobs: Sequence[PhaseJob], job_ids: Mapping[str, str]) -> None:
     """Append the jobs that Slurm has taken."""
     time = now()
     for job in jobs:
-        if job.name in numbers:
-            row = {"number": numbers[job.name], "iteration": job.iteration, "phase": job.phase, "link": job.link}
+        if job.name in job_ids:
+            row = {"number": job_ids[job.name], "iteration": job.iteration, "phase": job.phase, "link": job.link}
             append_line(_path(run), {**row, "submitted": time})
 
 

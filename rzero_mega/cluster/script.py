@@ -33,7 +33,7 @@ def batch_lines(job: PhaseJob, cluster: ClusterFile, submission: Submission) -> 
         manifest=PhaseDirectory(submission.run, job.iteration, job.phase).manifest_path,
         failed_nodes=submission.run / "jobs" / "failed_nodes",
         all_jobs=job_prefix(submission.run),
-        phase_jobs=job_prefix(submission.run) + job.phase_name,
+        phase_jobs=job_prefix(submission.run) + job.phase_prefix,
         last=job.link == job.links,
         partition=cluster.partition,
         nodes=submission.nodes,

@@ -18,7 +18,7 @@ from rzero_mega.run.job import failed_nodes
 from rzero_mega.run.job_logs import last_end
 
 
-def graph_lines(jobs: Sequence[PhaseJob]) -> list[str]:
+def chain_lines(jobs: Sequence[PhaseJob]) -> list[str]:
     """One line per job: what it does and what it waits for."""
     return [
         f"{job.name:<16} iteration {job.iteration} · {job.phase} · job {job.link} of {job.links}"
@@ -80,14 +80,14 @@ class Waiting:
 def show_jobs(console: Console, run: Path, queue: Sequence[QueuedJob]) -> None:
     """The jobs that Slurm has, the nodes that are avoided, and why the last job ended."""
     if queue:
-        phases = {job.number: job for job in submitted_jobs(run)}
+        phases = {job.job_id: job for job in submitted_jobs(run)}
         table = Table(title="jobs", title_justify="left")
         for heading in ("job", "iteration", "phase", "state", "time", "nodes or reason"):
             table.add_column(heading)
         for job in queue:
-            known = phases.get(job.number)
+            known = phases.get(job.job_id)
             what = (str(known.iteration), f"{known.phase} ({known.link})") if known else ("", job.name)
-            table.add_row(job.number, *what, job.state.lower(), job.used, job.nodes or job.reason)
+            table.add_row(job.job_id, *what, job.state.lower(), job.used, job.nodes or job.reason)
         console.print(table)
     elif submitted_jobs(run):
         console.print("no job is queued or running", highlight=False)

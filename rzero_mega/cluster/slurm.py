@@ -21,7 +21,7 @@ class SlurmError(UserError):
 class QueuedJob:
     """A job that Slurm still has. `reason` is why it waits, `nodes` where it runs; empty where there is none."""
 
-    number: str
+    job_id: str
     name: str
     state: str
     reason: str
@@ -40,16 +40,16 @@ def available() -> bool:
 
 
 def queued_jobs(prefix: str) -> list[QueuedJob]:
-    """This user's jobs whose name begins with `prefix`, in the order of their numbers."""
+    """This user's jobs whose name begins with `prefix`, in the order of their ids."""
     out = _client("squeue", "--me", "--noheader", "--states=all", "--format=%A|%j|%T|%r|%N|%M")
     jobs = []
     for line in out.splitlines():
         fields = [field.strip() for field in line.split("|")]
         if len(fields) == 6 and fields[1].startswith(prefix):
-            number, name, state, reason, nodes, used = fields
-            jobs.append(QueuedJob(number, name, state, "" if reason == "None" else reason, nodes, used))
+            job_id, name, state, reason, nodes, used = fields
+            jobs.append(QueuedJob(job_id, name, state, "" if reason == "None" else reason, nodes, used))
     alive = [job for job in jobs if not _ended(job.state)]
-    return sorted(alive, key=lambda job: int(job.number))
+    return sorted(alive, key=lambda job: int(job.job_id))
 
 
 def node_names(partition: str | None) -> set[str]:
@@ -58,10 +58,10 @@ def node_names(partition: str | None) -> set[str]:
     return set(_client("sinfo", "--noheader", "--Node", "--format=%N", *where).split())
 
 
-def cancel_jobs(numbers: Sequence[str]) -> None:
+def cancel_jobs(job_ids: Sequence[str]) -> None:
     """Cancel jobs; those that have ended meanwhile are left alone by Slurm."""
-    if numbers:
-        _client("scancel", *numbers)
+    if job_ids:
+        _client("scancel", *job_ids)
 
 
 def _ended(state: str) -> bool:

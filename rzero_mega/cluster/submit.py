@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rzero_mega.atomic import write_text
 from rzero_mega.cluster.cluster_file import ClusterFile
-from rzero_mega.cluster.jobs import PhaseJob, job_graph, job_prefix, missing_phases
+from rzero_mega.cluster.jobs import PhaseJob, job_chain, job_prefix, missing_phases
 from rzero_mega.cluster.nemo import PartlySubmitted, submit_jobs
 from rzero_mega.cluster.record import record_submission
 from rzero_mega.cluster.script import Submission
@@ -28,11 +28,11 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submission did: jobs submitted now, with Slurm's numbers, and those that were waiting or running."""
+    """What a submission did: jobs submitted now, with Slurm's job ids, and those that were waiting or running."""
 
     run: Path
     jobs: tuple[PhaseJob, ...]
-    numbers: dict[str, str]
+    job_ids: dict[str, str]
     kept: int
     cancelled: int
 
@@ -84,18 +84,18 @@ def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, sub
     missing, useless = missing_phases(
         iteration_plan(config), finished_phases(run), [phase_of(job, submission.run) for job in queue]
     )
-    doomed = [job.number for job in queue if phase_of(job, submission.run) in useless]
+    doomed = [job.job_id for job in queue if phase_of(job, submission.run) in useless]
     cancel_jobs(doomed)
-    kept = [job for job in queue if job.number not in doomed]
-    jobs = job_graph(missing, cluster.jobs_per_phase, after=kept[-1].number if kept else None)
-    numbers: dict[str, str] = {}
+    kept = [job for job in queue if job.job_id not in doomed]
+    jobs = job_chain(missing, cluster.jobs_per_phase, after=kept[-1].job_id if kept else None)
+    job_ids: dict[str, str] = {}
     try:
-        numbers = submit_jobs(jobs, cluster, submission) if jobs else {}
+        job_ids = submit_jobs(jobs, cluster, submission) if jobs else {}
     except PartlySubmitted as broken:
-        cancel_jobs(list(broken.numbers.values()))
-        raise UserError(f"{broken}; the {len(broken.numbers)} jobs submitted before it were cancelled") from None
-    record_submission(submission.run, jobs, numbers)
-    return Submitted(submission.run, tuple(jobs), numbers, len(kept), len(doomed))
+        cancel_jobs(list(broken.job_ids.values()))
+        raise UserError(f"{broken}; the {len(broken.job_ids)} jobs submitted before it were cancelled") from None
+    record_submission(submission.run, jobs, job_ids)
+    return Submitted(submission.run, tuple(jobs), job_ids, len(kept), len(doomed))
 
 
 def finished_phases(run: RunDirectory) -> set[tuple[int, PhaseName]]:

@@ -27,7 +27,7 @@ def last_end(run: Path) -> Ended | None:
 
 
 def log_file(run: Path, job: str | None, rank: int) -> Path:
-    """The log of a rank in the last job, or in the one whose number is given. UserError if there is none."""
+    """The log of a rank in the last job, or in the one whose id is given. UserError if there is none."""
     folders = [folder for folder in job_folders(run) if job is None or folder.name.rsplit("-", 1)[0] == job]
     if not folders:
         what = "has no job yet" if job is None else f"knows no job {job}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.cluster.jobs import job_graph, job_prefix, missing_phases
+from rzero_mega.cluster.jobs import job_chain, job_prefix, missing_phases
 from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.config import load_config
 from rzero_mega.phase_name import PhaseName
@@ -27,7 +27,7 @@ KEYS = [key(phase) for phase in PLAN]
 
 
 def test_each_job_waits_for_the_one_before_it() -> None:
-    jobs = job_graph(plan()[:2], links=2)
+    jobs = job_chain(plan()[:2], links=2)
     assert [(job.name, job.after) for job in jobs] == [
         ("1-challenger-1", None),
         ("1-challenger-2", "1-challenger-1"),
@@ -37,12 +37,12 @@ def test_each_job_waits_for_the_one_before_it() -> None:
 
 
 def test_the_first_job_waits_for_one_that_slurm_has_already() -> None:
-    assert job_graph(plan()[:1], links=1, after="17")[0].after == "17"
+    assert job_chain(plan()[:1], links=1, after="17")[0].after == "17"
 
 
 def test_no_job_s_name_begins_with_the_name_of_another_phase() -> None:
-    jobs = job_graph(plan(12), links=2)
-    for phase in {job.phase_name for job in jobs}:
+    jobs = job_chain(plan(12), links=2)
+    for phase in {job.phase_prefix for job in jobs}:
         assert {(job.iteration, job.phase) for job in jobs if job.name.startswith(phase)} == {
             (int(phase.split("-")[0]), phase.split("-")[1])
         }
