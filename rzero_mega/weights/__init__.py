@@ -1,1 +1,1 @@
-"""Weights between Hugging Face names and Megatron layouts: mapping, gathering, reading and writing folders."""
+"""Weights from Hugging Face names to Megatron's shards and to servers; see README.md."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.mapping import Entry
+from rzero_mega.weights.mapping.dense import EMBEDDING, OUTPUT
 from rzero_mega.weights.shape import ModelShape
 
 
@@ -28,9 +29,9 @@ def scatter_hf(
     known = {entry.megatron: entry for entry in entries}
     for name, target in local.items():
         entry = known.get(name)
-        if entry is None and name == "output_layer.weight":
+        if entry is None and name == OUTPUT:
             # Tied embeddings over a pipeline: the last stage holds a copy of the embedding.
-            entry = known["embedding.word_embeddings.weight"]
+            entry = known[EMBEDDING]
         if entry is None:
             raise KeyError(f"{name}: the family's table has no rule for this parameter")
         tensors = [read(hf_name) for hf_name in entry.hf]

@@ -221,9 +221,9 @@ def test_a_placement_with_several_faults_is_refused_with_all_of_them_in_one_line
         validate(placement_violations(entries(case.shape), case.shape, faulty, (Destination(9), Destination(0, 2, 2))))
     message = str(caught.value)
     assert "\n" not in message
-    for part in (f"no rank holds {lost}", f"no rank holds part 1 of {halved}", "unheard_of.weight", "(7,), not (8,)"):
+    for part in (f"no rank holds {lost}", f"no rank holds shard 1 of {halved}", "unheard_of.weight", "(7,), not (8,)"):
         assert part in message
-    assert "rank 9 does not exist" in message and "part 2 of 2" in message
+    assert "rank 9 does not exist" in message and "shard 2 of 2" in message
 
 
 def test_shards_of_different_dtypes_are_refused() -> None:

@@ -8,10 +8,11 @@ from rzero_mega.weights.shape import ModelShape
 
 MEGATRON = "decoder.layers.{layer}."
 HF = "model.layers.{layer}."
+EMBEDDING, OUTPUT = "embedding.word_embeddings.weight", "output_layer.weight"
 QKV = ("q_proj", "k_proj", "v_proj")
 
 COMMON = (
-    Rule("embedding.word_embeddings.weight", ("model.embed_tokens.weight",), (("vocab", "hidden"),), Vocabulary()),
+    Rule(EMBEDDING, ("model.embed_tokens.weight",), (("vocab", "hidden"),), Vocabulary()),
     Rule("decoder.final_layernorm.weight", ("model.norm.weight",), (("hidden",),), REPLICATED),
     Rule(MEGATRON + "input_layernorm.weight", (HF + "input_layernorm.weight",), (("hidden",),), REPLICATED),
     Rule(
@@ -62,7 +63,7 @@ QKV_BIAS = Rule(
     (("queries",), ("keys",), ("keys",)),
     FusedQkv(),
 )
-_HEAD = Rule("output_layer.weight", ("lm_head.weight",), (("vocab", "hidden"),), Vocabulary())
+_HEAD = Rule(OUTPUT, ("lm_head.weight",), (("vocab", "hidden"),), Vocabulary())
 
 
 def head_rules(shape: ModelShape) -> tuple[Rule, ...]:

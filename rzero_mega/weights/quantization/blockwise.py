@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rzero_mega.weights.quantization.e4m3 import FP8, bands, round_into, scales_of
+from rzero_mega.weights.quantization.e4m3 import bands, round_into, scales_of
 
 BLOCK = 128
 
@@ -43,21 +43,3 @@ def _quantize_band(name: str, weight: Tensor, quantized: Tensor, scales: Tensor)
     scales.copy_(scales_of(largest, name))
     blocks.div_(scales[:, None, :, None])
     round_into(quantized, whole[:rows, :columns])
-
-
-def quantize(name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(quantised weight, scales) of a matrix, newly allocated; see `quantize_into`."""
-    quantized = torch.empty(weight.shape, dtype=FP8, device=weight.device)
-    scales = torch.empty(scale_shape(tuple(weight.shape)), dtype=torch.float32, device=weight.device)
-    quantize_into(name, weight, quantized, scales)
-    return quantized, scales
-
-
-def dequantize(quantized: Tensor, scales: Tensor) -> Tensor:
-    """What a server computes with: the matrix in float32."""
-    rows, columns = quantized.shape
-    weight = quantized.to(torch.float32)
-    for band in bands(rows, columns, BLOCK):
-        of_rows = scales[_block_rows(band)].repeat_interleave(BLOCK, 0)[: band.stop - band.start]
-        weight[band] *= of_rows.repeat_interleave(BLOCK, 1)[:, :columns]
-    return weight

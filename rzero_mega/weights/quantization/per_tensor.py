@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rzero_mega.weights.quantization.e4m3 import FP8, bands, round_into, scales_of
+from rzero_mega.weights.quantization.e4m3 import bands, round_into, scales_of
 
 
 def scale_shape(shape: tuple[int, ...]) -> tuple[int]:
@@ -25,16 +25,3 @@ def quantize_into(name: str, weight: Tensor, quantized: Tensor, scales: Tensor) 
     rows, columns = weight.shape
     for band in bands(rows, columns, multiple=1):
         round_into(quantized[band], weight[band].to(torch.float32, copy=True).div_(scales))
-
-
-def quantize(name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(quantised weight, scale) of a matrix, newly allocated; see `quantize_into`."""
-    quantized = torch.empty(weight.shape, dtype=FP8, device=weight.device)
-    scales = torch.empty(1, dtype=torch.float32, device=weight.device)
-    quantize_into(name, weight, quantized, scales)
-    return quantized, scales
-
-
-def dequantize(quantized: Tensor, scales: Tensor) -> Tensor:
-    """What a server computes with: the matrix in float32."""
-    return quantized.to(torch.float32).mul_(scales)

@@ -31,23 +31,21 @@ _NOT_CONVERTED = ("lm_head", "mlp.gate")
 class Scheme:
     """One FP8 scheme. `name` is its value in `weights.quantization`.
 
-    `scale_shape` maps a weight's shape to its scales'; `quantize_into` takes (name, weight, quantised, scales), and
-    `dequantize` (quantised, scales).
+    `scale_shape` maps a weight's shape to that of its scales; `quantize_into` takes (name, weight, quantised, scales).
     """
 
     name: str
     scale_suffix: str
     scale_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
     quantize_into: Callable[[str, Tensor, Tensor, Tensor], None]
-    dequantize: Callable[[Tensor, Tensor], Tensor]
 
     def scale_name(self, weight: str) -> str:
         """Name of a quantised weight's scales: "….weight" becomes "….weight_scale_inv" or "….weight_scale"."""
         return weight + self.scale_suffix
 
 
-FP8_BLOCK = Scheme("fp8_block", "_scale_inv", blockwise.scale_shape, blockwise.quantize_into, blockwise.dequantize)
-FP8_TENSOR = Scheme("fp8_tensor", "_scale", per_tensor.scale_shape, per_tensor.quantize_into, per_tensor.dequantize)
+FP8_BLOCK = Scheme("fp8_block", "_scale_inv", blockwise.scale_shape, blockwise.quantize_into)
+FP8_TENSOR = Scheme("fp8_tensor", "_scale", per_tensor.scale_shape, per_tensor.quantize_into)
 SCHEMES = {scheme.name: scheme for scheme in (FP8_BLOCK, FP8_TENSOR)}
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rzero_mega.errors import UserError
+from rzero_mega.weights.mapping.dense import OUTPUT
 from rzero_mega.weights.mapping.regions import shard_contents
 from rzero_mega.weights.mapping.table import Entry
 from rzero_mega.weights.reshard.placement import Shard, holders_of
 from rzero_mega.weights.reshard.plan import Destination
 from rzero_mega.weights.shape import ModelShape
-
-# Tied embeddings over a pipeline: the last stage's copy, which the table does not list.
-TIED_COPY = "output_layer.weight"
 
 
 def validate(violations: Sequence[str]) -> None:
@@ -26,11 +24,12 @@ def placement_violations(
 ) -> list[str]:
     """What keeps the shards from covering every tensor of the table, one sentence each."""
     table = {entry.megatron: entry for entry in entries}
+    # With tied embeddings over a pipeline the last stage holds a copy of them, which the table does not list.
     holders = holders_of(placement)
     found = [
         f"rank {holders[name][0].rank} holds {name}, which the family's table does not know"
         for name in holders
-        if name not in table and not (name == TIED_COPY and shape.tied)
+        if name not in table and not (name == OUTPUT and shape.tied)
     ]
     for name, entry in table.items():
         found += _of_parameter(entry, shape, holders.get(name, []))
@@ -43,14 +42,14 @@ def _of_parameter(entry: Entry, shape: ModelShape, shards: Sequence[Shard]) -> l
         return [f"no rank holds {name}"]
     counts = {shard.count for shard in shards}
     if len(counts) > 1:
-        return [f"{name} is cut into {sorted(counts)} parts on different ranks"]
+        return [f"{name} is split into {sorted(counts)} shards on different ranks"]
     found = []
     dtypes = sorted({str(shard.dtype) for shard in shards})
     if len(dtypes) > 1:
         found.append(f"{name} is of dtypes {', '.join(dtypes)} on different ranks")
     missing = sorted(set(range(counts.pop())) - {shard.index for shard in shards})
     if missing and entry.kind.shard_dim is not None:
-        found.append(f"no rank holds part {missing[0]} of {name}")
+        found.append(f"no rank holds shard {missing[0]} of {name}")
     for shard in shards:
         contents = shard_contents(entry, shape, shard.index, shard.count)
         expected = (contents.rows, contents.columns)[: len(entry.sizes[0])]
@@ -63,5 +62,5 @@ def _of_destinations(destinations: Sequence[Destination], ranks: set[int]) -> li
     found = [f"destination rank {d.rank} does not exist" for d in destinations if d.rank not in ranks]
     seen = [d.rank for d in destinations]
     found += [f"rank {rank} is a destination twice" for rank in sorted({r for r in seen if seen.count(r) > 1})]
-    found += [f"destination rank {d.rank} wants part {d.tp_rank} of {d.tp}" for d in destinations if d.tp_rank >= d.tp]
+    found += [f"destination rank {d.rank} wants shard {d.tp_rank} of {d.tp}" for d in destinations if d.tp_rank >= d.tp]
     return found
