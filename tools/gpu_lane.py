@@ -90,7 +90,7 @@ def install(wheels: Path) -> str | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--output", type=Path, help="folder of the figures; an existing one is gone on with")
+    parser.add_argument("--output", type=Path, help="folder of the figures; an existing one is resumed")
     parser.add_argument("--only", choices=STEPS, help="run this step alone, again if it was run already")
     parser.add_argument("--list", action="store_true", help="list the steps with their time limits")
     parser.add_argument("--wheels", type=Path, help="first install all wheels and source archives of this folder")

@@ -157,7 +157,7 @@ def _entry(slot: Slot) -> str:
 
 
 def _header(slots: Sequence[Slot], size: int | None = None) -> bytes:
-    """The header with its length in front, filled up with spaces: to `size` bytes, or to the next alignment."""
+    """The header with its length in front, padded with spaces: to `size` bytes, or to the next alignment."""
     end = 0
     for slot in slots:
         if slot.start != end:

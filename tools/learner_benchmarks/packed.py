@@ -47,7 +47,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class _FillTo(TokenSplit):
-    """Every sequence is filled up to one length."""
+    """Every sequence is padded to one length."""
 
     length: int = 1
 
@@ -57,7 +57,7 @@ class _FillTo(TokenSplit):
 
 
 class PaddedLearner(Learner):
-    """A trainer that doesn't pack: MICRO_BATCH sequences in order, filled up to the longest of them or of the update.
+    """A trainer that doesn't pack: MICRO_BATCH sequences in order, padded to the longest of them or of the update.
 
     Padding is computed and has no weight.
     """
