@@ -9,35 +9,22 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.grading import equivalent
-from tests.grading.answer_corpus import LabelledPair, accuracy_by_category, describe, load_corpus
+from rzero_mega.grading.answers.answer import read_answer
+from rzero_mega.grading.answers.comparison import _label
+from tests.grading.answer_corpus import FOLDER, LabelledPair, accuracy_by_category, describe, load_corpus
 
 CORPUS = load_corpus()
 CATEGORIES = sorted({pair.category for pair in CORPUS})
 
-_SUMS = "sums and integrals are not read"
-_CASES = "functions defined by cases are compared as text"
-KNOWN_MISSES: dict[tuple[str, str], str] = {
-    (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}"): _SUMS,
-    (r"\sum_{n=0}^{\infty} \frac{x^n}{n!}", "e^x"): _SUMS,
-    (r"\sum_{n=1}^\infty \frac{1}{n^2}", r"\frac{\pi^2}{6}"): _SUMS,
-    (r"\sum_{k=0}^{n} 2^k", "2^{n+1}-1"): _SUMS,
-    (r"\int_0^x \cos t\,dt", r"\sin x"): _SUMS,
-    (r"\begin{cases} x & x \ge 0 \\ -x & x < 0 \end{cases}", "|x|"): _CASES,
-    (
-        r"\begin{cases} 1, & n \text{ even} \\ 0, & n \text{ odd} \end{cases}",
-        r"\begin{cases} 0, & n \text{ odd} \\ 1, & n \text{ even} \end{cases}",
-    ): _CASES,
-    (
-        r"x = \frac{\pi}{4} + n\pi",
-        r"\frac{\pi}{4} + k\pi,\ k\in\mathbb{Z}",
-    ): "n may be a number that the question names",
-    ("isosceles triangle", r"\text{isosceles}"): "words are compared whole",
-    (r"y = \pm\frac{3}{4}x", r"3x \pm 4y = 0"): "equations with plus-minus are not solved",
-    ("y = C_1 e^{2x}+C_2 e^{-x}", "y = A e^{-x} + B e^{2x}"): "constants have the names that they are given",
-    (r"\text{The series converges}", r"\text{convergent}"): "words are compared whole",
-    (r"\text{vertex } (4, -7)", "V(4,-7)"): "a point's name in words is not a letter",
-}
-"""Pairs that the grader is known to get wrong -> why. One that it gets right must go from here."""
+
+def read_known_misses() -> dict[tuple[str, str], str]:
+    """Pairs that the grader is known to get wrong -> why. One that it gets right must go from the file."""
+    lines = (FOLDER.parent / "known_misses.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines[1:]]
+    return {(a, b): reason for a, b, reason in rows}
+
+
+KNOWN_MISSES = read_known_misses()
 
 
 def of(category: str) -> list[LabelledPair]:
@@ -55,8 +42,9 @@ def test_labelled_pairs_are_judged_right_both_ways_round(category: str) -> None:
 
 def test_known_misses_are_still_missed() -> None:
     labelled = {(pair.a, pair.b): pair.equal for pair in CORPUS}
+    assert set(KNOWN_MISSES) <= set(labelled)
     for (a, b), reason in KNOWN_MISSES.items():
-        assert reason
+        assert reason and labelled[a, b], "two different answers taken for one are no known miss"
         assert equivalent(a, b) is not labelled[a, b], f"{a} and {b} are judged right now: take them off the list"
 
 
@@ -86,9 +74,15 @@ def test_equality_is_transitive_on_the_corpus() -> None:
         (a, b)
         for members in equal_classes()
         for a, b in combinations(members, 2)
-        if not equivalent(a, b) and not missed & {a, b}
+        if not equivalent(a, b) and not missed & {a, b} and not both_name_something(a, b)
     ]
     assert not wrong
+
+
+def both_name_something(a: str, b: str) -> bool:
+    """Whether both say what others of their class leave out: ``(D) 14`` is D, and so is ``(D) 15``."""
+    answers = [read_answer(text) for text in (a, b)]
+    return all(answer.tree is not None and (_label(answer.tree) or answer.unit) for answer in answers)
 
 
 def test_no_pair_labelled_different_is_in_one_class() -> None:

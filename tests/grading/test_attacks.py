@@ -121,9 +121,9 @@ def test_extraction_takes_time_in_proportion_to_the_text(family: str) -> None:
         text = rf"\boxed{{{(piece * (length // len(piece) + 1))[:length]}}}"
         best = float("inf")
         for _ in range(2):
-            start = time.perf_counter()
+            start = time.process_time()
             extract_answer(text)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     assert cost(400_000) < 32 * max(cost(50_000), 1e-4)

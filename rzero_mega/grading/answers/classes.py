@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 from rzero_mega.grading.answers.answer import read_answer
 from rzero_mega.grading.answers.comparison import compare_cheaply, says_as_much
+from rzero_mega.grading.expressions.tree import Unit
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -55,7 +56,7 @@ class _Grouping:
 
     def __init__(self, answers: Sequence[str | None]) -> None:
         self._answers = answers
-        spellings: dict[tuple[str, str], str] = {}
+        spellings: dict[tuple[str, Unit | None], str] = {}
         for text in sorted({answer for answer in answers if answer is not None}):
             answer = read_answer(text)
             spellings.setdefault((answer.key, answer.unit), text)

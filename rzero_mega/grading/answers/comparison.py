@@ -1,26 +1,27 @@
 r"""Equality of two answers, cheapest evidence first. Three-valued: None says that the evidence so far doesn't decide.
 
-What counts as the same answer. An answer may leave out what the question has already said: the unit, a percent or
-degree sign, the modulus, the base of a numeral, am or pm (``5 cm`` is ``5``), the name of what is asked for (``x = 5``
-is ``5``, ``x > 3`` is ``(3, \infty)``), the letter of a choice or what stands beside it. Where both say it they must
-agree, after conversion (``100 cm`` is ``1 m``, ``5 cm`` is not ``5 m``; ``x = 5`` is not ``y = 5``). Leaving out is not
-transitive: `classes` deals with that. What is a number may also be given by its value (``50\%`` is ``1/2``,
-``180^\circ`` is ``\pi``, ``1011_2`` is 11). Rounding is not equality. Lists without brackets have no order, as sets,
-but count an item twice; tuples, points, vectors and columns are one kind of thing, and so are intervals and tuples of
-two that are written alike. Sets of real numbers are compared as sets. "No solution" is the empty set.
-Functions with a constant of integration are equal if they differ by a constant.
+What counts as the same answer. Nothing of an answer is ever dropped to make it match: what is not read whole is
+compared as text. An answer may leave out what the question has already said: the unit, a percent or degree sign, the
+modulus, the base of a numeral (``5 cm`` is ``5``), the name of what is asked for (``x = 5`` is ``5``, ``x > 3`` is
+``(3, \infty)``), the letter of a choice or what stands beside it. Where both say it they must agree, after conversion
+(``100 cm`` is ``1 m``, ``5 cm`` is not ``5 m``; ``x = 5`` is not ``y = 5``). Leaving out is not transitive: `classes`
+deals with that. What is a number may also be given by its value (``50\%`` is ``1/2``, ``180^\circ`` is ``\pi``); a
+numeral in a base may not, for that would pay for echoing the question. Of several spellings of one value each must be
+right (``1/3 = 0.33`` is not ``1/3``). Rounding is not equality. Lists without brackets have no order, as sets, but
+count an item twice; one that repeats an item keeps its order. Tuples, points, vectors and columns are one kind of
+thing, and so are intervals and tuples of two that are written alike. "No solution" is the empty set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from itertools import product
 from typing import TypeAlias
 
-from rzero_mega.grading.answers.answer import Answer, Reading
+from rzero_mega.grading.answers.answer import CHOICE, Answer
 from rzero_mega.grading.expressions.building import inverse
 from rzero_mega.grading.expressions.tree import (
+    Call,
     Constant,
     Group,
     Matrix,
@@ -28,34 +29,26 @@ from rzero_mega.grading.expressions.tree import (
     Node,
     Product,
     Relation,
-    Sum,
     children,
     is_scalar,
     names,
     walk,
 )
-from rzero_mega.grading.mathematics.definitions import bodies
-from rzero_mega.grading.mathematics.exact import canonical, exact_value
+from rzero_mega.grading.mathematics.exact import canonical, exact_value, is_sequence
 from rzero_mega.grading.mathematics.numeric import (
     Undecided,
-    differ_by_a_constant,
+    is_rounded,
     proportional,
     refuted_in_doubles,
     same_value,
 )
-from rzero_mega.grading.mathematics.realsets import is_operation, real_set, same_set
 from rzero_mega.grading.mathematics.relations import difference, in_order, is_label
-from rzero_mega.grading.mathematics.symbolic import same_expression
-from rzero_mega.grading.text.words import prose_key
+from rzero_mega.grading.text.vocabulary import prose_key
 
 ScalarTest: TypeAlias = Callable[[Node, Node], bool | None]
 """Whether two scalar trees are equal; None if this test can't tell."""
 
 _UNORDERED = ("set", "list")
-_CONSTANTS = frozenset((Name("C"), Name("c")))
-_VARIABLES = frozenset(("x", "y", "t", "u", "v", "z", "s", "r", "\\theta"))
-"""What a function is integrated over; beside another letter a C is a quantity of its own, as in ``a + C``."""
-
 _MATCHED_CHEAPLY = 12
 """Matching takes comparisons by the square of the size; larger collections are left to the worker processes."""
 
@@ -68,7 +61,7 @@ class How(Enum):
     EXACT = "exact"
     """Rational arithmetic, structure, or a difference that doubles already show."""
     COMPUTED = "computed"
-    """High-precision evaluation, or sympy where that didn't decide."""
+    """High-precision evaluation."""
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
     CRASHED = "crashed"
@@ -79,58 +72,43 @@ def compare_cheaply(a: Answer, b: Answer) -> tuple[bool, How] | None:
     if a.key == b.key and a.unit == b.unit:
         return True, How.TEXT if a.tree is None else How.EXACT
     if a.tree is None or b.tree is None:
-        return _same_text(a, b), How.TEXT
-    verdict = _any(_compare_readings(first, second, _cheap_scalars) for first, second in _pairs(a, b))
+        return a.tree is not b.tree and bool(a.text) and prose_key(a.text) == prose_key(b.text), How.TEXT
+    verdict = _compare_answers(a, b, _cheap_scalars)
     return None if verdict is None else (verdict, How.EXACT)
 
 
 def compare_fully(a: Answer, b: Answer) -> bool:
     """Return whether two answers with trees are equal; what can't be decided at all is not equal."""
-    return bool(_any(_compare_readings(first, second, _full_scalars) for first, second in _pairs(a, b)))
+    return bool(_compare_answers(a, b, _full_scalars))
 
 
 def says_as_much(a: Answer, b: Answer) -> bool:
     """Whether two equal answers leave out the same: equality among such answers is transitive.
 
-    Both name the same quantity or none, and have units of one dimension or none; a percentage, an angle or a numeral
-    with its base also says as much as the number that is its value. An answer with several readings says less than any
-    other, unless a unit is the likeliest of them.
+    Both name the same quantity or none, and have units of one dimension or none; a percentage or an angle also says as
+    much as the number that is its value.
     """
-    first, second = a.readings[0], b.readings[0]
-    if (len(a.readings) > 1 and first.unit is None) or (len(b.readings) > 1 and second.unit is None):
-        return False
-    if first.tree is None or second.tree is None or first.value is None or second.value is None:
+    if a.tree is None or b.tree is None or a.value is None or b.value is None:
         return True
-    if _label(first.tree) != _label(second.tree):
+    if _label(a.tree) != _label(b.tree):
         return False
-    if first.unit == second.unit:
+    if a.unit == b.unit:
         return True
-    if (first.unit is None or first.unit.number) and (second.unit is None or second.unit.number):
-        return canonical(first.value) == canonical(second.value)
-    return first.unit is not None and second.unit is not None and first.unit.dimension == second.unit.dimension
+    if (a.unit is None or a.unit.number) and (b.unit is None or b.unit.number):
+        return canonical(a.value) == canonical(b.value)
+    return a.unit is not None and b.unit is not None and a.unit.dimension == b.unit.dimension
 
 
 def _label(tree: Node) -> str:
-    tree = _unlabelled(tree)
+    tree = _with_name(tree)
     return canonical(tree.left) if isinstance(tree, Relation) and is_label(tree.left) else ""
 
 
-def _same_text(a: Answer, b: Answer) -> bool:
-    """Compare answers of which at least one is no expression."""
-    if a.tree is None and b.tree is None:
-        return a.key == b.key
-    return bool(a.text) and prose_key(a.text) == prose_key(b.text)
-
-
-def _pairs(a: Answer, b: Answer) -> Iterator[tuple[Reading, Reading]]:
-    """Yield the pairs of readings, always in the same order, so that verdicts are symmetric."""
-    first, second = (a, b) if (a.key, a.unit) <= (b.key, b.unit) else (b, a)
-    return product(first.readings, second.readings)
-
-
-def _compare_readings(a: Reading, b: Reading, scalars: ScalarTest) -> bool | None:
-    if a.tree is None or b.tree is None or a.value is None or b.value is None:
-        return a.key == b.key
+def _compare_answers(a: Answer, b: Answer, scalars: ScalarTest) -> bool | None:
+    """Compare two answers with trees, always in the same order, so that verdicts are symmetric."""
+    if _place(b) < _place(a):
+        a, b = b, a
+    assert a.tree is not None and b.tree is not None and a.value is not None and b.value is not None
     if a.unit is None and b.unit is None:
         if a.rational is not None and b.rational is not None:
             return a.rational == b.rational
@@ -143,7 +121,12 @@ def _compare_readings(a: Reading, b: Reading, scalars: ScalarTest) -> bool | Non
     unit = a.unit or b.unit
     if as_written or unit is None or not unit.number:
         return as_written
-    return _any((as_written, _compare(a.value, b.value, scalars)))
+    by_value = _compare(a.value, b.value, scalars)
+    return None if as_written is None and by_value is False else by_value
+
+
+def _place(answer: Answer) -> tuple[str, str]:
+    return answer.key, answer.unit.name if answer.unit else ""
 
 
 def _cheap_scalars(a: Node, b: Node) -> bool | None:
@@ -154,31 +137,15 @@ def _cheap_scalars(a: Node, b: Node) -> bool | None:
 
 
 def _unless_refuted(a: Node, b: Node) -> bool | None:
-    if _antiderivative(a) and _antiderivative(b):
-        return None
     return False if _is_infinite(a) != _is_infinite(b) or refuted_in_doubles(a, b) else None
 
 
 def _full_scalars(a: Node, b: Node) -> bool | None:
     cheap = _cheap_scalars(a, b)
-    if cheap is not None:
-        return cheap
-    first, second = _antiderivative(a), _antiderivative(b)
     try:
-        if first and second:
-            return names(first) == names(second) and differ_by_a_constant(first, second)
-        return same_value(a, b)
+        return same_value(a, b) if cheap is None else cheap
     except Undecided:
-        return same_expression(a, b)
-
-
-def _antiderivative(node: Node) -> Node | None:
-    """Return what stands beside a constant of integration: a sum with a term C, the rest of it in one variable."""
-    if not isinstance(node, Sum) or not _CONSTANTS.intersection(node.terms):
-        return None
-    rest = tuple(term for term in node.terms if term not in _CONSTANTS)
-    variables = names(Sum(rest))
-    return Sum(rest) if len(rest) == len(node.terms) - 1 and len(variables) == 1 and variables <= _VARIABLES else None
+        return False
 
 
 def _is_infinite(node: Node) -> bool:
@@ -186,13 +153,15 @@ def _is_infinite(node: Node) -> bool:
 
 
 def _compare(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
-    a, b = _unlabelled(a), _unlabelled(b)
-    if isinstance(a, Relation) and isinstance(b, Relation):
+    a, b = _with_name(a), _with_name(b)
+    if isinstance(a, Relation) and isinstance(b, Relation) and _wraps(a) == _wraps(b):
         return _compare_relations(a, b, scalars)
-    if isinstance(a, Relation):
+    if isinstance(a, Relation) and (_wraps(a) or not isinstance(b, Relation)):
         return _compare_with_value(a, b, scalars)
     if isinstance(b, Relation):
         return _compare_with_value(b, a, scalars)
+    if _is_chain(a) or _is_chain(b):
+        return _all(_compare_spellings(x, y, scalars) for x, y in _to_compare(a, b))
     if isinstance(a, Matrix) and isinstance(b, Matrix):
         if (len(a.rows), len(a.rows[0])) != (len(b.rows), len(b.rows[0])):
             return False
@@ -204,16 +173,36 @@ def _compare(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
     return scalars(a, b)
 
 
-def _unlabelled(node: Node) -> Node:
-    """Turn ``5 = x`` into ``x = 5``, reduce ``2 + 3 = 5`` to ``5``, and take the name off a point ``A(1, 2)``."""
+def _with_name(node: Node) -> Node:
+    """Read the letter before a point as its name, ``A(1, 2)`` as ``A = (1, 2)``."""
     match node:
-        case Relation("=", left, right):
-            if is_label(right) and not is_label(left):
-                left, right = right, left
-            return right if is_scalar(left) and not names(left) else Relation("=", left, right)
         case Product((Name(name), Group("()", _) as point)) if name.isupper():
             return Relation("=", Name(name), point)
     return node
+
+
+def _is_chain(node: Node) -> bool:
+    return isinstance(node, Group) and node.kind == "chain"
+
+
+def _to_compare(a: Node, b: Node) -> Iterator[tuple[Node, Node]]:
+    """Yield pairs of spellings that are all equal if every spelling of one value is equal to every one of the other."""
+    left = a.items if isinstance(a, Group) and a.kind == "chain" else (a,)
+    right = b.items if isinstance(b, Group) and b.kind == "chain" else (b,)
+    yield from ((item, right[0]) for item in left)
+    yield from ((left[0], item) for item in right[1:])
+
+
+def _compare_spellings(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
+    """Compare two spellings, of which one may be rounded; it must then be the other to its last digit."""
+    match a, b:
+        case Call("about", _), Call("about", _):
+            return canonical(a) == canonical(b)
+        case Call("about", (rounded,)), exact:
+            return is_scalar(exact) and not names(exact) and is_rounded(rounded, exact)
+        case exact, Call("about", (rounded,)):
+            return is_scalar(exact) and not names(exact) and is_rounded(rounded, exact)
+    return _compare(a, b, scalars)
 
 
 def _as_tuple(node: Node) -> Node:
@@ -225,9 +214,29 @@ def _as_tuple(node: Node) -> Node:
 
 def _compare_with_value(relation: Relation, value: Node, scalars: ScalarTest) -> bool | None:
     """Compare ``x = 5`` with ``5``: only beside a mere label does the right side stand for the answer."""
-    if relation.operator not in ("=", "in") or not (is_label(relation.left) or isinstance(relation.right, Matrix)):
+    if relation.operator not in ("=", "in") or canonical(relation.left) == canonical(relation.right):
+        return False
+    if isinstance(value, Name) and relation.left == Name(CHOICE + value.name):
+        return True
+    if not _is_name(relation):
         return False
     return _compare(relation.right, value, scalars)
+
+
+def _wraps(relation: Relation) -> bool:
+    """Whether the left side is the letter of a choice, or names a whole relation: ``the equation is y = 2x``."""
+    named = isinstance(relation.left, Name) and relation.operator == "="
+    return named and (isinstance(relation.right, Relation) or canonical(relation.left).startswith("<" + CHOICE))
+
+
+def _is_name(relation: Relation) -> bool:
+    """Whether the left side only names the right one, as the power of a letter names a matrix (``A^{-1}``)."""
+    power = getattr(relation.left, "base", None)
+    if isinstance(power, Name) and isinstance(relation.right, Matrix):
+        return True
+    return is_label(relation.left) and not (
+        isinstance(relation.left, Call) and names(relation.left) & names(relation.right)
+    )
 
 
 def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | None:
@@ -236,10 +245,7 @@ def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | 
     a, b = in_order(a), in_order(b)
     if canonical(a) == canonical(b):
         return True
-    if a.operator == "=" and (defined := bodies(a, b)):
-        return _compare(*defined, scalars)
-    named = is_label(a.left) or isinstance(a.right, Matrix)
-    if a.operator in ("=", "in") and named and canonical(a.left) == canonical(b.left):
+    if a.operator in ("=", "in") and _is_name(a) and canonical(a.left) == canonical(b.left):
         return _compare(a.right, b.right, scalars)
     if not (is_scalar(a.left) and is_scalar(a.right) and is_scalar(b.left) and is_scalar(b.right)):
         return False
@@ -264,11 +270,10 @@ def _compare_groups(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
     if "ratio" in (left_kind, right_kind):
         return _compare_ratios(a, b, scalars)
     if left_kind in _UNORDERED and right_kind in _UNORDERED:
+        if isinstance(a, Group) and isinstance(b, Group) and (_is_sequence(a) or _is_sequence(b)):
+            pairs = zip(a.items, b.items, strict=False)
+            return len(a.items) == len(b.items) and _all(_compare(x, y, scalars) for x, y in pairs)
         return _match(_members(a), _members(b), scalars)
-    if isinstance(a, Group) and isinstance(b, Group) and (left_kind != right_kind or is_operation(a)):
-        sets = real_set(a), real_set(b)
-        if sets[0] is not None and sets[1] is not None:
-            return same_set(sets[0], sets[1], scalars)
     if left_kind != right_kind or not (isinstance(a, Group) and isinstance(b, Group)) or len(a.items) != len(b.items):
         return False
     if left_kind in ("union", "intersection"):
@@ -277,19 +282,40 @@ def _compare_groups(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
 
 
 def _compare_ratios(a: Node, b: Node, scalars: ScalarTest) -> bool | None:
-    """Compare two ratios, which may be scaled, or a ratio of two with a quotient."""
+    """Compare two ratios, which may be scaled, or a ratio of two with a quotient.
+
+    A ratio with a zero is compared as it is written, and so are two that may be times of the day.
+    """
     if not isinstance(a, Group):
         a, b = b, a
     if not isinstance(a, Group) or a.kind != "ratio" or not all(map(is_scalar, a.items)):
         return False
+    zero = any(exact_value(item) == 0 for item in a.items)
     if not isinstance(b, Group):
-        return is_scalar(b) and len(a.items) == 2 and scalars(Product((a.items[0], inverse(a.items[1]))), b)
+        return (
+            not zero and is_scalar(b) and len(a.items) == 2 and scalars(Product((a.items[0], inverse(a.items[1]))), b)
+        )
     if b.kind != "ratio" or len(a.items) != len(b.items) or not all(map(is_scalar, b.items)):
         return False
+    if zero or any(exact_value(item) == 0 for item in b.items) or (_is_time(a) and _is_time(b)):
+        return _all(scalars(x, y) for x, y in zip(a.items, b.items, strict=True))
     first, other = a.items[0], b.items[0]
     return _all(
         scalars(Product((x, other)), Product((y, first))) for x, y in zip(a.items[1:], b.items[1:], strict=True)
     )
+
+
+def _is_time(ratio: Group) -> bool:
+    """Whether a ratio may be a time of the day, ``3:45``; below ten minutes it has one digit here as a ratio has."""
+    values = list(map(exact_value, ratio.items))
+    hour, minute = values[0], values[1]
+    if len(values) != 2 or hour is None or minute is None:
+        return False
+    return hour.denominator == minute.denominator == 1 and 0 <= hour < 24 and 10 <= minute < 60
+
+
+def _is_sequence(group: Group) -> bool:
+    return group.kind == "list" and is_sequence(list(map(canonical, group.items)))
 
 
 def _members(node: Node) -> list[Node]:
@@ -326,12 +352,3 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
             return False
         doubtful = doubtful or verdict is None
     return None if doubtful else True
-
-
-def _any(verdicts: Iterable[bool | None]) -> bool | None:
-    doubtful = False
-    for verdict in verdicts:
-        if verdict:
-            return True
-        doubtful = doubtful or verdict is None
-    return None if doubtful else False

@@ -16,12 +16,11 @@ from rzero_mega.grading.expressions.tree import (
     Number,
     Power,
     Product,
+    Quantity,
     Sum,
-    Unreadable,
     names,
 )
 
-MAX_DETERMINANT = 4
 _PARAMETERS = frozenset(("t", "s", "k", "c", "\\lambda", "\\mu"))
 """Letters that multiply a vector; others before a bracket name a point or a function: ``P(1, 2)``, ``f(x, y)``."""
 
@@ -45,7 +44,13 @@ def product(factors: list[Node]) -> Node:
 
 def negative(node: Node) -> Node:
     """Return minus `node`."""
-    return Number(-node.value) if isinstance(node, Number) else product([MINUS_ONE, node])
+    match node:
+        case Number(value):
+            return Number(-value)
+        case Quantity(value, unit):
+            return Quantity(negative(value), unit)
+        case _:
+            return product([MINUS_ONE, node])
 
 
 def inverse(node: Node) -> Node:
@@ -65,16 +70,3 @@ def apply(name: str, argument: Node, base: Node | None = None) -> Node:
     if function == "lg":
         return Call("log", (argument, Number(Fraction(10))))
     return Call(function, (argument,))
-
-
-def determinant(rows: list[list[Node]]) -> Node:
-    """Return the determinant by expansion along the first row. Raises `Unreadable` if not square, or too large."""
-    if len(rows) > MAX_DETERMINANT or any(len(row) != len(rows) for row in rows):
-        raise Unreadable("no determinant that is computed here")
-    if len(rows) == 1:
-        return rows[0][0]
-    terms = []
-    for column, entry in enumerate(rows[0]):
-        minor = determinant([row[:column] + row[column + 1 :] for row in rows[1:]])
-        terms.append(product([entry, minor]) if column % 2 == 0 else product([MINUS_ONE, entry, minor]))
-    return Sum(tuple(terms))

@@ -1,13 +1,12 @@
-"""The grader's own expression tree, and the limits on it.
+"""What an answer says: an inert tree of exact numbers, names and known operators, within limits.
 
-Model text becomes nothing but these frozen nodes. Limits on size and on the magnitude of constants are checked before
-anything is computed from a tree, so that a number tower such as ``9^{9^{9}}`` costs no more than its reading.
+Nothing here computes. `check_limits` refuses trees that would be dear to compute (``9^{9^{9}}``) before anybody tries.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -20,11 +19,30 @@ MAX_EXPONENT = 10_000
 """Largest constant exponent of a base that holds variables."""
 MAX_BITS = 131_072
 """Largest log2 of a constant (numerator or denominator), so ``2^{100000}`` is an answer and ``9^{9^{9}}`` is not."""
-MAX_FACTORIAL = 1_000
+MAX_FACTORIAL = 2_500
+MAX_BINOMIAL = 10**9
+"""Largest n of ``\\binom{n}{k}`` if k or n - k is at most `MAX_CHOSEN`."""
+MAX_CHOSEN = 300
 
 
 class Unreadable(ValueError):
     """The text is not an expression this grader knows, or exceeds a limit; it is then compared as text only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of measurement.
+
+    name: one spelling per unit. dimension: what it measures, the same for all units that can be converted into each
+    other. scale: its size in base units. number: whether a quantity in it is a plain number too (percent, an angle).
+    modulus: of a residue, which is read like a unit.
+    """
+
+    name: str
+    dimension: str
+    scale: Fraction = Fraction(1)
+    number: bool = False
+    modulus: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +54,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A variable, with its subscript if it has one."""
+    """A variable with its subscript, a function applied to something, or words that are known as a name."""
 
     name: str
 
@@ -72,17 +90,26 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A known function (`rzero_mega.grading.expressions.functions`) of its arguments."""
+    """A known function (`expressions.functions`) of its arguments."""
 
     function: str
     arguments: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value and its unit, as the parser finds them; `answers.answer` sets the unit apart."""
+
+    value: Node
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Items in brackets.
 
-    `kind` is the pair of brackets ("()", "[)", ...), or "set", "list", "union", "intersection", "difference", "ratio".
+    `kind` is the pair of brackets ("()", "[)", ...), or "set", "list", "union", "intersection", "difference", "ratio",
+    "cases", or "chain": spellings of one value, as in ``1/4 = 0.25``.
 
     A "list" is written without brackets (``1, 2`` or ``1 or 2`` or what a plus-minus sign stands for) and has no order.
     """
@@ -100,38 +127,58 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """`left` `operator` `right`, the operator one of ``= != < <=`` (greater-than is turned round when read)."""
+    """`left` `operator` `right`, the operator one of ``= != < <= in`` (greater-than is turned round when read)."""
 
     operator: str
     left: Node
     right: Node
 
 
-Node: TypeAlias = Number | Name | Constant | Sum | Product | Power | Call | Group | Matrix | Relation
+Node: TypeAlias = Number | Name | Constant | Sum | Product | Power | Call | Quantity | Group | Matrix | Relation
 
-ZERO = Number(Fraction(0))
 MINUS_ONE = Number(Fraction(-1))
+DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))
 
 
 def children(node: Node) -> tuple[Node, ...]:
     """Return the direct children of `node`, in order."""
     match node:
-        case Sum(terms):
-            return terms
-        case Product(factors):
-            return factors
-        case Power(base, exponent):
-            return base, exponent
-        case Call(_, arguments):
-            return arguments
-        case Group(_, items):
-            return items
+        case Sum(parts) | Product(parts) | Call(_, parts) | Group(_, parts):
+            return parts
+        case Power(left, right) | Relation(_, left, right):
+            return left, right
         case Matrix(rows):
             return tuple(entry for row in rows for entry in row)
-        case Relation(_, left, right):
-            return left, right
+        case Quantity(value, _):
+            return (value,)
         case _:
             return ()
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return `node` with `change` applied to its direct children."""
+
+    def each(parts: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(map(change, parts))
+
+    match node:
+        case Sum(parts):
+            return Sum(each(parts))
+        case Product(parts):
+            return Product(each(parts))
+        case Power(base, exponent):
+            return Power(change(base), change(exponent))
+        case Call(function, arguments):
+            return Call(function, each(arguments))
+        case Group(kind, items):
+            return Group(kind, each(items))
+        case Relation(operator, left, right):
+            return Relation(operator, change(left), change(right))
+        case Matrix(rows):
+            return Matrix(tuple(map(each, rows)))
+        case Quantity(value, unit):
+            return Quantity(change(value), unit)
+    return node
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -148,36 +195,9 @@ def names(node: Node) -> frozenset[str]:
     return frozenset(part.name for part in walk(node) if isinstance(part, Name))
 
 
-def substituted(node: Node, name: str, by: Node) -> Node:
-    """Return `node` with `by` in place of the variable `name`."""
-
-    def inside(parts: tuple[Node, ...]) -> tuple[Node, ...]:
-        return tuple(substituted(part, name, by) for part in parts)
-
-    match node:
-        case Name(own):
-            return by if own == name else node
-        case Sum(terms):
-            return Sum(inside(terms))
-        case Product(factors):
-            return Product(inside(factors))
-        case Power(base, exponent):
-            return Power(*inside((base, exponent)))
-        case Call(function, arguments):
-            return Call(function, inside(arguments))
-        case Group(kind, items):
-            return Group(kind, inside(items))
-        case Matrix(rows):
-            return Matrix(tuple(map(inside, rows)))
-        case Relation(operator, left, right):
-            return Relation(operator, *inside((left, right)))
-        case _:
-            return node
-
-
 def is_scalar(node: Node) -> bool:
     """Whether `node` is a number-valued expression all through: no brackets, matrix or relation in it."""
-    return not any(isinstance(part, Group | Matrix | Relation) for part in walk(node))
+    return not any(isinstance(part, Group | Matrix | Relation | Quantity) for part in walk(node))
 
 
 def check_limits(node: Node) -> None:
@@ -224,12 +244,19 @@ def _power_magnitude(base: Node, exponent: Node) -> float | None:
 
 def _call_magnitude(function: str, arguments: tuple[Node, ...]) -> float | None:
     bits = [_magnitude(argument) for argument in arguments]
-    if function in ("factorial", "binomial"):
-        for argument, size in zip(arguments, bits, strict=True):
-            if size is not None and (not isinstance(argument, Number) or abs(argument.value) > MAX_FACTORIAL):
-                raise Unreadable("factorial too large")
-        return None if None in bits else 10.0 * MAX_FACTORIAL
-    return _total(bits)
+    if function not in ("factorial", "binomial"):
+        return _total(bits)
+    constants = [argument for argument, size in zip(arguments, bits, strict=True) if size is not None]
+    values = [abs(argument.value) for argument in constants if isinstance(argument, Number)]
+    if len(values) < len(constants):
+        raise Unreadable("factorial of an expression")
+    if function == "binomial" and len(values) == 2 and values[0] <= MAX_BINOMIAL:
+        chosen = min(values[1], abs(values[0] - values[1]))
+        if chosen <= MAX_CHOSEN:
+            return 32.0 * float(chosen + 1)
+    if max(values, default=Fraction(0)) > MAX_FACTORIAL:
+        raise Unreadable("factorial too large")
+    return None if None in bits else 12.0 * MAX_FACTORIAL
 
 
 def _total(bits: list[float | None]) -> float | None:

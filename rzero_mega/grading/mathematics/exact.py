@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
+from collections.abc import Callable
 from fractions import Fraction
-from functools import reduce
 
+from rzero_mega.grading.expressions.functions import UNORDERED
 from rzero_mega.grading.expressions.tree import (
     Call,
     Constant,
@@ -16,37 +19,46 @@ from rzero_mega.grading.expressions.tree import (
     Number,
     Power,
     Product,
+    Quantity,
     Relation,
     Sum,
 )
 
-MAX_EXACT_BITS = 14_000
-"""Larger exact values are left to the workers; Python refuses to write more than 4,300 digits (14,284 bits)."""
+MAX_EXACT_BITS = 32_000
+"""Larger exact values are left to the workers."""
+_DECIMAL_BITS = 256
+"""Larger values are spelt in hexadecimal: decimal takes the square of the length."""
 
 
 def exact_value(node: Node) -> Fraction | None:
     """Return the value of `node` if it is rational by plain arithmetic (and not huge), else None."""
     match node:
-        case Number(value):
-            return value
+        case Number(number):
+            return number
         case Sum(terms):
-            values = _values(terms)
-            return None if values is None else reduce(_bounded_sum, values)
+            return _folded(terms, operator.add)
         case Product(factors):
-            values = _values(factors)
-            return None if values is None else reduce(_bounded_product, values)
+            return _folded(factors, operator.mul)
         case Power(base, exponent):
             return _power(exact_value(base), exact_value(exponent))
         case Call(function, arguments):
-            values = _values(arguments)
-            return None if values is None else _call(function, [value for value in values if value is not None])
+            values = [value for argument in arguments if (value := exact_value(argument)) is not None]
+            return _call(function, values) if len(values) == len(arguments) else None
         case _:
             return None
 
 
-def _values(nodes: tuple[Node, ...]) -> list[Fraction | None] | None:
-    values = [exact_value(node) for node in nodes]
-    return None if None in values else values
+def _folded(parts: tuple[Node, ...], combine: Callable[[Fraction, Fraction], Fraction]) -> Fraction | None:
+    """Return the sum or product of parts that are all rational, as long as it isn't huge on the way."""
+    total: Fraction | None = None
+    for part in parts:
+        value = exact_value(part)
+        if value is not None and total is not None:
+            value = _bounded(combine(total, value))
+        if value is None:
+            return None
+        total = value
+    return total
 
 
 def _bits(value: Fraction) -> int:
@@ -55,14 +67,6 @@ def _bits(value: Fraction) -> int:
 
 def _bounded(value: Fraction) -> Fraction | None:
     return value if _bits(value) <= MAX_EXACT_BITS else None
-
-
-def _bounded_sum(left: Fraction | None, right: Fraction | None) -> Fraction | None:
-    return None if left is None or right is None else _bounded(left + right)
-
-
-def _bounded_product(left: Fraction | None, right: Fraction | None) -> Fraction | None:
-    return None if left is None or right is None else _bounded(left * right)
 
 
 def _power(base: Fraction | None, exponent: Fraction | None) -> Fraction | None:
@@ -94,6 +98,7 @@ def _integer_root(value: int, degree: int) -> int | None:
 
 def _call(function: str, values: list[Fraction]) -> Fraction | None:
     first = values[0]
+    whole = [int(value) for value in values if value.denominator == 1]
     match function:
         case "abs":
             return abs(first)
@@ -105,6 +110,10 @@ def _call(function: str, values: list[Fraction]) -> Fraction | None:
             return max(values)
         case "min":
             return min(values)
+        case "gcd" if len(whole) == len(values):
+            return Fraction(math.gcd(*whole))
+        case "lcm" if len(whole) == len(values) and sum(map(_bits, values)) <= MAX_EXACT_BITS:
+            return Fraction(math.lcm(*whole))
         case "factorial" if first.denominator == 1 and first >= 0:
             return _bounded(Fraction(math.factorial(int(first))))
         case "binomial" if all(value.denominator == 1 and value >= 0 for value in values):
@@ -122,7 +131,7 @@ def canonical(node: Node) -> str:
     """
     value = exact_value(node)
     if value is not None:
-        return str(value) if _bits(value) <= 256 else f"{value.numerator:x}/{value.denominator:x}x"
+        return _spelt(value)
     match node:
         case Name(name):
             return f"<{name}>"
@@ -136,17 +145,35 @@ def canonical(node: Node) -> str:
             return f"[{canonical(base)}^{canonical(exponent)}]"
         case Call(function, arguments):
             parts = list(map(canonical, arguments))
-            return f"{function}({','.join(sorted(parts) if function in ('max', 'min') else parts)})"
+            return f"{function}({','.join(sorted(parts) if function in UNORDERED else parts)})"
         case Group(kind, items):
             parts = list(map(canonical, items))
-            return f"{kind}:({','.join(sorted(parts) if kind in ('set', 'list', 'union', 'intersection') else parts)})"
+            unordered = kind in ("set", "union", "intersection") or (kind == "list" and not is_sequence(parts))
+            return f"{kind}:({','.join(sorted(parts) if unordered else parts)})"
         case Matrix(rows):
             return f"matrix[{';'.join(','.join(map(canonical, row)) for row in rows)}]"
         case Relation(operator, left, right):
             sides = [canonical(left), canonical(right)]
-            return operator.join(sorted(sides) if operator in ("=", "!=") else sides)
+            return "{" + operator.join(sorted(sides) if operator in ("=", "!=") else sides) + "}"
+        case Quantity(inner, unit):
+            return f"{canonical(inner)} {unit.name}"
         case Number(value):
             raise AssertionError(f"{value} has an exact value")
+
+
+_WORD = re.compile("<(?:[TFYN]|[A-Z]{2,})>")
+
+
+def is_sequence(items: list[str]) -> bool:
+    """Whether a list, given by the spellings of its items, keeps its order.
+
+    One that repeats an item does, and one of words or of answers to one question each: ``AB, ABC``, ``T, F``.
+    """
+    return len(set(items)) < len(items) or all(map(_WORD.fullmatch, items))
+
+
+def _spelt(value: Fraction) -> str:
+    return str(value) if _bits(value) <= _DECIMAL_BITS else f"{value.numerator:x}/{value.denominator:x}x"
 
 
 def _flat(node: Sum | Product) -> list[Node]:
@@ -158,20 +185,17 @@ def _flat(node: Sum | Product) -> list[Node]:
 
 
 def _canonical_product(node: Product) -> str:
-    coefficient: Fraction | None = Fraction(1)
+    coefficient = Fraction(1)
     others: list[str] = []
     for factor in _flat(node):
         value = exact_value(factor)
-        if value is None:
+        following = None if value is None else _bounded(coefficient * value)
+        if following is None:
             others.append(canonical(factor))
         else:
-            following = _bounded_product(coefficient, value)
-            if following is None:
-                others.append(canonical(factor))
-            else:
-                coefficient = following
-    if coefficient == 0:
+            coefficient = following
+    if coefficient == 0 and not any("infinity" in other or "[0^" in other for other in others):
         return "0"
     if coefficient != 1:
-        others.append(str(coefficient))
+        others.append(_spelt(coefficient))
     return others[0] if len(others) == 1 else "{" + "*".join(sorted(others)) + "}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import IntEnum
 
 from rzero_mega.grading.expressions.tree import MAX_DEPTH, Node, Unreadable
 from rzero_mega.grading.syntax.lexer import END, Token
+
+_FRACTION = re.compile(r"frac\{?(\w+)\}?\{?(\w+)\}?")
+_UNBRACED = re.compile(r"\{(\w+)\}")
 
 
 class Level(IntEnum):
@@ -33,9 +37,14 @@ class Cursor(ABC):
     def expression(self, level: Level) -> Node:
         """Parse an expression whose operators bind at least as tightly as `level`."""
 
-    def peek(self) -> Token:
-        """Return the token here, `END` after the last one."""
-        return self.tokens[self.position] if self.position < len(self.tokens) else END
+    @abstractmethod
+    def argument(self) -> Node:
+        """Parse one argument of a command, as ``\\frac`` has two."""
+
+    def peek(self, ahead: int = 0) -> Token:
+        """Return the token here or so many further on, `END` after the last one."""
+        at = self.position + ahead
+        return self.tokens[at] if at < len(self.tokens) else END
 
     def next(self) -> Token:
         """Return the token here and go on to the one after it."""
@@ -44,9 +53,20 @@ class Cursor(ABC):
         return token
 
     def at(self, *texts: str) -> bool:
-        """Whether the token here is one of these symbols, commands or connectors."""
+        """Whether the token here is one of these symbols, commands, marks or connectors."""
         token = self.peek()
-        return token.kind in ("symbol", "command", "connector") and token.text in texts
+        return token.kind in ("symbol", "command", "connector", "mark") and token.text in texts
+
+    def at_word(self, *words: str) -> bool:
+        """Whether the token here is one of these words, in any case."""
+        token = self.peek()
+        return token.kind == "word" and token.text.lower() in words
+
+    def skip(self, *texts: str) -> bool:
+        """Go on over one of these if it is here, and say whether it was."""
+        found = self.at(*texts) or self.at_word(*texts)
+        self.position += found
+        return found
 
     def expect(self, text: str) -> None:
         """Go on over this symbol; raises `Unreadable` if it isn't here."""
@@ -64,18 +84,18 @@ class Cursor(ABC):
         return node
 
     def subscript(self) -> str:
-        """Read the subscript of a name: a token, or letters, numbers and signs in braces."""
+        r"""Read the subscript of a name as text: one token, or all of a braced group (``x_{n+1}``, ``v_\theta``)."""
         if not self.at("{"):
             token = self.next()
-            if token.kind not in ("number", "name"):
+            if token.kind not in ("number", "name", "command", "constant", "word", "function"):
                 raise Unreadable("subscript expected")
             return token.text
-        self.next()
         texts: list[str] = []
-        while not self.at("}"):
+        depth = 0
+        while depth or not texts:
             token = self.next()
-            if token.kind not in ("number", "name") and token.text not in ("+", "-", ","):
+            depth += (token.text == "{") - (token.text == "}")
+            if token.kind in ("end", "gap", "environment"):
                 raise Unreadable("subscript expected")
             texts.append(token.text)
-        self.next()
-        return "".join(texts)
+        return _UNBRACED.sub(r"\1", _FRACTION.sub(r"\1/\2", "".join(texts)[1:-1]))

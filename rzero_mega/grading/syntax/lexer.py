@@ -1,54 +1,79 @@
-"""Normalised text to tokens. What has no place in an expression, prose above all, raises `Unreadable`."""
+r"""Normalised text to tokens, ``\text{...}`` and bare text alike. Words are looked up in closed lists."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rzero_mega.grading.expressions.functions import CONSTANTS, N_ARY, UNARY
 from rzero_mega.grading.expressions.tree import MAX_DIGITS, MAX_SOURCE_CHARS, Unreadable
+from rzero_mega.grading.text.units import CURRENCIES, ENLARGED, LONE_LETTERS, measure
+from rzero_mega.grading.text.vocabulary import (
+    CONNECTORS,
+    EQUALS,
+    LABELS,
+    MARKS,
+    ONES,
+    PARTS,
+    SCALES,
+    TENS,
+)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<repeating>\d*\.\d*\\(?:overline|bar)\s*\{\d+\})
-    |(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?)
+    |(?P<number>(?:\d+(?:\.\d+|\.(?=\s?[-+*/^)\]}]))?|\.\d+)(?:[eE][+-]?\d{1,4}(?![\d.a-zA-Z]))?)
     |(?P<environment>\\(?:begin|end)\s*\{[a-zA-Z]+\})
-    |(?P<text>\\text\s*\{[^{}]*\})
-    |(?P<axis>\\axis\s*\{[ijk]\})
-    |(?P<field>\\mathbb\s*\{[A-Z]\}|\\mathbb\s*[A-Z])
+    |(?P<text>\\text\s*\{)
+    |(?P<styled>\\math(?:bb|cal|frak|scr)\s*(?:\{\s*[a-zA-Z]\s*\}|[A-Z]))
+    |(?P<gap>\\quad(?![a-zA-Z]))
+    |(?P<money>\\\$|[€£¥₹])
     |(?P<command>\\(?:[a-zA-Z]+|.))
-    |(?P<word>[a-zA-Z]+)
-    |(?P<symbol>[-+*/^_!=<>(){}\[\],;:&|'])""",
+    |(?P<letters>[a-zA-Z]+(?:\.[a-zA-Z]+)*)
+    |(?P<symbol>[-+*/^_!=<>(){}\[\],;:&|'µ.])""",
     re.VERBOSE,
 )
 _MAX_POWER_OF_TEN = 1_000
-_SHORT_WORDS = """
-no yes is or and the not on of in if at by as it so we he up do an all any one two six ten odd nil our its are has
-cm mm km kg ft mi hr lb oz am pm mg ml us dne red ten she him her his who why how may jun jul sun mon tue wed thu
-fri sat day dog cat car cup job age son win won lot low top big few new old yet per sum set gcd lcm
-"""
-_WORDS = frozenset(_SHORT_WORDS.split())
-"""Short words, which are not products of variables."""
-
-_CONNECTORS = {
-    "or": ("connector", "or"), "and": ("connector", "and"), "": ("connector", ","), "to": ("symbol", ":"),
-    "if": ("connector", "if"), "for": ("connector", "if"), "when": ("connector", "if"),
-    "such that": ("symbol", "|"),
-}  # fmt: skip
-"""What words between expressions stand for. The last of these are left out before a condition."""
-
+_WORDS = frozenset(
+    {*CONNECTORS, *MARKS, *EQUALS, *LABELS, *ONES, *TENS, *SCALES, *PARTS, *ENLARGED, "hundred", "per", "base"}
+    | {
+        "negative",
+        "minus",
+        "mod",
+        "modulo",
+        "such",
+        "where",
+        "every",
+        "any",
+        "each",
+        "some",
+        "real",
+        "constant",
+        "cent",
+    }
+)
 _SPLITTABLE = ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sin", "cos", "tan", "log", "ln")
+_PRODUCT = re.compile("[xyz]+|[abc]+|[^aeiouy]+")
+"""A run of letters that is a product where an answer is nothing else (xy, mgh, abc); others are words (cat, by)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token. `kind` is number, name, function, constant, field, connector, command, environment, symbol or end."""
+    r"""One token.
+
+    `kind` is number, name, word, function, constant, styled, command, environment, symbol, connector, mark, money, gap
+    or end. spaced: after white space. roman: from ``\text{...}``. glued: the unit that the run of letters which begins
+    here may be ("" for none).
+    """
 
     kind: str
     text: str
     value: Fraction | None = None
-    after_space: bool = False
+    spaced: bool = False
+    roman: bool = False
+    glued: str = ""
 
 
 END = Token("end", "")
@@ -57,12 +82,29 @@ END = Token("end", "")
 def tokenise(text: str) -> list[Token]:
     """Return the tokens of a normalised answer, without the end mark.
 
-    Raises `Unreadable` for text over `MAX_SOURCE_CHARS`, numbers over `MAX_DIGITS`, unknown characters, and prose.
+    Raises `Unreadable` for text over `MAX_SOURCE_CHARS`, numbers over `MAX_DIGITS`, and unknown characters.
     """
     if len(text) > MAX_SOURCE_CHARS:
         raise Unreadable("too long")
-    tokens: list[Token] = []
-    position, spaced = 0, False
+    tokens = list(_lex(text))
+    if not tokens:
+        raise Unreadable("nothing")
+    if all(token.kind == "letters" for token in tokens) and any(_is_word(token.text) for token in tokens):
+        raise Unreadable("words")
+    resolved: list[Token] = []
+    for token, following in zip(tokens, [*tokens[1:], END], strict=True):
+        resolved.extend(_resolved(token, resolved[-1] if resolved else END, following))
+    return _without_gaps(resolved)
+
+
+def _is_word(run: str) -> bool:
+    known = run in CONSTANTS or run in UNARY or (run.isupper() and len(run) <= 4) or run.lower() in _WORDS
+    return len(run) > 1 and not known and not _PRODUCT.fullmatch(run) and measure(run) is None
+
+
+def _lex(text: str) -> Iterator[Token]:
+    position, depth, spaced = 0, 0, False
+    roman: int | None = None  # how deep the braces were where it began
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
@@ -72,29 +114,33 @@ def tokenise(text: str) -> list[Token]:
         if kind == "space":
             spaced = True
             continue
-        tokens.extend(_tokens_of(kind, source, spaced))
-        spaced = False
-    return tokens
+        depth -= source == "}"
+        if kind == "text":
+            roman = depth if roman is None else roman
+        elif source == "}" and depth == roman:
+            roman, spaced = None, True
+        else:
+            yield from _of_kind(kind, source, Token(kind, source, None, spaced, roman is not None))
+            spaced = False
+        depth += source == "{" or kind == "text"
 
 
-def _tokens_of(kind: str, source: str, spaced: bool) -> list[Token]:
+def _of_kind(kind: str, source: str, token: Token) -> Iterator[Token]:
     match kind:
         case "number":
-            return [Token("number", source, _number(source), spaced)]
+            yield replace(token, value=_number(source))
         case "repeating":
-            return [Token("number", source, _repeating(source), spaced)]
-        case "word":
-            return _word(source, spaced)
-        case "text":
-            return _text(source[source.index("{") + 1 : -1].strip(), spaced)
+            yield replace(token, kind="number", value=_repeating(source))
+        case "styled":
+            yield replace(token, text=f"{source[5 : 7 + (source[5] != 'b')]} {source.rstrip('} ')[-1]}")
+        case "money":
+            yield replace(token, text=CURRENCIES[source.lstrip("\\")])
         case "command":
-            return [_command(source[1:], spaced)]
-        case "axis":
-            return [Token("name", f"axis {source.rstrip('} ')[-1]}", None, spaced)]
-        case "field":
-            return [Token("field", source.rstrip("} ")[-1], None, spaced)]
+            yield _command(token, source[1:])
+        case "environment":
+            yield replace(token, text=re.sub(r"\s", "", source))
         case _:
-            return [Token(kind, re.sub(r"\s", "", source), None, spaced)]
+            yield token
 
 
 def _number(source: str) -> Fraction:
@@ -103,7 +149,7 @@ def _number(source: str) -> Fraction:
     mantissa, _, exponent = source.lower().partition("e")
     if exponent and abs(int(exponent)) > _MAX_POWER_OF_TEN:
         raise Unreadable("power of ten too large")
-    return Fraction(mantissa) * Fraction(10) ** int(exponent or 0)
+    return Fraction(mantissa.rstrip(".")) * Fraction(10) ** int(exponent or 0)
 
 
 def _repeating(source: str) -> Fraction:
@@ -117,46 +163,92 @@ def _repeating(source: str) -> Fraction:
     return Fraction(int(whole or "0")) + Fraction(int(fixed or "0"), 10 ** len(fixed)) + tail
 
 
-def _command(name: str, spaced: bool) -> Token:
+def _command(token: Token, name: str) -> Token:
     if name in UNARY or name in N_ARY:
-        return Token("function", name, None, spaced)
+        return replace(token, kind="function", text=name)
     if name in CONSTANTS:
-        return Token("constant", CONSTANTS[name], None, spaced)
-    return Token("command", name, None, spaced)
+        return replace(token, kind="constant", text=CONSTANTS[name])
+    if name == "Omega":
+        return replace(token, kind="command", text=name, glued="ohm")
+    return replace(token, text=name, kind="mark" if name in ("degree", "%") else "command")
 
 
-def _text(content: str, spaced: bool) -> list[Token]:
-    words = content.lower().strip(", ")
-    if words in _CONNECTORS:
-        return [Token(*_CONNECTORS[words], None, spaced)] if content else []
-    if content.isupper() and content.isalpha() and content.isascii() and len(content) <= 4:
-        return [Token("name", content, None, spaced)]
-    if len(content) == 1 and content.isalpha() and content.isascii():
-        return [Token("name", content, None, spaced)]
-    if content and content.replace(" ", "").isalpha():
-        return [Token("words", content.casefold(), None, spaced)]
-    raise Unreadable("prose")
+def _resolved(token: Token, before: Token, following: Token) -> list[Token]:
+    """Return what a run of letters is: a function, a constant, words, one variable, or a product of a few of them."""
+    if token.kind != "letters":
+        return [token]
+    run, lower = token.text, token.text.lower()
+    if run in UNARY or run in N_ARY:
+        return [replace(token, kind="function", glued=run if run in ("min", "sec") else "")]
+    if run in CONSTANTS:
+        return [replace(token, kind="constant", text=CONSTANTS[run])]
+    if run == "sqrt":
+        return [replace(token, kind="command")]
+    unit = run if measure(run) is not None else ""
+    if len(run) == 1:
+        lone = unit if token.roman or (token.spaced and run in LONE_LETTERS) else ""
+        return [replace(token, kind="name", glued=lone)]
+    begins = token.roman or token.spaced or before is END or before.kind in ("symbol", "word")
+    if lower in CONNECTORS and begins:
+        return [replace(token, kind="connector", text=CONNECTORS[lower])]
+    if lower in MARKS and before is not END:
+        return [replace(token, kind="mark", text=MARKS[lower])]
+    if token.spaced and before.kind == "number" and run.isupper() and not unit:
+        return [replace(token, kind="word", text=run)]
+    apart = _names_beside(before) and _names_beside(following)
+    alone = token.roman or apart or before.kind == "command"
+    if run.isupper() and len(run) <= 4 and (alone or unit):
+        return [replace(token, kind="name", glued=unit)]
+    if split := _split_function(token):
+        return split
+    prose = (token.spaced and before.kind == "number" and following.text not in "^_") or apart
+    if (
+        token.roman
+        or len(run) > 3
+        or (begins and lower in _WORDS)
+        or (prose and not unit and not _PRODUCT.fullmatch(run))
+    ):
+        return [replace(token, kind="word", text=run)]
+    first = replace(token, kind="name", text=run[0], glued=unit)
+    return [first, *(replace(first, text=letter, spaced=False, glued="") for letter in run[1:])]
 
 
-def _word(word: str, spaced: bool) -> list[Token]:
-    """Read a run of letters: a function, a constant, one variable, or a product of at most three of them."""
-    if word in _CONNECTORS:
-        return [Token(*_CONNECTORS[word], None, spaced)]
-    if word in UNARY or word in N_ARY:
-        return [Token("function", word, None, spaced)]
-    if word in CONSTANTS:
-        return [Token("constant", CONSTANTS[word], None, spaced)]
-    if word == "sqrt":
-        return [Token("command", "sqrt", None, spaced)]
-    if word.lower() in _WORDS:
-        raise Unreadable("prose")
-    if len(word) == 1 or (word.isupper() and len(word) <= 4):
-        return [Token("name", word, None, spaced)]
+def _names_beside(token: Token) -> bool:
+    """Whether a run of capitals beside this is a name as in ``AB = 5``, and no product as in ``t/RC``."""
+    return token is END or token.text in (",", ";", "=", ":", "|", "and", "or")
+
+
+def _split_function(token: Token) -> list[Token]:
+    """Read ``sinx`` and ``xpi``; nothing for other runs of letters."""
+    run = token.text
     for function in _SPLITTABLE:
-        if word.startswith(function) and len(word) == len(function) + 1:
-            return [Token("function", function, None, spaced), Token("name", word[-1])]
-    if word.endswith("pi") and len(word) == 3:
-        return [Token("name", word[0], None, spaced), Token("constant", "pi")]
-    if len(word) <= 3:
-        return [Token("name", letter, None, spaced and index == 0) for index, letter in enumerate(word)]
-    raise Unreadable("prose")
+        if run.startswith(function) and len(run) == len(function) + 1:
+            return [replace(token, kind="function", text=function), Token("name", run[-1])]
+    if run.endswith("pi") and len(run) == 3:
+        return [replace(token, kind="name", text=run[0]), Token("constant", "pi")]
+    return []
+
+
+_ENDS = frozenset(("symbol", "connector", "word", "end"))
+
+
+def _without_gaps(tokens: list[Token]) -> list[Token]:
+    r"""Leave out each ``\quad`` beside a sign or word; one between two factors stays, and makes the text unreadable."""
+    kept: list[Token] = []
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1] if index + 1 < len(tokens) else END
+        before = kept[-1] if kept else END
+        if token.kind == "gap" and (_separates(before) or _separates(following)):
+            continue
+        kept.append(token)
+    return kept
+
+
+def _separates(token: Token) -> bool:
+    if token.kind == "symbol":
+        return token.text not in (")", "]", "}", "(", "[", "{", "|", "'")
+    return token.kind in _ENDS or (token.kind == "command" and token.text in _SIGNS)
+
+
+_SIGN_NAMES = r"le ge ne in notin approx to forall pm mp cup cap setminus \ equiv pmod bmod"
+_SIGNS = frozenset(_SIGN_NAMES.split())

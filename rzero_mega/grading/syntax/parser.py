@@ -1,4 +1,4 @@
-r"""A Pratt parser from normalised answer text to `rzero_mega.grading.expressions.tree`.
+r"""A Pratt parser from normalised answer text to `expressions.tree`. What it can't read to the end is `Unreadable`.
 
 Why our own: the libraries that read LaTeX either evaluate what they read (sympy's string parsers, and with them
 math_verify's plain-expression path, go through Python source) or compute while they build and know no limits
@@ -9,12 +9,13 @@ per rule.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeGuard
 
 from rzero_mega.grading.expressions.building import apply, inverse, negative, product
 from rzero_mega.grading.expressions.functions import GREEK, INVERSES, N_ARY
 from rzero_mega.grading.expressions.tree import (
+    DEGREE,
     MINUS_ONE,
     Call,
     Constant,
@@ -24,42 +25,41 @@ from rzero_mega.grading.expressions.tree import (
     Number,
     Power,
     Product,
+    Quantity,
+    Relation,
     Sum,
     Unreadable,
     check_limits,
+    children,
+    names,
+    walk,
 )
 from rzero_mega.grading.mathematics.exact import canonical
-from rzero_mega.grading.mathematics.relations import chain, expand_signs, gather
-from rzero_mega.grading.mathematics.vectors import in_coordinates
+from rzero_mega.grading.mathematics.relations import REALS, chain, expand_signs, gather, intersection, without
 from rzero_mega.grading.syntax.cursor import Cursor, Level
 from rzero_mega.grading.syntax.enclosures import items_of, read_environment, read_set
 from rzero_mega.grading.syntax.lexer import END, Token, tokenise
+from rzero_mega.grading.syntax.numerals import read_number, read_numeral, read_parts
+from rzero_mega.grading.syntax.quantities import read_currency, read_quantity, read_unit
+from rzero_mega.grading.syntax.sentences import at_equals, read_label, skip_closing_phrase
+from rzero_mega.grading.text.units import DEGREES, PERCENT
 
 HALF = Number(Fraction(1, 2))
-DEGREE = Product((Constant("pi"), Number(Fraction(1, 180))))
-INFINITY = Constant("infinity")
 
-_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "approx": "~"}
+_RELATIONS = {
+    "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "notin": "notin", "approx": "~",
+    "equiv": "=",
+}  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
-_AFTER_MEMBERS = ("", "}", ")", ",", "and", "or")
 _FUNCTION_LETTERS = "fgFG"
-_ACCENTS = ("overline", "bar", "hat", "widehat", "tilde", "widetilde", "vec", "overrightarrow", "overleftrightarrow")
+_ACCENTS = {
+    **{accent: accent for accent in ("bar", "hat", "tilde", "vec", "dot", "ddot", "angle", "triangle")},
+    "overline": "bar", "widehat": "hat", "widetilde": "tilde", "overleftrightarrow": "line",
+}  # fmt: skip
 _BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", "langle", *_ACCENTS)) | GREEK
-_IGNORED = frozenset(("angle", "triangle"))
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """One reading of a text: the tree as written, percent and degree signs left off, and the tree of its value.
-
-    percent, degrees: whether such signs stand in it, apart from the arguments of functions.
-    """
-
-    tree: Node
-    value: Node
-    percent: bool
-    degrees: bool
+_BARE_LOG = Name("base of log")
+"""The base of a logarithm that has none: it isn't guessed, so what holds for every base is equal and nothing else."""
 
 
 def parse(text: str) -> Node:
@@ -67,89 +67,70 @@ def parse(text: str) -> Node:
     return _Parser(tokenise(text)).whole()
 
 
-def readings_of(text: str) -> list[Parsed]:
-    """Return the readings of a normalised answer; raises `Unreadable` as `parse` does.
-
-    There is more than one if it has a logarithm without a base, the natural one and the common one, or a letter before
-    brackets that is a function or a factor, as in ``g(a - b)``.
-    """
-    tokens = tokenise(text)
-    parser, reading = _read(tokens)
-    readings = [reading]
-    if parser.bare_log:
-        readings.append(_read(tokens, common_log=True)[1])
-    if parser.applied:
-        readings.append(_read(tokens, multiplied=True)[1])
-    return readings
-
-
-def _read(tokens: list[Token], common_log: bool = False, multiplied: bool = False) -> tuple[_Parser, Parsed]:
-    parser = _Parser(tokens, common_log=common_log, multiplied=multiplied)
-    value = parser.whole()
-    marked = parser.percent or parser.degrees
-    tree = _Parser(tokens, True, common_log, multiplied).whole() if marked else value
-    return parser, Parsed(tree, value, parser.percent, parser.degrees)
-
-
 class _Parser(Cursor):
-    """bare: percent and degree signs are left off. common_log: a logarithm without a base has base 10.
-
-    multiplied: the letters of functions are factors, unless their argument is a mere variable or number.
-    """
-
-    def __init__(
-        self, tokens: list[Token], bare: bool = False, common_log: bool = False, multiplied: bool = False
-    ) -> None:
-        super().__init__([token for token in tokens if not (token.kind == "command" and token.text in _IGNORED)])
-        self._bare = bare
-        self._common_log = common_log
-        self._multiplied = multiplied
+    def __init__(self, tokens: list[Token]) -> None:
+        super().__init__(tokens)
         self._bars = 0  # how many |...| are open: there a bar closes instead of opening
         self._functions = 0  # how many function arguments are open
-        self.percent = self.degrees = self.bare_log = self.applied = False
+        self._braces = 0  # how many groups in braces are open: no unit stands in there
+        self._sets = 0  # how many sets are open: there words may be members
+        self._congruent = False
 
     def whole(self) -> Node:
         """Parse the whole text."""
+        label = read_label(self)
         written = self.expression(Level.LIST)
+        skip_closing_phrase(self, written)
         if self.peek() is not END:
             raise Unreadable("text left over")
-        tree = in_coordinates(expand_signs(written))
+        tree = expand_signs(written if label is None else Relation("=", label, written))
+        if self._congruent and not any(isinstance(part, Quantity) and part.unit.modulus for part in walk(tree)):
+            raise Unreadable("congruent modulo what")
         check_limits(tree)
         return tree
 
     def expression(self, level: Level) -> Node:
         """Parse an expression whose operators bind at least as tightly as `level`."""
-        return self.deeper(lambda: self._at_level(level))
-
-    def _at_level(self, level: Level) -> Node:
-        match level:
-            case Level.LIST:
-                return self._list()
-            case Level.RELATION:
-                return self._relation()
-            case Level.UNION | Level.RATIO:
-                return self._grouped(level)
-            case Level.SUM:
-                return self._sum()
-            case _:
-                return self._product()
+        rules = {Level.LIST: self._list, Level.RELATION: self._relation, Level.SUM: self._sum}
+        if level in (Level.UNION, Level.RATIO):
+            return self.deeper(lambda: self._grouped(level))
+        return self.deeper(rules.get(level, self._product))
 
     def _list(self) -> Node:
         items = [self.expression(Level.RELATION)]
         connectors = set()
         while self.at(",", ";", "or", "and"):
-            connectors.add(self.next().text)
+            start = self.position
+            found = {self.next().text}
             while self.at(",", "or", "and"):  # "a, b, or c"
-                connectors.add(self.next().text)
+                found.add(self.next().text)
+            if self.at("forall") or self.at_word("for", "where"):
+                self.position = start
+                break
+            connectors |= found
             items.append(self.expression(Level.RELATION))
+        if "or" in connectors and all(isinstance(item, Name) and item.name in "ABCDEFGHIJ" for item in items):
+            raise Unreadable("one choice or another")
         return gather(items, connectors)
 
     def _relation(self) -> Node:
-        sides, operators = [self.expression(Level.UNION)], []
-        while self.at(*_RELATIONS):
-            operators.append(_RELATIONS[self.next().text])
-            sides.append(self.expression(Level.UNION))
+        sides, operators = [self._side()], []
+        while self.at(*_RELATIONS) or at_equals(self):
+            self._congruent = self._congruent or self.at("equiv")
+            operators.append(_RELATIONS.get(self.next().text, "="))
+            if self.skip("equal"):
+                self.skip("to", ":")
+            sides.append(self._side())
         return chain(sides, operators)
+
+    def _side(self) -> Node:
+        """Parse one side of a relation with its unit, or with a currency before it."""
+        currency = read_currency(self)
+        if currency is None:
+            return read_quantity(self, self.expression(Level.UNION))
+        minus, unit = currency
+        value = self.expression(Level.SUM)
+        return read_quantity(self, Quantity(negative(value) if minus else value, unit))
 
     def _grouped(self, level: Level) -> Node:
         """Parse unions, intersections and differences of sets, or ratios ``a : b : c``."""
@@ -158,9 +139,19 @@ class _Parser(Cursor):
         operators = tuple(_SET_OPERATIONS) if level == Level.UNION else (":",)
         while self.at(*operators):
             kind = _SET_OPERATIONS.get(self.next().text, "ratio")
+            if kind == "ratio" and self.peek().text.startswith("0") and len(self.peek().text) == 2:
+                raise Unreadable("a time of the day")
             right = self.expression(inner)
             flat = node.items if isinstance(node, Group) and node.kind == kind != "difference" else (node,)
-            node = Group(kind, (*flat, right))
+            items = tuple(Group("set", item.items) if _is_list(item) else item for item in (*flat, right))
+            if kind == "difference":
+                node = without(node, right)
+            elif kind == "intersection" and (both := intersection(list(items))) is not None:
+                node = both
+            elif kind == "union" and all(isinstance(item, Group) and item.kind == "set" for item in items):
+                node = Group("set", tuple(member for item in items for member in children(item)))
+            else:
+                node = Group(kind, items)
         return node
 
     def _sum(self) -> Node:
@@ -171,6 +162,9 @@ class _Parser(Cursor):
 
     def _signed(self) -> Node:
         """Parse a product with the sign in front of it, if there is one."""
+        if self.at_word("negative", "minus") and (self.peek(1).value is not None or self.peek(1).kind == "word"):
+            self.next()
+            return negative(self.expression(Level.PRODUCT))
         if not self.at("+", "-", "pm", "mp"):
             return self.expression(Level.PRODUCT)
         sign = self.next().text
@@ -185,15 +179,44 @@ class _Parser(Cursor):
             if self.at("*"):
                 self.next()
                 factors.append(self._signed_factor())
-            elif self.at("/"):
+            elif self.at("/") and not self._unit_begins(factors):
                 self.next()
                 factors.append(inverse(self._signed_factor()))
-            elif self._starts_factor():
+            elif self._starts_factor() and not self._unit_begins(factors):
                 if self.peek().kind == "number" and not _is_factorial(factors[-1]):
                     raise Unreadable("two numbers side by side")
                 factors.append(self._factor())
             else:
                 return product(factors)
+
+    def _unit_begins(self, factors: list[Node]) -> bool:
+        """Whether a unit stands here, which ends the product. Of letters without ``\\text`` that takes a number.
+
+        A single letter must stand apart from it: ``5 m`` is a length, ``5m`` a product.
+        """
+        token = self.peek()
+        other = (self.at("frac") and self.peek(2).roman) or (self.at("(") and self._bracketed_word())
+        if self._braces or not (token.glued or other):
+            return False
+        remark = self.at("(") and token.spaced and isinstance(factors[-1], Number)
+        if token.kind == "name" and not token.roman:
+            number = len(factors) == 1 and isinstance(factors[0], Number) and len(token.glued) > 1
+            if any(map(names, factors)) or not (token.spaced or number):
+                return False
+        start = self.position
+        found = read_unit(self) is not None
+        self.position = start
+        if remark and not found:
+            raise Unreadable("a remark in brackets")
+        return found
+
+    def _bracketed_word(self) -> bool:
+        """Whether brackets hold nothing but letters, more than one, or begin with a modulus."""
+        ahead = 1
+        while self.peek(ahead).kind in ("word", "name", "connector") and self.peek(ahead).text != ")":
+            ahead += 1
+        words = self.peek(ahead).text == ")" and (ahead > 2 or self.peek(1).kind == "word")
+        return words or self.peek(1).kind == "word" or self.peek(1).text in ("mod", "pmod")
 
     def _signed_factor(self) -> Node:
         if self.at("-"):
@@ -203,12 +226,12 @@ class _Parser(Cursor):
 
     def _starts_factor(self) -> bool:
         token = self.peek()
-        if token.kind in ("number", "name", "function", "constant"):
-            return True
+        if token.kind in ("number", "name", "function", "constant", "styled"):
+            return not (token.roman and token.kind == "name" and len(token.text) > 1 and not token.glued)
         if token.kind == "environment":
             return token.text.startswith("\\begin")
         if token.kind == "symbol":
-            return token.text in "({[" or (token.text == "|" and not self._bars)
+            return token.text in "([{" or (token.text == "|" and not self._bars)
         return token.kind == "command" and (token.text in _BEFORE_FACTORS)
 
     def _factor(self) -> Node:
@@ -222,44 +245,37 @@ class _Parser(Cursor):
                 node = self._with_mark(node, self.next().text)
             elif self.at("^"):
                 self.next()
-                node = Power(node, self.deeper(self._exponent))
+                exponent = self.deeper(self._exponent)
+                if isinstance(node, Name) and self.skip("_"):  # x^2_1
+                    node = Name(f"{node.name}_{self.subscript()}")
+                node = Power(node, exponent)
             else:
                 return node
 
     def _with_mark(self, node: Node, mark: str) -> Node:
         if mark == "degree" and self._functions:
             return Product((node, DEGREE))
-        self.percent = self.percent or mark == "%"
-        self.degrees = self.degrees or mark == "degree"
-        if self._bare:
-            return node
-        return product([node, DEGREE if mark == "degree" else Number(Fraction(1, 100))])
+        return Quantity(node, DEGREES if mark == "degree" else PERCENT)
 
     def _exponent(self) -> Node:
-        if self.at("{"):
-            exponent = self._braced()
-            return Power(exponent, self.deeper(self._exponent)) if self._tower() else exponent
         if self.at("-"):
             self.next()
             return negative(self.deeper(self._exponent))
-        if self.peek().kind not in ("number", "name", "constant") and not self.at("("):
+        if not self.at("{", "(") and self.peek().kind not in ("number", "name", "constant"):
             raise Unreadable("exponent expected")
-        exponent = self._primary()
-        return Power(exponent, self.deeper(self._exponent)) if self._tower() else exponent
-
-    def _tower(self) -> bool:
-        if not self.at("^"):
-            return False
-        self.next()
-        return True
+        plain = self.peek().kind == "number" and self.peek(1).text == "_"  # x^2_1
+        exponent = Number(self.next().value or Fraction(0)) if plain else self._primary()
+        return Power(exponent, self.deeper(self._exponent)) if self.skip("^") else exponent
 
     def _braced(self) -> Node:
         self.expect("{")
+        self._braces += 1
         node = self.expression(Level.LIST)
+        self._braces -= 1
         self.expect("}")
         return node
 
-    def _argument(self) -> Node:
+    def argument(self) -> Node:
         """Parse one argument of a command: a braced group, or one token, of a number its first digit."""
         if self.at("{"):
             return self._braced()
@@ -279,19 +295,17 @@ class _Parser(Cursor):
         match token.kind:
             case "number":
                 assert token.value is not None
-                return self._mixed(token.value)
+                return read_number(self, token.value)
             case "name":
                 return self._name(token.text)
             case "constant":
                 return Constant(token.text)
-            case "words":
-                return self._member(token.text)
+            case "styled":
+                return REALS if token.text == "bb R" and not self.at("^", "_") else Name(token.text)
+            case "word":
+                return self._word()
             case "function":
                 return self._function(token.text)
-            case "field":
-                return (
-                    Group("()", (negative(INFINITY), INFINITY)) if token.text == "R" else Name(f"mathbb {token.text}")
-                )
             case "environment":
                 return read_environment(self, token.text)
             case "command":
@@ -300,99 +314,79 @@ class _Parser(Cursor):
                 return self._bracket(token.text)
         raise Unreadable("expression expected")
 
-    def _member(self, words: str) -> Node:
-        """Read words as a member of a list or set of such; anywhere else they are prose."""
-        before = self.tokens[self.position - 2] if self.position > 1 else END
-        after = self.peek()
-        if (
-            before is after is END
-            or before.text not in ("", "{", "(", ",", "and", "or")
-            or after.text not in _AFTER_MEMBERS
-        ):
-            raise Unreadable("prose")
-        return Name(f"text {words}")
-
-    def _mixed(self, whole: Fraction) -> Node:
-        r"""Read ``2\frac{1}{2}`` and ``2 1/2`` as two and a half; any other number is itself."""
+    def _word(self) -> Node:
+        """Read a number in words, or words as a member of a list or set of such; anywhere else they are prose."""
+        self.position -= 1
         start = self.position
-        if whole.denominator == 1 and self.at("frac"):
-            self.next()
-            top, bottom = self._argument(), self._argument()
-            if isinstance(top, Number) and isinstance(bottom, Number) and 0 < top.value < bottom.value:
-                return Number(whole + top.value / bottom.value)
-            self.position = start
-            return Number(whole)
-        ahead = self.tokens[start : start + 3]
-        if whole.denominator == 1 and len(ahead) == 3 and ahead[0].after_space and ahead[1].text == "/":
-            top_value, bottom_value = ahead[0].value, ahead[2].value
-            if top_value is not None and bottom_value is not None and 0 < top_value < bottom_value:
-                self.position += 3
-                return Number(whole + top_value / bottom_value)
-        return Number(whole)
+        value = read_numeral(self)
+        if value is not None:
+            return Number(read_parts(self, value))
+        words: list[str] = []
+        while self.peek().kind == "word":
+            words.append(self.next().text.casefold())
+        if not self._sets or not self.at("}", ",") or self.tokens[start - 1].text not in ("{", ","):
+            raise Unreadable("prose")
+        return Name("text " + " ".join(words))
 
     def _name(self, name: str) -> Node:
-        if name in ("e", "i") and not self.at("_", "'"):
+        alone = not self.at("_", "'") and not (self.at("(") and self.peek(2).text == ")")
+        if name in ("e", "i") and alone:
             return Constant(name)
-        if self.at("_"):
-            self.next()
+        if self.skip("_"):
             name += "_" + self.subscript()
         while self.at("'"):
             name += self.next().text
         return self._application(name)
 
     def _application(self, name: str) -> Node:
-        """Read ``f(x)`` and ``f^{-1}(x)`` as one name, which has no part in arithmetic; any other name is itself.
+        """Read ``f(x)``, ``I(0)`` and ``P(X > 1)`` as one name, which has no part in arithmetic.
 
-        Other letters before a bracket are factors: ``a(b + c)``.
+        A letter before a sum in brackets is a factor, ``a(b + c)``, but for the letters of functions. A letter before
+        several items names a point.
         """
         start = self.position
-        if name[0] not in _FUNCTION_LETTERS:
-            return Name(name)
-        if self.at("^"):
+        inverse_mark = ""
+        if self.at("^") and name[0] in _FUNCTION_LETTERS:
             self.next()
-            if self.deeper(self._exponent) != MINUS_ONE:
+            if self.deeper(self._exponent) == MINUS_ONE and self.at("("):
+                inverse_mark = "^-1"
+            else:
                 self.position = start
-                return Name(name)
-            name += "^-1"
         if not self.at("("):
-            self.position = start
-            return Name(name.removesuffix("^-1"))
+            return Name(name)
         bracket = self.position
         argument = self.deeper(self._primary)
-        if isinstance(argument, Sum | Product):
-            self.applied = True
-            if self._multiplied:
-                self.position = bracket
-                return Name(name)
-        return Name(f"{name}{canonical(argument)}")
+        several = isinstance(argument, Group) and argument.kind == "()" and len(argument.items) > 1
+        compound = isinstance(argument, Sum)
+        function = name[0] in _FUNCTION_LETTERS and name[-1] not in "_"
+        if not function and (several or compound):
+            self.position = start if inverse_mark else bracket
+            return Name(name)
+        return Name(f"{name}{inverse_mark}({canonical(argument)})")
 
     def _function(self, name: str) -> Node:
         if name in N_ARY:
             return Call(N_ARY[name], items_of(self._bracketed_arguments()))
         base = None
-        if name == "log" and self.at("_"):
-            self.next()
+        if name == "log" and self.skip("_"):
             base = self._number_or_argument()
         power = None
-        if self.at("^"):
-            self.next()
+        if self.skip("^"):
             power = self.deeper(self._exponent)
         self._functions += 1
         argument = self._function_argument()
         self._functions -= 1
-        if power == MINUS_ONE and name in INVERSES:
+        if power == MINUS_ONE:
+            if name not in INVERSES:
+                raise Unreadable("an inverse that has no name")
             return Call(INVERSES[name], (argument,))
-        if name == "log" and base is None:
-            self.bare_log = True
-            base = Number(Fraction(10)) if self._common_log else None
-        node = apply(name, argument, base)
+        node = apply(name, argument, _BARE_LOG if name == "log" and base is None else base)
         return node if power is None else Power(node, power)
 
     def _bracketed_arguments(self) -> Node:
         closer = ")" if self.at("(") else "}"
-        if not self.at("(", "{"):
+        if not self.skip("(", "{"):
             raise Unreadable("arguments expected")
-        self.next()
         inner = self.expression(Level.LIST)
         self.expect(closer)
         return inner
@@ -402,17 +396,18 @@ class _Parser(Cursor):
         if token.kind == "number" and token.value is not None:
             self.position += 1
             return Number(token.value)
-        return self._argument()
+        return self.argument()
 
     def _function_argument(self) -> Node:
         """Parse the argument of a function: a bracketed one, or the product that follows up to the next function."""
         if self.at("(", "{", "["):
             return self.deeper(self._primary)
-        if self.at("-"):
-            self.next()
+        if self.skip("-"):
             return negative(self.deeper(self._function_argument))
         factors = [self.deeper(self._factor)]
         while self._starts_factor() and self.peek().kind not in ("function", "number") and not self.at("(", "["):
+            if self._unit_begins(factors):
+                break
             factors.append(self.deeper(self._factor))
         return product(factors)
 
@@ -420,18 +415,21 @@ class _Parser(Cursor):
         if name in GREEK:
             return self._name("\\" + name)
         if name in _ACCENTS:
-            return self._accented(name)
+            return self._accented(_ACCENTS[name])
         match name:
             case "frac":
-                top = self._argument()
-                return product([top, inverse(self._argument())])
+                top = self.argument()
+                return product([top, inverse(self.argument())])
             case "binom":
-                top = self._argument()
-                return Call("binomial", (top, self._argument()))
+                top = self.argument()
+                return Call("binomial", (top, self.argument()))
             case "sqrt":
                 return self._root()
             case "{":
-                return read_set(self)
+                self._sets += 1
+                members = read_set(self)
+                self._sets -= 1
+                return members
             case "emptyset":
                 return Group("set", ())
             case "lfloor" | "lceil":
@@ -446,8 +444,7 @@ class _Parser(Cursor):
 
     def _root(self) -> Node:
         degree: Node = Number(Fraction(2))
-        if self.at("["):
-            self.next()
+        if self.skip("["):
             degree = self.expression(Level.SUM)
             self.expect("]")
         radicand = self._number_or_argument()
@@ -456,12 +453,17 @@ class _Parser(Cursor):
         return Power(radicand, HALF if degree == Number(Fraction(2)) else inverse(degree))
 
     def _accented(self, accent: str) -> Node:
-        r"""Read ``\\vec{v}`` and ``\\overline{AB}``, whose marks are left off as often as not, and ``\\bar{x}``."""
-        node = self._argument()
-        if not isinstance(node, Name | Constant):
+        r"""Read ``\\vec{v}``, ``\\overline{AB}``, ``\\angle ABC``: the mark is part of the name."""
+        token = self.peek(1) if self.at("{") else self.peek()
+        if token.text == "=":
+            return Name(accent)
+        node = self.argument()
+        if isinstance(node, Constant) or token.text in ("e", "i"):
+            return Name(f"{accent} {token.text}")
+        if isinstance(node, Product) and all(isinstance(factor, Name) for factor in node.factors):
+            return Name(f"{accent} {''.join(getattr(factor, 'name', '') for factor in node.factors)}")
+        if not isinstance(node, Name):
             raise Unreadable("accent on an expression")
-        if accent in ("vec", "overrightarrow", "overleftrightarrow") or (len(node.name) > 1 and node.name.isupper()):
-            return node
         return Name(f"{accent} {node.name}")
 
     def _bracket(self, opener: str) -> Node:
@@ -487,6 +489,10 @@ class _Parser(Cursor):
         if kind not in ("()", "[]"):
             raise Unreadable("half an interval")
         return inner
+
+
+def _is_list(node: Node) -> TypeGuard[Group]:
+    return isinstance(node, Group) and node.kind == "list"
 
 
 def _is_factorial(node: Node) -> bool:

@@ -11,24 +11,28 @@ MAX_ANSWER_CHARS = 4_096
 """A longer content is not an answer but a runaway sample, and counts as none."""
 
 # One alternative per token that matters to brace counting. `\\.` swallows escaped braces and the second half of `\\`,
-# so that `\{` is never counted and `\\{` counts its brace.
-_TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+# so that `\{` is never counted and `\\{` counts its brace. TeX's box without braces takes one token.
+_BARE = r"-?\d+(?:\.\d+)?(?![\w{^/\\]|\.\d)|(?<=\s)[a-zA-Z](?!\w)"
+_TOKEN = re.compile(rf"\\(?:boxed|fbox)\s*\{{|\\boxed\s*(?P<bare>{_BARE})|\\.|[{{}}]", re.DOTALL)
 _BLANK = re.compile(r"(?:\s|\\[,;:! ]|\\q?quad(?![a-zA-Z])|[$~])*")
 
 
 def extract_answer(text: str) -> str | None:
-    r"""Return the content of the last balanced ``\boxed{...}`` of `text`, stripped, or None.
+    r"""Return the content of the last balanced ``\boxed{...}`` or ``\fbox{...}`` of `text`, stripped, or None.
 
-    None means no answer: no balanced box, a blank one, or one of more than `MAX_ANSWER_CHARS` characters. Of nested
-    boxes the innermost counts. Runs in time linear in ``min(len(text), MAX_TEXT_CHARS)``. Whether the text was cut off
-    by a token limit is for the caller to know: a cut-off text that has a balanced box has an answer here.
+    A box may be without braces around a number or a letter: ``\boxed 7``. None means no answer: no balanced box, a
+    blank one, or one of more than `MAX_ANSWER_CHARS` characters. Of nested boxes the innermost counts. Runs in time
+    linear in ``min(len(text), MAX_TEXT_CHARS)``. Whether the text was cut off by a token limit is for the caller to
+    know: a cut-off text that has a balanced box has an answer here.
     """
     text = text[-MAX_TEXT_CHARS:]
-    open_braces: list[tuple[int, bool]] = []  # (where the content starts, whether \boxed opened it)
+    open_braces: list[tuple[int, bool]] = []  # (where the content starts, whether a box opened it)
     best: tuple[int, int] | None = None
     for token in _TOKEN.finditer(text):
         mark = token.group()
-        if mark == "{" or mark.startswith("\\boxed"):
+        if token["bare"]:
+            best = max(best or (-1, -1), token.span("bare"))
+        elif mark.endswith("{") and (mark == "{" or len(mark) > 2):
             open_braces.append((token.end(), mark != "{"))
         elif mark == "}" and open_braces:
             start, boxed = open_braces.pop()

@@ -1,9 +1,9 @@
 r"""One spelling per answer: LaTeX dress taken off, so that equal spellings compare as equal strings.
 
 `normalise` is a pure text rewrite and idempotent. It changes how an answer is written and never what it says: a
-sentence's wrapping ("the answer is ...", a full stop) goes, and so does all that only changes the look. Units, percent
-and degree signs, currencies and names ("5 cm", "x = 5") stay: `answers.answer` sets them apart, because two answers may
-differ in them.
+sentence's wrapping ("the answer is ...", a full stop) goes, a closed list, and so does all that only changes the look.
+Units, percent and degree signs, currencies and names ("5 cm", "x = 5", "the area is 5") stay: the parser reads them,
+because two answers may differ in them.
 """
 
 from __future__ import annotations
@@ -43,15 +43,14 @@ _PLAIN = str.maketrans(_RAISED + _LOWERED, "0123456789+-n0123456789n")
 
 _END = r"(?![a-zA-Z])"
 _SIZING = (
-    r"\\(?:[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits|left\.|right\.|left|right|middle"
+    r"\\(?:[bB]igg?[lrm]?|(?:display|text|script|scriptscript)style|(?:no)?limits|left\.|right\.|m?left|m?right|middle"
     r"|tiny|small|normalsize|large|Large|LARGE|huge|Huge|mathstrut|strut)" + _END
 )
-_STYLES = (
-    r"\\(?:mathrm|mathit|mathbf|mathsf|mathtt|boldsymbol|bm|textnormal|textup|textbf|textit|textrm|textsf|texttt|emph"
-    r"|mbox|hbox)"
-)
-_HOLDERS = r"\\(?:ensuremath|mathcal|underline|mathord|mathop|mathbin|mathrel|mathopen|mathclose|fbox|framebox)" + _END
-_SPACES = r"\\q?quad|\\(?:hspace|vspace)\*?\s*\{[^{}]*\}|\\(?:thin|med|thick|en)space|\\enskip|\\hfill"
+_ROMAN = r"\\(?:mathrm|mathsf|mathtt|textnormal|textup|textbf|textit|textrm|textsf|texttt|emph|mbox|hbox)"
+_BOLD = r"\\(?:mathbf|boldsymbol|bm|pmb)"
+_HOLDERS = r"\\(?:ensuremath|underline|mathord|mathop|mathbin|mathrel|mathopen|mathclose|fbox|framebox)" + _END
+_GAPS = r"\\(?:q?quad|hspace\*?\s*\{[^{}]*\}|hfill)" + _END
+_SPACES = r"\\vspace\*?\s*\{[^{}]*\}|\\(?:thin|med|thick|en)space|\\enskip"
 _SIZES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 _SYNONYMS = {
@@ -63,10 +62,10 @@ _SYNONYMS = {
     **{f"var{letter}": rf"\{letter}" for letter in ("epsilon", "phi", "theta", "rho", "pi", "sigma")},
     **dict.fromkeys(("cdot", "times", "ast"), "*"),
     **dict.fromkeys(("lvert", "rvert", "vert", "mid", "lVert", "rVert", "Vert"), "|"),
-    **dict.fromkeys(("rm", "bf", "it"), ""),
+    **dict.fromkeys(("rm", "bf", "it", "checkmark", "blacksquare", "qed"), ""),
     **{"neq": r"\ne", "lt": "<", "gt": ">", "colon": ":", "div": "/", "lbrace": r"\{", "rbrace": r"\}"},
-    "textdollar": r"\$",
-}
+    "textdollar": r"\$", "lgroup": "(", "rgroup": ")", "lbrack": "[", "rbrack": "]", "overrightarrow": r"\vec",
+}  # fmt: skip
 """Command -> what says the same. One pass for all: most texts have none, and each pass reads the whole text."""
 
 Rewrite = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
@@ -112,26 +111,28 @@ _REWRITES: tuple[Rewrite, ...] = (
         lambda m: next(g for g in m.groups() if g is not None),
     ),
     _rewrite(r"^\*\*([a-zA-Z][^*]{0,80})\*\*(?=\s)", r"\1"),
-    _rewrite(r"\\(?:[bB]igg?[lrm]?|left|right|middle)\s*(?=\\[{}|])", ""),
     _rewrite(_SIZING, ""),
     _rewrite(r"(?<!\\)\\[()\[\]]", ""),
     _rewrite(r"^([^$]*)(?<!\\)\$(?=\d)([^$]*)$", r"\1\\$\2"),  # one alone opens no formula: dollars
     _rewrite(r"(?<!\\)\$", ""),
+    _rewrite(_GAPS, r"\\quad "),
     _rewrite(r"(?:" + _SPACES + r")" + _END + r"|(?<!\\)\\[,;:> ]|~|\\(?:nonumber|notag)" + _END, " "),
     _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
-    _rewrite(r"\{:\}", ":"),
+    _rewrite(r"(?<!\\text)\{:\}", ":"),
     _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
     _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
     _rewrite(r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),
+    _rewrite(r"\\not\s*(?:=|\\in" + _END + ")", lambda m: r"\ne " if m.group().endswith("=") else r"\notin "),
     _rewrite(r"\\(" + "|".join(_SYNONYMS) + ")" + _END, lambda m: _SYNONYMS[m[1]]),
     _rewrite(r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
     _rewrite(r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
-    _rewrite(
-        r"\\(?:mathbf|boldsymbol|bm|vec|hat|widehat)\s*(?:\{\s*)?\\?([ijk])(?:math)?(?:\s*\}|(?![a-zA-Z{]))",
-        r"\\axis{\1}",
-    ),
-    _rewrite(r"\\mathbf\s*\{\s*([RZQ])\s*\}", r"\\mathbb{\1}"),
-    _rewrite(_STYLES + r"\s*\{", r"\\text{"),
+    _rewrite(_BOLD + r"\s*\{\s*([RZQ])\s*\}", r"\\mathbb{\1}"),
+    _rewrite(_BOLD + r"\s*(?:\{\s*([a-df-z])\s*\}|([a-df-z])(?![a-zA-Z]))", r"\\vec{\1\2}"),
+    _rewrite(_BOLD + _END, ""),
+    _rewrite(r"^\{\s*(\([A-J]\))\s*\}", r"\1"),
+    _rewrite(_ROMAN + r"\s*\{", r"\\text{"),
+    _rewrite(r"\\mathit\s*(?=\{)", ""),
+    _rewrite(r"\\mathcal\s*([A-Z])", r"\\mathcal{\1}"),
     _rewrite(r"\\operatorname\*?\s*\{([a-zA-Z]+)\}", r"\\\1 "),
     _rewrite(r"\\begin\s*\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
     _rewrite(r"\\end\s*\{array\}", r"\\end{matrix}"),
@@ -139,7 +140,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"<=", r"\\le "),
     _rewrite(r">=", r"\\ge "),
     _rewrite(r"!=", r"\\ne "),
-    _rewrite(r"\+/?-(?=\s*[\d\\(a-z])", r"\\pm "),
+    _rewrite(r"\+/-|(?:(?<=[=(,{])|^)\s*\+-(?=\s*[\d\\(a-z])", r"\\pm "),
     _rewrite(r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
     _rewrite(r"\*\*", "^"),
     _rewrite(r"\^\s*(?:\\prime" + _END + r"|\{\s*\\prime\s*\})", "'"),
@@ -147,11 +148,10 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(r"\\text\s*\{\s*deg(?:ree)?s?\s*\}|(?<=[\d}) ])deg(?:ree)?s?$", r"\\degree "),
     _rewrite(
         r"(?:\\degree|\\text\s*\{\s*degrees?|(?<=\d)\s?degrees?)\s*(?:\\text\s*\{\s*)?(C|F|[Cc]elsius|[Ff]ahrenheit)(?:\s*\}|$)",
-        r"\\text{ \1}",
+        lambda m: r"\text{ celsius}" if m[1][0] in "cC" else r"\text{ fahrenheit}",
     ),
     _rewrite(r"(?<!\d)(\d{1,9})\s?\\degree\s?(\d{1,2})\s?'(?!')", r"(\1+\2/60)\\degree "),
-    _rewrite(r"\\text\s*\{\s*(?:percent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])percent$", r"\\%"),
-    _rewrite(r"\\text\s*\{\s*\\?\$\s*\}", r"\\$"),
+    _rewrite(r"\\text\s*\{\s*(?:per ?cent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])per ?cent$", r"\\%"),
     _rewrite(
         r"(?<=\d)\s?(\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)s?(?![a-zA-Z])\s?(\}?)", _large_number
     ),
@@ -161,6 +161,7 @@ _REWRITES: tuple[Rewrite, ...] = (
         r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?:(\d{0,30})\\dot\s*\{?(\d)\}?)?(?!\d|\\dot)", r"\1\\overline{\2\3\4}"
     ),
     _rewrite(r"(?<!\\)\\\|", "|"),
+    _rewrite(r"^\s*\\quad" + _END + r"|\\quad\s*$", ""),
     _rewrite(r"\s+", " "),
 )
 PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
@@ -171,26 +172,22 @@ _LEADING = re.compile(
     rf"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ |\\text\{{\s*{_ABOUT}\s*\}}|{_ABOUT}(?=\s*[-\d\\$.]))\s*", re.IGNORECASE
 )
 _REASONING = re.compile(
-    r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|we (?:get|have|find|obtain)|this gives)\b(?: that)?,? ?)+(?=\S)",
+    r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|(?:we|this) (?:get|gives?|have|find|obtain)|it follows that)\b"
+    r"(?: that)?,? ?)+(?=\S)",
     re.IGNORECASE,
 )
 _ANSWER_IS = re.compile(
-    r"^(?P<text>\\text\{\s*)?(?:the |my |our )?(?:final |correct )?"
-    r"(?:answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*(?P<closed>\})? ?(?=\S)",
+    r"^(?P<text>\\text\{\s*)?(?:(?:the |my |our )?(?:final |correct )?"
+    r"(?:ans|answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*|(?:there are|it is) (?=\d))"
+    r"(?P<closed>\})? ?(?=\S)",
     re.IGNORECASE,
 )
-_SOMETHING_IS = re.compile(
-    r"^(?P<text>\\text\{\s*)?[a-zA-Z][a-zA-Z ,'-]{0,80}?"
-    r"(?: (?:is|are|equals|equal)(?: equal to| to)?(?: ?[:=])?|(?<=[a-zA-Z]{3}):)"
-    r"(?: ?(?P<closed>\}))? ?(?=[-+\d\\($.\[]|[a-zA-Z]\b)",
-    re.IGNORECASE,
+_NAMED_CHOICE = re.compile(
+    r"^(?:\\text\{\s*)?(?:(?:option|choice|answer) \(?([A-Z])\)?|\(?([A-Z])\)? is correct)\s*\}?$", re.IGNORECASE
 )
-_NOT_SAYING = re.compile(r"\b(?:not|no|if|or|about|approximately|than|least|most)\b|\\text\{", re.IGNORECASE)
-_NAMED_CHOICE = re.compile(r"^(?:\\text\{\s*)?(?:option|choice|answer) \(?([A-Z])\)?\s*\}?$", re.IGNORECASE)
-_REMARK = re.compile(r"(?<=[\d}]) \((?!mod|base|not|or)[a-z][a-z -]{2,}\)$")
 _TRAILING = re.compile(r"(?:\s|[,;]|(?<!\.\.)\.|\\text\{\s*\.\s*\}|\\)+$", re.IGNORECASE)
 _CHOICE = re.compile(
-    r"^(?:\\text\{)?\s*(?:\(\s*([A-Z])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[.):])\s*\}?$|^\\text\{\s*([A-Z])\s*\}$"
+    r"^(?:\\text\{)?\s*(?:\(\s*([A-Za-e])\s*\)|\[\s*([A-Z])\s*\]|([A-Z])\s*[.):])\s*\}?$|^\\text\{\s*([A-Z])\s*\}$"
 )
 _THOUSANDS = re.compile(
     r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?!\d|,\d)|(?<![\d.,\w])(?<![\d,] )\d{1,3}(?: \d{3})+(?![\d/]| \d)"
@@ -223,10 +220,15 @@ def _tidy(text: str) -> str:
         return " ".join(text.split())
     text = _SCRIPTS.sub(_script, text)
     text = _CHARACTER.sub(lambda m: _CHARACTERS[m.group()], text)
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFC", "".join(map(_compatible, text)))
     text = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
     text = _CHARACTER.sub(lambda m: _CHARACTERS[m.group()], text)
     return " ".join(text.split())
+
+
+def _compatible(character: str) -> str:
+    """Return what a character is a form of (a full-width digit, a bold letter); a small raised letter is its own."""
+    return character if unicodedata.category(character) == "Lm" else unicodedata.normalize("NFKC", character)
 
 
 def _script(match: re.Match[str]) -> str:
@@ -244,22 +246,17 @@ def _one_round(text: str) -> str:
     if choice := _CHOICE.match(text) or _NAMED_CHOICE.match(text):
         return next(group for group in choice.groups() if group).upper()
     text = _strip_end(_TRAILING, text)
-    text = _strip_end(_REMARK, text)
     if _DOTTED_THOUSANDS.match(text):
         text = text.replace(".", "")
     return _join_top_level_thousands(text).strip()
 
 
 def _drop_wrapping(text: str) -> str:
-    """Drop what a sentence puts before its answer: "therefore", "the answer is", "the area is", a leading "="."""
+    """Drop what stands before an answer and says nothing: "therefore", "the answer is", a leading "="."""
     text = _REASONING.sub(lambda m: r"\text{" if m.group().startswith("\\") else "", text)
     text = _LEADING.sub("", text)
     said = _ANSWER_IS.match(text)
-    if said is None:
-        said = _SOMETHING_IS.match(text)
-        if said is None or _NOT_SAYING.search(said.group().removeprefix(said["text"] or "")):
-            return text
-    return (r"\text{" if said["text"] and not said["closed"] else "") + text[said.end() :]
+    return text if said is None else (r"\text{" if said["text"] and not said["closed"] else "") + text[said.end() :]
 
 
 def _strip_end(pattern: re.Pattern[str], text: str) -> str:

@@ -167,5 +167,5 @@ class GradingPool:
 
 
 def _key(a: Answer, b: Answer) -> _Key:
-    first, second = sorted(((a.key, a.unit), (b.key, b.unit)))
+    first, second = sorted((answer.key, answer.unit.name if answer.unit else "") for answer in (a, b))
     return first, second

@@ -1,9 +1,8 @@
-"""What a worker process does with one pair. Importing this module is its warm-up, with sympy and mpmath."""
+"""What a worker process does with one pair. Importing this module is its warm-up, with mpmath."""
 
 from __future__ import annotations
 
 import mpmath  # type: ignore[import-untyped]  # noqa: F401
-import sympy  # noqa: F401
 
 from rzero_mega.grading.answers.answer import read_answer
 from rzero_mega.grading.answers.comparison import compare_fully
