@@ -26,7 +26,7 @@ def alone() -> ParallelLayout:
 @pytest.fixture(scope="session")
 def models(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A Hugging Face folder of every family of `conversions`, with a tokenizer's file."""
-    from tests.learner.conversions import FAMILIES
+    from tests.learner.checkpoints.conversions import FAMILIES
 
     folders = {}
     for name, (family, keys) in FAMILIES.items():

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rzero_mega.assets import nano_base_path
-from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.learner.logprobs import ENTRIES_PER_CHUNK
 from rzero_mega.planning import memory
 from rzero_mega.planning.models import model_named
@@ -38,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_memory_is_predicted(name: str, alone: ParallelLayout) -> None:
+def test_every_kind_of_memory_is_predicted(name: str) -> None:
     rows = bench_planner.compare(bench_planner.Case(name, **CASES[name]))
     assert {row.kind for row in rows} == set(bench_planner.KINDS)
     assert all(row.measured > 0 for row in rows)
@@ -46,7 +45,7 @@ def test_every_kind_of_memory_is_predicted(name: str, alone: ParallelLayout) -> 
     assert wrong == {}
 
 
-def test_recompute_changes_what_is_measured(alone: ParallelLayout) -> None:
+def test_recompute_changes_what_is_measured() -> None:
     plain, full = (bench_planner.measure(bench_planner.Case("nano", NANO, recompute=how)) for how in ("none", "full"))
     assert full["activations"] < plain["activations"] / 5
     assert full["weights"] == plain["weights"]

@@ -9,7 +9,7 @@ import torch
 
 from rzero_mega.config.schema import LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
-from tests.learner.gpu_only import GPU_ONLY
+from tests.learner.megatron.gpu_only import GPU_ONLY
 from tools.gpu_steps.models import LIKELIHOOD, Sizes, alone, chains
 
 pytestmark = GPU_ONLY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.learner.gpu_only import GPU_ONLY
+from tests.learner.megatron.gpu_only import GPU_ONLY
 from tools.gpu_steps import checkpoint, spec_parity
 
 pytestmark = GPU_ONLY

@@ -1,7 +1,7 @@
 """Converts and dies by SIGKILL in the middle of it.
 
-Usage: `python -m tests.learner.convert_killed AFTER SOURCE TARGET [TEMPLATE]`. It dies when tensor number AFTER is
-asked for. With AFTER 0 it lives, and prints how many tensors it read.
+Usage: `python -m tests.learner.checkpoints.convert_killed AFTER SOURCE TARGET [TEMPLATE]`. It dies when tensor number
+AFTER is asked for. With AFTER 0 it lives, and prints how many tensors it read.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from rzero_mega.learner.checkpoints.conversion import convert as convert_module
 from rzero_mega.learner.checkpoints.conversion.convert import convert
-from tests.learner.conversions import BASE, metadata_of, refused, same, tensors_of, with_config
+from tests.learner.checkpoints.conversions import BASE, metadata_of, refused, same, tensors_of, with_config
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from tests.learner.gpu_only import GPU_ONLY
+from tests.learner.megatron.gpu_only import GPU_ONLY
 from tools.gpu_steps import fp8
 from tools.gpu_steps.models import Sizes, free_memory
 

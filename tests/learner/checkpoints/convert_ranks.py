@@ -1,5 +1,6 @@
-"""Loading a checkpoint of weights in several processes over gloo: `python -m tests.learner.convert_ranks CASES.json`.
+"""Loading a checkpoint of weights in several processes over gloo.
 
+Usage: `python -m tests.learner.checkpoints.convert_ranks CASES.json`.
 Every rank is forked from this process, which has imported everything once and started nothing. Rank 0 leaves what the
 model exports, or what the user reads where the checkpoint is refused.
 """

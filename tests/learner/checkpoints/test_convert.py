@@ -23,8 +23,8 @@ from rzero_mega.learner.checkpoints.conversion.work_folder import JOURNAL
 from rzero_mega.learner.learner import Learner
 from rzero_mega.run.lock import RunLock
 from tests import ROOT
-from tests.learner.conversions import BASE, FAMILIES, bytes_of, metadata_of, refused, same, tensors_of
-from tests.learner.convert_ranks import LoadingCase, load_under
+from tests.learner.checkpoints.conversions import BASE, FAMILIES, bytes_of, metadata_of, refused, same, tensors_of
+from tests.learner.checkpoints.convert_ranks import LoadingCase, load_under
 from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
 
@@ -191,7 +191,7 @@ def test_another_dtype_is_told_to_the_configuration(models: dict[str, Path], tmp
 
 
 def killed(after: int, *paths: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.learner.convert_killed", str(after), *map(str, paths)]
+    command = [sys.executable, "-m", "tests.learner.checkpoints.convert_killed", str(after), *map(str, paths)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
