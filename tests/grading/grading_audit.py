@@ -1,15 +1,12 @@
 """Notes what Python's audit events (PEP 578) show that grading must never do; also a task for workers, `decide`.
 
 Noted are code that comes from no installed file, programs started other than our workers, and files opened to write.
-Left out is what modules execute while they are imported (dataclasses and named tuples make their methods from text),
-and one place of sympy: `sympy.polys.monomials` writes functions for n variables, and here each must be made of numbered
-names alone.
+Left out is what modules execute while they are imported (dataclasses and named tuples make their methods from text).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import Any
 
@@ -17,11 +14,6 @@ LOG = "RZERO_MEGA_AUDIT_LOG"
 TASK = "tests.grading.grading_audit:decide"
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn", "socket.connect")
 REMOVALS = ("os.remove", "os.rename", "os.mkdir", "os.truncate", "shutil.rmtree", "os.link", "os.symlink")
-MONOMIALS = os.path.join("sympy", "polys", "monomials.py")
-_NUMBERED = re.compile(
-    r"def monomial_(?:mul|pow|mulpow|ldiv|div|lcm|gcd)\([ABk, ]+\):\n"
-    r"(?:    (?:[abr]\d+|[ABk]|if|else|return|None|0|\(|\)|[-+*,=:<> ]|>=|<=)+\n)+"
-)
 
 
 def watch() -> None:
@@ -29,7 +21,7 @@ def watch() -> None:
     log = os.open(os.environ[LOG], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if forbidden(event, arguments) and not importing() and not monomial(event, arguments):
+        if forbidden(event, arguments) and not importing():
             os.write(log, f"{event} {arguments!r}"[:500].replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n")
 
     sys.addaudithook(hook)
@@ -57,13 +49,6 @@ def importing() -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def monomial(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Whether sympy's polynomials compile, or then execute, a function of numbered names."""
-    if event not in ("compile", "exec") or not sys._getframe(2).f_code.co_filename.endswith(MONOMIALS):
-        return False
-    return event == "exec" or _NUMBERED.fullmatch(bytes(arguments[0]).decode()) is not None
 
 
 def decide(a: str, b: str) -> bool:

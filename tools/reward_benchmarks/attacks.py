@@ -26,7 +26,7 @@ STOPS = ("refused", "exact", "computed", "time limit", "memory limit", "error")
 """What may stop an attack, cheapest first.
 
 refused: one of them is no expression within the limits, so the answers compare as text. exact: unit, rational
-arithmetic, structure or doubles. computed: high precision or sympy, in a worker. The limits end the worker.
+arithmetic, structure or doubles. computed: high precision, in a worker. The limits end the worker.
 """
 _BY_OUTCOME = {
     Outcome.EQUAL: "computed",

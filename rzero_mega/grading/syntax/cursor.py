@@ -11,6 +11,7 @@ from rzero_mega.grading.expressions.tree import MAX_DEPTH, Node, Unreadable
 from rzero_mega.grading.syntax.lexer import END, Token
 
 _FRACTION = re.compile(r"frac\{?(\w+)\}?\{?(\w+)\}?")
+_SIGNS = frozenset(("symbol", "command", "connector", "mark"))
 _UNBRACED = re.compile(r"\{(\w+)\}")
 
 
@@ -26,10 +27,10 @@ class Level(IntEnum):
 
 
 class Cursor(ABC):
-    """Reads tokens one by one, and knows how deeply the rules are nested."""
+    """Reads tokens one by one, `END` after the last one, and knows how deeply the rules are nested."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        self.tokens = tokens
+        self.tokens = [*tokens, END, END, END, END]
         self.position = 0
         self._depth = 0
 
@@ -42,31 +43,32 @@ class Cursor(ABC):
         """Parse one argument of a command, as ``\\frac`` has two."""
 
     def peek(self, ahead: int = 0) -> Token:
-        """Return the token here or so many further on, `END` after the last one."""
-        at = self.position + ahead
-        return self.tokens[at] if at < len(self.tokens) else END
+        """Return the token here or so many further on: three at most, or as far as there is no `END` on the way."""
+        return self.tokens[self.position + ahead]
 
     def next(self) -> Token:
         """Return the token here and go on to the one after it."""
-        token = self.peek()
-        self.position += 1
+        token = self.tokens[self.position]
+        if token is not END:
+            self.position += 1
         return token
 
     def at(self, *texts: str) -> bool:
         """Whether the token here is one of these symbols, commands, marks or connectors."""
-        token = self.peek()
-        return token.kind in ("symbol", "command", "connector", "mark") and token.text in texts
+        token = self.tokens[self.position]
+        return token.text in texts and token.kind in _SIGNS
 
     def at_word(self, *words: str) -> bool:
         """Whether the token here is one of these words, in any case."""
-        token = self.peek()
+        token = self.tokens[self.position]
         return token.kind == "word" and token.text.lower() in words
 
     def skip(self, *texts: str) -> bool:
         """Go on over one of these if it is here, and say whether it was."""
-        found = self.at(*texts) or self.at_word(*texts)
-        self.position += found
-        return found
+        if self.at(*texts) or self.at_word(*texts):
+            self.position += 1
+            return True
+        return False
 
     def expect(self, text: str) -> None:
         """Go on over this symbol; raises `Unreadable` if it isn't here."""

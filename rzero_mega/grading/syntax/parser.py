@@ -9,6 +9,7 @@ per rule.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeGuard
 
@@ -70,6 +71,11 @@ def parse(text: str) -> Node:
 class _Parser(Cursor):
     def __init__(self, tokens: list[Token]) -> None:
         super().__init__(tokens)
+        self._rules: dict[Level, Callable[[], Node]] = {
+            Level.LIST: self._list, Level.RELATION: self._relation, Level.SUM: self._sum,
+            Level.PRODUCT: self._product, Level.UNION: lambda: self._grouped(Level.UNION),
+            Level.RATIO: lambda: self._grouped(Level.RATIO),
+        }  # fmt: skip
         self._bars = 0  # how many |...| are open: there a bar closes instead of opening
         self._functions = 0  # how many function arguments are open
         self._braces = 0  # how many groups in braces are open: no unit stands in there
@@ -91,10 +97,7 @@ class _Parser(Cursor):
 
     def expression(self, level: Level) -> Node:
         """Parse an expression whose operators bind at least as tightly as `level`."""
-        rules = {Level.LIST: self._list, Level.RELATION: self._relation, Level.SUM: self._sum}
-        if level in (Level.UNION, Level.RATIO):
-            return self.deeper(lambda: self._grouped(level))
-        return self.deeper(rules.get(level, self._product))
+        return self.deeper(self._rules[level])
 
     def _list(self) -> Node:
         items = [self.expression(Level.RELATION)]
@@ -183,7 +186,7 @@ class _Parser(Cursor):
                 self.next()
                 factors.append(inverse(self._signed_factor()))
             elif self._starts_factor() and not self._unit_begins(factors):
-                if self.peek().kind == "number" and not _is_factorial(factors[-1]):
+                if self.peek().kind == "number" and getattr(factors[-1], "function", "") != "factorial":
                     raise Unreadable("two numbers side by side")
                 factors.append(self._factor())
             else:
@@ -294,8 +297,7 @@ class _Parser(Cursor):
         token = self.next()
         match token.kind:
             case "number":
-                assert token.value is not None
-                return read_number(self, token.value)
+                return read_number(self, token.value or Fraction(0))
             case "name":
                 return self._name(token.text)
             case "constant":
@@ -493,7 +495,3 @@ class _Parser(Cursor):
 
 def _is_list(node: Node) -> TypeGuard[Group]:
     return isinstance(node, Group) and node.kind == "list"
-
-
-def _is_factorial(node: Node) -> bool:
-    return isinstance(node, Call) and node.function == "factorial"

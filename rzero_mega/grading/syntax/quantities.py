@@ -14,6 +14,9 @@ _MAX_FACTORS = 6
 def read_currency(cursor: Cursor) -> tuple[bool, Unit] | None:
     """Read a currency before its value, and a minus sign before it; None, without a move, if there is none here."""
     start = cursor.position
+    token = cursor.peek()
+    if token.kind != "money" and token.text != "-" and not token.glued:
+        return None
     minus = cursor.skip("-")
     token = cursor.peek()
     word = token.glued if token.glued.lower() in CURRENCY_WORDS else ""
@@ -57,6 +60,8 @@ def read_unit(cursor: Cursor, currency: str = "") -> Unit | None:
     currency: that of a sign before the value, which joins in: ``\\$4 \\text{ per hour}``.
     """
     start = cursor.position
+    if cursor.peek().kind == "end" or cursor.peek().text in _AFTER:
+        return None
     if (unit := _base(cursor) or _modulus(cursor)) is None:
         bracket = cursor.skip("(")
         factors = _factors(cursor, [(currency, 1)] if currency else [])

@@ -40,6 +40,8 @@ def skip_closing_phrase(cursor: Cursor, written: Node) -> None:
     So does "for some constant c" of a c that stands in the answer.
     """
     start = cursor.position
+    if cursor.peek().kind == "end":
+        return
     cursor.skip(",")
     if cursor.skip("forall") or (cursor.skip("for") and cursor.skip("all", "every", "any", "each")):
         cursor.skip("real")

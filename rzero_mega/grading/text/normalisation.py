@@ -68,15 +68,16 @@ _SYNONYMS = {
 }  # fmt: skip
 """Command -> what says the same. One pass for all: most texts have none, and each pass reads the whole text."""
 
-Rewrite = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
+Rewrite = tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]
+"""Text without which there is nothing to rewrite (that is looked for first), a pattern, and what replaces it."""
 
 
-def _rewrite(pattern: str, by: str | Callable[[re.Match[str]], str]) -> Rewrite:
+def _rewrite(needs: str, pattern: str, by: str | Callable[[re.Match[str]], str]) -> Rewrite:
     if isinstance(by, str) and "\\" in by:
         template = by
         # `sub` looks a template up at each call; a function costs only where there is a match.
-        return re.compile(pattern), lambda match: match.expand(template)
-    return re.compile(pattern), by
+        return needs, re.compile(pattern), lambda match: match.expand(template)
+    return needs, re.compile(pattern), by
 
 
 def _join_thousands(match: re.Match[str]) -> str:
@@ -105,64 +106,69 @@ def _repeating(match: re.Match[str]) -> str:
 
 # Order matters: sizing goes before spacing (`\left` before `\le`), spacing before everything that looks at neighbours.
 _REWRITES: tuple[Rewrite, ...] = (
-    _rewrite(r"\\boxed(?=\s*\{)", ""),
+    _rewrite("boxed", r"\\boxed(?=\s*\{)", ""),
     _rewrite(
+        "",
         r"^\*\*(.*)\*\*$|^`([^`]*)`$|^\"([^\"]*)\"$|^``([^`']*)''$",
         lambda m: next(g for g in m.groups() if g is not None),
     ),
-    _rewrite(r"^\*\*([a-zA-Z][^*]{0,80})\*\*(?=\s)", r"\1"),
-    _rewrite(_SIZING, ""),
-    _rewrite(r"(?<!\\)\\[()\[\]]", ""),
-    _rewrite(r"^([^$]*)(?<!\\)\$(?=\d)([^$]*)$", r"\1\\$\2"),  # one alone opens no formula: dollars
-    _rewrite(r"(?<!\\)\$", ""),
-    _rewrite(_GAPS, r"\\quad "),
-    _rewrite(r"(?:" + _SPACES + r")" + _END + r"|(?<!\\)\\[,;:> ]|~|\\(?:nonumber|notag)" + _END, " "),
-    _rewrite(r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
-    _rewrite(r"(?<!\\text)\{:\}", ":"),
-    _rewrite(r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
-    _rewrite(r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
-    _rewrite(r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),
-    _rewrite(r"\\not\s*(?:=|\\in" + _END + ")", lambda m: r"\ne " if m.group().endswith("=") else r"\notin "),
-    _rewrite(r"\\(" + "|".join(_SYNONYMS) + ")" + _END, lambda m: _SYNONYMS[m[1]]),
-    _rewrite(r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
-    _rewrite(r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
-    _rewrite(_BOLD + r"\s*\{\s*([RZQ])\s*\}", r"\\mathbb{\1}"),
-    _rewrite(_BOLD + r"\s*(?:\{\s*([a-df-z])\s*\}|([a-df-z])(?![a-zA-Z]))", r"\\vec{\1\2}"),
-    _rewrite(_BOLD + _END, ""),
-    _rewrite(r"^\{\s*(\([A-J]\))\s*\}", r"\1"),
-    _rewrite(_ROMAN + r"\s*\{", r"\\text{"),
-    _rewrite(r"\\mathit\s*(?=\{)", ""),
-    _rewrite(r"\\mathcal\s*([A-Z])", r"\\mathcal{\1}"),
-    _rewrite(r"\\operatorname\*?\s*\{([a-zA-Z]+)\}", r"\\\1 "),
-    _rewrite(r"\\begin\s*\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
-    _rewrite(r"\\end\s*\{array\}", r"\\end{matrix}"),
-    _rewrite(r"\\\\\s*\[[\d.]+\s*[a-z]{2}\]", r"\\\\ "),
-    _rewrite(r"<=", r"\\le "),
-    _rewrite(r">=", r"\\ge "),
-    _rewrite(r"!=", r"\\ne "),
-    _rewrite(r"\+/-|(?:(?<=[=(,{])|^)\s*\+-(?=\s*[\d\\(a-z])", r"\\pm "),
-    _rewrite(r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
-    _rewrite(r"\*\*", "^"),
-    _rewrite(r"\^\s*(?:\\prime" + _END + r"|\{\s*\\prime\s*\})", "'"),
-    _rewrite(r"\^\s*\{?\s*\\circ" + _END + r"\s*\}?|\\degree" + _END, r"\\degree "),
-    _rewrite(r"\\text\s*\{\s*deg(?:ree)?s?\s*\}|(?<=[\d}) ])deg(?:ree)?s?$", r"\\degree "),
+    _rewrite("**", r"^\*\*([a-zA-Z][^*]{0,80})\*\*(?=\s)", r"\1"),
+    _rewrite("\\", _SIZING, ""),
+    _rewrite("\\", r"(?<!\\)\\[()\[\]]", ""),
+    _rewrite("$", r"^([^$]*)(?<!\\)\$(?=\d)([^$]*)$", r"\1\\$\2"),  # one alone opens no formula: dollars
+    _rewrite("$", r"(?<!\\)\$", ""),
+    _rewrite("\\", _GAPS, r"\\quad "),
+    _rewrite("", r"(?:" + _SPACES + r")" + _END + r"|(?<!\\)\\[,;:> ]|~|\\(?:nonumber|notag)" + _END, " "),
+    _rewrite("", r"(?<=\d)\{,\}\s?(?=\d{3}(?!\d))|(?<=\d),?\\!\s?(?=\d{3}(?!\d))", ""),
+    _rewrite("{:}", r"(?<!\\text)\{:\}", ":"),
+    _rewrite("\\", r"(?<!\\)\\!|\\[hv]?phantom\s*\{[^{}]*\}", ""),
+    _rewrite("\\", r"\\(?:text)?color\s*\{[^{}]*\}|" + _HOLDERS, ""),
+    _rewrite("{", r"(?<![\\^_a-zA-Z}])\{\s?\}", ""),
+    _rewrite("\\not", r"\\not\s*(?:=|\\in" + _END + ")", lambda m: r"\ne " if m.group().endswith("=") else r"\notin "),
+    _rewrite("\\", r"\\(" + "|".join(_SYNONYMS) + ")" + _END, lambda m: _SYNONYMS[m[1]]),
+    _rewrite("\\over", r"\{([^{}]{1,60})\\over" + _END + r"([^{}]{1,60})\}", r"\\frac{\1}{\2}"),
+    _rewrite("\\choose", r"\{([^{}]{1,60})\\choose" + _END + r"([^{}]{1,60})\}", r"\\binom{\1}{\2}"),
+    _rewrite("\\", _BOLD + r"\s*\{\s*([RZQ])\s*\}", r"\\mathbb{\1}"),
+    _rewrite("\\", _BOLD + r"\s*(?:\{\s*([a-df-z])\s*\}|([a-df-z])(?![a-zA-Z]))", r"\\vec{\1\2}"),
+    _rewrite("\\", _BOLD + _END, ""),
+    _rewrite("{", r"^\{\s*(\([A-J]\))\s*\}", r"\1"),
+    _rewrite("\\", _ROMAN + r"\s*\{", r"\\text{"),
+    _rewrite("\\mathit", r"\\mathit\s*(?=\{)", ""),
+    _rewrite("\\mathcal", r"\\mathcal\s*([A-Z])", r"\\mathcal{\1}"),
+    _rewrite("\\operator", r"\\operatorname\*?\s*\{([a-zA-Z]+)\}", r"\\\1 "),
+    _rewrite("array", r"\\begin\s*\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
+    _rewrite("array", r"\\end\s*\{array\}", r"\\end{matrix}"),
+    _rewrite("\\\\", r"\\\\\s*\[[\d.]+\s*[a-z]{2}\]", r"\\\\ "),
+    _rewrite("<=", r"<=", r"\\le "),
+    _rewrite(">=", r">=", r"\\ge "),
+    _rewrite("!=", r"!=", r"\\ne "),
+    _rewrite("+", r"\+/-|(?:(?<=[=(,{])|^)\s*\+-(?=\s*[\d\\(a-z])", r"\\pm "),
+    _rewrite("x", r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
+    _rewrite("**", r"\*\*", "^"),
+    _rewrite("\\prime", r"\^\s*(?:\\prime" + _END + r"|\{\s*\\prime\s*\})", "'"),
+    _rewrite("\\", r"\^\s*\{?\s*\\circ" + _END + r"\s*\}?|\\degree" + _END, r"\\degree "),
+    _rewrite("deg", r"\\text\s*\{\s*deg(?:ree)?s?\s*\}|(?<=[\d}) ])deg(?:ree)?s?$", r"\\degree "),
     _rewrite(
+        "degree",
         r"(?:\\degree|\\text\s*\{\s*degrees?|(?<=\d)\s?degrees?)\s*(?:\\text\s*\{\s*)?(C|F|[Cc]elsius|[Ff]ahrenheit)(?:\s*\}|$)",
         lambda m: r"\text{ celsius}" if m[1][0] in "cC" else r"\text{ fahrenheit}",
     ),
-    _rewrite(r"(?<!\d)(\d{1,9})\s?\\degree\s?(\d{1,2})\s?'(?!')", r"(\1+\2/60)\\degree "),
-    _rewrite(r"\\text\s*\{\s*(?:per ?cent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])per ?cent$", r"\\%"),
+    _rewrite("degree", r"(?<!\d)(\d{1,9})\s?\\degree\s?(\d{1,2})\s?'(?!')", r"(\1+\2/60)\\degree "),
+    _rewrite("", r"\\text\s*\{\s*(?:per ?cent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])per ?cent$", r"\\%"),
+    _rewrite("d", r"(?<=\d)\s?(\\text\s*\{\s*)?(hundred|thousand)s?(?![a-zA-Z])\s?(\}?)", _large_number),
+    _rewrite("illion", r"(?<=\d)\s?(\\text\s*\{\s*)?([mb]illion|trillion)s?(?![a-zA-Z])\s?(\}?)", _large_number),
     _rewrite(
-        r"(?<=\d)\s?(\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)s?(?![a-zA-Z])\s?(\}?)", _large_number
+        ".", r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating
     ),
-    _rewrite(r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating),
-    _rewrite(r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
+    _rewrite("(", r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
     _rewrite(
-        r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?:(\d{0,30})\\dot\s*\{?(\d)\}?)?(?!\d|\\dot)", r"\1\\overline{\2\3\4}"
+        "\\dot",
+        r"(?<=\.)(\d{0,30})\\dot\s*\{?(\d)\}?(?:(\d{0,30})\\dot\s*\{?(\d)\}?)?(?!\d|\\dot)",
+        r"\1\\overline{\2\3\4}",
     ),
-    _rewrite(r"(?<!\\)\\\|", "|"),
-    _rewrite(r"^\s*\\quad" + _END + r"|\\quad\s*$", ""),
-    _rewrite(r"\s+", " "),
+    _rewrite("\\|", r"(?<!\\)\\\|", "|"),
+    _rewrite("\\quad", r"^\s*\\quad" + _END + r"|\\quad\s*$", ""),
+    _rewrite("", r"\s+", " "),
 )
 PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 """What most answers are: one spelling already, with one reading."""
@@ -238,8 +244,9 @@ def _script(match: re.Match[str]) -> str:
 
 def _one_round(text: str) -> str:
     text = _tidy(text)
-    for pattern, by in _REWRITES:
-        text = pattern.sub(by, text)
+    for needs, pattern, by in _REWRITES:
+        if needs in text:
+            text = pattern.sub(by, text)
     text = _strip_outer_braces(text.strip())
     text = _drop_wrapping(text)
     text = _TEXT_NUMBER.sub(r"\1", text)

@@ -51,7 +51,7 @@ _MAX_FAILED_STARTS = 3
 _RETIRE_AT = 0.5
 """The share of its memory limit at which a worker is replaced after a pair.
 
-What earlier pairs left behind (caches of answers, of sympy, a heap in pieces: 10 KB a pair was measured) must not make
+What earlier pairs left behind (caches of answers, a heap in pieces: 10 KB a pair was measured) must not make
 a later pair, maybe an honest one, run into the limit.
 """
 _MAX_ATTEMPTS = 2

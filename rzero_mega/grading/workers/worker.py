@@ -29,7 +29,6 @@ def main(arguments: list[str]) -> None:
     module, _, function = arguments[2].partition(":")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.set_int_max_str_digits(0)  # sympy writes numbers to sort terms; what takes long is ended from outside
     _volunteer_for_out_of_memory_killer()
     task = getattr(importlib.import_module(module), function)
     _limit_memory(memory_bytes)
