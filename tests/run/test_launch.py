@@ -33,7 +33,7 @@ def test_a_killed_rank_ends_the_others_which_would_wait_for_it_forever(monkeypat
 GATE = """
 import os
 if "RANK" in os.environ:
-    os.write(1, b"here\n")  # in one piece: another rank says the same at the same time
+    os.write(1, b"here\\n")  # in one piece: another rank says the same at the same time
     os.read(os.open(os.environ["GATE"], os.O_RDONLY), 1)
 """
 LAUNCHER = """
