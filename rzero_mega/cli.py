@@ -112,7 +112,7 @@ def sync(run: Run = None) -> None:
     """Send to W&B what jobs without internet have left in the run."""
     from rzero_mega.tracking.wandb_offline import sync_offline
 
-    sync_offline(_open(run))
+    typer.echo(sync_offline(_open(run)))
 
 
 @app.command(hidden=True)

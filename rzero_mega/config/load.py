@@ -69,6 +69,17 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
+def presets_within(config: Config) -> list[str]:
+    """Names of the shipped presets all of whose values `config` has, those with none left out."""
+    values = cast(DictConfig, OmegaConf.structured(config))
+    found = []
+    for name in preset_names():
+        preset = _read_preset(name)
+        if preset and OmegaConf.merge(values, preset) == values:
+            found.append(name)
+    return found
+
+
 def _overridden(merged: DictConfig, overrides: Sequence[str]) -> Config:
     merged = _with_source(merged, [(_read_override(override), f"{override!r}") for override in overrides])
     try:

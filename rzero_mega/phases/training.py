@@ -89,6 +89,7 @@ def train_policy(
             _write_model(ctx, phase.directory, learner)
         seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
         row = {**_row(rollouts, metrics, probe, seconds), "staleness": rollouts.staleness(step)}
+        row["learning_rate"] = training.optimizer.learning_rate
         _log(ctx, phase.directory, step, row)
         checkpoints.after_step(step, last=training.steps)
         phase.bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])

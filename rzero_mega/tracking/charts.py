@@ -1,14 +1,15 @@
 """Small SVG charts, drawn by hand so that they are crisp, light, and take their colours from the page's style sheet.
 
 Colours are names of CSS variables (`--blue`), so a page in dark mode has dark charts. Every text is escaped by
-`Markup.format`. All sizes are in units of the viewBox.
+`Markup.format`. All sizes are in units of the viewBox. Margins are as wide as the labels in them: no text is cut off.
+Every chart has a name for those who can't see it: what it shows, and the numbers in a sentence.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -16,7 +17,9 @@ from rzero_mega.tracking.summaries import percent
 
 WIDTH, HEIGHT = 360, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 36
-_LABEL_ROOM, _LABEL_GAP = 42, 12.5
+_LABEL_GAP = 12.5
+# Of text at 11.5 px, by its characters: an estimate that is rather too large for the fonts of the style sheet.
+_CHARACTER, _BOLD_CHARACTER = 6.5, 7.0
 _LEAST_SPAN = 1e-12  # what differs by less is drawn as a flat line
 _LEAST_SHARES = 0.1
 Point = tuple[float, float]
@@ -31,6 +34,8 @@ class Series:
     segments: tuple[tuple[Point, ...], ...]
     spread: tuple[tuple[float, ...], ...] = ()
     dashed: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """What a value can be; the spread ends there."""
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -71,47 +76,64 @@ def line_chart(
     zero: bool = False,
     separators: Sequence[float] = (),
     end_labels: bool = False,
+    name: str = "",
 ) -> Markup:
     """Lines over one x axis. `shares` prints percentages, `zero` includes zero, `end_labels` writes the last values."""
-    right = WIDTH - _RIGHT - (_LABEL_ROOM if end_labels else 0)
+    ends = [_shown(line.points[-1][1], shares) for line in series if line.points] if end_labels else []
+    right = WIDTH - _RIGHT - (7 + max((text_width(end, bold=True) for end in ends), default=-7.0))
     positions = [*(x for x, _ in x_ticks), *separators, *(x for line in series for x, _ in line.points)]
-    x = Axis(min(positions), max(max(positions), min(positions) + 1e-9), tuple(x_ticks), _LEFT + 14, right)
     y = _value_axis(_extent(series), shares, zero, HEIGHT - _BOTTOM, _TOP)
-    parts = [_grid(x, y, x_label, right), *(_separator(x.at(value)) for value in separators)]
+    left = _left(y)
+    x = Axis(min(positions), max(max(positions), min(positions) + 1e-9), tuple(x_ticks), left + 14, right)
+    x = replace(x, ticks=_thinned(x))
+    parts = [_grid(x, y, x_label, left, right), *(_separator(x.at(value)) for value in separators)]
     # Dashed lines last: where two lines coincide, both are seen.
     parts += [_line(line, x, y, shares) for line in sorted(series, key=lambda line: line.dashed)]
     if end_labels:
         parts.append(_end_labels(series, x, y, shares))
-    return _svg(parts)
+    return _svg(parts, _described(name, (_course(line, shares) for line in series if line.points)))
 
 
-def histogram_chart(edges: Sequence[float], counts: Sequence[float], band: tuple[float, float], x_label: str) -> Markup:
-    """Bars over the edges of a histogram; a band of the x axis is shaded and bars centred outside it are pale."""
+def histogram_chart(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    band: tuple[float, float],
+    x_label: str,
+    most: float = 0.0,
+    name: str = "",
+) -> Markup:
+    """Bars over the edges of a histogram, on an axis for counts up to `most` at least.
+
+    Bars centred in the band are its own and shaded as a whole, those outside are pale: a bar stands for one value of
+    p̂, in its middle, and no bar lies half in the band.
+    """
     ticks = tuple((value, f"{value:g}") for value in (0.0, 0.25, 0.5, 0.75, 1.0))
-    x = Axis(min(0.0, edges[0]), max(1.0, edges[-1]), ticks, _LEFT + 6, WIDTH - _RIGHT)
-    y = _value_axis([0.0, max(counts)], shares=False, zero=True, start=HEIGHT - _BOTTOM, end=_TOP)
-    low, high = x.at(band[0]), x.at(band[1])
-    shade = _format(
-        '<rect class="band" x="{}" y="{}" width="{}" height="{}"/>', low, y.end, high - low, y.start - y.end
-    )
-    parts = [shade, _grid(x, y, x_label, WIDTH - _RIGHT)]
-    for left, right, count in zip(edges, edges[1:], counts, strict=False):
-        opacity = 1.0 if band[0] <= (left + right) / 2 + 1e-9 and (left + right) / 2 - 1e-9 <= band[1] else 0.4
+    y = _value_axis([0.0, most, *counts], shares=False, zero=True, start=HEIGHT - _BOTTOM, end=_TOP)
+    x = Axis(min(0.0, edges[0]), max(1.0, edges[-1]), ticks, _left(y) + 6, WIDTH - _RIGHT)
+    bins = list(zip(edges, edges[1:], counts, strict=False))
+    inside = [band[0] - 1e-9 <= (left + right) / 2 <= band[1] + 1e-9 for left, right, _ in bins]
+    parts = [_grid(x, y, x_label, _left(y), WIDTH - _RIGHT)]
+    if any(inside):
+        low = x.at(min(left for (left, _, _), own in zip(bins, inside, strict=True) if own))
+        high = x.at(max(right for (_, right, _), own in zip(bins, inside, strict=True) if own))
+        shade = '<rect class="band" x="{}" y="{}" width="{}" height="{}"/>'
+        parts.insert(0, _format(shade, low, float(y.end), high - low, float(y.start - y.end)))
+    for (left, right, count), own in zip(bins, inside, strict=True):
         title = f"{left:.3g} to {right:.3g}: {count:g}"
-        parts.append(
-            _bar(x.at(left) + 0.75, y.at(count), x.at(right) - x.at(left) - 1.5, y.start, "purple", opacity, title)
-        )
-    return _svg(parts)
+        start, width = x.at(left) + 0.75, x.at(right) - x.at(left) - 1.5
+        parts.append(_bar(start, y.at(count), width, y.start, "purple", 1.0 if own else 0.5, title))
+    kept = sum(count for count, own in zip(counts, inside, strict=True) if own)
+    return _svg(parts, _described(name, [f"{kept:g} of {sum(counts):g} in the band"]))
 
 
-def grouped_bars(groups: Sequence[str], bars: Sequence[Bars], shares: bool = True) -> Markup:
+def grouped_bars(groups: Sequence[str], bars: Sequence[Bars], shares: bool = True, name: str = "") -> Markup:
     """Bars side by side per group."""
     values = [value for bar in bars for value in bar.values if value is not None]
     y = _value_axis([0.0, *values], shares, zero=True, start=HEIGHT - _BOTTOM, end=_TOP)
-    x = Axis(0.0, max(len(groups), 1), (), _LEFT + 6, WIDTH - _RIGHT)
-    parts = [_grid(x, y, "", WIDTH - _RIGHT)]
+    x = Axis(0.0, max(len(groups), 1), (), _left(y) + 6, WIDTH - _RIGHT)
+    parts = [_grid(x, y, "", _left(y), WIDTH - _RIGHT)]
     width = (x.at(1) - x.at(0)) * 0.8 / max(len(bars), 1)
-    room = max(3, int((x.at(1) - x.at(0)) / 6.5))
+    room = max(1, int((x.at(1) - x.at(0)) / _CHARACTER))
     for index, group in enumerate(groups):
         parts.append(_text(x.at(index + 0.5), HEIGHT - _BOTTOM + 14, _cut(group, room), "middle", title=group))
         for place, bar in enumerate(bars):
@@ -120,34 +142,74 @@ def grouped_bars(groups: Sequence[str], bars: Sequence[Bars], shares: bool = Tru
                 left = x.at(index + 0.1) + place * width
                 title = f"{group}, {bar.name}: {_shown(value, shares)}"
                 parts.append(_bar(left, y.at(value), width - 1, y.start, bar.colour, bar.opacity, title))
-    return _svg(parts)
+    spans = [[value for value in bar.values if value is not None] for bar in bars]
+    told = (
+        f"{bar.name} {_shown(min(span), shares)} to {_shown(max(span), shares)}"
+        for bar, span in zip(bars, spans, strict=True)
+        if span
+    )
+    return _svg(parts, _described(name, told))
 
 
 def stacked_rows(
-    rows: Sequence[str], bars: Sequence[Bars], totals: Sequence[str], shown: Sequence[Sequence[str]]
+    rows: Sequence[str],
+    bars: Sequence[Bars],
+    totals: Sequence[str],
+    shown: Sequence[Sequence[str]],
+    name: str = "",
 ) -> Markup:
-    """Horizontal bars made of segments; `totals` is written at their ends, `shown[bar][row]` on the segments."""
-    pitch, left, width = 26, 84, 1160
+    """Horizontal bars made of segments, each under its name and total; `shown[bar][row]` where it fits a segment."""
+    pitch, left, right = 44, 2.0, WIDTH - 2.0
     longest = max((sum(bar.values[row] or 0.0 for bar in bars) for row in range(len(rows))), default=0.0) or 1.0
     parts = []
-    for row, name in enumerate(rows):
-        at, top = float(left), row * pitch + 4
-        parts.append(_text(left - 8, top + 13, name, "end"))
+    for row, label in enumerate(rows):
+        at, top = left, float(row * pitch + 17)
+        room = int((right - left - text_width(totals[row]) - 8) / _CHARACTER)
+        parts += [_text(left, top - 5, _cut(label, room), "start"), _text(right, top - 5, totals[row], "end")]
         for index, bar in enumerate(bars):
-            length = (bar.values[row] or 0.0) / longest * (width - left - 90)
+            length = (bar.values[row] or 0.0) / longest * (right - left)
             if length <= 0:
                 continue
-            title = f"{name}, {bar.name}: {shown[index][row]}"
+            title = f"{label}, {bar.name}: {shown[index][row]}"
             parts.append(_bar(at, top, max(length - 1, 0.5), top + 18, bar.colour, bar.opacity, title))
-            if length > 6.2 * len(shown[index][row]) + 8:
+            if length > text_width(shown[index][row], bold=True) + 6:
                 parts.append(_text(at + length / 2, top + 13, shown[index][row], "middle", "on-bar"))
             at += length
-        parts.append(_text(at + 6, top + 13, totals[row], "start"))
-    return _svg(parts, width, len(rows) * pitch + 4)
+    told = (f"{label} {total}" for label, total in zip(rows, totals, strict=True))
+    return _svg(parts, _described(name, told), height=len(rows) * pitch)
 
 
-def _svg(parts: Iterable[Markup], width: int = WIDTH, height: int = HEIGHT) -> Markup:
-    return Markup('<svg viewBox="0 0 {} {}" role="img">{}</svg>').format(width, height, Markup("").join(parts))
+def text_width(text: str, bold: bool = False) -> float:
+    """About how wide a text is."""
+    return len(text) * (_BOLD_CHARACTER if bold else _CHARACTER)
+
+
+def _left(y: Axis) -> float:
+    """Where the grid begins, to the right of the axis' labels."""
+    return max([_LEFT, *(text_width(label) + 8 for _, label in y.ticks)])
+
+
+def _thinned(x: Axis) -> tuple[tuple[float, str], ...]:
+    """The ticks with every second, third, ... left out, so that their labels do not touch."""
+    if len(x.ticks) < 2:
+        return x.ticks
+    widest = max(text_width(label) for _, label in x.ticks) + 6
+    pitch = (x.at(x.ticks[-1][0]) - x.at(x.ticks[0][0])) / (len(x.ticks) - 1)
+    return x.ticks[:: max(1, math.ceil(widest / max(pitch, 1e-9)))]
+
+
+def _described(name: str, told: Iterable[str]) -> str:
+    return ": ".join(part for part in (name, "; ".join(told)) if part)
+
+
+def _course(line: Series, shares: bool) -> str:
+    first, last = _shown(line.points[0][1], shares), _shown(line.points[-1][1], shares)
+    return f"{line.name} {last}" if len(line.points) == 1 else f"{line.name} from {first} to {last}"
+
+
+def _svg(parts: Iterable[Markup], name: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
+    template = '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    return Markup(template).format(width, height, name, Markup("").join(parts))
 
 
 def _format(template: str, *values: float | str) -> Markup:
@@ -172,25 +234,24 @@ def _separator(x: float) -> Markup:
     return _format('<line class="separator" x1="{}" x2="{}" y1="{}" y2="{}"/>', x, x, _TOP, HEIGHT - _BOTTOM)
 
 
-def _grid(x: Axis, y: Axis, x_label: str, right: float) -> Markup:
+def _grid(x: Axis, y: Axis, x_label: str, left: float, right: float) -> Markup:
     parts = []
     for value, label in y.ticks:
         at = y.at(value)
-        parts.append(
-            _format('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', float(_LEFT), float(right), at, at)
-        )
-        parts.append(_text(_LEFT - 6, at + 3.5, label, "end"))
+        parts.append(_format('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', float(left), float(right), at, at))
+        parts.append(_text(left - 6, at + 3.5, label, "end"))
     for value, label in x.ticks:
         parts.append(_text(x.at(value), HEIGHT - _BOTTOM + 14, label, "middle"))
-    parts.append(_text((_LEFT + right) / 2, HEIGHT - 4, x_label, "middle", "axis"))
+    parts.append(_text((left + right) / 2, HEIGHT - 4, x_label, "middle", "axis"))
     return Markup("").join(parts)
 
 
 def _line(line: Series, x: Axis, y: Axis, shares: bool) -> Markup:
     parts = []
     for segment, spread in zip(line.segments, line.spread, strict=False):
-        above = [(x.at(px), y.at(min(py + half, y.high))) for (px, py), half in zip(segment, spread, strict=True)]
-        below = [(x.at(px), y.at(max(py - half, y.low))) for (px, py), half in zip(segment, spread, strict=True)]
+        ends = [(px, *_spread_ends(line, py, half)) for (px, py), half in zip(segment, spread, strict=True)]
+        above = [(x.at(px), y.at(high)) for px, _, high in ends]
+        below = [(x.at(px), y.at(low)) for px, low, _ in ends]
         outline = " ".join(f"{px:.2f},{py:.2f}" for px, py in [*above, *reversed(below)])
         parts.append(_format('<polygon points="{}" fill="var(--{})" opacity="0.14"/>', outline, line.colour))
     for segment in line.segments:
@@ -223,8 +284,14 @@ def _extent(series: Sequence[Series]) -> list[float]:
     for line in series:
         for segment, spread in zip(line.segments, line.spread, strict=False):
             for (_, y), half in zip(segment, spread, strict=True):
-                values += [y - half, y + half]
+                values += _spread_ends(line, y, half)
     return values or [0.0, 1.0]
+
+
+def _spread_ends(line: Series, value: float, half: float) -> tuple[float, float]:
+    """The ends of a spread, within what the values can be and never inside the value itself."""
+    low, high = line.bounds
+    return min(value, max(value - half, low)), max(value, min(value + half, high))
 
 
 def _value_axis(values: Sequence[float], shares: bool, zero: bool, start: float, end: float) -> Axis:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,6 @@ class Figure:
     note: str
     svg: Markup
     legend: tuple[Legend, ...] = ()
-    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Metric:
     phase: PhaseName
     key: str
     spread: str | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 def iteration_figures(data: ReportData) -> list[Figure]:
@@ -115,7 +116,9 @@ def step_figures(data: ReportData) -> list[Figure]:
         ("Log-prob difference", "learner against rollout, mean |Δ| per token", "logprob_difference", False, True),
         ("Throughput", "tokens per second", "tokens_per_second", False, True),
     ]
-    challenger = [Metric("reward", "orange", PhaseName.CHALLENGER, "reward_mean", "reward_std")]
+    paid = data.config.challenger.reward
+    least = 0.0 if paid.clamp_at_zero and paid.malformed >= 0 else -math.inf
+    challenger = [Metric("reward", "orange", PhaseName.CHALLENGER, "reward_mean", "reward_std", (least, 1.0))]
     votes = [
         Metric("p̂, mean", "purple", PhaseName.CHALLENGER, "p_hat_mean"),
         Metric("uncertainty reward", "orange", PhaseName.CHALLENGER, "uncertainty_mean"),
@@ -125,7 +128,7 @@ def step_figures(data: ReportData) -> list[Figure]:
         Metric("unique", "purple", PhaseName.CHALLENGER, "unique_share"),
         Metric("well-formed", "green", PhaseName.CHALLENGER, "well_formed_rate"),
     ]
-    solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std")]
+    solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std", (0.0, 1.0))]
     figures = [
         _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
         _per_step(data, "Challenger: votes", "means over a step's questions", votes, zero=True),
@@ -144,21 +147,29 @@ def step_figures(data: ReportData) -> list[Figure]:
 def histogram_figures(data: ReportData) -> list[Figure]:
     """The distribution of p̂ over the labelled questions, one figure per iteration."""
     curation = data.config.labels.curation
-    figures = []
+    found = []
     for record in data.trained:
         labels = record.manifests.get(PhaseName.LABELS)
         bins = histogram(labels.summary if labels else None, "p_hat_histogram")
         if bins is not None:
-            svg = histogram_chart(*bins, band=(curation.low, curation.high), x_label="p̂")
-            note = f"number of questions; band {curation.low:g} to {curation.high:g} shaded"
-            figures.append(Figure(f"Iteration {record.name}", note, svg))
+            found.append((record, bins))
+    most = max((max(counts) for _, (_, counts) in found), default=0.0)
+    figures = []
+    for record, (edges, counts) in found:
+        title = f"Iteration {record.name}"
+        svg = histogram_chart(
+            edges, counts, (curation.low, curation.high), "p̂", most, f"{title}, number of questions by p̂"
+        )
+        note = f"number of questions; band {curation.low:g} to {curation.high:g} shaded"
+        figures.append(Figure(title, note, svg))
     return figures
 
 
 def exploit_figure(data: ReportData) -> Figure | None:
     """What the written questions could exploit, over the iterations."""
     curves = [
-        Curve("a check finds a flaw", "orange", lambda r: r.exploit(PhaseName.LABELS, "any")),
+        Curve("flaw, closed", "orange", lambda r: r.exploit(PhaseName.LABELS, "closed")),
+        Curve("flaw, only counted", "yellow", lambda r: r.counted_only(PhaseName.LABELS), dashed=True),
         Curve("near-duplicates", "purple", lambda r: r.exploit(PhaseName.LABELS, "near_duplicate")),
         Curve("seen before", "blue", lambda r: r.exploit(PhaseName.LABELS, "seen_before")),
         Curve("differ in numbers alone", "green", lambda r: r.exploit(PhaseName.LABELS, "template")),
@@ -181,7 +192,12 @@ def level_figure(data: ReportData) -> Figure | None:
         opacity = 0.35 + 0.65 * record.iteration / data.iterations[-1].iteration if trained else 1.0
         bars.append(Bars(_iteration_name(record), "blue" if trained else "grey", values, opacity))
     legend = tuple(Legend(bar.name, bar.colour, opacity=bar.opacity) for bar in bars)
-    return Figure("Mean accuracy by level", "pass@1, mean over samples", grouped_bars(groups, bars), legend)
+    return Figure(
+        "Mean accuracy by level",
+        "pass@1, mean over samples",
+        grouped_bars(groups, bars, name="Mean accuracy by level"),
+        legend,
+    )
 
 
 def time_figure(data: ReportData) -> Figure | None:
@@ -196,9 +212,10 @@ def time_figure(data: ReportData) -> Figure | None:
             bars.append(Bars(name, PHASE_COLOURS[name], tuple(seconds)))
             shown.append([duration(value) if value else "" for value in seconds])
     totals = [duration(record.seconds) for record in records]
-    svg = stacked_rows([_iteration_name(record) for record in records], bars, totals, shown)
+    rows = [_iteration_name(record) for record in records]
+    svg = stacked_rows(rows, bars, totals, shown, "Wall time per phase")
     legend = tuple(Legend(bar.name, bar.colour) for bar in bars)
-    return Figure("Wall time per phase", "finished phases, attempts summed", svg, legend, wide=True)
+    return Figure("Wall time per phase", "finished phases, attempts summed", svg, legend)
 
 
 def _per_iteration(data: ReportData, title: str, note: str, curves: Sequence[Curve], shares: bool) -> Figure | None:
@@ -212,7 +229,7 @@ def _per_iteration(data: ReportData, title: str, note: str, curves: Sequence[Cur
         return None
     numbers = {int(x) for line in series for x, _ in line.points} | set(range(1, data.config.iterations + 1))
     ticks = [(float(number), "base" if number == 0 else str(number)) for number in sorted(numbers)]
-    svg = line_chart(series, ticks, "iteration", shares=shares, end_labels=True)
+    svg = line_chart(series, ticks, "iteration", shares=shares, end_labels=True, name=f"{title}, {note}")
     return Figure(title, note, svg, _legend(series))
 
 
@@ -225,7 +242,7 @@ def _per_step(
     iterations = range(1, 1 + max(record.iteration for record in data.trained))
     ticks = [(iteration - 0.5, str(iteration)) for iteration in iterations]
     separators = [0.0, *(float(iteration) for iteration in iterations)]
-    svg = line_chart(series, ticks, "steps within iteration", shares, zero, separators)
+    svg = line_chart(series, ticks, "steps within iteration", shares, zero, separators, name=f"{title}, {note}")
     return Figure(title, note, svg, _legend(series))
 
 
@@ -245,7 +262,9 @@ def _steps(data: ReportData, metric: Metric) -> Series | None:
             spreads.append(tuple((scalar(row, metric.spread) or 0.0) if metric.spread else 0.0 for row in rows))
     if not segments:
         return None
-    return Series(metric.name, metric.colour, tuple(segments), tuple(spreads) if metric.spread else ())
+    return Series(
+        metric.name, metric.colour, tuple(segments), tuple(spreads) if metric.spread else (), bounds=metric.bounds
+    )
 
 
 def _legend(series: Sequence[Series]) -> tuple[Legend, ...]:

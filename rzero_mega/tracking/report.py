@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
-from rzero_mega.tracking.exploits import exploit_headings, exploit_line, exploit_rows
+from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
+from rzero_mega.tracking.words import model_text, reason_text
 
-_LONGEST_TEXT = 1200
-# Control characters, and those that turn the direction of the text after them.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _STEP_SECONDS = (("generate", "generate_seconds"), ("reward", "reward_seconds"), ("train", "train_seconds"))
 
 
@@ -56,7 +53,12 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "model_text": model_text, "answer_counts": answer_counts}
+    environment.filters |= {
+        "percent": percent,
+        "model_text": model_text,
+        "reason": reason_text,
+        "answer_counts": answer_counts,
+    }
     return environment.get_template("report.html").render(
         data=data,
         verdict=verdict(data),
@@ -71,18 +73,10 @@ def render(data: ReportData) -> str:
         dropped=dropped_table(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
-        exploits=exploits_table(data),
+        exploits=exploits_tables(data),
         steps=step_seconds_table(data),
         config=to_yaml(data.config),
     )
-
-
-def model_text(text: str | None) -> str:
-    """Text that a model wrote, at a length for reading, with unprintable characters made visible."""
-    if text is None:
-        return NOTHING
-    shown = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " […]"
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", shown)
 
 
 def verdict(data: ReportData) -> str:
@@ -170,10 +164,10 @@ def levels_table(data: ReportData) -> Table | None:
     return Table(("level", f"mean: base → {name}", "gain", "greedy", "gain"), tuple(rows))
 
 
-def exploits_table(data: ReportData) -> Table | None:
-    """How much there was of each way to earn without a hard question."""
-    rows = exploit_rows(data)
-    return Table(exploit_headings(data), rows) if rows else None
+def exploits_tables(data: ReportData) -> list[Table]:
+    """How much there was of each way to earn without a hard question, in written questions and while training."""
+    tables = [Table(exploit_headings(data, name), exploit_rows(data, phase)) for name, phase in TABLES]
+    return [table for table in tables if table.rows]
 
 
 def dropped_table(data: ReportData) -> Table | None:
@@ -188,7 +182,8 @@ def dropped_table(data: ReportData) -> Table | None:
     if not reasons:
         return None
     rows = tuple(
-        (reason, *(_count(scalar(dropped, reason) or 0.0) for dropped in counts.values())) for reason in reasons
+        (reason_text(reason), *(_count(scalar(dropped, reason) or 0.0) for dropped in counts.values()))
+        for reason in reasons
     )
     return Table(("dropped because", *(f"iteration {name}" for name in counts)), rows)
 

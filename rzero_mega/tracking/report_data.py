@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
-from rzero_mega.run import Manifest, RunDirectory, RunInfo
+from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
 from rzero_mega.tracking.status import RunStatus, run_status
 from rzero_mega.tracking.summaries import mean, scalar
 
@@ -58,6 +58,11 @@ class IterationRecord:
         manifest = self.manifests.get(phase)
         counted = manifest.summary.get("hacking") if manifest else None
         return scalar(counted, key) if isinstance(counted, Mapping) else None
+
+    def counted_only(self, phase: Literal[PhaseName.CHALLENGER, PhaseName.LABELS]) -> float | None:
+        """Share of the questions in which checks that are off find a flaw, and none that is on."""
+        found, closed = self.exploit(phase, "any"), self.exploit(phase, "closed")
+        return None if found is None or closed is None else max(0.0, found - closed)
 
     @property
     def seconds(self) -> float:
@@ -127,10 +132,17 @@ def _record(run: RunDirectory, iteration: int, shown_questions: int) -> Iteratio
         if manifest is not None:
             manifests[name] = manifest
         rows[name] = phase.metrics()
-    path = run.phase(iteration, PhaseName.LABELS).path / "labelled.jsonl"
-    shown = shown_questions and PhaseName.LABELS in manifests and path.is_file()
-    labelled = read_records(path, LabelledQuestion, skip_malformed=True) if shown else []
-    return IterationRecord(iteration, manifests, rows, tuple(choose_questions(labelled, shown_questions)))
+    shown = PhaseName.LABELS in manifests
+    questions = sample_questions(run.phase(iteration, PhaseName.LABELS), shown_questions) if shown else []
+    return IterationRecord(iteration, manifests, rows, tuple(questions))
+
+
+def sample_questions(phase: PhaseDirectory, count: int) -> list[LabelledQuestion]:
+    """Some of the questions that a finished labels phase left, see `choose_questions`; none for other phases."""
+    path = phase.path / "labelled.jsonl"
+    if phase.phase is not PhaseName.LABELS or not count or not path.is_file():
+        return []
+    return choose_questions(read_records(path, LabelledQuestion, skip_malformed=True), count)
 
 
 def choose_questions(labelled: Sequence[LabelledQuestion], count: int) -> list[LabelledQuestion]:

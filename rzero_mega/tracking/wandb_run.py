@@ -8,16 +8,32 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import first_line
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
-from rzero_mega.tracking.summaries import flat_numbers, histogram
+from rzero_mega.tracking.report_data import sample_questions
+from rzero_mega.tracking.summaries import histogram
+from rzero_mega.tracking.wandb_offline import unsent_folders
+from rzero_mega.tracking.wandb_process import clear_leftovers, end_core, files_below, within
+from rzero_mega.tracking.wandb_rows import (
+    HISTOGRAM,
+    TABLE,
+    TABLE_COLUMNS,
+    axes,
+    step_values,
+    summary_values,
+    table_row,
+    tags,
+)
 
-_TRAINING = (PhaseName.CHALLENGER, PhaseName.SOLVER)
-_INIT_TIMEOUT_S = 30.0
+T = TypeVar("T")
+SENT = "sent.json"
+_log = logging.getLogger(__name__)
+# Beyond what W&B is given for an upload, for its process to answer at all.
+_GRACE_S = 5.0
 
 
 class WandbRun:
@@ -26,21 +42,24 @@ class WandbRun:
     The run directory is the truth: `sync` reads rows of metrics.jsonl and manifests' summaries from it, so a run that
     was killed, or whose tracking failed for a while, catches up. What was sent is remembered in wandb/sent.json, so
     steps that are done again after a kill are not sent twice and every axis only grows. Steps of a phase are counted
-    across iterations (`challenger/step`); summaries lie on `iteration`. Each process that works offline makes its own
-    offline folder with the same run id; `wandb sync` joins them.
+    across iterations (`train/challenger/step`); summaries lie on `iteration`. Each process that works offline makes its
+    own offline folder with the same run id; `rzero-mega sync` joins them.
 
-    W&B missing or failing never stops a run: it warns once and goes quiet. The key is W&B's business alone.
+    W&B missing or failing never stops a run, and holds it up for tracking.timeout_s at most. What fails online goes on
+    offline; what fails offline is off. The key is W&B's business alone.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         """Start or resume the W&B run; `run` must be open for writing. Mode `disabled` makes all calls do nothing."""
         self._directory = run
-        self._sent_path = run.path / "wandb" / "sent.json"
+        self._folder = run.path / "wandb"
+        self._timeout = run.config.tracking.timeout_s
         self._sent = _Sent()
         self._complete: dict[Path, int] = {}
         self._wandb: Any = None
         self._run: Any = None
-        if run.config.tracking.wandb != "disabled":
+        self._mode = run.config.tracking.wandb
+        if self._mode != "disabled":
             self._guarded(self._start)
 
     @property
@@ -56,48 +75,77 @@ class WandbRun:
     def sync(self) -> None:
         """Send new rows and summaries; call it after every step and phase."""
         if self._run is not None:
-            self._guarded(self._send_new)
+            self._guarded(lambda: self._bounded(self._timeout, self._send_new))
 
     def finish(self) -> None:
         """Send the rest and end this process' part; the W&B run can be resumed."""
         self.sync()
-        if self._run is not None:
-            self._guarded(lambda: self._run.finish())
-            self._run = None
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        try:
+            self._bounded(self._timeout + _GRACE_S, run.finish)
+        except Exception as error:
+            end_core(self._wandb)
+            folder = Path(getattr(run, "dir", self._folder)).parent
+            remedy = "rzero-mega sync" if self._mode == "offline" else f"wandb sync --include-online {folder}"
+            _log.warning("W&B did not finish (%s) and was ended; `%s` sends what it left", first_line(error), remedy)
 
     def _start(self) -> None:
-        self._sent = _Sent.load(self._sent_path)
-        self._wandb = importlib.import_module("wandb")
-        mode = _resolve_mode(self._wandb, self._directory.config.tracking.wandb)
-        if mode == "disabled":
+        clear_leftovers(self._folder, staged=not unsent_folders(self._directory.path))
+        self._sent = _Sent.load(self._folder / SENT)
+        with files_below(self._folder):
+            self._wandb = importlib.import_module("wandb")
+        try:
+            self._mode = self._bounded(self._timeout, lambda: _resolve_mode(self._wandb, self._mode))
+        except Exception as error:
+            self._leave(error)
+        if self._mode == "disabled":
             return
         try:
-            self._run = self._init(mode)
+            self._open()
         except Exception as error:
-            if mode == "offline":
+            if self._mode == "offline":
                 raise
-            logging.getLogger(__name__).warning("W&B cannot be reached (%s); going on offline", first_line(error))
-            self._run = self._init("offline")
-        for phase in PhaseName:
-            self._run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
-        self._run.define_metric("iteration/*", step_metric="iteration")
+            self._leave(error)
+            self._open()
+
+    def _leave(self, error: Exception) -> None:
+        """Online to offline: W&B's process of the failed start still holds the run's id."""
+        _log.warning("W&B cannot be reached (%s); going on offline", first_line(error))
+        end_core(self._wandb)
+        self._run, self._mode = None, "offline"
+
+    def _open(self) -> None:
+        self._run = self._bounded(self._timeout + _GRACE_S, lambda: self._init(self._mode))
 
     def _init(self, mode: str) -> Any:
         run = self._directory
-        return self._wandb.init(
+        settings = self._wandb.Settings(
+            console="off",
+            silent=True,
+            disable_code=True,
+            disable_job_creation=True,
+            init_timeout=self._timeout,
+        )
+        if hasattr(settings, "finish_timeout"):  # W&B 0.26 and newer
+            settings.finish_timeout = self._timeout
+        active = self._wandb.init(
             project=run.config.tracking.project,
             entity=run.config.tracking.entity,
             id=run.info.wandb_id,
             name=run.path.name,
             group=run.info.recipe,
+            tags=tags(run.info, run.config),
             config=asdict(run.config),
             dir=str(run.path),
             resume="allow",
             mode=mode,
-            settings=self._wandb.Settings(
-                console="off", silent=True, disable_code=True, disable_job_creation=True, init_timeout=_INIT_TIMEOUT_S
-            ),
+            settings=settings,
         )
+        for pattern, axis in axes().items():
+            active.define_metric(pattern, step_metric=axis)
+        return active
 
     def _send_new(self) -> None:
         offsets = dict.fromkeys(PhaseName, 0)
@@ -113,42 +161,61 @@ class WandbRun:
         for row in rows:
             step = offset + row["step"]
             if step > self._sent.steps.get(phase.phase, 0):
-                values = {f"{phase.phase}/{key}": value for key, value in flat_numbers(row) if key != "step"}
-                self._log({**values, f"{phase.phase}/step": step, f"{phase.phase}/iteration": phase.iteration})
+                self._log(step_values(phase.phase, row, step, phase.iteration))
                 self._sent.steps[phase.phase] = step
         if manifest is not None:
             name = f"{phase.iteration}/{phase.phase}"
             if name not in self._sent.summaries:
-                self._log({**self._summary(manifest), "iteration": phase.iteration})
+                self._log({**summary_values(manifest), **self._pictures(manifest, phase)})
                 self._sent.summaries.append(name)
             self._complete[phase.path] = rows[-1]["step"] if rows else 0
         if self._sent.rows > rows_before:
             # A kill right before this sends the rows again, at the same places of W&B's axis.
-            self._sent.save(self._sent_path)
+            self._sent.save(self._folder / SENT)
 
     def _log(self, values: Mapping[str, Any]) -> None:
         # An explicit step keeps W&B's own axis growing over processes, offline ones included.
         self._run.log(dict(values), step=self._sent.rows)
         self._sent.rows += 1
 
-    def _summary(self, manifest: Manifest) -> dict[str, Any]:
-        prefix = f"iteration/{manifest.phase}_" if manifest.phase in _TRAINING else "iteration/"
-        names = {"kept": "kept_questions", "labelled": "labelled_questions"}
-        plain = {key: value for key, value in manifest.summary.items() if key != "p_hat_histogram"}
-        values: dict[str, Any] = {prefix + names.get(key, key): value for key, value in flat_numbers(plain)}
-        values[f"iteration/{manifest.phase}_seconds"] = manifest.seconds
-        bins = histogram(manifest.summary, "p_hat_histogram")
+    def _pictures(self, manifest: Manifest, phase: PhaseDirectory) -> dict[str, Any]:
+        """What is more than a number: the distribution of p̂, and questions with their votes."""
+        pictures = {}
+        bins = histogram(manifest.summary, HISTOGRAM)
         if bins is not None:
             edges, counts = bins
-            values["iteration/p_hat"] = self._wandb.Histogram(np_histogram=(counts, edges))
-        return values
+            pictures["labels/p_hat"] = self._wandb.Histogram(np_histogram=(counts, edges))
+        questions = sample_questions(phase, self._directory.config.tracking.sample_questions)
+        if questions:
+            rows = [table_row(manifest.iteration, question) for question in questions]
+            pictures[TABLE] = self._wandb.Table(columns=list(TABLE_COLUMNS), data=rows)
+        return pictures
+
+    def _bounded(self, seconds: float, action: Callable[[], T]) -> T:
+        with files_below(self._folder):
+            return within(seconds, action)
 
     def _guarded(self, action: Callable[[], None]) -> None:
+        """What fails online is done again offline; after that, W&B is off."""
         try:
             action()
         except Exception as error:
-            self._run = None
-            logging.getLogger(__name__).warning("W&B is off for the rest of this process: %s", first_line(error))
+            if self._mode != "online" or self._run is None:
+                self._off(error)
+                return
+            try:
+                self._leave(error)
+                self._sent, self._complete = _Sent.load(self._folder / SENT), {}
+                self._open()
+                self._bounded(self._timeout, self._send_new)
+            except Exception as second:
+                self._off(second)
+
+    def _off(self, error: Exception) -> None:
+        self._run = None
+        if self._wandb is not None:
+            end_core(self._wandb)
+        _log.warning("W&B is off for the rest of this process: %s", first_line(error))
 
 
 @dataclass

@@ -85,6 +85,7 @@ def _step(phase: PhaseDirectory, done: float, rng: random.Random) -> dict[str, f
         "reward_mean": 0.42 + 0.2 * done + noise,
         "reward_std": 0.3 - 0.05 * done,
         "loss": -0.01 + noise / 10,
+        "learning_rate": 1e-6,
         "kl": 0.02 * done**2 * (1 + rng.random() / 3),
         "entropy": 0.62 - 0.15 * done - 0.05 * phase.iteration + noise,
         "clip_fraction": 0.004 + 0.003 * rng.random(),
@@ -159,7 +160,7 @@ def _labelled(iteration: int, index: int, rng: random.Random) -> LabelledQuestio
     others = [rng.choice([str(truth + rng.randint(-30, 30)), None]) for _ in range(VOTES - votes)]
     answers: list[str | None] = [*([str(label)] * votes), *others]
     share = votes / VOTES
-    dropped = "below the band" if share < 0.3 else "above the band" if share > 0.8 else None
+    dropped = "below_band" if share < 0.3 else "above_band" if share > 0.8 else None
     if dropped is None and index % 9 == 0:
         dropped = "duplicate"
     tally = Counter(answer for answer in answers if answer is not None).most_common()

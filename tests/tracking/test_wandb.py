@@ -28,6 +28,8 @@ class FakeWandb:
         self.modes: list[str] = []
         self.fails, self.key = fails, key
         self.url = None
+        self.axes: dict[str, str] = {}
+        self.tags: tuple[str, ...] = ()
 
     def login(self, **_: Any) -> bool:
         return self.key
@@ -38,21 +40,26 @@ class FakeWandb:
     def Histogram(self, np_histogram: Any) -> Any:
         return np_histogram
 
-    def init(self, mode: str, **_: Any) -> FakeWandb:
+    def init(self, mode: str, tags: tuple[str, ...], **_: Any) -> FakeWandb:
+        self.tags = tags
         self.modes.append(mode)
         if self.fails == mode:
             raise OSError("no route to host")
         return self
 
+    def Table(self, columns: list[str], data: list[Any]) -> Any:
+        assert all(len(row) == len(columns) for row in data)
+        return columns, data
+
     def define_metric(self, name: str, step_metric: str) -> None:
-        assert name.split("/")[0] == step_metric.split("/")[0]
+        self.axes[name] = step_metric
 
     def log(self, values: dict[str, Any], step: int) -> None:
         if self.fails == "log":
             raise RuntimeError("server says no")
         self.history.append((step, values))
 
-    def finish(self, quiet: bool) -> None:
+    def finish(self) -> None:
         pass
 
 
@@ -78,14 +85,42 @@ def test_steps_grow_over_kills_and_no_row_is_sent_twice(tmp_path: Path, monkeypa
                 phase.metrics_path.unlink()
     assert [step for step, _ in fake.history] == list(range(len(fake.history)))
     for name, steps in (("challenger", CHALLENGER_STEPS), ("solver", SOLVER_STEPS)):
-        sent = [values[f"{name}/step"] for _, values in fake.history if f"{name}/step" in values]
+        sent = [values[f"train/{name}/step"] for _, values in fake.history if f"train/{name}/step" in values]
         assert sent == list(range(1, ITERATIONS * steps + 1))
-    accuracy = [(v["iteration"], v["iteration/pass1_mean"]) for _, v in fake.history if "iteration/pass1_mean" in v]
+    accuracy = [(v["iteration"], v["eval/pass1_mean"]) for _, v in fake.history if "eval/pass1_mean" in v]
     assert accuracy == [(0, 0.351), (1, 0.442), (2, 0.487), (3, 0.479)]
     names = {name for _, values in fake.history for name in values}
-    wanted = {"label_accuracy", "kept_questions", "p_hat", "p_hat_mean", "unique_share", "challenger_difficulty"}
-    assert {f"iteration/{name}" for name in wanted} <= names
-    assert {"challenger/p_hat_mean", "solver/kl", "solver/entropy", "solver/tokens_per_second"} <= names
+    assert {"labels/label_accuracy", "labels/kept", "labels/p_hat", "labels/p_hat_mean", "labels/sample"} <= names
+    assert {"questions/unique_share", "questions/challenger/p_hat_mean", "perf/seconds/solver"} <= names
+    assert {"train/solver/kl", "train/solver/learning_rate", "perf/solver/tokens_per_second"} <= names
+
+
+def test_every_key_lies_in_a_section_and_on_an_axis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = _use(monkeypatch, FakeWandb())
+    with write_synthetic_run(tmp_path / "run") as run:
+        WandbRun(run).finish()
+    names = {name for _, values in fake.history for name in values} - {"iteration"}
+    assert {name.split("/")[0] for name in names} == {"eval", "labels", "questions", "train", "perf"}
+    for _, values in fake.history:
+        for name in values.keys() - {"iteration"}:
+            pattern = max((p for p in fake.axes if name.startswith(p.removesuffix("*"))), key=len)
+            assert fake.axes[pattern] in values, name
+    assert {"recipe:nano", "model:Qwen3-8B-Base", "preset:smollm2"} & set(fake.tags) == {
+        "recipe:nano",
+        "model:Qwen3-8B-Base",
+    }
+    assert any(tag.startswith("version:") for tag in fake.tags) and all(0 < len(tag) <= 64 for tag in fake.tags)
+
+
+def test_the_table_holds_questions_with_reasons_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = _use(monkeypatch, FakeWandb())
+    with write_synthetic_run(tmp_path / "run") as run:
+        WandbRun(run).finish()
+    tables = [values["labels/sample"] for _, values in fake.history if "labels/sample" in values]
+    assert len(tables) == ITERATIONS and all(len(rows) == 40 for _, rows in tables)
+    columns, rows = tables[0]
+    assert {row[columns.index("dropped because")] for row in rows} >= {None, "p̂ above the band"}
+    assert not any("\x1b" in str(cell) or "\u202e" in str(cell) for row in rows for cell in row)
 
 
 def _reopen_and_list(path: Path) -> list[Any]:
@@ -192,7 +227,7 @@ with write_synthetic_run(Path(sys.argv[1]), int(sys.argv[2])) as run:
     assert len(identifiers) == 1
     logs = list(path.glob(f"wandb/offline-run-*/run-{identifiers.pop()}.wandb"))
     assert len(logs) == 2
-    assert any(b"solver/reward_mean" in log.read_bytes() for log in logs)
+    assert any(b"train/solver/reward_mean" in log.read_bytes() for log in logs)
     sent = json.loads((path / "wandb" / "sent.json").read_text())
     assert sent["steps"] == {"challenger": ITERATIONS * CHALLENGER_STEPS, "solver": ITERATIONS * SOLVER_STEPS}
     assert len(sent["summaries"]) == 1 + 5 * ITERATIONS

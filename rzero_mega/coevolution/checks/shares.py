@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from rzero_mega.coevolution.checks import CHECKS, found
+from rzero_mega.coevolution.checks import CHECKS, flaw, found
 from rzero_mega.coevolution.checks.templates import repeated_templates
 from rzero_mega.coevolution.near_duplicates import Copies
 from rzero_mega.coevolution.records import VotedQuestion
@@ -21,10 +21,10 @@ def exploit_shares(
 ) -> dict[str, float]:
     """Shares of the questions by name of the check, all between 0 and 1; nothing without questions.
 
-    Besides the checks: `any` of them; `near_duplicate`, and `template` for questions that differ from another one of
-    the batch in nothing but numbers; with `earlier` questions also `seen_before` and `template_seen`. Of all samples:
-    `unanswered`, `cut_off`, and `singleton`, answers that no other sample gives. Means and percentiles that are no
-    shares: `distinct_answers` per question and `question_chars_p50`, `_p90` and `_p99`.
+    Besides the checks: `any` of them, `closed` for those that are on; `near_duplicate`, and `template` for questions
+    that differ from another one of the batch in nothing but numbers; with `earlier` questions also `seen_before` and
+    `template_seen`. Of all samples: `unanswered`, `cut_off`, and `singleton`, answers that no other sample gives. Means
+    and percentiles that are no shares: `distinct_answers` per question and `question_chars_p50`, `_p90` and `_p99`.
     """
     if not asked:
         return {}
@@ -38,6 +38,7 @@ def exploit_shares(
     return {
         **{name: fmean(name in those for those in names) for name in CHECKS},
         "any": fmean(bool(those) for those in names),
+        "closed": fmean(flaw(item, config) is not None for item in asked),
         "near_duplicate": fmean(of is not None for of in copies.repeated),
         "template": fmean(in_batch),
         **(from_earlier if earlier is not None else {}),

@@ -72,8 +72,11 @@ class TrackingConfig:
     entity: str | None = None
     """W&B team or user. null: the key's default."""
 
+    timeout_s: float = number(30.0, 1.0)
+    """Seconds that a run waits for W&B at most: at its start, after a step, and at its end."""
+
     sample_questions: int = number(40, 0)
-    """Questions that the report shows with their votes, over all iterations."""
+    """Questions that the report shows with their votes, over all iterations, and W&B for each of them."""
 
 
 @dataclass

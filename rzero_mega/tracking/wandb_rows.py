@@ -1,0 +1,121 @@
+"""What W&B is sent: names of metrics by section, tags, and the table of questions. Pure; knows nothing of wandb.
+
+W&B puts keys with the same beginning into one section of its page:
+
+    eval/       accuracy, per iteration
+    labels/     what the votes gave and what curation kept, per iteration
+    questions/  written questions per iteration; challenger/ below it: a step's questions
+    train/      challenger/ and solver/: reward, loss, KL, per step
+    perf/       challenger/ and solver/: seconds and tokens per step; seconds/: wall time of phases, per iteration
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from rzero_mega.coevolution.records import LabelledQuestion
+from rzero_mega.config import Config, presets_within
+from rzero_mega.config.schema import NO_ABLATION
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.run import Manifest, RunInfo
+from rzero_mega.tracking.summaries import flat_numbers
+from rzero_mega.tracking.words import model_text, reason_text
+
+ITERATION = "iteration"
+HISTOGRAM = "p_hat_histogram"
+TABLE = "labels/sample"
+TABLE_COLUMNS = (
+    "iteration",
+    "question",
+    "label",
+    "share",
+    "kept",
+    "dropped because",
+    "truth",
+    "label is true",
+    "votes",
+)
+_ROLES = (PhaseName.CHALLENGER, PhaseName.SOLVER)
+_SECTIONS = {PhaseName.QUESTIONS: "questions", PhaseName.LABELS: "labels", PhaseName.EVALUATE: "eval"}
+_PERFORMANCE = ("tokens_per_second", "staleness")
+_OF_QUESTIONS = (
+    "well_formed_rate",
+    "p_hat_mean",
+    "difficulty",
+    "uncertainty_mean",
+    "repetition_mean",
+    "unanswered_rate",
+    "unique_share",
+    "clusters_share",
+    "question_length",
+    "answer_length",
+    "flawed_rate",
+)
+_LONGEST_TAG = 64  # characters, W&B's limit
+
+
+def step_axis(role: PhaseName) -> str:
+    """The key of a role's steps, counted over all iterations: x axis of everything that is logged per step."""
+    return f"train/{role}/step"
+
+
+def axes() -> dict[str, str]:
+    """Which axis a key is drawn over, as W&B's patterns; a pattern with more characters goes before one with fewer."""
+    sections = ("train", "perf", "questions")
+    by_step = {f"{section}/{role}/*": step_axis(role) for role in _ROLES for section in sections}
+    return {**by_step, **{f"{section}/*": ITERATION for section in ("eval", "labels", "questions", "perf/seconds")}}
+
+
+def step_values(role: PhaseName, row: Mapping[str, Any], step: int, iteration: int) -> dict[str, float]:
+    """A row of metrics.jsonl; `step` counts over all iterations."""
+    values = {f"{_section(key)}/{role}/{_short(key)}": value for key, value in flat_numbers(row) if key != "step"}
+    return {**values, step_axis(role): step, f"train/{role}/iteration": iteration}
+
+
+def summary_values(manifest: Manifest) -> dict[str, float]:
+    """What a finished phase came to. Of training phases only the time: the rest are means of what steps have sent."""
+    values: dict[str, float] = {f"perf/seconds/{manifest.phase}": manifest.seconds, ITERATION: manifest.iteration}
+    section = _SECTIONS.get(manifest.phase)
+    if section is not None:
+        plain = {key: value for key, value in manifest.summary.items() if key != HISTOGRAM}
+        values |= {f"{section}/{_short(key)}": value for key, value in flat_numbers(plain)}
+    return values
+
+
+def table_row(iteration: int, labelled: LabelledQuestion) -> tuple[Any, ...]:
+    """A question with its votes, in the order of TABLE_COLUMNS."""
+    vote = labelled.answered.vote
+    return (
+        iteration,
+        model_text(labelled.answered.question.text),
+        None if vote.answer is None else model_text(vote.answer),
+        vote.share,
+        labelled.kept,
+        reason_text(labelled.dropped) if labelled.dropped else None,
+        None if labelled.truth is None else model_text(labelled.truth),
+        labelled.correct,
+        ", ".join(f"{model_text(answer)} \N{MULTIPLICATION SIGN} {count}" for answer, count in vote.tally[:8]),
+    )
+
+
+def tags(info: RunInfo, config: Config) -> tuple[str, ...]:
+    """Recipe, presets whose values the run has, ablation, base model and version, each with its kind before it."""
+    found = [f"recipe:{config.recipe}", *(f"preset:{name}" for name in presets_within(config))]
+    if config.ablation != NO_ABLATION:
+        found.append(f"ablation:{config.ablation}")
+    found.append(f"model:{PurePath(config.model.path.removeprefix('asset:').removeprefix('gguf:')).name}")
+    found.append(f"version:{info.versions.get('rzero-mega', 'unknown')}")
+    return tuple(dict.fromkeys(tag[:_LONGEST_TAG] for tag in found))
+
+
+def _section(key: str) -> str:
+    if key in _PERFORMANCE or key.endswith(("_seconds", "_gb", "_mb")):
+        return "perf"
+    return "questions" if key.startswith("hacking/") or key in _OF_QUESTIONS else "train"
+
+
+def _short(key: str) -> str:
+    """`hacking/no_question` lies flat in a section, so that W&B makes no section of its own of it."""
+    return key.replace("hacking/", "exploit_")
