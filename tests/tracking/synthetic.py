@@ -110,6 +110,7 @@ def _step(phase: PhaseDirectory, done: float, rng: random.Random) -> dict[str, f
             "clusters_share": 0.3 - 0.1 * done,
             "answer_length": 120 + 40 * done,
             "hacking/any": 0.02 + 0.02 * done,
+            "hacking/closed": 0.01,
             "hacking/several_questions": 0.02 * done,
             "hacking/template": 0.3,
             "hacking/question_chars_p50": 140.0,
@@ -140,6 +141,7 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
         "answer_length": 150.0,
         "hacking": {
             "any": 0.04 * iteration,
+            "closed": 0.01 * iteration,
             "several_questions": 0.01 * iteration,
             "random_choice": 0.03 * iteration,
             "near_duplicate": 0.05,

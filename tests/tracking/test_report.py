@@ -23,7 +23,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_chart
 from rzero_mega.tracking.exploits import CHECKED, exploit_line, exploit_rows
-from rzero_mega.tracking.report import exploits_table, verdict
+from rzero_mega.tracking.report import exploits_tables, verdict
 from rzero_mega.tracking.report_data import answer_counts, choose_questions, gather
 from tests.tracking.synthetic import HOSTILE, ITERATIONS, write_synthetic_run
 
@@ -83,25 +83,33 @@ def test_the_verdict_gives_gain_iterations_and_time(finished: RunDirectory) -> N
 def test_what_the_challenger_could_exploit_is_told_by_iteration(page: _Page, finished: RunDirectory) -> None:
     data = gather(finished)
     assert exploit_line(data) == (
-        "Of the questions written in iteration 3, checks find a flaw in 12.0 %, most often “free choice” (9.0 %); "
+        "Of the questions written in iteration 3, 3.0 % have a flaw that is closed and 9.0 % only one that is counted, "
+        "most often “free choice” (9.0 %, counted only); "
         "5.0 % nearly repeat another one, 4.0 % one that the Solver was trained on before."
     )
     assert exploit_line(data) in page.text
-    table = exploits_table(data)
-    assert table is not None and table.headings[2:4] == ("1: training", "1: written")
-    rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["several questions in one"] == ("counted only", "1.2 %", "1.0 %", "1.2 %", "2.0 %", "1.2 %", "3.0 %")
-    assert rows["near-duplicate of earlier data"][1:3] == ("–", "0.0 %")
-    assert rows["question, characters: median / 90 % / 99 %"][1:3] == ("140 / – / –", "150 / 300 / 900")
-    assert all(len(row) == len(table.headings) for row in table.rows)
+    written, training = exploits_tables(data)
+    assert written.headings == ("share of the written questions", "closed", *(f"iteration {i}" for i in (1, 2, 3)))
+    rows = {row[0]: row[1:] for row in written.rows}
+    assert rows["a flaw that is closed"] == ("yes", "1.0 %", "2.0 %", "3.0 %")
+    assert rows["a flaw that is only counted"] == ("no", "3.0 %", "6.0 %", "9.0 %")
+    assert rows["several questions in one"] == ("no", "1.0 %", "2.0 %", "3.0 %")
+    assert rows["near-duplicate of earlier data"][1] == "0.0 %"
+    assert rows["question, characters: median / 90 % / 99 %"][1] == "150 / 300 / 900"
+    trained = {row[0]: row[1:] for row in training.rows}
+    assert trained["several questions in one"][1:] == ("1.2 %", "1.2 %", "1.2 %")
+    assert trained["near-duplicate of earlier data"][1] == "–"
+    assert trained["question, characters: median / 90 % / 99 %"][1] == "140 / – / –"
+    for table in (written, training):
+        assert all(len(row) == len(table.headings) for row in table.rows)
 
 
 def test_every_check_has_its_row_and_says_whether_it_is_closed(finished: RunDirectory) -> None:
     assert [way.key for way in CHECKED] == list(CHECKS)
     data = replace(gather(finished), config=load_config(["paper", "hardened"]))
-    assert [row[1] for row in exploit_rows(data)][:11] == ["yes"] * 11
+    assert [row[1] for row in exploit_rows(data, PhaseName.LABELS)][2:13] == ["yes"] * 11
     data = replace(data, config=load_config(["paper", "hardened"], ["ablation=no_checks"]))
-    assert {row[1] for row in exploit_rows(data)} == {"counted only", ""}
+    assert {row[1] for row in exploit_rows(data, PhaseName.LABELS)[1:]} == {"no", ""}
 
 
 def test_every_section_is_there(page: _Page) -> None:
