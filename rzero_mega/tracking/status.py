@@ -32,7 +32,7 @@ class PhaseStatus:
 class IterationStatus:
     """One iteration; shares are between 0 and 1, null where not known (yet). `seconds` is per finished phase.
 
-    `flawed_questions` is the share of the written questions in which a check finds a flaw, whether it is on or not.
+    `flawed_questions` is the share of the written questions in which a check that is on finds a flaw.
     """
 
     iteration: int
@@ -98,7 +98,7 @@ def _iteration_status(
         iteration=iteration,
         label_accuracy=_number(manifests.get(PhaseName.LABELS), "label_accuracy"),
         kept_questions=_count(manifests.get(PhaseName.LABELS), "kept"),
-        flawed_questions=_number(manifests.get(PhaseName.LABELS), "hacking", "any"),
+        flawed_questions=_number(manifests.get(PhaseName.LABELS), "hacking", "closed"),
         pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
         pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
