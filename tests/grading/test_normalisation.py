@@ -114,7 +114,8 @@ PIECES = [
         ("5−3", "5-3"),
         ("x ≤ 3", r"x \le 3"),
         (r"x \leq 3", r"x \le 3"),
-        (r"x \times y", r"x * y"),
+        (r"x \times y", r"x \times y"),  # of vectors another product than the next
+        (r"x \cdot y", r"x * y"),
         ("1\x00 2\u202e", "1 2"),
         ("2½", r"2 \frac{1}{2}"),
         ("x₁²", "x_{1}^{2}"),

@@ -42,7 +42,7 @@ from rzero_mega.grading.mathematics.numeric import (
     refuted_in_doubles,
     same_value,
 )
-from rzero_mega.grading.mathematics.relations import difference, in_order, is_label
+from rzero_mega.grading.mathematics.relations import difference, in_order, is_label, numbered
 from rzero_mega.grading.text.vocabulary import prose_key
 
 ScalarTest: TypeAlias = Callable[[Node, Node], bool | None]
@@ -220,6 +220,8 @@ def _compare_with_value(relation: Relation, value: Node, scalars: ScalarTest) ->
         return True
     if not _is_name(relation):
         return False
+    if isinstance(value, Group) and value.kind in _UNORDERED:
+        relation = numbered(relation) or relation
     return _compare(relation.right, value, scalars)
 
 
@@ -243,6 +245,8 @@ def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | 
     if a.operator != b.operator:
         return False
     a, b = in_order(a), in_order(b)
+    if isinstance(a.left, Name) != isinstance(b.left, Name):  # x_1 = 2, x_2 = 3 and x = 2, 3
+        a, b = numbered(a) or a, numbered(b) or b
     if canonical(a) == canonical(b):
         return True
     if a.operator in ("=", "in") and _is_name(a) and canonical(a.left) == canonical(b.left):
@@ -322,8 +326,14 @@ def _members(node: Node) -> list[Node]:
     """Return the members of a set or list, of any other node itself. In a set each counts once."""
     if not isinstance(node, Group) or node.kind not in _UNORDERED:
         return [node]
-    members = [member for item in node.items for member in _members(item)]
+    members = []
+    for item in node.items:
+        members += _members(item) if isinstance(item, Group) and item.kind == "list" else [item]
     return list({canonical(member): member for member in members}.values()) if node.kind == "set" else members
+
+
+def _is_set(node: Node) -> bool:
+    return isinstance(node, Group) and node.kind == "set"
 
 
 def _match(left: list[Node], right: list[Node], scalars: ScalarTest) -> bool | None:
@@ -335,7 +345,7 @@ def _match(left: list[Node], right: list[Node], scalars: ScalarTest) -> bool | N
     remaining = list(right)
     doubtful = False
     for item in sorted(left, key=canonical):
-        verdicts = [_compare(item, other, scalars) for other in remaining]
+        verdicts = [_is_set(item) == _is_set(other) and _compare(item, other, scalars) for other in remaining]
         if True in verdicts:
             del remaining[verdicts.index(True)]
         elif None in verdicts:

@@ -198,4 +198,5 @@ def _canonical_product(node: Product) -> str:
         return "0"
     if coefficient != 1:
         others.append(_spelt(coefficient))
-    return others[0] if len(others) == 1 else "{" + "*".join(sorted(others)) + "}"
+    commuting = sum(isinstance(factor, Group | Matrix) for factor in _flat(node)) < 2
+    return others[0] if len(others) == 1 else "{" + "*".join(sorted(others) if commuting else others) + "}"

@@ -196,9 +196,10 @@ def gather(items: list[Node], connectors: set[str]) -> Node:
         return Relation("in", relations[0].left, both or Group("union" if apart else "intersection", tuple(sets)))
     if all(isinstance(item, Relation) and item.operator == "=" for item in items):
         system = _system(relations)
-        if system is not None:
+        if system is not None and ("or" not in connectors or numbered(system)):
             return system
-    return _values_of_one(items) or Group("list", tuple(items))
+    others = Group("union" if "or" in connectors and relations else "list", tuple(items))
+    return _values_of_one(items) or others
 
 
 def _values_of_one(items: list[Node]) -> Node | None:
@@ -241,16 +242,23 @@ def intersection(parts: list[Node]) -> Node | None:
     return _interval(kind, low and low[0], high and high[0])
 
 
-def _system(equations: list[Relation]) -> Node | None:
-    """Return ``(x, y) = (2, 3)`` for ``x = 2, y = 3``; ``x_1 = 2, x_2 = 3`` are two values of x."""
+def _system(equations: list[Relation]) -> Relation | None:
+    """Return ``(x, y) = (2, 3)`` for ``x = 2, y = 3``."""
     unknowns = [equation.left for equation in equations if isinstance(equation.left, Name)]
     if len(unknowns) != len(equations) or len(set(unknowns)) != len(equations):
         return None
     values = tuple(equation.right for equation in equations)
-    stems = {unknown.name.partition("_")[0] for unknown in unknowns}
-    if len(stems) == 1:
-        return Relation("=", Name(stems.pop()), Group("list", values))
     return in_order(Relation("=", Group("()", tuple(unknowns)), Group("()", values)))
+
+
+def numbered(relation: Relation) -> Relation | None:
+    """Return ``x =`` the list of values for ``(x_1, x_2) = (2, 3)``: the numbers may be left out; None for others."""
+    if not (isinstance(relation.left, Group) and isinstance(relation.right, Group) and relation.right.kind == "()"):
+        return None
+    stems = {getattr(item, "name", "").partition("_")[0] for item in relation.left.items}
+    if len(stems) > 1 or len(relation.left.items) < 2 or relation.left.kind != "()":
+        return None
+    return Relation("=", Name(stems.pop()), Group("list", relation.right.items))
 
 
 def in_order(relation: Relation) -> Relation:

@@ -42,6 +42,14 @@ class Cursor(ABC):
     def argument(self) -> Node:
         """Parse one argument of a command, as ``\\frac`` has two."""
 
+    @abstractmethod
+    def primary(self) -> Node:
+        """Parse the smallest expression that stands here."""
+
+    @abstractmethod
+    def exponent(self) -> Node:
+        """Parse what stands behind a ``^``."""
+
     def peek(self, ahead: int = 0) -> Token:
         """Return the token here or so many further on: three at most, or as far as there is no `END` on the way."""
         return self.tokens[self.position + ahead]

@@ -168,6 +168,8 @@ def _command(token: Token, name: str) -> Token:
         return replace(token, kind="function", text=name)
     if name in CONSTANTS:
         return replace(token, kind="constant", text=CONSTANTS[name])
+    if name == "times":
+        return replace(token, kind="symbol", text="*")
     if name == "Omega":
         return replace(token, kind="command", text=name, glued="ohm")
     return replace(token, text=name, kind="mark" if name in ("degree", "%") else "command")

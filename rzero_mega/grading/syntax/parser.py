@@ -35,11 +35,11 @@ from rzero_mega.grading.expressions.tree import (
     names,
     walk,
 )
-from rzero_mega.grading.mathematics.exact import canonical
 from rzero_mega.grading.mathematics.relations import REALS, chain, expand_signs, gather, intersection, without
 from rzero_mega.grading.syntax.cursor import Cursor, Level
 from rzero_mega.grading.syntax.enclosures import items_of, read_environment, read_set
 from rzero_mega.grading.syntax.lexer import END, Token, tokenise
+from rzero_mega.grading.syntax.names import ACCENTS, derivative, read_accented, read_application, read_name
 from rzero_mega.grading.syntax.numerals import read_number, read_numeral, read_parts
 from rzero_mega.grading.syntax.quantities import read_currency, read_quantity, read_unit
 from rzero_mega.grading.syntax.sentences import at_equals, read_label, skip_closing_phrase
@@ -53,12 +53,7 @@ _RELATIONS = {
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CLOSERS = {"(": (")", "]"), "[": ("]", ")")}
-_FUNCTION_LETTERS = "fgFG"
-_ACCENTS = {
-    **{accent: accent for accent in ("bar", "hat", "tilde", "vec", "dot", "ddot", "angle", "triangle")},
-    "overline": "bar", "widehat": "hat", "widetilde": "tilde", "overleftrightarrow": "line",
-}  # fmt: skip
-_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", "langle", *_ACCENTS)) | GREEK
+_BEFORE_FACTORS = frozenset(("frac", "sqrt", "binom", "lfloor", "lceil", "langle", *ACCENTS)) | GREEK
 _BARE_LOG = Name("base of log")
 """The base of a logarithm that has none: it isn't guessed, so what holds for every base is equal and nothing else."""
 
@@ -112,6 +107,8 @@ class _Parser(Cursor):
                 break
             connectors |= found
             items.append(self.expression(Level.RELATION))
+        if {",", ";"} <= connectors:
+            raise Unreadable("lists in a list")
         if "or" in connectors and all(isinstance(item, Name) and item.name in "ABCDEFGHIJ" for item in items):
             raise Unreadable("one choice or another")
         return gather(items, connectors)
@@ -184,13 +181,29 @@ class _Parser(Cursor):
                 factors.append(self._signed_factor())
             elif self.at("/") and not self._unit_begins(factors):
                 self.next()
-                factors.append(inverse(self._signed_factor()))
+                factors.append(inverse(self._divisor()))
             elif self._starts_factor() and not self._unit_begins(factors):
-                if self.peek().kind == "number" and getattr(factors[-1], "function", "") != "factorial":
-                    raise Unreadable("two numbers side by side")
+                self._check_juxtaposed(factors[-1])
                 factors.append(self._factor())
+            elif sum(isinstance(factor, Name) and factor.name.startswith("vec ") for factor in factors) > 1:
+                raise Unreadable("a product of vectors")
             else:
                 return product(factors)
+
+    def _check_juxtaposed(self, before: Node) -> None:
+        """Raise `Unreadable` for what is no product though nothing stands between: ``2{3}``, ``y^2(0)``, ``E[0]``."""
+        digits = self.peek().kind == "number" and getattr(before, "function", "") != "factorial"
+        applied = self.at("(", "[") and self.peek(1).kind == "number" and self.peek(2).text in (")", "]")
+        bracketed = self.tokens[self.position - 1].text == ")"
+        if digits or (self.at("{") and self.peek(1).kind == "number") or (applied and names(before) and not bracketed):
+            raise Unreadable("side by side")
+
+    def _divisor(self) -> Node:
+        """Parse what stands behind a stroke: one factor, of letters all that are written together (``t/RC``)."""
+        factors = [self._signed_factor()]
+        while isinstance(factors[0], Name) and self.peek().kind == "name" and not self.peek().spaced:
+            factors.append(self._factor())
+        return product(factors)
 
     def _unit_begins(self, factors: list[Node]) -> bool:
         """Whether a unit stands here, which ends the product. Of letters without ``\\text`` that takes a number.
@@ -239,16 +252,17 @@ class _Parser(Cursor):
 
     def _factor(self) -> Node:
         """Parse a primary with its factorials, degree signs and power."""
-        node = self._primary()
+        node = self.primary()
         while True:
-            if self.at("!"):
-                self.next()
+            if self.skip("!"):
+                if self.at("!"):
+                    raise Unreadable("a double factorial")
                 node = Call("factorial", (node,))
             elif self.at("degree", "%"):
                 node = self._with_mark(node, self.next().text)
             elif self.at("^"):
                 self.next()
-                exponent = self.deeper(self._exponent)
+                exponent = self.deeper(self.exponent)
                 if isinstance(node, Name) and self.skip("_"):  # x^2_1
                     node = Name(f"{node.name}_{self.subscript()}")
                 node = Power(node, exponent)
@@ -260,15 +274,16 @@ class _Parser(Cursor):
             return Product((node, DEGREE))
         return Quantity(node, DEGREES if mark == "degree" else PERCENT)
 
-    def _exponent(self) -> Node:
+    def exponent(self) -> Node:
+        """Parse what stands behind a ``^``."""
         if self.at("-"):
             self.next()
-            return negative(self.deeper(self._exponent))
+            return negative(self.deeper(self.exponent))
         if not self.at("{", "(") and self.peek().kind not in ("number", "name", "constant"):
             raise Unreadable("exponent expected")
         plain = self.peek().kind == "number" and self.peek(1).text == "_"  # x^2_1
-        exponent = Number(self.next().value or Fraction(0)) if plain else self._primary()
-        return Power(exponent, self.deeper(self._exponent)) if self.skip("^") else exponent
+        exponent = Number(self.next().value or Fraction(0)) if plain else self.primary()
+        return Power(exponent, self.deeper(self.exponent)) if self.skip("^") else exponent
 
     def _braced(self) -> Node:
         self.expect("{")
@@ -291,19 +306,21 @@ class _Parser(Cursor):
             else:
                 self.position += 1
             return Number(Fraction(token.text[0]))
-        return self.deeper(self._primary)
+        return self.deeper(self.primary)
 
-    def _primary(self) -> Node:
+    def primary(self) -> Node:
+        """Parse the smallest expression that stands here."""
         token = self.next()
         match token.kind:
             case "number":
                 return read_number(self, token.value or Fraction(0))
             case "name":
-                return self._name(token.text)
+                return read_name(self, token.text)
             case "constant":
                 return Constant(token.text)
             case "styled":
-                return REALS if token.text == "bb R" and not self.at("^", "_") else Name(token.text)
+                reals = token.text == "bb R" and not self.at("^", "_")
+                return REALS if reals else read_application(self, token.text)
             case "word":
                 return self._word()
             case "function":
@@ -330,42 +347,6 @@ class _Parser(Cursor):
             raise Unreadable("prose")
         return Name("text " + " ".join(words))
 
-    def _name(self, name: str) -> Node:
-        alone = not self.at("_", "'") and not (self.at("(") and self.peek(2).text == ")")
-        if name in ("e", "i") and alone:
-            return Constant(name)
-        if self.skip("_"):
-            name += "_" + self.subscript()
-        while self.at("'"):
-            name += self.next().text
-        return self._application(name)
-
-    def _application(self, name: str) -> Node:
-        """Read ``f(x)``, ``I(0)`` and ``P(X > 1)`` as one name, which has no part in arithmetic.
-
-        A letter before a sum in brackets is a factor, ``a(b + c)``, but for the letters of functions. A letter before
-        several items names a point.
-        """
-        start = self.position
-        inverse_mark = ""
-        if self.at("^") and name[0] in _FUNCTION_LETTERS:
-            self.next()
-            if self.deeper(self._exponent) == MINUS_ONE and self.at("("):
-                inverse_mark = "^-1"
-            else:
-                self.position = start
-        if not self.at("("):
-            return Name(name)
-        bracket = self.position
-        argument = self.deeper(self._primary)
-        several = isinstance(argument, Group) and argument.kind == "()" and len(argument.items) > 1
-        compound = isinstance(argument, Sum)
-        function = name[0] in _FUNCTION_LETTERS and name[-1] not in "_"
-        if not function and (several or compound):
-            self.position = start if inverse_mark else bracket
-            return Name(name)
-        return Name(f"{name}{inverse_mark}({canonical(argument)})")
-
     def _function(self, name: str) -> Node:
         if name in N_ARY:
             return Call(N_ARY[name], items_of(self._bracketed_arguments()))
@@ -374,7 +355,7 @@ class _Parser(Cursor):
             base = self._number_or_argument()
         power = None
         if self.skip("^"):
-            power = self.deeper(self._exponent)
+            power = self.deeper(self.exponent)
         self._functions += 1
         argument = self._function_argument()
         self._functions -= 1
@@ -403,7 +384,7 @@ class _Parser(Cursor):
     def _function_argument(self) -> Node:
         """Parse the argument of a function: a bracketed one, or the product that follows up to the next function."""
         if self.at("(", "{", "["):
-            return self.deeper(self._primary)
+            return self.deeper(self.primary)
         if self.skip("-"):
             return negative(self.deeper(self._function_argument))
         factors = [self.deeper(self._factor)]
@@ -415,13 +396,13 @@ class _Parser(Cursor):
 
     def _command(self, name: str) -> Node:
         if name in GREEK:
-            return self._name("\\" + name)
-        if name in _ACCENTS:
-            return self._accented(_ACCENTS[name])
+            return read_name(self, "\\" + name)
+        if name in ACCENTS:
+            return read_accented(self, ACCENTS[name])
         match name:
             case "frac":
-                top = self.argument()
-                return product([top, inverse(self.argument())])
+                top, bottom = self.argument(), self.argument()
+                return derivative(top, bottom) or product([top, inverse(bottom)])
             case "binom":
                 top = self.argument()
                 return Call("binomial", (top, self.argument()))
@@ -453,20 +434,6 @@ class _Parser(Cursor):
         if isinstance(degree, Number) and degree.value.denominator == 1 and degree.value % 2 == 1 and degree.value > 1:
             return Call("root", (radicand, degree))
         return Power(radicand, HALF if degree == Number(Fraction(2)) else inverse(degree))
-
-    def _accented(self, accent: str) -> Node:
-        r"""Read ``\\vec{v}``, ``\\overline{AB}``, ``\\angle ABC``: the mark is part of the name."""
-        token = self.peek(1) if self.at("{") else self.peek()
-        if token.text == "=":
-            return Name(accent)
-        node = self.argument()
-        if isinstance(node, Constant) or token.text in ("e", "i"):
-            return Name(f"{accent} {token.text}")
-        if isinstance(node, Product) and all(isinstance(factor, Name) for factor in node.factors):
-            return Name(f"{accent} {''.join(getattr(factor, 'name', '') for factor in node.factors)}")
-        if not isinstance(node, Name):
-            raise Unreadable("accent on an expression")
-        return Name(f"{accent} {node.name}")
 
     def _bracket(self, opener: str) -> Node:
         if opener == "{":

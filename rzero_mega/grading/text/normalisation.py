@@ -19,7 +19,8 @@ _END_CHARS = 80
 _CHARACTERS = {
     "√": r"\sqrt ", "∛": r"\sqrt[3] ", "π": r"\pi ", "∞": r"\infty ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "γ": r"\gamma ", "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ", "Δ": r"\Delta ",
-    "×": "*", "·": "*", "⋅": "*", "∙": "*", "✕": "*", "✖": "*", "∗": "*", "÷": "/", "∕": "/", "⁄": "/", "−": "-",
+    "×": r"\times ", "✕": r"\times ", "✖": r"\times ", "·": "*", "⋅": "*", "∙": "*", "∗": "*", "÷": "/", "∕": "/",
+    "⁄": "/", "−": "-",
     "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "―": "-", "±": r"\pm ", "∓": r"\mp ", "≤": r"\le ", "≥": r"\ge ",
     "⩽": r"\le ", "⩾": r"\ge ", "≦": r"\le ", "≧": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "≡": r"\equiv ",
     "∪": r"\cup ", "∩": r"\cap ", "∖": r"\setminus ", "∅": r"\emptyset ", "∈": r"\in ", "∣": "|", "∶": ":",
@@ -60,7 +61,7 @@ _SYNONYMS = {
     **dict.fromkeys(("geq", "geqslant"), r"\ge"),
     **dict.fromkeys(("varnothing", "O"), r"\emptyset"),
     **{f"var{letter}": rf"\{letter}" for letter in ("epsilon", "phi", "theta", "rho", "pi", "sigma")},
-    **dict.fromkeys(("cdot", "times", "ast"), "*"),
+    **dict.fromkeys(("cdot", "ast"), "*"),
     **dict.fromkeys(("lvert", "rvert", "vert", "mid", "lVert", "rVert", "Vert"), "|"),
     **dict.fromkeys(("rm", "bf", "it", "checkmark", "blacksquare", "qed"), ""),
     **{"neq": r"\ne", "lt": "<", "gt": ">", "colon": ":", "div": "/", "lbrace": r"\{", "rbrace": r"\}"},
@@ -143,7 +144,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite(">=", r">=", r"\\ge "),
     _rewrite("!=", r"!=", r"\\ne "),
     _rewrite("+", r"\+/-|(?:(?<=[=(,{])|^)\s*\+-(?=\s*[\d\\(a-z])", r"\\pm "),
-    _rewrite("x", r"(?<=\d)\s?x\s?(?=10\s?\^)", "*"),
+    _rewrite("x", r"(?<=\d)\s?x\s?(?=10\s?\^)", r"\\times "),
     _rewrite("**", r"\*\*", "^"),
     _rewrite("\\prime", r"\^\s*(?:\\prime" + _END + r"|\{\s*\\prime\s*\})", "'"),
     _rewrite("\\", r"\^\s*\{?\s*\\circ" + _END + r"\s*\}?|\\degree" + _END, r"\\degree "),
@@ -175,7 +176,7 @@ PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 
 _ABOUT = r"(?:approximately|approx\.?|about|roughly|around)"
 _LEADING = re.compile(
-    rf"^(?:=|\\approx(?![a-zA-Z])|#+ |>+ |\\text\{{\s*{_ABOUT}\s*\}}|{_ABOUT}(?=\s*[-\d\\$.]))\s*", re.IGNORECASE
+    rf"^(?:=|\\approx(?![a-zA-Z])|#+ |\\text\{{\s*{_ABOUT}\s*\}}|{_ABOUT}(?=\s*[-\d\\$.]))\s*", re.IGNORECASE
 )
 _REASONING = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|(?:we|this) (?:get|gives?|have|find|obtain)|it follows that)\b"
