@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 
-from rzero_mega.config import Config, load_config
+from rzero_mega.config import Config, load_config, preset_names
+from rzero_mega.config.load import what_is_no_preset
+from rzero_mega.errors import UserError
 
 
 def recipe_names() -> list[str]:
@@ -15,8 +18,13 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a recipe with `key=value` overrides; `name` may be a YAML file, put over `paper`."""
+    """The configuration of a recipe with `key=value` overrides; `name` may be a YAML file, put over `paper`.
+
+    UserError for an unknown recipe says which one may have been meant.
+    """
     if name not in recipe_names():
+        if name not in preset_names() and not (Path(name).suffix in (".yaml", ".yml") and Path(name).is_file()):
+            raise UserError(f"{name}: {what_is_no_preset(name, [*recipe_names(), *preset_names()])}")
         return load_config(["paper", name], overrides)
     recipe = getattr(importlib.import_module(f"{__name__}.{name}"), name)
     config: Config = recipe(overrides)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from rzero_mega import __version__
 from rzero_mega.commands.process import leave, run_process
+from rzero_mega.commands.usage import CommandLineError, complaint, complete_recipe, complete_run, complete_setting
 from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe, recipe_names
@@ -22,13 +24,34 @@ app = typer.Typer(
     help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 RECIPE_HELP = f"A recipe ({', '.join(recipe_names())}) or a YAML file."
-Recipe = Annotated[str, typer.Argument(help=RECIPE_HELP)]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for instance seed=1 learner.layout.tp=2")]
-Run = Annotated[Path | None, typer.Argument(help="A run directory; the latest under ./runs if left out.")]
+Recipe = Annotated[str, typer.Argument(help=RECIPE_HELP, autocompletion=complete_recipe)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="key=value, for instance seed=1 learner.layout.tp=2", autocompletion=complete_setting),
+]
+Run = Annotated[
+    Path | None,
+    typer.Argument(help="A run directory; the latest under ./runs if left out.", autocompletion=complete_run),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -243,7 +266,21 @@ def version() -> None:
 
 def main() -> None:
     """Entry point."""
-    run_process(app)
+    run_process(_command)
+
+
+def _command() -> None:
+    try:
+        code = app(standalone_mode=False)
+    except CommandLineError as error:
+        if len(sys.argv) == 1:  # the help has been printed
+            leave(2)
+        commands = [
+            info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands if not info.hidden
+        ]
+        raise UserError(complaint(error, sys.argv[1:], commands)) from None
+    if isinstance(code, int) and code:
+        leave(code)
 
 
 def _config(recipe: str, overrides: list[str] | None, more: list[str] | None = None) -> Config:

@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "learner",
         "phases",
         "planning",
+        "recipes",
         "rollout",
         "run",
         "tracking",

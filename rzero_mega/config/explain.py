@@ -6,7 +6,6 @@ A field's docstring is the string literal after it. Python throws it away, so it
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import re
 import textwrap
@@ -21,10 +20,10 @@ from omegaconf import OmegaConf
 
 from rzero_mega.config.preset_files import ablation_names, ablation_text, preset_names, preset_text
 from rzero_mega.config.schema import Config
+from rzero_mega.config.suggestions import did_you_mean
 from rzero_mega.errors import UserError
 
 WIDTH = 80
-_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def explain(name: str, recipes: Mapping[str, Config] | None = None) -> str:
     """
     known, name = all_keys(), name.removesuffix(".")
     if name not in known:
-        raise UserError(f"{name}: no such key{_suggestion(name, list(known))}")
+        raise UserError(f"{name}: no such key{did_you_mean(name, list(known))}")
     key = known[name]
     return _section_text(key, known) if key.section is not None else _value_text(key, recipes or {})
 
@@ -152,11 +151,3 @@ def _paragraphs(text: str) -> str:
 def _fill(text: str, first: str, others: str) -> str:
     # Names and options hold hyphens, and are copied from here.
     return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
-
-
-def _suggestion(name: str, known: list[str]) -> str:
-    """Keys that end the same way, wherever they stand; else the one that is spelt most alike."""
-    last = name.rpartition(".")[2]
-    same = [key for key in known if key.rpartition(".")[2] == last]
-    close = difflib.get_close_matches(name, same or known, n=_SUGGESTIONS if same else 1, cutoff=0.0 if same else 0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else "; `rzero-mega config paper` prints all of them"

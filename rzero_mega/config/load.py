@@ -7,17 +7,18 @@ back as it is.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
+from omegaconf import BooleanNode, Container, DictConfig, FloatNode, IntegerNode, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rzero_mega.config.preset_files import ablation_names, ablation_text, preset_names, preset_text
 from rzero_mega.config.schema import NO_ABLATION, Config
+from rzero_mega.config.suggestions import alike, did_you_mean
 from rzero_mega.config.validate import check_fields, validate
 from rzero_mega.errors import UserError, first_line
 
@@ -90,6 +91,20 @@ def _overridden(merged: DictConfig, overrides: Sequence[str]) -> Config:
     return config
 
 
+def what_is_no_preset(name: str, known: Sequence[str]) -> str:
+    """What is wrong with a name that is neither one of `known` nor a YAML file, and what was meant."""
+    if "=" in name:
+        return "the recipe goes before key=value settings, for instance nano"
+    path = Path(name)
+    if (path / "config.yaml").is_file():
+        return f"is a folder; its configuration is {path / 'config.yaml'}"
+    close = alike(path.name.removesuffix("-Base"), known)
+    hint = f"did you mean {close}?" if close else f"there are {', '.join(dict.fromkeys(known))}"
+    if path.suffix in (".yaml", ".yml"):
+        return f"no such file; {hint}"
+    return f"no such recipe, preset or YAML file; {hint}"
+
+
 def _read_preset(preset: str) -> Any:
     path = Path(preset)
     if preset in preset_names():
@@ -97,7 +112,7 @@ def _read_preset(preset: str) -> Any:
     elif path.suffix in (".yaml", ".yml") and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
-        raise UserError(f"{preset}: neither a preset ({', '.join(preset_names())}) nor a YAML file")
+        raise UserError(f"{preset}: {what_is_no_preset(preset, preset_names())}")
     return _parsed(text, preset)
 
 
@@ -110,8 +125,8 @@ def _parsed(text: str, source: str) -> Any:
 
 
 def _read_override(override: str) -> Any:
-    if "=" not in override:
-        raise UserError(f"{override}: an override is written key=value")
+    if not override.partition("=")[0].strip() or "=" not in override:
+        raise UserError(f"{override!r}: a setting is written key=value, for instance seed=1")
     try:
         return OmegaConf.from_dotlist([override])
     except Exception as error:
@@ -144,18 +159,72 @@ def _merge(base: DictConfig, update: Any, source: str) -> DictConfig:
         raise UserError(f"{source}: has to be a mapping of keys")
     unknown = _unknown_key(base, update, "")
     if unknown is not None:
-        raise UserError(f"{unknown[0]}: no such key (in {source}){_suggestion(*unknown)}")
+        raise UserError(f"{unknown}: no such key (in {source}){did_you_mean(unknown, list(_names(base)))}")
     try:
         return cast(DictConfig, OmegaConf.merge(base, update))
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or source}: {first_line(error)} (in {source})") from None
+    except (OmegaConfBaseException, TypeError, ValueError, ArithmeticError) as error:
+        # A mapping for a list is a TypeError of OmegaConf's, without a key.
+        raise UserError(_refusal(base, update, error, source)) from None
 
 
-def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> tuple[str, list[str]] | None:
+def _refusal(base: DictConfig, update: DictConfig, error: Exception, source: str) -> str:
+    """Why a value does not fit its key, and what would."""
+    key = str(getattr(error, "full_key", None) or "") or _misfit(base, update, "") or ""
+    node, given = _node_at(base, key), _node_at(update, key)
+    if node is None or given is None:
+        return f"{key or source}: {first_line(error)} (in {source})"
+    if isinstance(node, DictConfig):
+        return f"{key}: is a section (in {source}); set a key of it, for instance {next(_names(node, f'{key}.'))}=..."
+    value = _plain(given)
+    what = "has no value" if value is None else f"{value!r} is not {_KINDS.get(type(node), 'a text')}"
+    example = [value] if isinstance(node, ListConfig) and isinstance(value, str | int | float) else _plain(node)
+    text = yaml.safe_dump(example, default_flow_style=True, width=10**6, allow_unicode=True)
+    written = text.removesuffix("...\n").strip()
+    return f"{key}: {what} (in {source}); write for instance {key}={written}"
+
+
+_KINDS = {BooleanNode: "true or false", IntegerNode: "a whole number", FloatNode: "a number", ListConfig: "a list"}
+
+
+def _node_at(root: DictConfig, key: str) -> Node | None:
+    node: Node | None = root
+    for part in key.split("."):
+        inside = isinstance(node, DictConfig) and part in node
+        node = cast("Node | None", cast(DictConfig, node)._get_node(part)) if inside else None
+    return node
+
+
+def _misfit(base: DictConfig, update: DictConfig, prefix: str) -> str | None:
+    """The first key that is given a value of another kind than its own: section, mapping, list or plain value."""
+    for key in map(str, update):
+        below, above = update._get_node(key), base._get_node(key)
+        if isinstance(above, Container) and (type(below) is not type(above) or below._is_none()):
+            return prefix + key
+        section = isinstance(above, DictConfig) and is_dataclass(OmegaConf.get_type(above))
+        found = _misfit(cast(DictConfig, above), cast(DictConfig, below), f"{prefix}{key}.") if section else None
+        if found is not None:
+            return found
+    return None
+
+
+def _plain(node: Node) -> Any:
+    return OmegaConf.to_container(node, resolve=False) if isinstance(node, Container) else node._value()
+
+
+def _names(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all keys, sections included."""
+    for key in node:
+        yield f"{prefix}{key}"
+        below = node._get_node(str(key))
+        if isinstance(below, DictConfig) and is_dataclass(OmegaConf.get_type(below)):
+            yield from _names(below, f"{prefix}{key}.")
+
+
+def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> str | None:
     for key in update:
         name = str(key)
         if name not in base:
-            return prefix + name, [str(k) for k in base]
+            return prefix + name
         below, above = update._get_node(name), base._get_node(name)
         # A field that is a plain dict takes any key.
         if isinstance(below, DictConfig) and isinstance(above, DictConfig) and is_dataclass(OmegaConf.get_type(above)):
@@ -163,8 +232,3 @@ def _unknown_key(base: DictConfig, update: DictConfig, prefix: str) -> tuple[str
             if found is not None:
                 return found
     return None
-
-
-def _suggestion(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

@@ -100,8 +100,10 @@ def test_a_section_lists_its_fields_with_what_they_are() -> None:
         ("labels.curation.lo", "did you mean labels.curation.low?"),
         ("vpp", "did you mean learner.layout.vpp?"),
         ("solver.learning_rate", "did you mean solver.training.optimizer.learning_rate or challenger."),
-        ("", "prints all of them"),
-        ("xyz", "prints all of them"),
+        ("lr", "did you mean solver.training.optimizer.learning_rate or challenger."),
+        ("", "; there are recipe, seed, "),
+        ("xyz", "; there are recipe, seed, "),
+        ("xyz.seeds.xyz", "; `rzero-mega config paper` prints all keys"),
     ],
 )
 def test_an_unknown_key_is_one_line_with_a_suggestion(name: str, suggested: str) -> None:

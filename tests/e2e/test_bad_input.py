@@ -29,7 +29,9 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_an_unknown_key_is_named_with_a_suggestion(tmp_path: Path) -> None:
-    refused(run(tmp_path, "run", "nano", "learner.layout.tpp=2"), "learner.layout.tpp", "did you mean tp?")
+    refused(
+        run(tmp_path, "run", "nano", "learner.layout.tpp=2"), "learner.layout.tpp", "did you mean learner.layout.tp?"
+    )
     assert not (tmp_path / "runs").exists()
 
 

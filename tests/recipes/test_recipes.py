@@ -144,7 +144,9 @@ def test_overrides_win_over_a_recipe(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_wrong_override_of_a_recipe_is_refused_by_its_key(name: str) -> None:
-    with pytest.raises(UserError, match=r"^rollout\.sglang\.replica: no such key .*did you mean replicas"):
+    with pytest.raises(
+        UserError, match=r"^rollout\.sglang\.replica: no such key .*did you mean rollout.sglang.replicas"
+    ):
         load_recipe(name, ["rollout.sglang.replica=3"])
     with pytest.raises(UserError, match=r"^placement\.servers"):
         load_recipe(name, ["placement.servers=elsewhere"])
