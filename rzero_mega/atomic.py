@@ -31,15 +31,38 @@ _STORAGE_ERRORS = {
     errno.EPERM: "the operation is not permitted there; set run.root to a writable folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder; set run.root to a folder",
     errno.ENAMETOOLONG: "the path is too long; set run.root or run.name to a shorter one",
+    errno.ENOENT: "does not exist; check the path, and that nothing removes files of a run",
+    errno.EISDIR: "is a folder where a file should be; remove it",
+    errno.EEXIST: "is a file; remove it, or choose another run.name or run.root",
+    errno.ELOOP: "is a symbolic link that leads in a circle; remove it",
     errno.EIO: f"the storage reports an input/output error; check it, {_REMEDY}",
     errno.ESTALE: f"the network file system lost this file; check the mount, {_REMEDY}",
 }
+# Of OSError's kinds those that are about processes and connections.
+_NOT_STORAGE = (ConnectionError, ChildProcessError, ProcessLookupError)
 _ALMOST_FULL_BYTES = 1 << 20
+LARGEST = 1e100
+"""Of the numbers in files: squares and sums of such stay finite, and no float32 comes near it."""
+LARGEST_DIGITS = 40
+"""Of the integers in files."""
+
+
+def storage_failure(error: OSError, path: Path | None = None) -> UserError | None:
+    """One line about a file system that refused; None where it is about no file.
+
+    Names the error's own path, where that is not known `path`, and where `path` is a folder what in it failed.
+    """
+    own = error.filename if isinstance(error.filename, str) else None
+    named = own if own is not None and (path is None or Path(own).is_relative_to(path)) else path
+    if named is None or isinstance(error, _NOT_STORAGE):
+        return None
+    reason = _STORAGE_ERRORS.get(error.errno or 0)
+    return UserError(f"{named}: {reason or f'the file system says: {error.strerror or error}; check it, {_REMEDY}'}")
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what full, read-only and forbidden storage raises inside the block into a UserError naming `path`.
+    """Turn what a file system refuses inside the block, reading or writing, into a UserError naming `path`.
 
     Native writers (safetensors, torch) report a full disk without an errno; they are recognised by their words or by
     the file system having no room left.
@@ -47,10 +70,10 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _STORAGE_ERRORS.get(error.errno or 0)
-        if reason is None:
+        failure = storage_failure(error, path)
+        if failure is None:
             raise
-        raise UserError(f"{path}: {reason}") from None
+        raise failure from None
     except UserError:
         raise
     except Exception as error:
@@ -112,31 +135,68 @@ def json_line(path: Path, row: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path, most_bytes: int = -1) -> Any:
-    """Read a JSON file. Raises UserError naming the file when it holds something else.
+    """Read a JSON file. Raises UserError naming the file when it holds something else, see `parse_json`.
 
     `most_bytes` bounds what is read of a file that others wrote. The file is opened anew: network file systems then ask
     for its newest state.
     """
     try:
-        with open(path, "rb") as file:
-            return json.loads(file.read(most_bytes))
-    except (ValueError, RecursionError) as error:
+        with storage_errors(path), open(path, "rb") as file:
+            return parse_json(file.read(most_bytes))
+    except ValueError as error:
         raise UserError(f"{path}: not readable as JSON ({error}); restore it or remove it") from None
 
 
-def read_jsonl(path: Path, skip_malformed: bool = False) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file. A malformed line is a UserError naming file and line, or passed over on request."""
-    with open(path, "rb") as file:
+def read_jsonl(path: Path, skip_malformed: bool = False, sha256: str | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a JSONL file. A malformed line is a UserError naming file and line, or passed over on request.
+
+    With `sha256`, what was read must have that hash in the end; UserError otherwise.
+    """
+    read = hashlib.sha256()
+    with storage_errors(path), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
+            read.update(line)
             try:
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError("not an object")
-            except (ValueError, RecursionError) as error:
+                row = parse_object(line)
+            except ValueError as error:
                 if skip_malformed:
                     continue
                 raise UserError(f"{path}: line {number} is not a JSON object ({error}); restore or remove it") from None
             yield row
+    if sha256 is not None and read.hexdigest() != sha256:
+        raise UserError(f"{path}: has changed since it was written; restore it, or remove {path.parent} to redo it")
+
+
+def parse_json(text: bytes) -> Any:
+    """JSON that another process may have damaged. ValueError for anything else, and for numbers that no sum survives.
+
+    NaN, infinities and numbers beyond LARGEST are none that this program writes.
+    """
+    try:
+        return json.loads(text, parse_int=_integer, parse_float=_real, parse_constant=_real)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """The same where an object is wanted; ValueError otherwise."""
+    row = parse_json(text)
+    if not isinstance(row, dict):
+        raise ValueError("not an object")
+    return row
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LARGEST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    value = float(digits)
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"the number {digits[:40]}")
+    return value
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-from rzero_mega.atomic import read_jsonl
+from rzero_mega.atomic import parse_object, read_jsonl
 from rzero_mega.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
+N = TypeVar("N", int, float)
 
 
 class Record(Protocol):
@@ -26,18 +27,28 @@ class Record(Protocol):
         ...
 
 
-def read_records(path: Path, kind: type[R], skip_malformed: bool = False) -> list[R]:
-    """Records of a JSON-lines file. A malformed row is a UserError naming file and line, or passed over on request."""
+def read_records(path: Path, kind: type[R], skip_malformed: bool = False, sha256: str | None = None) -> list[R]:
+    """Records of a JSON-lines file. A malformed row is a UserError naming file and line, or passed over on request.
+
+    With `sha256` the file must have that hash, which is taken of the bytes as they are read: UserError otherwise.
+    """
     records = []
-    for number, row in enumerate(read_jsonl(path, skip_malformed), start=1):
+    for number, row in enumerate(read_jsonl(path, skip_malformed, sha256), start=1):
         try:
             records.append(kind.from_json(row))
         except (KeyError, TypeError, ValueError) as error:
             if skip_malformed:
                 continue
-            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{path}: line {number} is malformed: {reason}; restore or remove it") from None
+            raise UserError(f"{path}: line {number} is malformed: {_reason(error)}; restore or remove it") from None
     return records
+
+
+def record_of(line: bytes, kind: type[R], where: str, advice: str) -> R:
+    """The record of one line; UserError says `where` it is malformed, and what to do."""
+    try:
+        return kind.from_json(parse_object(line))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where} is malformed: {_reason(error)}; {advice}") from None
 
 
 def field(row: Mapping[str, Any], name: str, kind: type[T]) -> T:
@@ -50,8 +61,19 @@ def optional_field(row: Mapping[str, Any], name: str, kind: type[T]) -> T | None
     return None if row[name] is None else typed(row[name], kind, name)
 
 
+def bounded(value: N, name: str, least: float, most: float = 2**63 - 1) -> N:
+    """The number itself if it lies between the bounds; ValueError with the name otherwise."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value:.6g}, which is not between {least:.6g} and {most:.6g}")
+    return value
+
+
 def typed(value: Any, kind: type[T], name: str) -> T:
     """The value itself if it is of exactly this type (True is no int); TypeError with the name otherwise."""
     if type(value) is not kind:
         raise TypeError(f"{name} is of type {type(value).__name__}, not {kind.__name__}")
     return value
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 import torch.distributed as dist
 
+from rzero_mega.atomic import storage_failure
 from rzero_mega.errors import UserError
 
 P = ParamSpec("P")
@@ -46,6 +47,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def share(items: Sequence[T]) -> Sequence[T]:
+    """This rank's part of what all ranks do together, each some of the items."""
+    return items[rank() :: dist.get_world_size()] if dist.is_initialized() else items
+
+
 def barrier() -> None:
     """Wait until all ranks are here."""
     if dist.is_initialized() and dist.get_world_size() > 1:
@@ -55,7 +61,8 @@ def barrier() -> None:
 def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """Call `function` on rank 0 alone and give its result to all ranks; the others get a pickled copy.
 
-    A UserError on rank 0 ends all ranks. The arguments on the other ranks are not looked at.
+    A UserError on rank 0, or an error of the storage, ends all ranks. The arguments on the other ranks are not looked
+    at.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return function(*arguments, **options)
@@ -64,8 +71,9 @@ def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs)
     if dist.get_rank() == 0:
         try:
             box = [(True, function(*arguments, **options))]
-        except UserError as caught:
-            error, box = caught, [(False, str(caught))]
+        except (UserError, OSError) as caught:
+            error = _for_the_user(caught)
+            box = [(False, str(error))]
     dist.broadcast_object_list(box, src=0, group=_group.get())
     good, value = box[0]
     if error is not None:
@@ -76,12 +84,15 @@ def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs)
 
 
 def on_all_ranks(function: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:
-    """Call `function` on every rank; if it fails on any with a UserError, all end and rank 0 tells why."""
+    """Call `function` on every rank; if it fails on any with a UserError, or an error of the storage, all end.
+
+    Rank 0 tells why.
+    """
     message = None
     try:
         function(*arguments, **options)
-    except UserError as error:
-        message = str(error)
+    except (UserError, OSError) as error:
+        message = str(_for_the_user(error))
     if not dist.is_initialized() or dist.get_world_size() == 1:
         messages: list[str | None] = [message]
     else:
@@ -107,3 +118,12 @@ def rank_0_writes(stream: Iterable[object], write: Callable[P, None], *arguments
                 pass
 
     on_all_ranks(take_part)
+
+
+def _for_the_user(error: UserError | OSError) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    failure = storage_failure(error)
+    if failure is None:
+        raise error
+    return failure

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from rzero_mega.atomic import storage_failure
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import die_with_parent
 from rzero_mega.run.launch import is_rank
@@ -22,7 +23,10 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 def run_process(app: Callable[[], None]) -> None:
-    """Call `app`. A UserError is one line and exit code 2, an interruption 130, a request to stop 75."""
+    """Call `app`. A UserError, or a file system that refuses, is one line and exit code 2.
+
+    An interruption is 130, a request to stop 75.
+    """
     if is_rank():
         die_with_parent()
     quiet_libraries()
@@ -32,19 +36,28 @@ def run_process(app: Callable[[], None]) -> None:
     try:
         app()
     except UserError as error:
-        if type(error) is UserError:
-            print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
+        _tell(error)
         leave(2)
     except Stopped as stopped:
         if str(stopped):
             print(f"rzero-mega: {stopped}", file=sys.stderr)
         leave(STOPPED_EXIT_CODE)
-    except BaseException:
+    except BaseException as error:
         if not interruption.came:
-            raise
+            failure = storage_failure(error) if isinstance(error, OSError) else None
+            if failure is None:
+                raise
+            _tell(failure)
+            leave(2)
         if not is_rank():
             print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
         leave(INTERRUPTED_EXIT_CODE)
+
+
+def _tell(error: UserError) -> None:
+    """Print the line, unless another rank does."""
+    if type(error) is UserError:
+        print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 class Interruption:

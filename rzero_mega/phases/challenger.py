@@ -25,7 +25,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     """Train Q_{i-1} against S_{i-1} into Q_i."""
     config = ctx.config.challenger
     training, prompt = config.training, ctx.challenger_prompt()
-    solver = ctx.engine("solver", ctx.path(inputs.solver))
+    solver = ctx.engine("solver", ctx.model(inputs.solver))
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
         requests = [

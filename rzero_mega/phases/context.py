@@ -23,6 +23,7 @@ from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.grading import GradingPool
+from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
@@ -153,6 +154,20 @@ class RunContext(InferenceContext):
     def path(self, source: Source) -> Path:
         """Where the output of an earlier phase lies. UserError if that phase is not finished."""
         return self.base if source.phase is None else self.run.phase(source.iteration, source.phase).output(source.name)
+
+    def model(self, source: Source) -> Path:
+        """The model of an earlier phase, unchanged since that phase finished: each rank reads some of its files.
+
+        For all ranks. UserError names a file that has changed, or the phase if it is not finished.
+        """
+        if source.phase is not None:
+            phase = self.run.phase(source.iteration, source.phase)
+            spmd.on_all_ranks(phase.check_output, source.name, spmd.share(phase.output_files(source.name)))
+        return self.path(source)
+
+    def records(self, source: Source, kind: type[R]) -> list[R]:
+        """Records that an earlier phase left; UserError as `model`."""
+        return read_records(self.path(source), kind, sha256=self._sha256(source))
 
     def hashes(self, sources: Sequence[Source]) -> dict[str, str]:
         """SHA-256 of the sources by name. UserError if the phase that leaves one is not finished."""

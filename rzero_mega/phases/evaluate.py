@@ -39,7 +39,7 @@ class ProblemScore:
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: EvaluateInputs) -> None:
     """Score S_i on every benchmark."""
-    scores = score_model(ctx, ctx.path(inputs.solver), phase.bar)
+    scores = score_model(ctx, ctx.model(inputs.solver), phase.bar)
     spmd.on_rank_0(_finish, phase.directory, scores)
 
 

@@ -19,16 +19,16 @@ from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.voting import collect_votes
-from rzero_mega.records import read_records
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     """Label the questions of Q_i by S_{i-1}, part by part, then keep those in the band."""
     config = ctx.config.labels
-    questions = read_records(ctx.path(inputs.questions), WrittenQuestion)
-    solver = ctx.engine("solver", ctx.path(inputs.solver))
-    finished = spmd.on_rank_0(phase.directory.finished_parts)
-    for part, here in enumerate(parts(len(questions), config.questions_per_part)):
+    questions = ctx.records(inputs.questions, WrittenQuestion)
+    solver = ctx.engine("solver", ctx.model(inputs.solver))
+    planned = parts(len(questions), config.questions_per_part)
+    finished = spmd.on_rank_0(phase.directory.checked_parts, len(planned))
+    for part, here in enumerate(planned):
         if part not in finished:
             asked = questions[here.start : here.stop]
             answered = collect_votes(ctx, solver, asked, config.votes, phase.seed_key(part))
@@ -36,14 +36,14 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
             ctx.stop_if_asked()
         phase.bar.advance(part + 1)
     solver.close()
-    spmd.on_rank_0(_curate, ctx, phase, inputs.earlier)
+    spmd.on_rank_0(_curate, ctx, phase, len(planned), inputs.earlier)
 
 
-def _curate(ctx: RunContext, phase: ActivePhase, earlier_data: Sequence[Source]) -> None:
+def _curate(ctx: RunContext, phase: ActivePhase, planned: int, earlier_data: Sequence[Source]) -> None:
     """From the answers of all parts to the data set."""
     directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
-    answered = directory.read_parts(AnsweredQuestion)
-    earlier = [row.question for source in earlier_data for row in read_records(ctx.path(source), TrainingQuestion)]
+    answered = directory.read_parts(AnsweredQuestion, planned)
+    earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]
     copies = find_copies(texts, earlier, near.threshold, near.shingle, tokenizer)

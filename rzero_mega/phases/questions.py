@@ -19,9 +19,10 @@ from rzero_mega.run import PhaseDirectory
 def run(ctx: RunContext, phase: ActivePhase, inputs: QuestionsInputs) -> None:
     """Ask Q_i for N questions, part by part."""
     config, prompt = ctx.config.questions, ctx.challenger_prompt()
-    challenger = ctx.engine("challenger", ctx.path(inputs.challenger))
-    finished = spmd.on_rank_0(phase.directory.finished_parts)
-    for part, here in enumerate(parts(config.count, config.per_part)):
+    challenger = ctx.engine("challenger", ctx.model(inputs.challenger))
+    planned = parts(config.count, config.per_part)
+    finished = spmd.on_rank_0(phase.directory.checked_parts, len(planned))
+    for part, here in enumerate(planned):
         if part not in finished:
             samples = challenger.generate([Request(phase.seed_key(part), prompt, len(here), config.sampling)])
             questions = spmd.on_rank_0(written_questions, ctx, samples, config.require_boxed)
@@ -31,11 +32,11 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: QuestionsInputs) -> None:
         phase.bar.advance(part + 1)
     challenger.close()
     tokenizer = ctx.config.challenger.reward.repetition.tokenizer
-    spmd.on_rank_0(_finish, phase.directory, config.count, tokenizer)
+    spmd.on_rank_0(_finish, phase.directory, len(planned), config.count, tokenizer)
 
 
-def _finish(directory: PhaseDirectory, asked: int, tokenizer: str) -> None:
-    written = directory.read_parts(WrittenQuestion)
+def _finish(directory: PhaseDirectory, planned: int, asked: int, tokenizer: str) -> None:
+    written = directory.read_parts(WrittenQuestion, planned)
     texts = [question.text for question in written]
     write_jsonl(directory.path / "questions.jsonl", (question.as_json() for question in written))
     summary = {

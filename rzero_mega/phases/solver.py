@@ -14,14 +14,13 @@ from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.responses import boxed_answers
 from rzero_mega.phases.training import train_policy
-from rzero_mega.records import read_records
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
     """Train S_{i-1} into S_i."""
     training = ctx.config.solver.training
-    dataset = read_records(ctx.path(inputs.dataset), TrainingQuestion)
+    dataset = ctx.records(inputs.dataset, TrainingQuestion)
     prompts = [ctx.solver_prompt(item.question) for item in dataset]
     order = derive_seed(phase.seed_key("order"))
 

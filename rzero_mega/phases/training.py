@@ -55,8 +55,9 @@ def train_policy(
         TokenSplit(ctx.layout.cp).sequence_multiple,
     )
     ctx.rest_servers()
+    model = ctx.model(start)
     learner = Learner(
-        ctx.path(start),
+        model,
         ctx.layout,
         ctx.config.learner,
         training.grpo,
@@ -64,7 +65,7 @@ def train_policy(
         training.sampling.max_new_tokens,
     )
     with _servers_turn(ctx, learner):
-        engine = ctx.engine(role, ctx.path(start))
+        engine = ctx.engine(role, model)
     weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
 
     def draw(step: int) -> Rollouts:

@@ -85,11 +85,8 @@ class RunDirectory:
             return run
         _check_is_run_or_empty(path)
         _check_free_space(path, config.run.minimum_free_mb)
-        try:
-            with atomic.storage_errors(path):
-                path.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            raise UserError(f"{path}: is a file; choose another run.name or run.root") from None
+        with atomic.storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
         lock = RunLock(path / ".lock")
         try:
             return cls._open_locked(path, config, lock)
@@ -145,7 +142,7 @@ class RunDirectory:
 
     def phase(self, iteration: int, phase: PhaseName) -> PhaseDirectory:
         """The folder of a phase, which need not exist yet."""
-        return PhaseDirectory(self.path, iteration, phase, self.writer)
+        return PhaseDirectory(self.path, iteration, phase, self.writer, self.info.id)
 
     def phases(self) -> Iterator[PhaseDirectory]:
         """The phases that have a folder, in the order of the run."""

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rzero_mega.atomic import read_json
+from rzero_mega import atomic
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
+from rzero_mega.records import bounded, field, typed
+from rzero_mega.run.checksums import FileHash, combined, digest
+from rzero_mega.run.sealed import read_sealed
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """One output of a phase; `path` is relative to the phase's folder, and the hash is that of `atomic.sha256`."""
+    """One output of a phase; `path` is relative to the phase's folder, and the hash is that of `atomic.sha256`.
+
+    `files` are those of a folder, by name; a manifest of an earlier version names none.
+    """
 
     path: str
     sha256: str
     bytes: int
+    files: Mapping[str, FileHash] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,49 +49,46 @@ class Manifest:
 
 def read_manifest(path: Path) -> Manifest | None:
     """Read and check a manifest; None where there is none. Raises UserError naming the file when it is malformed."""
-    if not path.is_file():
-        return None
-    data = read_json(path)
+    with atomic.storage_errors(path):
+        if not path.is_file():
+            return None
+    advice = f"restore it, or remove {path.parent} to redo the phase"
+    data = read_sealed(path, advice)
     try:
         return _from_json(data)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path}: malformed manifest: {reason}; remove it to have the phase finish again") from None
+        raise UserError(f"{path}: malformed manifest: {reason}; {advice}") from None
 
 
-def _from_json(data: Any) -> Manifest:
-    _expect(data, dict, "the manifest")
-    outputs = {
-        name: Artefact(_inside(entry["path"]), _digest(entry["sha256"], name), _expect(entry["bytes"], int, "bytes"))
-        for name, entry in _expect(data["outputs"], dict, "outputs").items()
-    }
+def _from_json(data: Mapping[str, Any]) -> Manifest:
     return Manifest(
-        phase=PhaseName(_expect(data["phase"], str, "phase")),
-        iteration=_expect(data["iteration"], int, "iteration"),
-        inputs={k: _digest(v, k) for k, v in _expect(data["inputs"], dict, "inputs").items()},
-        outputs=outputs,
-        summary=_expect(data["summary"], dict, "summary"),
-        seconds=float(_expect(data["seconds"], int | float, "seconds")),
-        attempts=_expect(data["attempts"], int, "attempts"),
-        finished=_expect(data["finished"], str, "finished"),
+        phase=PhaseName(field(data, "phase", str)),
+        iteration=bounded(field(data, "iteration", int), "iteration", 0),
+        inputs={name: digest(typed(value, str, name)) for name, value in field(data, "inputs", dict).items()},
+        outputs={name: _artefact(typed(row, dict, name)) for name, row in field(data, "outputs", dict).items()},
+        summary=field(data, "summary", dict),
+        seconds=bounded(_seconds(data["seconds"]), "seconds", 0.0),
+        attempts=bounded(field(data, "attempts", int), "attempts", 1),
+        finished=field(data, "finished", str),
     )
 
 
-def _expect(value: Any, kind: Any, name: str) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{name} has the wrong type {type(value).__name__}")
-    return value
+def _artefact(row: Mapping[str, Any]) -> Artefact:
+    whole = FileHash.from_json(row)
+    rows = typed(row.get("files", {}), dict, "files")
+    files = {_inside(name): FileHash.from_json(typed(file, dict, name)) for name, file in rows.items()}
+    if files and combined(files) != whole.sha256:
+        raise ValueError(f"the files of {row['path']} don't come to its SHA-256")
+    return Artefact(_inside(row["path"]), whole.sha256, whole.bytes, files)
 
 
-def _digest(value: Any, name: str) -> str:
-    text: str = _expect(value, str, f"sha256 of {name}")
-    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
-        raise ValueError(f"sha256 of {name} is not one")
-    return text
+def _seconds(value: Any) -> float:
+    return float(value) if type(value) is int else typed(value, float, "seconds")
 
 
 def _inside(value: Any) -> str:
-    text: str = _expect(value, str, "path")
+    text = typed(value, str, "path")
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise ValueError(f"the path {text!r} does not lie in the phase's folder")

@@ -6,25 +6,34 @@
     checkpoints/    those that stay after finishing, where any do: step_00003/
     work/           partial state, removed after finishing: state.json, part-00003.jsonl, step_00003/
 
+Everything that a later attempt or phase reads is checked then: outputs and metrics against the manifest, parts and
+checkpoints against what they say of themselves (`parts.py`, origin.json and checksums.json of a checkpoint).
+
 Only the writer (rank 0) may change a folder; the others read it and write into the checkpoint's staging folder.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rzero_mega import atomic
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.records import R, Record, read_records
+from rzero_mega.records import R, Record, bounded, field, typed
 from rzero_mega.run.events import append_line, now
 from rzero_mega.run.manifest import Artefact, Manifest, read_manifest
+from rzero_mega.run.origin import Origin
+from rzero_mega.run.outputs import artefact_of, check_files, check_presence, files_of
+from rzero_mega.run.parts import check_part, read_part, write_part
+from rzero_mega.run.sealed import read_sealed, write_sealed
 
 ITERATIONS = "iterations"
 """The folder of a run that holds a folder per iteration, and that one per phase."""
@@ -38,6 +47,7 @@ _PART = re.compile(r"part-(\d+)\.jsonl")
 class _Progress:
     """work/state.json: the inputs of the partial work, and the time spent up to the last checkpoint or part."""
 
+    run: str
     inputs: dict[str, str]
     attempts: int
     seconds: float
@@ -46,9 +56,22 @@ class _Progress:
 class PhaseDirectory:
     """One phase's folder. Reading works at any time; writing between `begin` and `finish`."""
 
-    def __init__(self, run: Path, iteration: int, phase: PhaseName, writer: bool = False) -> None:
-        """Name the folder in a run's; nothing is created before `begin`."""
+    def __init__(
+        self,
+        run: Path,
+        iteration: int,
+        phase: PhaseName,
+        writer: bool = False,
+        run_id: str = "",
+        still_ours: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Name the folder in a run's; nothing is created before `begin`.
+
+        `run_id` tells this run's work from another's. `still_ours` is called before every write and raises UserError if
+        another process has taken the run over.
+        """
         self.iteration, self.phase, self.writer = iteration, phase, writer
+        self._run_id, self._still_ours = run_id, still_ours
         self.path = run / ITERATIONS / str(iteration) / phase
         self.manifest_path = self.path / "manifest.json"
         self.metrics_path = self.path / "metrics.jsonl"
@@ -62,24 +85,25 @@ class PhaseDirectory:
 
     def manifest(self) -> Manifest | None:
         """The manifest; None while the phase is unfinished. Raises UserError naming the file when it is malformed."""
-        return read_manifest(self.manifest_path)
+        manifest = read_manifest(self.manifest_path)
+        if manifest is not None and (manifest.phase, manifest.iteration) != (self.phase, self.iteration):
+            raise UserError(
+                f"{self.manifest_path}: malformed: is of iteration {manifest.iteration}, {manifest.phase}; {self._redo}"
+            )
+        return manifest
 
     def is_finished(self, inputs: Mapping[str, str]) -> bool:
         """Whether the phase is done for these inputs (SHA-256 by name).
 
-        Raises UserError when it was done with other inputs, or when an output is missing or has another size.
+        Raises UserError when it was done with other inputs, or when an output is missing or has changed. Of folders the
+        names and sizes of files are looked at; their content is, once they are used (`check_output`).
         """
         manifest = self.manifest()
         if manifest is None:
             return False
         self._check_inputs(manifest.inputs, inputs)
-        for name, artefact in manifest.outputs.items():
-            output = self.path / artefact.path
-            if not output.exists() or atomic.size_bytes(output) != artefact.bytes:
-                state = "has changed" if output.exists() else "is missing"
-                raise UserError(
-                    f"{output}: output {name} {state} since the phase finished; remove {self.path} to redo it"
-                )
+        for artefact in manifest.outputs.values():
+            check_presence(self.path, artefact, self._redo)
         return True
 
     def has_begun(self) -> bool:
@@ -97,19 +121,27 @@ class PhaseDirectory:
         """Where an output of the finished phase lies; see `artefact`."""
         return self.path / self.artefact(name).path
 
+    def output_files(self, name: str) -> list[str]:
+        """What `check_output` can check by itself: the files of an output, relative to the phase's folder."""
+        return files_of(self.artefact(name))
+
+    def check_output(self, name: str, files: Sequence[str]) -> None:
+        """UserError names the first of these `output_files` that is not what it was when the phase finished."""
+        check_files(self.path, self.artefact(name), files, self._redo)
+
     def metrics(self) -> list[dict[str, Any]]:
         """Rows logged so far, oldest first; a torn last line is passed over."""
         if not self.metrics_path.is_file():
             return []
         rows = atomic.read_jsonl(self.metrics_path, skip_malformed=True)
-        return [row for row in rows if isinstance(row.get("step"), int)]
+        return [row for row in rows if type(row.get("step")) is int and row["step"] > 0]
 
     # Life of an attempt
 
     def begin(self, inputs: Mapping[str, str]) -> None:
         """Start an attempt: clear what a kill left half-written and count the attempt.
 
-        Raises UserError when there is partial work for other inputs.
+        Raises UserError when there is partial work for other inputs or of another run.
         """
         self._only_writer()
         if self.manifest_path.exists():
@@ -120,22 +152,28 @@ class PhaseDirectory:
         before = self._read_progress()
         if before is not None:
             self._check_inputs(before.inputs, inputs)
+        elif self.finished_parts() or self._checkpoints():
+            raise UserError(f"{self.work / 'state.json'}: is missing beside partial work; {self._afresh}")
         attempts, seconds = (before.attempts, before.seconds) if before else (0, 0.0)
         self._began = time.monotonic()
-        self._progress = _Progress(dict(inputs), attempts + 1, seconds)
+        self._progress = _Progress(self._run_id, dict(inputs), attempts + 1, seconds)
         rows = self.metrics()
         self._last_step = rows[-1]["step"] if rows else 0
         self._heartbeat()
 
     def finish(self, outputs: Mapping[str, Path], summary: Mapping[str, Any]) -> Manifest:
-        """Hash the outputs (files or folders inside this folder), write the manifest and remove the partial work."""
+        """Hash the outputs (files or folders inside this folder), write the manifest and remove the partial work.
+
+        The metrics are an output too. UserError if rows of them were lost or doubled since they were logged.
+        """
         progress = self._writing()
+        if self.metrics_path.is_file():
+            self._check_rows()
+            outputs = {**outputs, "metrics": self.metrics_path}
         artefacts = {}
         with atomic.storage_errors(self.path):
             for name, output in outputs.items():
-                artefacts[name] = self._artefact(output)
-            if self.metrics_path.is_file():
-                atomic.fsync_file(self.metrics_path)
+                artefacts[name] = artefact_of(self.path, self.path / output)
             atomic.fsync_folder(self.path)
         manifest = Manifest(
             phase=self.phase,
@@ -147,7 +185,7 @@ class PhaseDirectory:
             attempts=progress.attempts,
             finished=now(),
         )
-        atomic.write_json(self.manifest_path, manifest.as_json())
+        write_sealed(self.manifest_path, manifest.as_json())
         self._progress = None
         shutil.rmtree(self.work)
         return manifest
@@ -174,8 +212,13 @@ class PhaseDirectory:
         self._last_step = step
 
     def truncate_metrics(self, to_step: int) -> None:
-        """Drop rows after `to_step`, so that the curves of a resumed run are those of an uninterrupted one."""
+        """Drop rows after `to_step`, so that the curves of a resumed run are those of an uninterrupted one.
+
+        UserError if the rows up to the checkpoint of that step are not those that were logged.
+        """
         self._writing()
+        for folder in [folder for step, folder in self._checkpoints() if step == to_step]:
+            Origin.read(folder, self._of(self._writing()), to_step).check_metrics(self.metrics_path)
         rows = [row for row in self.metrics() if row["step"] <= to_step]
         if rows or self.metrics_path.exists():
             atomic.write_jsonl(self.metrics_path, rows)
@@ -193,13 +236,28 @@ class PhaseDirectory:
 
     def write_part(self, part: int, records: Iterable[Record]) -> None:
         """Write a part, whole or not at all, and record the time spent."""
-        self._writing()
-        atomic.write_jsonl(self.part_path(part), (record.as_json() for record in records))
+        write_part(self.part_path(part), self._of(self._writing()), part, records)
         self._heartbeat()
 
-    def read_parts(self, kind: type[R]) -> list[R]:
-        """Records of all finished parts, in the order of the parts."""
-        return [record for part in self.finished_parts() for record in read_records(self.part_path(part), kind)]
+    def checked_parts(self, planned: int) -> list[int]:
+        """Numbers of the parts that need not be written again. UserError names one that is not what was written here.
+
+        `planned` is how many the phase has in all.
+        """
+        finished, of = self.finished_parts(), self._of(self._writing())
+        for part in finished:
+            if part >= planned:
+                raise UserError(f"{self.part_path(part)}: the phase has {planned} parts, and this is none; remove it")
+            check_part(self.part_path(part), of, part)
+        return finished
+
+    def read_parts(self, kind: type[R], planned: int) -> list[R]:
+        """Records of all parts, in the order of the parts. UserError names one that is missing or has changed."""
+        of = self._of(self._writing())
+        missing = sorted({*range(planned)} - {*self.finished_parts()})
+        if missing:
+            raise UserError(f"{self.part_path(missing[0])}: is missing; run the same command to have it done again")
+        return [record for part in range(planned) for record in read_part(self.part_path(part), of, part, kind)]
 
     # Checkpoints
 
@@ -208,12 +266,17 @@ class PhaseDirectory:
         return self.work / f"step_{step:05d}"
 
     def checkpoint_staging(self, step: int) -> Path:
-        """Where all ranks write a step's checkpoint. The writer makes the folder, empty; the others wait for that."""
+        """Where all ranks write a step's checkpoint. The writer makes the folder, with the checkpoint's origin in it.
+
+        The others wait for that. Rows of metrics up to this step are logged before.
+        """
         staging = self.work / f"staging_{step:05d}"
         if self.writer:
+            origin = Origin.now(self._of(self._writing()), step, self.metrics_path)
             with atomic.storage_errors(staging):
                 shutil.rmtree(staging, ignore_errors=True)
                 staging.mkdir(parents=True)
+            origin.write(staging)
         return staging
 
     def commit_checkpoint(self, step: int, keep: int = 1, keep_every: int | None = None) -> None:
@@ -236,9 +299,17 @@ class PhaseDirectory:
                     shutil.rmtree(doomed)
 
     def latest_checkpoint(self) -> tuple[int, Path] | None:
-        """Step and folder of the checkpoint to go on from; None where there is none."""
-        checkpoints = sorted(_numbered(self.work, _CHECKPOINT) + _numbered(self.kept, _CHECKPOINT))
-        return checkpoints[-1] if checkpoints else None
+        """Step and folder of the checkpoint to go on from; None where there is none.
+
+        UserError, in an attempt, if it is of another run, phase or step than its place says.
+        """
+        checkpoints = self._checkpoints()
+        if not checkpoints:
+            return None
+        step, folder = checkpoints[-1]
+        if self._progress is not None:
+            Origin.read(folder, self._of(self._writing()), step)
+        return step, folder
 
     def keep_checkpoints(self) -> None:
         """Move the checkpoints out of the partial work: they stay when the phase is finished.
@@ -253,6 +324,14 @@ class PhaseDirectory:
 
     # Inside
 
+    @property
+    def _redo(self) -> str:
+        return f"restore it, or remove {self.path} and the folders of later phases to redo them"
+
+    @property
+    def _afresh(self) -> str:
+        return f"remove {self.work} to start the phase afresh"
+
     def _only_writer(self) -> None:
         if not self.writer:
             raise RuntimeError(f"{self.path}: opened without writer=True; only rank 0 writes")
@@ -261,25 +340,48 @@ class PhaseDirectory:
         self._only_writer()
         if self._progress is None:
             raise RuntimeError(f"{self.path}: write between begin and finish")
+        self._still_ours()
         return self._progress
+
+    def _of(self, progress: _Progress) -> str:
+        """What marks partial work as this phase's, of this run and made from these inputs."""
+        inputs = hashlib.sha256(json.dumps(progress.inputs, sort_keys=True).encode()).hexdigest()
+        return f"{progress.run}/{self.iteration}/{self.phase}/{inputs[:16]}"
 
     def _elapsed(self) -> float:
         return self._writing().seconds + time.monotonic() - self._began
 
     def _heartbeat(self) -> None:
-        progress = self._writing()
-        state = {"inputs": progress.inputs, "attempts": progress.attempts, "seconds": round(self._elapsed(), 3)}
-        atomic.write_json(self.work / "state.json", state)
+        state = asdict(self._writing()) | {"seconds": round(self._elapsed(), 3)}
+        write_sealed(self.work / "state.json", state)
 
     def _read_progress(self) -> _Progress | None:
         path = self.work / "state.json"
         if not path.is_file():
             return None
-        state = atomic.read_json(path)
+        state = read_sealed(path, self._afresh)
         try:
-            return _Progress(dict(state["inputs"]), int(state["attempts"]), float(state["seconds"]))
+            inputs = {name: typed(value, str, name) for name, value in field(state, "inputs", dict).items()}
+            attempts = bounded(field(state, "attempts", int), "attempts", 1)
+            seconds = bounded(float(typed(state["seconds"], float, "seconds")), "seconds", 0.0)
+            progress = _Progress(field(state, "run", str), inputs, attempts, seconds)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: malformed ({error!r}); remove {self.work} to start the phase afresh") from None
+            raise UserError(f"{path}: malformed ({error!r}); {self._afresh}") from None
+        if progress.run != self._run_id:
+            raise UserError(f"{path}: is of run {progress.run}, and this is {self._run_id}; {self._afresh}")
+        return progress
+
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        return sorted(_numbered(self.work, _CHECKPOINT) + _numbered(self.kept, _CHECKPOINT))
+
+    def _check_rows(self) -> None:
+        steps = [row["step"] for row in self.metrics()]
+        wrong = next((step for step, found in enumerate(steps, start=1) if step != found), None)
+        if wrong is not None or len(steps) != self._last_step:
+            raise UserError(
+                f"{self.metrics_path}: the row of step {wrong or len(steps) + 1} was lost or doubled; "
+                f"restore it, or remove {self.path} to redo the phase"
+            )
 
     def _check_inputs(self, before: Mapping[str, str], inputs: Mapping[str, str]) -> None:
         changed = sorted(name for name in {*before, *inputs} if before.get(name) != inputs.get(name))
@@ -288,12 +390,6 @@ class PhaseDirectory:
                 f"{self.path}: was made from other inputs ({', '.join(changed)} changed); "
                 "remove this folder and those of later phases to redo them, or choose another run.name"
             )
-
-    def _artefact(self, output: Path) -> Artefact:
-        path = output if output.is_absolute() else self.path / output
-        relative = path.relative_to(self.path).as_posix()
-        atomic.fsync_tree(path) if path.is_dir() else atomic.fsync_file(path)
-        return Artefact(relative, atomic.sha256(path), atomic.size_bytes(path))
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:

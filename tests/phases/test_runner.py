@@ -97,5 +97,5 @@ def test_an_output_that_changed_after_its_phase_is_named(config: Any, done: list
     runner.run_all(config("iterations=1"), StopRequest())
     run = RunDirectory.open_existing(run_path(config("iterations=1")))
     run.phase(1, PhaseName.QUESTIONS).output("questions").write_text("longer than before")
-    with pytest.raises(UserError, match="output questions has changed since the phase finished"):
+    with pytest.raises(UserError, match="questions: has changed since it was written"):
         runner.run_all(config("iterations=1"), StopRequest())

@@ -18,7 +18,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
 CONFIG = load_config()
-TIMES = {"seconds", "attempts", "finished"}
+TIMES = {"seconds", "attempts", "finished", "sha256"}
 
 
 def work(path: Path, parts: int, steps: int) -> None:
@@ -35,10 +35,10 @@ def work(path: Path, parts: int, steps: int) -> None:
 
 def _write_questions(phase: PhaseDirectory, parts: int) -> None:
     phase.begin({})
-    for part in sorted({*range(parts)} - {*phase.finished_parts()}):
+    for part in sorted({*range(parts)} - {*phase.checked_parts(parts)}):
         phase.write_part(part, (WrittenQuestion(f"{part}-{row}", None) for row in range(50)))
     output = phase.path / "questions.jsonl"
-    write_jsonl(output, (question.as_json() for question in phase.read_parts(WrittenQuestion)))
+    write_jsonl(output, (question.as_json() for question in phase.read_parts(WrittenQuestion, parts)))
     phase.finish({"questions": output}, {"asked": parts * 50})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory, read_events
+from rzero_mega.run.sealed import read_sealed, write_sealed
 from tests import ROOT
 
 
@@ -77,10 +77,10 @@ def test_a_changed_or_missing_output_is_named(run: RunDirectory) -> None:
     phase = run.phase(1, PhaseName.LABELS)
     _finish(phase, {})
     phase.output("out").write_text("other content")
-    with pytest.raises(UserError, match=r"out\.txt: output out has changed"):
+    with pytest.raises(UserError, match=r"out\.txt: has changed"):
         phase.is_finished({})
     phase.output("out").unlink()
-    with pytest.raises(UserError, match=r"out\.txt: output out is missing"):
+    with pytest.raises(UserError, match=r"out\.txt: is missing"):
         phase.is_finished({})
 
 
@@ -100,7 +100,7 @@ def test_a_malformed_manifest_is_named(run: RunDirectory, change: dict[str, obje
     phase = run.phase(1, PhaseName.LABELS)
     _finish(phase, {})
     path = phase.path / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    write_sealed(path, {**read_sealed(path, ""), **change})
     with pytest.raises(UserError, match=r"manifest\.json: malformed"):
         phase.manifest()
 
@@ -171,16 +171,16 @@ def test_checkpoints_go_with_the_finished_phase_unless_they_were_put_away(run: R
 def test_parts_read_back_in_order(run: RunDirectory) -> None:
     phase = run.phase(1, PhaseName.QUESTIONS)
     phase.begin({})
-    for part in (10, 2):
+    for part in (10, *range(10)):
         phase.write_part(part, [Row(part, row) for row in range(2)])
-    assert phase.finished_parts() == [2, 10]
-    assert [(row.part, row.row) for row in phase.read_parts(Row)] == [(2, 0), (2, 1), (10, 0), (10, 1)]
+    assert phase.finished_parts() == phase.checked_parts(11) == list(range(11))
+    assert [(row.part, row.row) for row in phase.read_parts(Row, 11)] == [(p, r) for p in range(11) for r in range(2)]
 
 
 def test_attempts_and_their_seconds_add_up(run: RunDirectory) -> None:
     run.phase(1, PhaseName.QUESTIONS).begin({})
     state = run.phase(1, PhaseName.QUESTIONS).work / "state.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "seconds": 1000.0}))
+    write_sealed(state, {**read_sealed(state, ""), "seconds": 1000.0})
     _finish(run.phase(1, PhaseName.QUESTIONS), {})
     manifest = run.phase(1, PhaseName.QUESTIONS).manifest()
     assert manifest is not None and manifest.attempts == 2 and manifest.seconds >= 1000

@@ -3,7 +3,8 @@
 A save has three parts, as Megatron's own asynchronous one has. The ranks agree on who writes what (of what several
 hold, one), and every rank copies its part to host memory: the next step may change the weights as soon as that is done.
 A thread of every rank then writes the copies; it takes part in no collective, so it cannot meet those of the training.
-Once all ranks' files are on disk, rank 0 writes `.metadata`, without which the folder is no checkpoint.
+The thread hashes what it wrote, while that is still in memory. Once all ranks' files are on disk, rank 0 writes
+`.metadata`, without which the folder is no checkpoint, and the hashes of all files (`run/checksums.py`).
 
 Megatron's writer does the second part in processes that it starts for every save, which costs seconds on a small model.
 """
@@ -11,6 +12,7 @@ Megatron's writer does the second part in processes that it starts for every sav
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,11 @@ from torch.distributed.checkpoint.planner import SavePlan, WriteItem
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.checkpoint.utils import _DistWrapper
 
-from rzero_mega.atomic import storage_errors
+from rzero_mega.atomic import files_below, storage_errors
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.safe_files import write_common
 from rzero_mega.learner.megatron.process_groups import device
+from rzero_mega.run.checksums import Checksums, FileHash
 
 
 class PendingSave:
@@ -49,7 +52,7 @@ class PendingSave:
         The copies are as large as the part, and each is let go of once it is written. UserError, on every rank, names
         the folder if what all ranks share cannot be written there.
         """
-        self.folder = folder
+        self.folder, self._step = folder, int(state["step"])
         self._ranks = _DistWrapper(group=None, use_dist=True, coordinator_rank=0)
         # Copying ahead is for tensors on a GPU, and would take up the first GPU from this process's thread.
         self._writer = FileSystemWriter(folder, per_thread_copy_ahead=0)
@@ -70,15 +73,27 @@ class PendingSave:
         UserError, on every rank, names the folder if a rank cannot write there.
         """
 
-        def complete(results: list[list[WriteResult]]) -> None:
+        def complete(parts: list[_Written]) -> None:
             assert self._metadata is not None
             with storage_errors(self.folder):
-                self._writer.finish(self._metadata, results)
+                self._writer.finish(self._metadata, [part.results for part in parts])
+                files = {name: found for part in parts for name, found in part.files.items()}
+                others = {file.relative_to(self.folder).as_posix() for file in files_below(self.folder)} - files.keys()
+                files |= {name: FileHash.of(self.folder / name) for name in others}
+                Checksums(self._step, files).write(self.folder)
 
         try:
             self._ranks.all_reduce("write", self._written.result, complete)
         except CheckpointException as error:
             raise _failure(self.folder, error) from error
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a rank wrote: the writer's results, and the hashes of its files."""
+
+    results: list[WriteResult]
+    files: dict[str, FileHash]
 
 
 class _HostCopies:
@@ -133,9 +148,12 @@ def _share_out(sharded: dict[str, Any]) -> None:
     distribute_main_replicas_with_precomputed_distribution(sharded, group, distribution)
 
 
-def _write(writer: FileSystemWriter, plan: SavePlan, copies: _HostCopies) -> list[WriteResult]:
-    with storage_errors(Path(writer.path)):
-        return writer.write_data(plan, copies).wait()  # type: ignore[arg-type]
+def _write(writer: FileSystemWriter, plan: SavePlan, copies: _HostCopies) -> _Written:
+    folder = Path(writer.path)
+    with storage_errors(folder):
+        results = writer.write_data(plan, copies).wait()  # type: ignore[arg-type]
+        names = sorted({result.storage_data.relative_path for result in results})
+        return _Written(results, {name: FileHash.of(folder / name) for name in names})
 
 
 def _failure(folder: Path, error: CheckpointException) -> Exception:

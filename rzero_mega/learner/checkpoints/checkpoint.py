@@ -18,12 +18,14 @@ from megatron.core.dist_checkpointing.validation import StrictHandling
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint.api import CheckpointException
 
+from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
+from rzero_mega.run.checksums import Checksums
 from rzero_mega.weights.shape import ModelShape
 
 # Moments in the layout of the model's parameters: reloadable under another number of data-parallel ranks.
@@ -70,8 +72,9 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     """Restore a checkpoint into a model and a fresh optimizer; returns its step.
 
     UserError names a file that is missing, damaged or holds anything but plain data, and in what the models differ if
-    the checkpoint is of another one.
+    the checkpoint is of another one. Each rank reads some of the files against their checksums, before any is loaded.
     """
+    step = _check_checksums(folder)
     common = check_files(folder)
     _check_shape(folder, common, model)
     _check_training_state(folder, common)
@@ -88,7 +91,16 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     torch.set_rng_state(loaded["torch_rng"])
     if torch.cuda.is_available() and "cuda_rng" in common:  # not in a checkpoint that was written without a GPU
         tensor_parallel.get_cuda_rng_tracker().set_states(loaded["cuda_rng"])
-    return int(loaded["step"])
+    if loaded["step"] != step:
+        raise UserError(f"{folder}: is of step {loaded['step']}, and its checksums are of step {step}")
+    return step
+
+
+def _check_checksums(folder: Path) -> int:
+    """The step that the checkpoint's checksums name. For all ranks; UserError as `Checksums`."""
+    checksums = spmd.on_rank_0(Checksums.read, folder)
+    spmd.on_all_ranks(checksums.check, folder, spmd.share(sorted(checksums.files)))
+    return checksums.step
 
 
 def _check_shape(folder: Path, common: dict[str, Any], model: Model) -> None:

@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_written_in_the_background_is_one_line_that_names_
 ) -> None:
     (tmp_path / "__0_0.distcp").mkdir()
     pending = policy.start_save(tmp_path, 1)
-    with pytest.raises(UserError, match=r"could not write.*Is a directory") as caught:
+    with pytest.raises(UserError, match=r"__0_0.distcp: is a folder where a file should be") as caught:
         pending.finish()
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / ".metadata").exists()

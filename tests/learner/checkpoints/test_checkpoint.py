@@ -18,6 +18,7 @@ from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.run.checksums import CHECKSUMS, Checksums, folder_hashes
 from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
 GRPO: dict[str, Any] = {"sequences_per_update": 3}
@@ -118,8 +119,11 @@ def test_the_random_generator_goes_on_where_it_was(base: Path, alone: ParallelLa
     assert torch.equal(torch.rand(3), expected)
 
 
-def refused(base: Path, layout: ParallelLayout, folder: Path) -> str:
-    """The one line with which a checkpoint is refused."""
+def refused(base: Path, layout: ParallelLayout, folder: Path, step: int | None = 2) -> str:
+    """The one line with which a checkpoint is refused whose checksums are those of its files, or as they were."""
+    if folder.is_dir() and step is not None:
+        (folder / CHECKSUMS).unlink(missing_ok=True)
+        Checksums(step, folder_hashes(folder)).write(folder)
     with pytest.raises(UserError) as caught:
         learner(base, layout).load(folder)
     message = str(caught.value)
@@ -312,6 +316,30 @@ def test_damaged_data_is_refused(base: Path, alone: ParallelLayout, copy_of_save
     path = copy_of_saved / "__0_0.distcp"
     path.write_bytes(bytes(path.stat().st_size))
     assert str(copy_of_saved) in refused(base, alone, copy_of_saved)
+
+
+@pytest.mark.parametrize("file", [".metadata", "common.pt", "metadata.json", "__0_0.distcp", CHECKSUMS])
+def test_one_other_bit_in_a_file_is_noticed_before_it_is_loaded(
+    file: str, base: Path, alone: ParallelLayout, copy_of_saved: Path
+) -> None:
+    path = copy_of_saved / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert str(copy_of_saved) in refused(base, alone, copy_of_saved, step=None)
+
+
+def test_a_file_too_many_and_checksums_that_are_missing_are_named(
+    base: Path, alone: ParallelLayout, copy_of_saved: Path
+) -> None:
+    (copy_of_saved / "__9_0.distcp").write_bytes(b"")
+    assert "__9_0.distcp: does not belong there" in refused(base, alone, copy_of_saved, step=None)
+    (copy_of_saved / CHECKSUMS).unlink()
+    assert "checksums.json: is missing" in refused(base, alone, copy_of_saved, step=None)
+
+
+def test_checksums_of_another_step_are_refused(base: Path, alone: ParallelLayout, copy_of_saved: Path) -> None:
+    assert "is of step 2, and its checksums are of step 1" in refused(base, alone, copy_of_saved, step=1)
 
 
 @pytest.fixture(scope="module")
