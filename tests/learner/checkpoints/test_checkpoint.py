@@ -119,11 +119,16 @@ def test_the_random_generator_goes_on_where_it_was(base: Path, alone: ParallelLa
     assert torch.equal(torch.rand(3), expected)
 
 
+def seal(folder: Path, step: int) -> None:
+    """Checksums that agree with the files as they are."""
+    (folder / CHECKSUMS).unlink(missing_ok=True)
+    Checksums(step, folder_hashes(folder)).write(folder)
+
+
 def refused(base: Path, layout: ParallelLayout, folder: Path, step: int | None = 2) -> str:
     """The one line with which a checkpoint is refused whose checksums are those of its files, or as they were."""
     if folder.is_dir() and step is not None:
-        (folder / CHECKSUMS).unlink(missing_ok=True)
-        Checksums(step, folder_hashes(folder)).write(folder)
+        seal(folder, step)
     with pytest.raises(UserError) as caught:
         learner(base, layout).load(folder)
     message = str(caught.value)
@@ -371,6 +376,7 @@ def hostile_twin(folder: Path) -> Path:
     (twin / ".metadata").write_bytes(pickle.dumps(Touch(folder / "canary")))
     (twin / "metadata.json").write_text(json.dumps({"sharded_backend": "torch_dist"}))
     torch.save({}, twin / "common.pt")
+    seal(twin, 2)
     return twin
 
 
