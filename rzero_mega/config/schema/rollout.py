@@ -11,6 +11,11 @@ from rzero_mega.config.schema.metadata import choice, number
 class SglangConfig:
     """The SGLang servers of one role; each of the two roles has as many. Only `rollout.engine: sglang` looks at it."""
 
+    python: str | None = None
+    """Interpreter of the environment that holds SGLang, which asks for other versions of torch and transformers than a
+    learner on GPUs has: .venv-sglang/bin/python after `make gpu`, /opt/sglang/bin/python in our image. Nothing of this
+    package need be installed there. null: the interpreter of the run."""
+
     replicas: int = number(1, 1)
     """Servers per role. Requests go to the one with the least to do."""
 

@@ -21,8 +21,9 @@ class ServerHost:
     Servers die with the owner. What goes wrong with one server is published in its address file and affects no other.
     """
 
-    def __init__(self, folder: Path, node: int, api_key: str | None) -> None:
-        """`folder` is the job's folder for servers' files."""
+    def __init__(self, folder: Path, node: int, api_key: str | None, python: Path | None = None) -> None:
+        """`folder` is the job's folder for servers' files. `python` is not asked for in files: it is a program."""
+        self._python = python
         self._folder, self._api_key = node_folder(folder, node), api_key
         self._folder.mkdir(parents=True, exist_ok=True)
         self._servers: dict[str, ServerProcess] = {}
@@ -74,7 +75,7 @@ class ServerHost:
             if request is None:
                 return  # renamed into place, but not to be read from here yet
             spec = spec_of(request)
-            self._servers[files.name] = ServerProcess.start(spec, files.log, self._api_key, files.address)
+            self._servers[files.name] = ServerProcess.start(spec, files.log, self._api_key, files.address, self._python)
             _log.info("%s starts on %s", files.name, spec.model)
         except (UserError, OSError) as error:
             self._refuse(files, first_line(error))

@@ -5,6 +5,7 @@ Nothing here starts anything. `check_servers` finds out before a run what would 
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -13,12 +14,15 @@ from rzero_mega.config.placement import Placement, on_one_machine, placement_of
 from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
+from rzero_mega.rollout.sglang.server.installation import learning, servers_python
 from rzero_mega.rollout.sglang.server.process import check_startable
 from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
 from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.transports.select import SyncFacts, choose
+
+_log = logging.getLogger(__name__)
 
 
 def device_of_servers() -> str:
@@ -62,8 +66,13 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
 
 
 def check_servers(config: Config, shape: ModelShape) -> None:
-    """UserError for what would keep servers from starting, or weights from reaching them; starts nothing."""
+    """UserError for what would keep servers from starting, or weights from reaching them; starts nothing.
+
+    Tells what the learner and the servers run with.
+    """
     sglang = config.rollout.sglang
-    check_startable(sglang.host, os.environ.get(sglang.api_key_env))
+    serving = check_startable(sglang.host, os.environ.get(sglang.api_key_env), servers_python(sglang.python))
+    _log.info("learner: %s", learning())
+    _log.info("servers: %s", serving)
     choose(config.weights.sync, sync_facts(placement_here(config), config.weights))
     quantization_scheme(config.rollout, config.weights, shape)

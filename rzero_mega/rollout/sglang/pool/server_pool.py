@@ -26,6 +26,7 @@ from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 from rzero_mega.rollout.sglang.server.address import own_ip
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
+from rzero_mega.rollout.sglang.server.installation import servers_python
 from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import Scheme
@@ -111,7 +112,8 @@ class ServerPool:
     def _start(self, role: str, spec: ServerSpec, number: int, attempt: int) -> ServerHandle:
         key = os.environ.get(self._rollout.sglang.api_key_env)
         place = self._placement.servers[number]
-        return start_server(f"{role}-{number}", attempt, spec, place, self._logs, self._job, key)
+        python = servers_python(self._rollout.sglang.python)
+        return start_server(f"{role}-{number}", attempt, spec, place, self._logs, self._job, key, python)
 
     def _spec(self, model: Path, context: int, version: str) -> ServerSpec:
         sglang = self._rollout.sglang

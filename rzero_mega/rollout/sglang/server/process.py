@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,11 +22,13 @@ from rzero_mega.lifetime import environment_of_child
 from rzero_mega.rollout.sglang.server.address import Address, ServerState, public_url
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
+from rzero_mega.rollout.sglang.server.installation import Installation, check_serving, environment_for, this_python
 from rzero_mega.rollout.sglang.server.server_log import decisive_line
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 
 POLL_S = 0.25
 READY_S = 5.0
+PROGRAM = Path(__file__).with_name("serve.py")
 END_S = 20.0
 
 
@@ -46,6 +46,7 @@ class ServerProcess:
         api_key: str | None,
         address: Path | None,
         folder: Path,
+        python: Path,
         environment: dict[str, str],
     ) -> None:
         """For `start`. `folder` is the server's temporary folder."""
@@ -61,7 +62,7 @@ class ServerProcess:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "rzero_mega.rollout.sglang.server.serve", *server_arguments(self.spec)],
+                [str(python), "-P", str(PROGRAM), *server_arguments(self.spec)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -71,25 +72,32 @@ class ServerProcess:
 
     @classmethod
     def start(
-        cls, spec: ServerSpec, log: Path, api_key: str | None = None, address: Path | None = None
+        cls,
+        spec: ServerSpec,
+        log: Path,
+        api_key: str | None = None,
+        address: Path | None = None,
+        python: Path | None = None,
     ) -> ServerProcess:
         """Start the server and return at once; its output is added to `log`. Port 0 stands for any free one.
 
-        Its state is published in the file `address` whenever it is seen to change. To be called from the main thread,
-        since the server dies with the thread that started it. UserError if SGLang is not installed, if the port is
-        taken, or if other machines could reach the server and there is no key.
+        `python` is the interpreter of the environment with SGLang; None: that of this process. The server's state is
+        published in the file `address` whenever it is seen to change. To be called from the main thread, since the
+        server dies with the thread that started it. UserError if `python` has no SGLang, if the port is taken, or if
+        other machines could reach the server and there is no key.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
-        check_startable(spec.host, api_key)
+        python = python or this_python()
+        check_startable(spec.host, api_key, python)
         folder = Path(tempfile.mkdtemp(prefix="rzero-sglang-"))
-        environment = environment_of_child(server_environment(spec, os.environ))
+        environment = environment_of_child(server_environment(spec, environment_for(python, os.environ)))
         # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
         environment["TMPDIR"] = str(folder)
         if api_key:
             environment[API_KEY] = api_key
         try:
-            server = cls(spec, log, api_key, address, folder, environment)
+            server = cls(spec, log, api_key, address, folder, python, environment)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -227,10 +235,10 @@ class ServerProcess:
 
 
 def installed() -> bool:
-    """Whether SGLang can be served here."""
+    """Whether this interpreter can run a server."""
     try:
-        importlib.metadata.version("sglang")
-    except importlib.metadata.PackageNotFoundError:
+        check_serving(this_python())
+    except UserError:
         return False
     return True
 
@@ -250,18 +258,17 @@ def _hold_port(host: str, port: int) -> socket.socket:
     return held
 
 
-def check_startable(host: str, api_key: str | None) -> None:
-    """UserError if SGLang is not installed, or if other machines could reach a server on `host` that has no key."""
+def check_startable(host: str, api_key: str | None, python: Path) -> Installation:
+    """What a server would run with.
+
+    UserError if `python` can't run one, or if other machines could reach a server on `host` that has no key.
+    """
     if host not in LOOPBACK and not api_key:
         raise UserError(
             f"rollout.sglang.host {host} can be reached from other machines: put a key into the environment "
             "variable that rollout.sglang.api_key_env names"
         )
-    if not installed():
-        raise UserError(
-            "rollout.engine is sglang, which is not installed: `make sglang-cpu`, or on a machine with GPUs "
-            '`pip install "rzero_mega[sglang]"`'
-        )
+    return check_serving(python)
 
 
 def _until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -1,19 +1,39 @@
-"""The program that a server runs: `python -m rzero_mega.rollout.sglang.server.serve ARGUMENTS`, SGLang's own ones.
+"""The program that a server runs: `PYTHON -P serve.py ARGUMENTS`, SGLang's own ones.
 
 It is SGLang's own server. What is added: it takes its API key from the environment instead of the command line, and it
 dies with the process that started it.
 
-SGLang starts its schedulers as fresh processes, which import this module again before anything else, so each of them
-also dies with the process that started it, from its first moment.
+PYTHON may belong to an environment that holds SGLang and not this package. So this file makes the package importable
+from where it lies, without the folder around it, which is the learner's environment; what it imports of the package
+needs the standard library alone.
+
+SGLang starts its schedulers as fresh processes, which run this file again before anything else, so each of them also
+dies with the process that started it, from its first moment.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
-from rzero_mega.lifetime import die_with_parent
-from rzero_mega.rollout.sglang.server.command import API_KEY, Secret
+PACKAGE = Path(__file__).parents[3]
+
+
+def _import_package() -> None:
+    where = PACKAGE / "__init__.py"
+    spec = importlib.util.spec_from_file_location(PACKAGE.name, where, submodule_search_locations=[str(PACKAGE)])
+    assert spec is not None and spec.loader is not None
+    sys.modules[PACKAGE.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[PACKAGE.name])
+
+
+if PACKAGE.name not in sys.modules:
+    _import_package()
+
+from rzero_mega.lifetime import die_with_parent  # noqa: E402
+from rzero_mega.rollout.sglang.server.command import API_KEY, Secret  # noqa: E402
 
 die_with_parent()
 
