@@ -161,6 +161,14 @@ def report(
     typer.echo(str(path))
 
 
+@app.command()
+def verify(run: Run = None) -> None:
+    """Read the whole run and say what of it is damaged, and what to redo."""
+    from rzero_mega.commands.verify import verify_and_show
+
+    typer.echo(verify_and_show(_open(run)))
+
+
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="As model.path: a folder, a hub name, asset:NAME, gguf:PACKAGE.")],

@@ -88,7 +88,7 @@ class PhaseDirectory:
         manifest = read_manifest(self.manifest_path)
         if manifest is not None and (manifest.phase, manifest.iteration) != (self.phase, self.iteration):
             raise UserError(
-                f"{self.manifest_path}: malformed: is of iteration {manifest.iteration}, {manifest.phase}; {self._redo}"
+                f"{self.manifest_path}: malformed: is of iteration {manifest.iteration}, {manifest.phase}; {self.redo}"
             )
         return manifest
 
@@ -103,7 +103,7 @@ class PhaseDirectory:
             return False
         self._check_inputs(manifest.inputs, inputs)
         for artefact in manifest.outputs.values():
-            check_presence(self.path, artefact, self._redo)
+            check_presence(self.path, artefact, self.redo)
         return True
 
     def has_begun(self) -> bool:
@@ -127,7 +127,7 @@ class PhaseDirectory:
 
     def check_output(self, name: str, files: Sequence[str]) -> None:
         """UserError names the first of these `output_files` that is not what it was when the phase finished."""
-        check_files(self.path, self.artefact(name), files, self._redo)
+        check_files(self.path, self.artefact(name), files, self.redo)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Rows logged so far, oldest first; a torn last line is passed over."""
@@ -152,7 +152,7 @@ class PhaseDirectory:
         before = self._read_progress()
         if before is not None:
             self._check_inputs(before.inputs, inputs)
-        elif self.finished_parts() or self._checkpoints():
+        elif self.finished_parts() or self.checkpoints():
             raise UserError(f"{self.work / 'state.json'}: is missing beside partial work; {self._afresh}")
         attempts, seconds = (before.attempts, before.seconds) if before else (0, 0.0)
         self._began = time.monotonic()
@@ -217,7 +217,7 @@ class PhaseDirectory:
         UserError if the rows up to the checkpoint of that step are not those that were logged.
         """
         self._writing()
-        for folder in [folder for step, folder in self._checkpoints() if step == to_step]:
+        for folder in [folder for step, folder in self.checkpoints() if step == to_step]:
             Origin.read(folder, self._of(self._writing()), to_step).check_metrics(self.metrics_path)
         rows = [row for row in self.metrics() if row["step"] <= to_step]
         if rows or self.metrics_path.exists():
@@ -303,7 +303,7 @@ class PhaseDirectory:
 
         UserError, in an attempt, if it is of another run, phase or step than its place says.
         """
-        checkpoints = self._checkpoints()
+        checkpoints = self.checkpoints()
         if not checkpoints:
             return None
         step, folder = checkpoints[-1]
@@ -325,7 +325,8 @@ class PhaseDirectory:
     # Inside
 
     @property
-    def _redo(self) -> str:
+    def redo(self) -> str:
+        """What to do about an output that is damaged."""
         return f"restore it, or remove {self.path} and the folders of later phases to redo them"
 
     @property
@@ -343,10 +344,14 @@ class PhaseDirectory:
         self._still_ours()
         return self._progress
 
-    def _of(self, progress: _Progress) -> str:
-        """What marks partial work as this phase's, of this run and made from these inputs."""
-        inputs = hashlib.sha256(json.dumps(progress.inputs, sort_keys=True).encode()).hexdigest()
-        return f"{progress.run}/{self.iteration}/{self.phase}/{inputs[:16]}"
+    def mark(self) -> str | None:
+        """What marks work as this phase's, of this run and made from its inputs; None where it has not begun."""
+        begun = self.manifest() or self._read_progress()
+        return None if begun is None else self._of(begun)
+
+    def _of(self, begun: _Progress | Manifest) -> str:
+        inputs = hashlib.sha256(json.dumps(dict(begun.inputs), sort_keys=True).encode()).hexdigest()
+        return f"{self._run_id}/{self.iteration}/{self.phase}/{inputs[:16]}"
 
     def _elapsed(self) -> float:
         return self._writing().seconds + time.monotonic() - self._began
@@ -371,7 +376,8 @@ class PhaseDirectory:
             raise UserError(f"{path}: is of run {progress.run}, and this is {self._run_id}; {self._afresh}")
         return progress
 
-    def _checkpoints(self) -> list[tuple[int, Path]]:
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Steps and folders of the checkpoints, ascending."""
         return sorted(_numbered(self.work, _CHECKPOINT) + _numbered(self.kept, _CHECKPOINT))
 
     def _check_rows(self) -> None:
