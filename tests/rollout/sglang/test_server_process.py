@@ -25,6 +25,7 @@ from tests import ROOT
 from tests.processes import eventually, lives
 from tests.rollout.contract import CONTEXT, STOP_TOKENS, prompt, reference_model
 from tests.rollout.sglang.measures import memory_bytes
+from tests.second_environment import bare_environment
 
 Serve = Callable[..., ServerProcess]
 ModelFolder = Callable[..., Path]
@@ -61,10 +62,11 @@ class TestWithoutAServer:
             ServerProcess.start(ServerSpec(tmp_path, port=0, host="0.0.0.0"), tmp_path / "log")
         assert not (tmp_path / "log").exists()
 
-    def test_without_sglang_it_is_said_how_to_install_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process_module, "installed", lambda: False)
+    def test_an_interpreter_without_sglang_is_refused_before_anything_is_written(self, tmp_path: Path) -> None:
+        python = bare_environment(tmp_path / "bare")
         with pytest.raises(UserError, match="make sglang-cpu"):
-            ServerProcess.start(ServerSpec(tmp_path, port=0), tmp_path / "log")
+            ServerProcess.start(ServerSpec(tmp_path, port=0), tmp_path / "log", python=python)
+        assert not (tmp_path / "log").exists()
 
     def test_a_server_is_not_started_from_a_thread_that_may_end_before_it(self, tmp_path: Path) -> None:
         errors = []
@@ -81,7 +83,7 @@ class TestWithoutAServer:
         assert "main thread" in errors[0]
 
     def test_a_port_that_is_taken_is_refused_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process_module, "installed", lambda: True)
+        monkeypatch.setattr(process_module, "check_startable", lambda *_: None)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with pytest.raises(UserError, match=rf"port {port} of 127\.0\.0\.1: .*in use"):
