@@ -28,11 +28,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights": {"config"},
     "rollout": {"config", "weights"},
     "run": {"config"},
-    "evaluation": {"config", "grading", "rollout"},
+    # coevolution for prompts: what a run is made of besides its configuration is read in one place.
+    "evaluation": {"coevolution", "config", "grading", "rollout"},
     # coevolution for the plan that status follows, and for what the report shows of checks and records.
     "tracking": {"config", "coevolution", "run"},
     "assets": set(),
-    "cluster": {"config", "coevolution", "recipes", "run", "tracking"},
+    # evaluation for the texts that a submission writes into its run.
+    "cluster": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "planning": {"config", "weights"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
     "commands": {

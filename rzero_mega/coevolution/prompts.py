@@ -71,12 +71,17 @@ class PromptTemplate:
 
 
 def load_prompt(name_or_path: str) -> PromptTemplate:
-    """Read a shipped prompt (its name) or a YAML file (its path).
+    """Read a shipped prompt (its name) or a YAML file (its path); UserError as of `parse_prompt`."""
+    return parse_prompt(prompt_text(name_or_path), name_or_path)
 
-    Raises UserError naming the file for a missing or unreadable one, an unknown key or placeholder, or no text at all.
+
+def parse_prompt(text: str, name_or_path: str) -> PromptTemplate:
+    """The prompt that a file's text describes.
+
+    Raises UserError naming the file for text that is no YAML, an unknown key or placeholder, or no text at all.
     """
     try:
-        data = yaml.safe_load(_read(name_or_path))
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{name_or_path}: not readable as YAML: {first_line(error)}") from None
     if not isinstance(data, dict):
@@ -109,7 +114,8 @@ def prompt_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def _read(name_or_path: str) -> str:
+def prompt_text(name_or_path: str) -> str:
+    """The text of a shipped prompt (its name) or of a YAML file (its path); UserError if it can't be read."""
     path = Path(name_or_path)
     if name_or_path in prompt_names():
         return (resources.files("rzero_mega.config") / "prompts" / f"{name_or_path}.yaml").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
+from rzero_mega.config.kinds import in_words, kinds
 from rzero_mega.config.preset_files import ablation_names, ablation_text, preset_names, preset_text
 from rzero_mega.config.schema import Config
 from rzero_mega.config.suggestions import did_you_mean
@@ -85,6 +86,7 @@ def _value_text(key: Key, recipes: Mapping[str, Config]) -> str:
         facts.append(("allowed", allowed))
     facts += [(f"in {recipe}", _yaml(_at(config, key.name))) for recipe, config in recipes.items()]
     facts += [(f"set by {source}", _yaml(value)) for source, value in _set_by(key.name)]
+    facts.append(("resumed", in_words(kinds()[key.name])))
     return f"{key.name}\n\n{_table(facts)}\n\n{_paragraphs(key.docstring)}"
 
 

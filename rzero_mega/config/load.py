@@ -7,7 +7,7 @@ back as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -63,6 +63,12 @@ def load_file(schema: type[T], path: Path) -> T:
 def config_from_yaml(path: Path) -> Config:
     """Read a configuration that `to_yaml` wrote."""
     return load_config(presets=[str(path)])
+
+
+def config_from_values(values: Mapping[str, Any], source: str) -> Config:
+    """A configuration out of nested mappings, as `asdict` makes them; `source` is what errors call them."""
+    merged = cast(DictConfig, OmegaConf.structured(Config))
+    return _overridden(_with_source(merged, [(OmegaConf.create(dict(values)), source)]), [])
 
 
 def to_yaml(config: Config) -> str:

@@ -17,11 +17,12 @@ import torch
 from rzero_mega import spmd
 from rzero_mega.atomic import sha256
 from rzero_mega.coevolution.plan import Source
-from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
+from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
+from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
 from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
@@ -132,6 +133,22 @@ class RunContext(InferenceContext):
         It lives as long as this process: what it starts (graders, servers) would end with it.
         """
         return None if self.server_pool is None else ThreadPoolExecutor(1, "rollouts")
+
+    @cached_property
+    def benchmarks(self) -> list[Benchmark]:
+        """Those that the run began with, whatever becomes of their files."""
+        text = self.run.text(BENCHMARKS)
+        return super().benchmarks if text is None else parse_benchmarks(text)
+
+    @cached_property
+    def _challenger_template(self) -> PromptTemplate:
+        text = self.run.text(CHALLENGER)
+        return super()._challenger_template if text is None else parse_prompt(text, self.config.prompts.challenger)
+
+    @cached_property
+    def _solver_template(self) -> PromptTemplate:
+        text = self.run.text(SOLVER)
+        return super()._solver_template if text is None else parse_prompt(text, self.config.prompts.solver)
 
     @cached_property
     def base_sha256(self) -> str:

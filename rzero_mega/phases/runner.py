@@ -21,9 +21,11 @@ from rzero_mega.coevolution.plan import (
     SolverInputs,
     iteration_plan,
 )
+from rzero_mega.config.kinds import values_of
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
+from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
@@ -64,7 +66,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     if spmd.on_rank_0(directory.is_finished, inputs):
         ctx.progress.skip(plan.iteration, plan.name)
         return
-    spmd.on_rank_0(directory.begin, inputs)
+    spmd.on_rank_0(directory.begin, inputs, values_of(ctx.config))
     if spmd.rank() == 0:
         ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
     with ctx.progress.phase(plan.iteration, plan.name, planned_steps(ctx.run, plan.iteration, plan.name)) as bar:
@@ -116,7 +118,7 @@ def open_run(path: Path, config: Config) -> RunDirectory:
     opened: list[RunDirectory] = []
 
     def open_to_write() -> None:
-        opened.append(RunDirectory.create_or_open(path, config, writer=True))
+        opened.append(RunDirectory.create_or_open(path, config, writer=True, texts=run_texts(config)))
 
     spmd.on_rank_0(open_to_write)
     return opened[0] if opened else RunDirectory.create_or_open(path, config, writer=False)

@@ -1,6 +1,6 @@
 """The run directory: manifests, atomic artefacts, resume and events. Nothing here imports torch."""
 
-from rzero_mega.run.directory import RunDirectory, RunInfo, config_differences, run_path
+from rzero_mega.run.directory import RunDirectory, RunInfo, run_path
 from rzero_mega.run.events import Event, read_events
 from rzero_mega.run.manifest import Artefact, Manifest
 from rzero_mega.run.phase import PhaseDirectory
@@ -12,7 +12,6 @@ __all__ = [
     "PhaseDirectory",
     "RunDirectory",
     "RunInfo",
-    "config_differences",
     "read_events",
     "run_path",
 ]

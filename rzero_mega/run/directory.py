@@ -2,8 +2,9 @@
 
 Its layout:
 
-    config.yaml     the resolved configuration
-    run.json        format version, id, recipe, creation, package versions, W&B run id, hash of the configuration
+    run.json        what the run is: id, recipe, creation, package versions, its configuration, hashes of its texts
+    config.yaml     the configuration once more, for people: a copy, which nothing reads
+    inputs/         the texts that the configuration names: prompts, benchmarks
     events.jsonl    what happened and when
     .lock           held by the one writer
     iterations/<i>/<phase>/   see `phase.py`; iteration 0 has only `evaluate`, of the base model
@@ -12,36 +13,41 @@ Its layout:
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import platform
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rzero_mega import atomic
-from rzero_mega.config import Config, config_from_yaml, to_yaml
+from rzero_mega.config import Config, config_from_values, to_yaml
+from rzero_mega.config.kinds import KeyChange, changes_between, values_of
 from rzero_mega.config.schema import NO_ABLATION
+from rzero_mega.config.schema.metadata import Change
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
+from rzero_mega.run.changes import Done, TextChange, check_changes, notes, text_changes
 from rzero_mega.run.events import append_event, now
 from rzero_mega.run.lock import RunLock, is_locked
 from rzero_mega.run.phase import ITERATIONS, PhaseDirectory
+from rzero_mega.run.sealed import read_sealed, write_sealed
 
-FORMAT = 1
-# Keys that change how a run is watched, paced or prolonged, and never what a step computes. The guard decides about
-# updates that failed: a run that one of them stopped must be able to go on past it.
-FREE_KEYS = ("tracking", "run", "iterations", "grading.workers", "placement", "learner.checkpoint", "learner.guard")
+FORMAT = 2
+INPUTS = "inputs"
+_MAPPINGS = ("versions", "config", "texts")
 _PACKAGES = ("rzero-mega", "torch", "megatron-core", "transformers", "sglang", "transformer-engine", "wandb")
-_SHOWN_DIFFERENCES = 4
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """run.json: what never changes about a run. `config_sha256` leaves the free keys out."""
+    """run.json. `config` is the run's configuration, `texts` the SHA-256 of what it names, by the key that names it."""
 
     format: int
     id: str
@@ -49,7 +55,8 @@ class RunInfo:
     created: str
     versions: Mapping[str, str]
     wandb_id: str
-    config_sha256: str
+    config: Mapping[str, Any]
+    texts: Mapping[str, str]
 
 
 def run_path(config: Config) -> Path:
@@ -73,15 +80,18 @@ class RunDirectory:
         self.events_path = path / "events.jsonl"
 
     @classmethod
-    def create_or_open(cls, path: Path, config: Config, writer: bool) -> RunDirectory:
-        """Create the run, or go on with the one that is there when its configuration agrees.
+    def create_or_open(
+        cls, path: Path, config: Config, writer: bool, texts: Mapping[str, str] | None = None
+    ) -> RunDirectory:
+        """Create the run, or go on with the one that is there, under another configuration as far as its keys allow it.
 
         The writer (rank 0) locks the directory; other ranks of the same job call this after it, with writer=False.
-        Raises UserError for another configuration, a folder that is no run, a second writer, and bad storage.
+        `texts` are what the configuration names, by the key that names it; without them nothing is said about texts.
+        Raises UserError for what may not change, a folder that is no run, a second writer, and bad storage.
         """
         if not writer:
             run = cls.open_existing(path)
-            _check_config(path, run.config, config)
+            run.check(config, texts or {})
             return run
         _check_is_run_or_empty(path)
         _check_free_space(path, config.run.minimum_free_mb)
@@ -89,39 +99,98 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
         lock = RunLock(path / ".lock")
         try:
-            return cls._open_locked(path, config, lock)
+            return cls._open_locked(path, config, texts or {}, lock)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def _open_locked(cls, path: Path, config: Config, lock: RunLock) -> RunDirectory:
+    def _open_locked(cls, path: Path, config: Config, texts: Mapping[str, str], lock: RunLock) -> RunDirectory:
         atomic.recover(path)
-        resumed = (path / "run.json").is_file()
-        if resumed:
-            info = _read_info(path)
-            if (path / "config.yaml").is_file():
-                _check_config(path, _read_config(path), config)
-            elif info.config_sha256 != _config_sha256(config):
-                raise UserError(
-                    f"{path}: its config.yaml is lost and this is not the configuration it was started with"
-                )
-        else:
-            info = _new_info(config)
-            atomic.write_json(path / "run.json", asdict(info))
-        atomic.write_text(path / "config.yaml", to_yaml(config))
-        run = cls(path, info, config, lock)
+        if not (path / "run.json").is_file():
+            run = cls(path, _new_info(config, texts), config, lock)
+            run._write(texts)
+            run.event("created")
+            return run
+        run = cls(path, _read_info(path), config, lock)._under(config, texts)
         for phase in run.phases():
             phase.sweep()
-        run.event("resumed" if resumed else "created")
+        run.event("resumed")
         return run
+
+    def check(self, config: Config, texts: Mapping[str, str]) -> tuple[list[KeyChange], list[TextChange]]:
+        """What is another one under this configuration and these texts; UserError if the run can't go on under them."""
+        changes = changes_between(values_of(_recorded_config(self.path, self.info)), values_of(config))
+        hashes = _hashes(texts)
+        other = {key: text for key, text in texts.items() if self.info.texts.get(key) != hashes[key]}
+        changed_texts = text_changes(self._texts(), other)
+        check_changes(self.path, changes, changed_texts, self.done())
+        return changes, changed_texts
+
+    def _under(self, config: Config, texts: Mapping[str, str]) -> RunDirectory:
+        """This run under another configuration that it can go on under, written down and with its events."""
+        (changes, changed_texts), done = self.check(config, texts), self.done()
+        self._warn_of_edited_copy()
+        info = replace(self.info, config=asdict(config), texts={**self.info.texts, **_hashes(texts)})
+        another = [change for change in changes if change.kind.change is Change.IDENTITY and not change.kind.named]
+        if another and not any(phase.anything for phase in done):
+            info = _new_info(config, texts)  # nothing of what it was is left: W&B is to see another run
+            for phase in self.phases():
+                shutil.rmtree(phase.work, ignore_errors=True)
+        run = RunDirectory(self.path, info, config, self._lock)
+        run._write(texts)
+        if changes:
+            run.event("changed", keys={change.key: [change.before, change.after] for change in changes})
+        if changed_texts:
+            run.event("changed", texts=[text.key for text in changed_texts])
+        for note, is_warning in notes(changes, done):
+            _log.log(logging.WARNING if is_warning else logging.INFO, "%s", note)
+        return run
+
+    def _write(self, texts: Mapping[str, str]) -> None:
+        """run.json is what counts, and goes first: what a kill leaves undone after it is done by the next attempt."""
+        write_sealed(self.path / "run.json", asdict(self.info))
+        for key, text in texts.items():
+            (self.path / INPUTS).mkdir(exist_ok=True)
+            atomic.write_text(self.path / INPUTS / key, text)
+        atomic.write_text(self.path / "config.yaml", to_yaml(self.config))
+
+    def _warn_of_edited_copy(self) -> None:
+        copy = self.path / "config.yaml"
+        if copy.is_file() and copy.read_bytes() != to_yaml(_recorded_config(self.path, self.info)).encode():
+            _log.warning("%s: is not what run.json says, which counts; a run is changed by overrides", copy)
+
+    def _texts(self) -> dict[str, str | None]:
+        """The texts that the run has; None for one that is lost or damaged."""
+        return {key: self._text(key, sha256) for key, sha256 in self.info.texts.items()}
+
+    def _text(self, key: str, sha256: str) -> str | None:
+        path = self.path / INPUTS / key
+        content = path.read_bytes() if path.is_file() else b""
+        return content.decode() if hashlib.sha256(content).hexdigest() == sha256 else None
+
+    def text(self, key: str) -> str | None:
+        """The text that the run has for what this key names; None if it was never told one. UserError if it is lost."""
+        if key not in self.info.texts:
+            return None
+        text = self._text(key, self.info.texts[key])
+        if text is None:
+            raise UserError(
+                f"{self.path / INPUTS / key}: is lost or damaged; start the run by its command to restore it"
+            )
+        return text
+
+    def done(self) -> list[Done]:
+        """What there is of every phase."""
+        return [Done.of(phase) for phase in self.phases()]
 
     @classmethod
     def open_existing(cls, path: Path) -> RunDirectory:
         """Open a run for reading. Raises UserError when there is none."""
-        if not (path / "run.json").is_file() or not (path / "config.yaml").is_file():
+        if not (path / "run.json").is_file():
             raise UserError(f"{path}: is no run directory; give the folder of a run, one with a run.json")
-        return cls(path, _read_info(path), _read_config(path), None)
+        info = _read_info(path)
+        return cls(path, info, _recorded_config(path, info), None)
 
     @classmethod
     def latest(cls, root: Path) -> RunDirectory:
@@ -179,36 +248,12 @@ class RunDirectory:
         self.close()
 
 
-def config_differences(old: Config, new: Config) -> list[str]:
-    """Keys whose change would change results, each as `key: old → new`."""
-    before, after = _deciding_values(old), _deciding_values(new)
-    return [f"{key}: {before[key]} → {after[key]}" for key in before if before[key] != after[key]]
+def _recorded_config(path: Path, info: RunInfo) -> Config:
+    return config_from_values(info.config, str(path / "run.json"))
 
 
-def _deciding_values(config: Config) -> dict[str, Any]:
-    flat = _flatten(asdict(config), "")
-    return {
-        key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{free}.") for free in FREE_KEYS)
-    }
-
-
-def _flatten(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def _config_sha256(config: Config) -> str:
-    return hashlib.sha256(json.dumps(_deciding_values(config), sort_keys=True).encode()).hexdigest()
-
-
-def _check_config(path: Path, old: Config, new: Config) -> None:
-    differences = config_differences(old, new)
-    if differences:
-        more = f" and {len(differences) - _SHOWN_DIFFERENCES} more" if len(differences) > _SHOWN_DIFFERENCES else ""
-        shown = "; ".join(differences[:_SHOWN_DIFFERENCES])
-        raise UserError(f"{path}: was started with another configuration ({shown}{more}); choose another run.name")
+def _hashes(texts: Mapping[str, str]) -> dict[str, str]:
+    return {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
 
 
 def _check_is_run_or_empty(path: Path) -> None:
@@ -231,9 +276,9 @@ def _check_free_space(path: Path, minimum_mb: int) -> None:
         )
 
 
-def _new_info(config: Config) -> RunInfo:
+def _new_info(config: Config, texts: Mapping[str, str]) -> RunInfo:
     identifier = secrets.token_hex(4)
-    return RunInfo(FORMAT, identifier, config.recipe, now(), _versions(), identifier, _config_sha256(config))
+    return RunInfo(FORMAT, identifier, config.recipe, now(), _versions(), identifier, asdict(config), _hashes(texts))
 
 
 def _versions() -> dict[str, str]:
@@ -248,19 +293,15 @@ def _versions() -> dict[str, str]:
 
 def _read_info(path: Path) -> RunInfo:
     file = path / "run.json"
-    data = atomic.read_json(file)
+    data = read_sealed(file, "restore it, or choose another run.name")
     names = {spec.name for spec in fields(RunInfo)}
-    if not isinstance(data, dict) or not names <= data.keys() or not isinstance(data["versions"], dict):
-        raise UserError(f"{file}: is not the run.json of a run; restore it, or choose another run.name")
-    if data["format"] != FORMAT:
+    if data.get("format", FORMAT) != FORMAT:
         raise UserError(
             f"{file}: has format {data['format']}, this version reads {FORMAT}; use the version that wrote it"
         )
+    if not names <= data.keys() or not all(isinstance(data[m], dict) for m in _MAPPINGS):
+        raise UserError(f"{file}: is not the run.json of a run; restore it, or choose another run.name")
     return RunInfo(**{name: data[name] for name in names})
-
-
-def _read_config(path: Path) -> Config:
-    return config_from_yaml(path / "config.yaml")
 
 
 def _last_activity(path: Path) -> float:

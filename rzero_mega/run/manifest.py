@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +30,14 @@ class Artefact:
 
 
 @dataclass(frozen=True)
+class Values:
+    """The configuration under which a phase went on after so many steps or parts: at first all keys, then changes."""
+
+    done: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A finished phase. `inputs` are SHA-256 by name; `seconds` is wall time summed over `attempts`."""
 
@@ -41,6 +49,7 @@ class Manifest:
     seconds: float
     attempts: int
     finished: str
+    values: Sequence[Values] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
@@ -71,7 +80,16 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
         seconds=bounded(_seconds(data["seconds"]), "seconds", 0.0),
         attempts=bounded(field(data, "attempts", int), "attempts", 1),
         finished=field(data, "finished", str),
+        values=read_values(data.get("values", [])),
     )
+
+
+def read_values(rows: Any) -> list[Values]:
+    """The values of a phase out of its JSON; KeyError, TypeError or ValueError if they are malformed."""
+    return [
+        Values(bounded(field(row, "done", int), "done", 0), field(row, "values", dict))
+        for row in (typed(row, dict, "values") for row in typed(rows, list, "values"))
+    ]
 
 
 def _artefact(row: Mapping[str, Any]) -> Artefact:

@@ -29,7 +29,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import R, Record, bounded, field, typed
 from rzero_mega.run.events import append_line, now
-from rzero_mega.run.manifest import Artefact, Manifest, read_manifest
+from rzero_mega.run.manifest import Artefact, Manifest, Values, read_manifest, read_values
 from rzero_mega.run.origin import Origin
 from rzero_mega.run.outputs import artefact_of, check_files, check_presence, files_of
 from rzero_mega.run.parts import check_part, read_part, write_part
@@ -45,12 +45,13 @@ _PART = re.compile(r"part-(\d+)\.jsonl")
 
 @dataclass(frozen=True)
 class _Progress:
-    """work/state.json: the inputs of the partial work, and the time spent up to the last checkpoint or part."""
+    """work/state.json: inputs and values of the partial work, and the time spent up to the last checkpoint or part."""
 
     run: str
     inputs: dict[str, str]
     attempts: int
     seconds: float
+    values: list[Values]
 
 
 class PhaseDirectory:
@@ -136,10 +137,23 @@ class PhaseDirectory:
         rows = atomic.read_jsonl(self.metrics_path, skip_malformed=True)
         return [row for row in rows if type(row.get("step")) is int and row["step"] > 0]
 
+    def done(self) -> int:
+        """Steps or parts of the partial work that are done, and need not be done again."""
+        checkpoint = self.latest_checkpoint()
+        return checkpoint[0] if checkpoint is not None else len(self.finished_parts())
+
+    def values(self) -> Sequence[Values]:
+        """The configuration that the phase had so far, and its changes; none before it begins."""
+        manifest = self.manifest()
+        if manifest is not None:
+            return manifest.values
+        progress = self._read_progress()
+        return progress.values if progress is not None else ()
+
     # Life of an attempt
 
-    def begin(self, inputs: Mapping[str, str]) -> None:
-        """Start an attempt: clear what a kill left half-written and count the attempt.
+    def begin(self, inputs: Mapping[str, str], values: Mapping[str, Any] | None = None) -> None:
+        """Start an attempt under these values of the configuration: clear what a kill left half-written, and count it.
 
         Raises UserError when there is partial work for other inputs or of another run.
         """
@@ -149,14 +163,17 @@ class PhaseDirectory:
         with atomic.storage_errors(self.work):
             self.work.mkdir(parents=True, exist_ok=True)
         self.sweep()
-        before = self._read_progress()
+        before, done = self._read_progress(), self.done()
+        if before is not None and not done and before.inputs != inputs:
+            before = None  # an attempt that got nowhere holds on to nothing
         if before is not None:
             self._check_inputs(before.inputs, inputs)
         elif self.finished_parts() or self.checkpoints():
             raise UserError(f"{self.work / 'state.json'}: is missing beside partial work; {self._afresh}")
         attempts, seconds = (before.attempts, before.seconds) if before else (0, 0.0)
+        history = _history(before.values if before and done else [], done, values or {})
         self._began = time.monotonic()
-        self._progress = _Progress(self._run_id, dict(inputs), attempts + 1, seconds)
+        self._progress = _Progress(self._run_id, dict(inputs), attempts + 1, seconds, history)
         rows = self.metrics()
         self._last_step = rows[-1]["step"] if rows else 0
         self._heartbeat()
@@ -184,6 +201,7 @@ class PhaseDirectory:
             seconds=round(self._elapsed(), 3),
             attempts=progress.attempts,
             finished=now(),
+            values=progress.values,
         )
         write_sealed(self.manifest_path, manifest.as_json())
         self._progress = None
@@ -369,7 +387,8 @@ class PhaseDirectory:
             inputs = {name: typed(value, str, name) for name, value in field(state, "inputs", dict).items()}
             attempts = bounded(field(state, "attempts", int), "attempts", 1)
             seconds = bounded(float(typed(state["seconds"], float, "seconds")), "seconds", 0.0)
-            progress = _Progress(field(state, "run", str), inputs, attempts, seconds)
+            values = read_values(state.get("values", []))
+            progress = _Progress(field(state, "run", str), inputs, attempts, seconds, values)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: malformed ({error!r}); {self._afresh}") from None
         if progress.run != self._run_id:
@@ -396,6 +415,18 @@ class PhaseDirectory:
                 f"{self.path}: was made from other inputs ({', '.join(changed)} changed); "
                 "remove this folder and those of later phases to redo them, or choose another run.name"
             )
+
+
+def _history(before: Sequence[Values], done: int, values: Mapping[str, Any]) -> list[Values]:
+    """What went before, and from here on the values that are other ones than those."""
+    had = merged(before)
+    changed = {key: value for key, value in values.items() if key not in had or had[key] != value}
+    return [*before, Values(done, changed)] if changed else list(before)
+
+
+def merged(history: Iterable[Values]) -> dict[str, Any]:
+    """The values at the end of a phase's history."""
+    return {key: value for values in history for key, value in values.values.items()}
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:

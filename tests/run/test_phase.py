@@ -14,6 +14,8 @@ from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory, read_events
+from rzero_mega.run.manifest import Values
+from rzero_mega.run.phase import merged
 from rzero_mega.run.sealed import read_sealed, write_sealed
 from tests import ROOT
 
@@ -68,9 +70,32 @@ def test_changed_inputs_are_named(run: RunDirectory) -> None:
 
 
 def test_partial_work_for_other_inputs_is_not_continued(run: RunDirectory) -> None:
-    run.phase(1, PhaseName.LABELS).begin({"questions": A})
+    phase = run.phase(1, PhaseName.LABELS)
+    phase.begin({"questions": A})
+    phase.write_part(0, [])
     with pytest.raises(UserError, match=r"other inputs \(questions changed\)"):
         run.phase(1, PhaseName.LABELS).begin({"questions": B})
+
+
+def test_an_attempt_that_got_nowhere_holds_on_to_no_inputs(run: RunDirectory) -> None:
+    run.phase(1, PhaseName.LABELS).begin({"questions": A})
+    _finish(run.phase(1, PhaseName.LABELS), {"questions": B})
+    assert run.phase(1, PhaseName.LABELS).is_finished({"questions": B})
+
+
+def test_a_manifest_says_under_which_values_the_phase_ran_and_from_where_on(run: RunDirectory) -> None:
+    run.phase(1, PhaseName.LABELS).begin({}, {"low": 0.1, "high": 0.9})
+    phase = run.phase(1, PhaseName.LABELS)
+    phase.begin({}, {"low": 0.2, "high": 0.9})
+    phase.write_part(0, [])
+    phase.write_part(1, [])
+    phase = run.phase(1, PhaseName.LABELS)
+    phase.begin({}, {"low": 0.2, "high": 0.8})
+    assert phase.values() == [Values(0, {"low": 0.2, "high": 0.9}), Values(2, {"high": 0.8})]
+    phase.finish({}, {})
+    manifest = run.phase(1, PhaseName.LABELS).manifest()
+    assert manifest is not None and list(manifest.values) == list(phase.values())
+    assert merged(manifest.values) == {"low": 0.2, "high": 0.8}
 
 
 def test_a_changed_or_missing_output_is_named(run: RunDirectory) -> None:

@@ -2,7 +2,7 @@
 
 Defaults are those of the paper (arXiv 2508.05004v4), and of the official code (Chengsong-Huang/R-Zero at 5699329) where
 the paper is silent. Every field has a docstring, which `rzero-mega config --explain KEY` prints, and `metadata` with
-what `validate.py` checks.
+what `validate.py` checks and what a run that has begun allows of it.
 """
 
 from rzero_mega.config.schema.checks import CHECK_LABELS, ChecksConfig

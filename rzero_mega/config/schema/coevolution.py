@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.metadata import IDENTITY, Fixed, choice, number, of, value
 from rzero_mega.config.schema.training import SamplingConfig, TrainingConfig
+from rzero_mega.phase_name import PhaseName
 
 
 @dataclass
@@ -24,7 +25,9 @@ class RepetitionConfig:
     symmetric: bool = True
     """BLEU as the mean of both directions. false: the earlier question as hypothesis, mirrored (official code)."""
 
-    tokenizer: str = choice("whitespace", "character")
+    tokenizer: str = choice(
+        "whitespace", "character", kind=of(PhaseName.CHALLENGER, PhaseName.QUESTIONS, PhaseName.LABELS)
+    )
     """What BLEU counts n-grams of. `character` is for questions of one or two words, which BLEU-4 over words does not
     find alike even when they are identical. Near-duplicates are looked for with it too."""
 
@@ -68,13 +71,13 @@ class ChallengerRewardConfig:
 class VotesConfig:
     """How the frozen Solver votes on a question: its samples are grouped by equivalent answers."""
 
-    samples: int = number(10, 1)
+    samples: int = number(10, 1, fixed=Fixed.PARTS)
     """Answers per question, m: p is a multiple of 1/m. A Challenger's step draws m answers for each of its rollouts."""
 
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_k=40))
     """How answers are sampled."""
 
-    unanswered: str = choice("denominator", "answer")
+    unanswered: str = choice("denominator", "answer", fixed=Fixed.PARTS)
     """What a sample without an answer (unboxed or cut off) counts as. denominator: in m, never as a vote. answer: as a
     vote for the string "None", which may win, as in the official code; for comparison only."""
 
@@ -83,7 +86,7 @@ class VotesConfig:
 class ChallengerConfig:
     """Phase 1: the Challenger learns to write questions against the frozen Solver of the iteration before."""
 
-    train: bool = True
+    train: bool = value(True, IDENTITY)
     """false leaves the phase out: the base model writes the questions of every iteration (ablation
     untrained_challenger)."""
 
@@ -101,7 +104,7 @@ class ChallengerConfig:
 class QuestionsConfig:
     """Phase 2: the Challenger writes the questions of this iteration."""
 
-    count: int = number(8000, 1)
+    count: int = number(8000, 1, fixed=Fixed.PARTS)
     """Responses asked for. Well-formed ones become questions; the band keeps a part of these."""
 
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_p=0.95))
@@ -110,7 +113,7 @@ class QuestionsConfig:
     require_boxed: bool = True
     r"""Keep only questions that come with an own answer in \boxed{}. Nobody trains on that answer."""
 
-    per_part: int = number(1000, 1)
+    per_part: int = number(1000, 1, fixed=Fixed.PARTS)
     """Responses per part. A kill costs at most the part under way; smaller parts fill the engine less well. The random
     streams are named by part, so that another size draws other questions."""
 
@@ -125,10 +128,10 @@ class NearDuplicatesConfig:
     drop_seen: bool = False
     """Drop questions that nearly repeat one that the Solver was trained on in an earlier iteration."""
 
-    threshold: float = number(0.8, 0.1, 1.0)
+    threshold: float = number(0.8, 0.1, 1.0, kind=of(PhaseName.CHALLENGER, PhaseName.LABELS))
     """Jaccard similarity from which on two questions are near-duplicates; 1 means the same n-grams."""
 
-    shingle: int = number(3, 1)
+    shingle: int = number(3, 1, kind=of(PhaseName.CHALLENGER, PhaseName.LABELS))
     """Tokens per n-gram, by `challenger.reward.repetition.tokenizer`. A shorter text equals only itself."""
 
 
@@ -182,7 +185,7 @@ class LabelsConfig:
     curation: CurationConfig = field(default_factory=CurationConfig)
     """Which labelled questions the Solver is trained on."""
 
-    questions_per_part: int = number(1000, 1)
+    questions_per_part: int = number(1000, 1, fixed=Fixed.PARTS)
     """Questions per part. A kill costs at most the part under way. The random streams are named by part, so that
     another size draws other votes."""
 

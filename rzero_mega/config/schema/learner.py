@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.metadata import FREE, LAST_BITS, TRAINING, Fixed, choice, number, stating, value
 
 
 @dataclass
@@ -119,7 +119,7 @@ class GuardConfig:
     """An update fails if the mean |log p_learner - log p_rollout| over its response tokens, in nats, is larger. null:
     no bound. `logprob_difference` of a healthy run says where to put it."""
 
-    save_weights: bool = True
+    save_weights: bool = value(True, FREE)
     """Keep the weights of a failed update beside its batch, so that replay needs nothing else. false saves the disk
     space of a model per failure."""
 
@@ -128,36 +128,36 @@ class GuardConfig:
 class LearnerConfig:
     """The Megatron-core learner: one process per GPU, started by the command itself, or by torchrun or Slurm."""
 
-    processes: int = number(1, 1)
+    processes: int = number(1, 1, kind=LAST_BITS)
     """Ranks of the learner: the GPUs that train. A multiple of tp x pp x cp; the quotient is data parallelism."""
 
-    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig, metadata=stating(LAST_BITS))
     """How one copy of the model is spread over them."""
 
-    dtype: str = choice("bfloat16", "float32")
+    dtype: str = choice("bfloat16", "float32", kind=TRAINING, fixed=Fixed.CHECKPOINT)
     """What weights and activations are computed in; moments, master weights and gradients are float32 either way.
     float32 is for CPUs and comparisons."""
 
-    tokens_per_micro_batch: int = number(16384, 1)
+    tokens_per_micro_batch: int = number(16384, 1, kind=LAST_BITS)
     """Most packed tokens of one forward pass. Activations grow with it, and so does speed, up to a point; it must hold
     the longest prompt with the longest response."""
 
-    recompute: str = choice("none", "selective", "full")
+    recompute: str = choice("none", "selective", "full", kind=LAST_BITS)
     """Activations computed again in the backward pass: none, those of attention's core, or all of a layer. The cheaper
     one first, where memory is short."""
 
-    overlap_gradient_reduction: bool = True
+    overlap_gradient_reduction: bool = value(True, LAST_BITS)
     """Sum gradients over data-parallel ranks while the last backward pass runs, not after it. false to debug."""
 
-    offload: str = choice("none", "optimizer", "all")
+    offload: str = choice("none", "optimizer", "all", kind=FREE)
     """What moves to host memory while rollouts are drawn: the optimizer's state and the gradients, or the weights too.
     For servers on the learner's GPUs (`placement.servers: colocated`)."""
 
-    fp8: Fp8Config = field(default_factory=Fp8Config)
+    fp8: Fp8Config = field(default_factory=Fp8Config, metadata=stating(TRAINING, Fixed.CHECKPOINT))
     """Linear layers in FP8."""
 
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=stating(FREE))
     """When checkpoints are written and which are kept."""
 
-    guard: GuardConfig = field(default_factory=GuardConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig, metadata=stating(TRAINING))
     """Which updates are not applied."""

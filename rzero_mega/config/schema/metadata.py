@@ -1,21 +1,101 @@
-"""Fields with what is checked about their values: `validate.py` reads it, and `explain.py` prints it."""
+"""Fields with what is checked about their values, and what becomes of them when a run goes on under another one.
+
+`validate.py` reads the former, `config/kinds.py` the latter, and `explain.py` prints both.
+"""
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
+from rzero_mega.phase_name import PhaseName
 
-def choice(default: str, *others: str) -> Any:
+
+class Change(StrEnum):
+    """What a run that has begun allows of a key."""
+
+    IDENTITY = "identity"
+    """It decides which experiment the run is: another value is refused."""
+
+    PHASE = "phases not yet finished"
+    """Phases that are not finished go on under the new value."""
+
+    OPERATIONAL = "operational"
+    """It decides how the work is done, and not what comes out, but perhaps for last bits: any value, any time."""
+
+
+class Fixed(StrEnum):
+    """What an unfinished phase has done that holds on to a value of kind PHASE."""
+
+    PARTS = "parts"
+    """Parts that are written were drawn with it, and can't be put together with others."""
+
+    CHECKPOINT = "a checkpoint"
+    """A checkpoint was made with it, and can't be gone on from without it."""
+
+    STEPS = "steps"
+    """A number of steps, which can't get lower than those that are done."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a key may change. `phases` are those that look at it: all others are none of its business.
+
+    `named` is for identities that are told by what the key names (a model, a prompt), wherever that lies. `last_bits`
+    is for operational keys by which sums of floating-point numbers come out in another order.
+    """
+
+    change: Change
+    phases: tuple[PhaseName, ...] = tuple(PhaseName)
+    named: bool = False
+    last_bits: bool = False
+    fixed: Fixed | None = None
+
+
+def of(*phases: PhaseName) -> Kind:
+    """May change for those of these phases that are not finished."""
+    return Kind(Change.PHASE, phases)
+
+
+IDENTITY = Kind(Change.IDENTITY)
+NAMED = Kind(Change.IDENTITY, named=True)
+# Accuracy is told against that of other iterations: it has to be measured alike.
+EVALUATION = Kind(Change.IDENTITY, (PhaseName.EVALUATE,))
+EVALUATION_NAMED = Kind(Change.IDENTITY, (PhaseName.EVALUATE,), named=True)
+TRAINING = of(PhaseName.CHALLENGER, PhaseName.SOLVER)
+SAMPLING = of(*PhaseName)
+GRADING = of(PhaseName.CHALLENGER, PhaseName.LABELS, PhaseName.SOLVER, PhaseName.EVALUATE)
+FREE = Kind(Change.OPERATIONAL)
+LAST_BITS = Kind(Change.OPERATIONAL, last_bits=True)
+
+
+def choice(default: str, *others: str, kind: Kind | None = None, fixed: Fixed | None = None) -> Any:
     """A string field that takes its default or one of `others`."""
-    return field(default=default, metadata={"choices": (default, *others)})
+    return value(default, kind, fixed, choices=(default, *others))
 
 
-def number(default: float | int | None, minimum: float | None = None, maximum: float | None = None) -> Any:
+def number(
+    default: float | int | None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    kind: Kind | None = None,
+    fixed: Fixed | None = None,
+) -> Any:
     """A numeric field with inclusive bounds."""
-    return field(default=default, metadata={"minimum": minimum, "maximum": maximum})
+    return value(default, kind, fixed, minimum=minimum, maximum=maximum)
 
 
 def check(label: str) -> Any:
     """A switch of a check, off by default; `label` is what the report calls the flaw."""
-    return field(default=False, metadata={"label": label})
+    return value(False, label=label)
+
+
+def value(default: Any, kind: Kind | None = None, fixed: Fixed | None = None, **more: Any) -> Any:
+    """Any field. Without a kind it has that of its section."""
+    return field(default=default, metadata={"kind": kind, "fixed": fixed, **more})
+
+
+def stating(kind: Kind, fixed: Fixed | None = None) -> dict[str, Any]:
+    """Metadata of a list, or of a section, whose kind is that of the keys in it that state none."""
+    return {"kind": kind, "fixed": fixed}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.metadata import FREE, LAST_BITS, SAMPLING, choice, number, stating
 
 
 @dataclass
@@ -37,7 +37,7 @@ class SglangConfig:
     max_total_tokens: int | None = number(None, 1)
     """Most tokens in a server's KV cache. null: what memory allows on GPUs, 65,536 on CPUs."""
 
-    context_length: int | None = number(None, 1)
+    context_length: int | None = number(None, 1, kind=SAMPLING)
     """Most tokens of a prompt with its response. null: what the model was made for; no more than that."""
 
     samples_per_request: int = number(64, 1)
@@ -52,7 +52,7 @@ class SglangConfig:
     attempts: int = number(3, 1)
     """Times that a server is started, and a request sent, until the run gives up."""
 
-    extra_arguments: list[str] = field(default_factory=list)
+    extra_arguments: list[str] = field(default_factory=list, metadata=stating(LAST_BITS))
     """More arguments of `sglang.launch_server`, for instance --mem-fraction-static=0.8. Those that follow from the
     configuration are refused."""
 
@@ -61,17 +61,17 @@ class SglangConfig:
 class RolloutConfig:
     """Who draws the rollouts, votes and evaluations."""
 
-    engine: str = choice("embedded", "sglang")
+    engine: str = choice("embedded", "sglang", kind=SAMPLING)
     """embedded: a decoder in the learner's processes, whose rollouts are the same bit by bit when a run is resumed; for
     CPUs and small models. sglang: servers of their own."""
 
-    dtype: str = choice("bfloat16", "float32")
+    dtype: str = choice("bfloat16", "float32", kind=SAMPLING)
     """What the engine computes in. float32 is for CPUs and comparisons."""
 
-    batch_sequences: int = number(256, 1)
+    batch_sequences: int = number(256, 1, kind=LAST_BITS)
     """Sequences that the embedded engine decodes together per process. Memory of the KV cache grows with it."""
 
-    sglang: SglangConfig = field(default_factory=SglangConfig)
+    sglang: SglangConfig = field(default_factory=SglangConfig, metadata=stating(FREE))
     """SGLang's servers."""
 
 
@@ -114,7 +114,7 @@ class WeightsConfig:
     """Where `sync: disk` writes. null: the machine's temporary folder. Servers on other nodes must see it under the
     same path."""
 
-    quantization: str = choice("none", "fp8_block", "fp8_tensor")
+    quantization: str = choice("none", "fp8_block", "fp8_tensor", kind=SAMPLING)
     """Send linear layers in FP8 (e4m3) to the servers: a scale per 128 x 128 block, or per tensor, which SGLang cannot
     load into a running server. Halves the servers' weights; rollouts then differ from the learner's policy."""
 

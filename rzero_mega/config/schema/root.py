@@ -8,7 +8,16 @@ from rzero_mega.config.preset_files import ablation_names
 from rzero_mega.config.schema.checks import ChecksConfig
 from rzero_mega.config.schema.coevolution import ChallengerConfig, LabelsConfig, QuestionsConfig, SolverConfig
 from rzero_mega.config.schema.learner import LearnerConfig
-from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.metadata import (
+    FREE,
+    IDENTITY,
+    NAMED,
+    choice,
+    number,
+    of,
+    stating,
+    value,
+)
 from rzero_mega.config.schema.rollout import RolloutConfig, WeightsConfig
 from rzero_mega.config.schema.run import (
     EvaluationConfig,
@@ -17,6 +26,7 @@ from rzero_mega.config.schema.run import (
     RunConfig,
     TrackingConfig,
 )
+from rzero_mega.phase_name import PhaseName
 
 NO_ABLATION = "none"
 
@@ -25,11 +35,11 @@ NO_ABLATION = "none"
 class ModelConfig:
     """The base model that both roles grow from. Families: Qwen3 (dense and mixtures of experts), Qwen2, Llama."""
 
-    path: str = "Qwen/Qwen3-8B-Base"
+    path: str = value("Qwen/Qwen3-8B-Base", NAMED)
     """A folder in Hugging Face format, a hub name (OWNER/NAME), `asset:NAME` for a model shipped with the package, or
     `gguf:PACKAGE` for a GGUF file inside an installed Python package. On nodes without internet, a folder."""
 
-    revision: str | None = None
+    revision: str | None = value(None, NAMED)
     """Branch, tag or commit of a hub model. null: its main branch; set a commit for runs to be repeated."""
 
 
@@ -37,10 +47,10 @@ class ModelConfig:
 class PromptsConfig:
     """One prompt file per role: another domain than mathematics needs another prompt and no code."""
 
-    challenger: str = "math_challenger"
+    challenger: str = value("math_challenger", NAMED)
     """Prompt that asks for questions: a file's name in `rzero_mega/config/prompts/`, or the path of a YAML file."""
 
-    solver: str = "math_solver"
+    solver: str = value("math_solver", NAMED)
     """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
 
 
@@ -48,16 +58,16 @@ class PromptsConfig:
 class Config:
     """Everything that decides a run."""
 
-    recipe: str = "custom"
+    recipe: str = value("custom", IDENTITY)
     """What the recipe is called: part of the run's name, and the group in W&B."""
 
-    seed: int = number(0, 0)
+    seed: int = number(0, 0, kind=IDENTITY)
     """Names every random stream. Runs with several seeds tell gains from noise."""
 
-    iterations: int = number(3, 1)
+    iterations: int = number(3, 1, kind=FREE)
     """Iterations of Challenger, questions, labels and Solver. Raising it goes on with a finished run."""
 
-    ablation: str = choice(NO_ABLATION, *ablation_names())
+    ablation: str = choice(NO_ABLATION, *ablation_names(), kind=IDENTITY)
     """An ablation, by name: its values (`rzero_mega/config/presets/ablations/`) lie under what names it says itself.
     Part of the run's name."""
 
@@ -67,19 +77,21 @@ class Config:
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     """How the roles are asked."""
 
-    challenger: ChallengerConfig = field(default_factory=ChallengerConfig)
+    challenger: ChallengerConfig = field(default_factory=ChallengerConfig, metadata=stating(of(PhaseName.CHALLENGER)))
     """Phase 1: the Challenger's training."""
 
-    questions: QuestionsConfig = field(default_factory=QuestionsConfig)
+    questions: QuestionsConfig = field(default_factory=QuestionsConfig, metadata=stating(of(PhaseName.QUESTIONS)))
     """Phase 2: the questions that the Challenger writes."""
 
-    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig, metadata=stating(of(PhaseName.LABELS)))
     """Phase 3: the Solver's votes on them, and which are kept."""
 
-    checks: ChecksConfig = field(default_factory=ChecksConfig)
+    checks: ChecksConfig = field(
+        default_factory=ChecksConfig, metadata=stating(of(PhaseName.CHALLENGER, PhaseName.LABELS))
+    )
     """Ways to earn without a hard question, closed in phases 1 and 3."""
 
-    solver: SolverConfig = field(default_factory=SolverConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig, metadata=stating(of(PhaseName.SOLVER)))
     """Phase 4: the Solver's training."""
 
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -88,10 +100,10 @@ class Config:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     """What draws the rollouts."""
 
-    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig, metadata=stating(FREE))
     """How weights go from the one to the other."""
 
-    placement: PlacementConfig = field(default_factory=PlacementConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig, metadata=stating(FREE))
     """Nodes and GPUs."""
 
     grading: GradingConfig = field(default_factory=GradingConfig)
@@ -100,8 +112,8 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Phase 5: accuracy of the Solver."""
 
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig, metadata=stating(FREE))
     """W&B and the report."""
 
-    run: RunConfig = field(default_factory=RunConfig)
+    run: RunConfig = field(default_factory=RunConfig, metadata=stating(FREE))
     """The run directory."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.metadata import (
+    EVALUATION,
+    EVALUATION_NAMED,
+    FREE,
+    GRADING,
+    choice,
+    number,
+    stating,
+    value,
+)
 from rzero_mega.config.schema.training import SamplingConfig
 
 
@@ -30,13 +39,13 @@ class PlacementConfig:
 class GradingConfig:
     """The pool of worker processes that decide whether two answers are equal where text and arithmetic do not."""
 
-    workers: int = number(0, 0)
+    workers: int = number(0, 0, kind=FREE)
     """Processes at most. 0: one per processor that this process may use."""
 
-    time_limit_s: float = number(2.0, 0.01)
+    time_limit_s: float = number(2.0, 0.01, kind=GRADING)
     """Seconds of wall-clock time per pair; then its worker is killed, and the answers count as different."""
 
-    memory_limit_mb: int = number(1024, 64)
+    memory_limit_mb: int = number(1024, 64, kind=GRADING)
     """Address space that a worker may take for a pair, MiB."""
 
 
@@ -44,17 +53,17 @@ class GradingConfig:
 class EvaluationConfig:
     """Phase 5: how well the Solver does, after every iteration, on problems that nobody trains on."""
 
-    benchmarks: list[str] = field(default_factory=list)
+    benchmarks: list[str] = field(default_factory=list, metadata=stating(EVALUATION_NAMED))
     """`arithmetic` (500 held-out expressions), `arithmetic:N` (N per level), or paths of .jsonl files whose lines have
     `question`, `answer` and maybe `level`. Empty: no evaluation."""
 
-    samples: int = number(1, 1)
+    samples: int = number(1, 1, kind=EVALUATION)
     """Sampled answers per problem, for mean pass@1 and the vote. More make both less noisy, at proportional cost."""
 
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig, metadata=stating(EVALUATION))
     """How answers are sampled; greedy pass@1 is measured with temperature 0 besides."""
 
-    base_model: bool = True
+    base_model: bool = value(True, FREE)
     """Evaluate the base model first, as iteration 0, for gains to be told against."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import choice, number
+from rzero_mega.config.schema.metadata import Fixed, choice, number
 
 
 @dataclass
@@ -110,10 +110,10 @@ class OptimizerConfig:
 class TrainingConfig:
     """One role's GRPO phase. A step draws rollouts, rewards them, updates the policy and sends the weights on."""
 
-    steps: int = number(5, 0)
+    steps: int = number(5, 0, fixed=Fixed.STEPS)
     """Steps of the phase. 0 hands the model on as it came."""
 
-    use_step: int | None = number(None, 1)
+    use_step: int | None = number(None, 1, fixed=Fixed.CHECKPOINT)
     """The step after which the weights are those that the phase hands on; training goes on to `steps` all the same, as
     in the official code. null: the last step."""
 
