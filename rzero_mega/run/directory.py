@@ -211,7 +211,8 @@ class RunDirectory:
 
     def phase(self, iteration: int, phase: PhaseName) -> PhaseDirectory:
         """The folder of a phase, which need not exist yet."""
-        return PhaseDirectory(self.path, iteration, phase, self.writer, self.info.id)
+        still_ours = self._lock.check if self._lock is not None else lambda: None
+        return PhaseDirectory(self.path, iteration, phase, self.writer, self.info.id, still_ours)
 
     def phases(self) -> Iterator[PhaseDirectory]:
         """The phases that have a folder, in the order of the run."""
@@ -229,8 +230,9 @@ class RunDirectory:
 
     def event(self, event: str, **fields: Any) -> None:
         """Append to events.jsonl; only the writer may."""
-        if not self.writer:
+        if self._lock is None:
             raise RuntimeError(f"{self.path}: opened without writer=True; only rank 0 writes")
+        self._lock.check()
         append_event(self.events_path, event, **fields)
 
     def close(self) -> None:

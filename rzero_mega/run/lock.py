@@ -10,6 +10,7 @@ import os
 import socket
 import time
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 
 from rzero_mega.atomic import storage_errors
@@ -19,18 +20,32 @@ from rzero_mega.run.events import now
 # A reader that asks whether a run is alive holds the lock for a moment; a writer waits that out.
 _ATTEMPTS, _PAUSE_S = 5, 0.05
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+# NFS locks only what is open for writing.
+_NO_FOLDER_LOCKS = (*_NO_LOCKS, errno.EBADF, errno.EINVAL, errno.EISDIR)
 
 
 class RunLock:
-    """An exclusive lock on a file, held from construction until `release` or the end of the process."""
+    """An exclusive lock on a run's folder, held from construction until `release` or the end of the process.
+
+    Both the folder and a file in it are locked: the file says who holds the lock, and can be removed; the folder can't
+    be locked on every file system.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises UserError naming process and host of the holder when somebody has it."""
-        with storage_errors(path):
-            self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Lock the folder of `path`, and that file. UserError names process and host of the holder if there is one."""
+        self._path = path
+        self._folder: int | None = None
+        self._file: int | None = None
         try:
-            self._take(path)
             with storage_errors(path):
+                self._folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+                # The folder first: whoever is refused has not touched the file.
+                self._wait_for(self._folder, _NO_FOLDER_LOCKS)
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+                if not self._wait_for(self._file, _NO_LOCKS):
+                    logging.getLogger(__name__).warning(
+                        "%s: this file system has no locks; make sure that only one process runs here", path
+                    )
                 self._sign()
         except BaseException:
             self.release()
@@ -41,33 +56,60 @@ class RunLock:
 
     def release(self) -> None:
         """Let go of the lock; a second call does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        for descriptor in (self._file, self._folder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._file = self._folder = None
 
-    def _take(self, path: Path) -> None:
-        assert self._descriptor is not None
+    def check(self) -> None:
+        """To be called before the run is changed: UserError if its folder or its lock is no longer this process's.
+
+        A file that was only removed is made again.
+        """
+        if self._file is None or self._folder is None:
+            raise RuntimeError(f"{self._path}: the lock was released")
+        if not _names(self._path.parent, self._folder):
+            raise UserError(f"{self._path.parent}: was removed or replaced while the run was at work; it stops here")
+        if _names(self._path, self._file):
+            return
+        with storage_errors(self._path):
+            found = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(found)
+            by = holder(self._path)
+            raise UserError(f"{self._path}: was removed, and {by} has taken the run over; this process stops") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(found)
+                raise
+        os.close(self._file)
+        self._file = found
+        with storage_errors(self._path):
+            self._sign()
+
+    def _wait_for(self, descriptor: int, no_locks: Collection[int]) -> bool:
+        """Lock it, waiting out a reader; False where that is not to be had. UserError if another process has it."""
         for attempt in range(_ATTEMPTS):
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
             except BlockingIOError:
                 if attempt + 1 < _ATTEMPTS:
                     time.sleep(_PAUSE_S)
             except OSError as error:
-                if error.errno not in _NO_LOCKS:
+                if error.errno not in no_locks:
                     raise
-                logging.getLogger(__name__).warning(
-                    "%s: this file system has no locks; make sure that only one process runs here", path
-                )
-                return
-        raise UserError(f"{path.parent}: in use by {holder(path)}; wait for it, stop it, or choose another run.name")
+                return False
+        folder = self._path.parent
+        raise UserError(f"{folder}: in use by {holder(self._path)}; wait for it, stop it, or choose another run.name")
 
     def _sign(self) -> None:
-        assert self._descriptor is not None
+        assert self._file is not None
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text.encode(), 0)
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, text.encode(), 0)
 
 
 def holder(path: Path) -> str:
@@ -81,14 +123,31 @@ def holder(path: Path) -> str:
 
 def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock; False too where the file system has no locks."""
-    try:
+    return _is_held(path.parent, _NO_FOLDER_LOCKS) or _is_held(path, _NO_LOCKS)
+
+
+def _is_held(path: Path, no_locks: Collection[int]) -> bool:
+    if not path.exists():
+        return False
+    with storage_errors(path):
         descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            if error.errno not in no_locks:
+                raise
+            return False
+        finally:
+            os.close(descriptor)
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether the path still names what was opened."""
+    try:
+        found, opened = path.stat(), os.fstat(descriptor)
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError as error:
-        return error.errno not in _NO_LOCKS
-    finally:
-        os.close(descriptor)
+    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
