@@ -10,6 +10,7 @@ from pathlib import Path
 from rzero_mega.config.load import load_file
 from rzero_mega.config.schema.metadata import number
 from rzero_mega.errors import UserError
+from rzero_mega.text_file import is_missing
 
 # In an installed package; in a clone they are in slurm/.
 EXAMPLES = Path(__file__).with_name("examples")
@@ -65,7 +66,7 @@ class ClusterFile:
 
 def read_cluster_file(path: Path) -> ClusterFile:
     """Read and check a cluster file. UserError names the file and the key."""
-    if not path.is_file():
+    if is_missing(path):
         examples = EXAMPLES if EXAMPLES.is_dir() else "slurm/"
         raise UserError(f"{path}: there is no such cluster file; {examples} has examples")
     cluster = load_file(ClusterFile, path)
@@ -124,7 +125,7 @@ def _texts(value: object) -> list[str]:
 def _check_secrets(path: Path) -> None:
     if not path.is_absolute():
         raise UserError(f"secrets_file: {path} is not an absolute path; nodes have other working directories")
-    if not path.is_file():
+    if is_missing(path):
         raise UserError(f"secrets_file: {path} does not exist; write it, lines of NAME=value, and chmod 600 it")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise UserError(f"secrets_file: {path} can be read by others; chmod 600 it")

@@ -9,13 +9,14 @@ they follow.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import yaml
-
-from rzero_mega.errors import UserError, first_line
+from rzero_mega.config.typed import merged
+from rzero_mega.errors import UserError
+from rzero_mega.text_file import is_missing, read_text
+from rzero_mega.yaml_text import parse_yaml
 
 PLACEHOLDERS = ("question",)
 
@@ -32,14 +33,20 @@ class Example:
 
 
 @dataclass(frozen=True)
-class PromptTemplate:
-    """One role's prompt. `source` names it in errors; `plain_suffix` ends the text for models without chat template."""
+class PromptFile:
+    """The keys of a prompt file; `plain_suffix` ends the text for models without chat template."""
 
     system: str | None = None
     user: str | None = None
     raw: str | None = None
     examples: tuple[Example, ...] = ()
     plain_suffix: str = "\nassistant:"
+
+
+@dataclass(frozen=True)
+class PromptTemplate(PromptFile):
+    """One role's prompt. `source` names it in errors."""
+
     source: str = "prompt"
 
     def messages(self, **values: str) -> list[dict[str, str]]:
@@ -80,32 +87,16 @@ def parse_prompt(text: str, name_or_path: str) -> PromptTemplate:
 
     Raises UserError naming the file for text that is no YAML, an unknown key or placeholder, or no text at all.
     """
+    given = parse_yaml(text, name_or_path)
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{name_or_path}: not readable as YAML: {first_line(error)}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{name_or_path}: a prompt file is a mapping with the keys system and user, or raw")
-    known = [spec.name for spec in fields(PromptTemplate) if spec.name != "source"]
-    for key, value in data.items():
-        if key not in known:
-            raise UserError(f"{name_or_path}: unknown key {key!r}; there are {', '.join(known)}")
-        if key == "examples":
-            continue
-        if not isinstance(value, str):
-            raise UserError(f"{name_or_path}: the key {key} has to be a text")
-        _check_placeholders(name_or_path, value)
-    if "user" not in data and "raw" not in data:
+        found = merged(PromptFile(), given)
+    except UserError as error:
+        raise UserError(f"{name_or_path}: {error}") from None
+    for part in (found.system, found.user, found.raw, found.plain_suffix):
+        _check_placeholders(name_or_path, part or "")
+    if found.user is None and found.raw is None:
         raise UserError(f"{name_or_path}: has neither user nor raw")
-    examples = _read_examples(name_or_path, data.pop("examples", []))
-    return PromptTemplate(**data, examples=examples, source=name_or_path)
-
-
-def _read_examples(name_or_path: str, rows: object) -> tuple[Example, ...]:
-    turns = {"user", "assistant"}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) == turns for row in rows):
-        raise UserError(f"{name_or_path}: examples has to be a list of mappings with the keys user and assistant")
-    return tuple(Example(str(row["user"]), str(row["assistant"])) for row in rows)
+    return PromptTemplate(**vars(found), source=name_or_path)
 
 
 def prompt_names() -> list[str]:
@@ -119,12 +110,9 @@ def prompt_text(name_or_path: str) -> str:
     path = Path(name_or_path)
     if name_or_path in prompt_names():
         return (resources.files("rzero_mega.config") / "prompts" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    if path.suffix not in (".yaml", ".yml") or is_missing(path):
         raise UserError(f"{name_or_path}: neither a shipped prompt ({', '.join(prompt_names())}) nor a YAML file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name_or_path}: cannot be read: {error}") from None
+    return read_text(path)
 
 
 def _check_placeholders(source: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The whole configuration as dataclasses over OmegaConf; unknown keys and impossible values are errors."""
+"""The whole configuration as dataclasses; unknown keys and impossible values are errors."""
 
 from rzero_mega.config.load import (
     config_from_values,

@@ -10,19 +10,19 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-
 from rzero_mega.config.kinds import in_words, kinds
 from rzero_mega.config.preset_files import ablation_names, ablation_text, preset_names, preset_text
 from rzero_mega.config.schema import Config
 from rzero_mega.config.suggestions import did_you_mean
+from rzero_mega.config.typed import one_line, value_in
 from rzero_mega.errors import UserError
+from rzero_mega.yaml_text import parse_yaml
 
 WIDTH = 80
 
@@ -80,12 +80,12 @@ def _keys(node: Any, prefix: str) -> Iterator[Key]:
 
 
 def _value_text(key: Key, recipes: Mapping[str, Config]) -> str:
-    facts = [("type", str(key.field.type).replace(" | None", " or null")), ("default", _yaml(key.default))]
+    facts = [("type", str(key.field.type).replace(" | None", " or null")), ("default", one_line(key.default))]
     allowed = _allowed(key.field)
     if allowed:
         facts.append(("allowed", allowed))
-    facts += [(f"in {recipe}", _yaml(_at(config, key.name))) for recipe, config in recipes.items()]
-    facts += [(f"set by {source}", _yaml(value)) for source, value in _set_by(key.name)]
+    facts += [(f"in {recipe}", one_line(_at(config, key.name))) for recipe, config in recipes.items()]
+    facts += [(f"set by {source}", one_line(value)) for source, value in _set_by(key.name)]
     facts.append(("resumed", in_words(kinds()[key.name])))
     return f"{key.name}\n\n{_table(facts)}\n\n{_paragraphs(key.docstring)}"
 
@@ -120,12 +120,8 @@ def _set_by(name: str) -> Iterator[tuple[str, Any]]:
     sources = {preset: preset_text(preset) for preset in preset_names()}
     sources |= {f"ablation {ablation}": ablation_text(ablation) for ablation in ablation_names()}
     for source, text in sources.items():
-        node: Any = OmegaConf.to_container(OmegaConf.create(text))
-        *sections, last = name.split(".")
-        for section in sections:
-            node = node.get(section, {})
-        if last in node:
-            yield source, node[last]
+        with suppress(KeyError):
+            yield source, value_in(Config(), parse_yaml(text, source), name)
 
 
 def _at(config: Config, name: str) -> Any:
@@ -133,11 +129,6 @@ def _at(config: Config, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part)
     return value
-
-
-def _yaml(value: Any) -> str:
-    """As a YAML file writes it, on one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import held_out_set
+from rzero_mega.text_file import is_missing, read_rows
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def load_benchmark(name: str) -> Benchmark:
             raise UserError(f"evaluation.benchmarks: {name!r}: problems per level go from 1 to 100")
         return Benchmark("arithmetic", _arithmetic(int(size or 100)))
     path = Path(name)
-    if path.suffix != ".jsonl" or not path.is_file():
+    if path.suffix != ".jsonl" or is_missing(path):
         raise UserError(f"evaluation.benchmarks: {name!r} is neither arithmetic, arithmetic:N nor a .jsonl file")
     return Benchmark(path.stem, tuple(_read(path)))
 
@@ -55,12 +55,13 @@ def _arithmetic(per_level: int) -> tuple[Problem, ...]:
 
 def _read(path: Path) -> list[Problem]:
     problems = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            problems.append(Problem(str(row["question"]), str(row["answer"]), str(row.get("level", "all"))))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{path}:{number}: not an object with question and answer") from None
+    for line, row in read_rows(path):
+        # Numbers come as they stand there: an answer of 0.10 is no 0.1.
+        found = [row.get("question"), row.get("answer"), row.get("level", "all")]
+        texts = [text for text in found if isinstance(text, str) and text.strip()]
+        if len(texts) < len(found):
+            raise UserError(f"{path}:{line}: question, answer and level, if there is one, have to be texts or numbers")
+        problems.append(Problem(*texts))
     if not problems:
         raise UserError(f"{path}: holds no problems")
     return problems

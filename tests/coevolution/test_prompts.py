@@ -83,14 +83,18 @@ def test_a_prompt_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("user: hi\nsistem: x\n", "unknown key 'sistem'"),
+        ("user: hi\nsistem: x\n", "sistem: no such key; did you mean system?"),
         ("user: hi {questoin}\n", "unknown placeholder {questoin}"),
         ("system: hi\n", "neither user nor raw"),
-        ("user: 3\n", "user has to be a text"),
+        ("user: [3]\n", "user: a list is not a text"),
+        ("user: a\nsource: b\n", "source: no such key"),
+        ("user: a\nuser: b {question}\n", "line 2: the key 'user' appears a second time"),
+        ("user: " + "[" * 3000, "line 1: nested deeper than"),
+        ("user: hi\nexamples: [{user: a}]\n", "examples[0]: has to be a mapping with the keys user and assistant"),
         ("- a\n", "mapping"),
-        ("", "mapping"),
+        ("", "neither user nor raw"),
         ("user: [\n", "not readable as YAML"),
-        ("user: !!python/object/apply:os.getcwd []\n", "not readable as YAML"),
+        ("user: !!python/object/apply:os.getcwd []\n", "means nothing here"),
     ],
 )
 def test_a_bad_file_is_an_error_that_names_the_file(tmp_path: Path, text: str, complaint: str) -> None:
@@ -117,8 +121,15 @@ def test_a_missing_file_lists_what_is_shipped() -> None:
 def test_an_unreadable_file_is_the_users_error(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"user: \xff\xfe\n")
-    with pytest.raises(UserError, match=r"latin\.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"latin\.yaml: is not UTF-8 \(byte 0xff on line 1\)"):
         load_prompt(str(path))
+
+
+@pytest.mark.parametrize("text", ["2024-01-01", "2024-13-45", "007", "on", "12:30", "~", "1e400", "null is a text"])
+def test_a_prompt_is_the_text_that_was_typed(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, f"user: {text}\nexamples: [{{user: {text}, assistant: {text}}}]\n")
+    prompt = load_prompt(path)
+    assert prompt.user == text and vars(prompt.examples[0]) == {"user": text, "assistant": text}
 
 
 def test_a_role_without_its_placeholder_is_an_error() -> None:

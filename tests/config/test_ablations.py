@@ -107,8 +107,7 @@ def test_an_unknown_ablation_is_one_line_with_the_known_ones(tmp_path: Path) -> 
     known = "is not one of none, no_checks, no_filter, no_repetition, untrained_challenger"
     assert error_of(["paper"], ["ablation=no_votes"]).startswith(f"ablation: 'no_votes' {known}")
     mine = written(tmp_path, "ablation: [no_filter]\n")
-    assert error_of([mine], []).startswith("ablation: ") and "mine.yaml" in error_of([mine], [])
-    assert known in error_of([mine], [])
+    assert error_of([mine], []).startswith("ablation: a list is not a text") and "mine.yaml" in error_of([mine], [])
 
 
 @pytest.mark.parametrize("other", ["none", "no_repetition"])

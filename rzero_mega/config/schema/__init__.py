@@ -1,4 +1,4 @@
-"""The whole configuration, as dataclasses over OmegaConf, by subject. Nothing here imports torch.
+"""The whole configuration, as dataclasses, by subject. Nothing here imports torch.
 
 Defaults are those of the paper (arXiv 2508.05004v4), and of the official code (Chengsong-Huang/R-Zero at 5699329) where
 the paper is silent. Every field has a docstring, which `rzero-mega config --explain KEY` prints, and `metadata` with

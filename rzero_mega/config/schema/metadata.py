@@ -96,6 +96,14 @@ def value(default: Any, kind: Kind | None = None, fixed: Fixed | None = None, **
     return field(default=default, metadata={"kind": kind, "fixed": fixed, **more})
 
 
-def stating(kind: Kind, fixed: Fixed | None = None) -> dict[str, Any]:
-    """Metadata of a list, or of a section, whose kind is that of the keys in it that state none."""
-    return {"kind": kind, "fixed": fixed}
+def path(default: str | None, kind: Kind | None = None) -> Any:
+    """A text field for what may be a path: `~` at its beginning is the home folder."""
+    return value(default, kind, path=True)
+
+
+def stating(kind: Kind, fixed: Fixed | None = None, path: bool = False) -> dict[str, Any]:
+    """Metadata of a list, or of a section, whose kind is that of the keys in it that state none.
+
+    `path` says of a list that its texts may be paths.
+    """
+    return {"kind": kind, "fixed": fixed, "path": path}

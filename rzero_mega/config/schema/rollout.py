@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import FREE, LAST_BITS, SAMPLING, choice, number, stating
+from rzero_mega.config.schema.metadata import FREE, LAST_BITS, SAMPLING, choice, number, path, stating
 
 
 @dataclass
@@ -110,7 +110,7 @@ class WeightsConfig:
     bucket_mb: int = number(512, 1)
     """Size of a bucket, MiB. The executor holds two: lower it if an update does not fit beside the model."""
 
-    folder: str | None = None
+    folder: str | None = path(None)
     """Where `sync: disk` writes. null: the machine's temporary folder. Servers on other nodes must see it under the
     same path."""
 

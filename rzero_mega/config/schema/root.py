@@ -15,6 +15,7 @@ from rzero_mega.config.schema.metadata import (
     choice,
     number,
     of,
+    path,
     stating,
     value,
 )
@@ -35,7 +36,7 @@ NO_ABLATION = "none"
 class ModelConfig:
     """The base model that both roles grow from. Families: Qwen3 (dense and mixtures of experts), Qwen2, Llama."""
 
-    path: str = value("Qwen/Qwen3-8B-Base", NAMED)
+    path: str = path("Qwen/Qwen3-8B-Base", NAMED)
     """A folder in Hugging Face format, a hub name (OWNER/NAME), `asset:NAME` for a model shipped with the package, or
     `gguf:PACKAGE` for a GGUF file inside an installed Python package. On nodes without internet, a folder."""
 
@@ -47,10 +48,10 @@ class ModelConfig:
 class PromptsConfig:
     """One prompt file per role: another domain than mathematics needs another prompt and no code."""
 
-    challenger: str = value("math_challenger", NAMED)
+    challenger: str = path("math_challenger", NAMED)
     """Prompt that asks for questions: a file's name in `rzero_mega/config/prompts/`, or the path of a YAML file."""
 
-    solver: str = value("math_solver", NAMED)
+    solver: str = path("math_solver", NAMED)
     """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
 
 

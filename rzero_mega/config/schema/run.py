@@ -11,6 +11,7 @@ from rzero_mega.config.schema.metadata import (
     GRADING,
     choice,
     number,
+    path,
     stating,
     value,
 )
@@ -53,7 +54,7 @@ class GradingConfig:
 class EvaluationConfig:
     """Phase 5: how well the Solver does, after every iteration, on problems that nobody trains on."""
 
-    benchmarks: list[str] = field(default_factory=list, metadata=stating(EVALUATION_NAMED))
+    benchmarks: list[str] = field(default_factory=list, metadata=stating(EVALUATION_NAMED, path=True))
     """`arithmetic` (500 held-out expressions), `arithmetic:N` (N per level), or paths of .jsonl files whose lines have
     `question`, `answer` and maybe `level`. Empty: no evaluation."""
 
@@ -92,7 +93,7 @@ class TrackingConfig:
 class RunConfig:
     """The run directory: the same directory is the same run, and the same command goes on with it."""
 
-    root: str = "runs"
+    root: str = path("runs")
     """Folder of the run directories; converted base models lie in its `.models`. On Slurm all nodes must see it."""
 
     name: str | None = None
