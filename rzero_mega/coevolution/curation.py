@@ -18,6 +18,7 @@ REASONS = (
     "duplicate",
     "seen_before",
     "near_duplicate",
+    "overlong",
     "unanswered",
     *CHECKS,
     "below_band",
@@ -29,6 +30,23 @@ REASONS = (
     "template",
 )
 """Why a question is dropped, in the order in which the reasons are looked for."""
+
+
+ADVICE = {
+    "duplicate": "see to a Challenger that repeats itself, or set labels.curation.drop_duplicates to false",
+    "seen_before": "raise labels.curation.near_duplicates.threshold",
+    "near_duplicate": "raise labels.curation.near_duplicates.threshold",
+    "overlong": "raise learner.tokens_per_micro_batch, or lower solver.training.sampling.max_new_tokens",
+    "below_band": "lower labels.curation.low",
+    "above_band": "raise labels.curation.high",
+    "question_text": "shorten labels.curation.drop_questions_containing",
+    "answer": "shorten labels.curation.drop_answers",
+    "answer_text": "shorten labels.curation.drop_answers_containing",
+    "held_out": "they are those of evaluation.benchmarks",
+    "template": "raise labels.curation.maximum_per_template",
+    **{check: f"see to a Challenger that asks so, or set checks.{check} to false" for check in CHECKS},
+}
+"""What to do about questions that are dropped for a reason. Of unanswered ones their votes tell."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +67,16 @@ def curate(
     held_out: Callable[[str], bool] | None = None,
     checks: ChecksConfig | None = None,
     copies: Copies | None = None,
+    overlong: Callable[[str], bool] | None = None,
 ) -> Curation:
     """Keep the questions whose share p lies in [low, high], both ends included, and which nothing else speaks against.
 
     The band is compared in exact arithmetic, with the bounds as they are written in decimal: 3 of 10 lies in a band
-    from 0.3. `held_out` tells questions that the evaluation asks. Of questions that are the same but for whitespace
+    from 0.3. `held_out` tells questions that the evaluation asks, `overlong` those that are too long to be answered or
+    trained on. Of questions that are the same but for whitespace
     only the first is looked at, whatever becomes of it: to pick among several votes on one question is a bias. The same
     holds for near-duplicates; `copies` has them, by the position in `labelled`. `checks` are those of the Challenger's
-    reward. None stands for no checks and no copies.
+    reward. None stands for no checks, no copies, and no bound of length.
 
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
@@ -73,6 +93,8 @@ def curate(
         repeated = config.drop_duplicates and key in seen
         seen.add(key)
         reason = "duplicate" if repeated else _copied(position, copies, config)
+        if reason is None and overlong is not None and overlong(item.question.text):
+            reason = "overlong"
         reason = reason or _reason(item, band, config, checks, held_out)
         if reason is None and config.maximum_per_template is not None:
             form = template(item.question.text)
@@ -83,7 +105,8 @@ def curate(
             kept.append(item)
         else:
             dropped[reason] += 1
-    _check_enough(len(kept), len(labelled), dropped, config)
+    if len(kept) < max(1, config.minimum_kept):
+        raise UserError(_too_few(len(kept), labelled, dropped, config))
     return Curation(tuple(kept), dropped, tuple(reasons))
 
 
@@ -132,12 +155,23 @@ def _contains(text: str, fragments: Sequence[str]) -> bool:
     return any(fragment.casefold() in folded for fragment in fragments)
 
 
-def _check_enough(kept: int, of: int, dropped: dict[str, int], config: CurationConfig) -> None:
-    needed = max(1, config.minimum_kept)
-    if kept >= needed:
-        return
-    counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items() if count) or "none"
-    raise UserError(
-        f"labels.curation.minimum_kept: {kept} of {of} labelled questions were kept and {needed} are needed "
-        f"(dropped: {counts}); widen labels.curation.low and high, or raise questions.count"
-    )
+def _too_few(kept: int, labelled: Sequence[VotedQuestion], dropped: dict[str, int], config: CurationConfig) -> str:
+    """What to say of it: why questions were dropped, most of them first, and what to do about each reason."""
+    start = f"labels.curation.minimum_kept: {kept} of {len(labelled)} labelled questions were kept and "
+    start += f"{max(1, config.minimum_kept)} are needed"
+    if not labelled:
+        return (
+            f"{start}: the Challenger has written no well-formed question; see to its prompt (prompts.challenger), "
+            "questions.require_boxed, or responses that are cut off (questions.sampling.max_new_tokens), and remove "
+            "the questions phase's folder to ask again"
+        )
+    found = sorted((reason for reason in dropped if dropped[reason]), key=lambda reason: -dropped[reason])
+    reasons = [f"{reason} {dropped[reason]} ({ADVICE.get(reason) or _unanswered(labelled)})" for reason in found]
+    return f"{start}; dropped: {', '.join(reasons)}" if reasons else f"{start}; more of them take questions.count"
+
+
+def _unanswered(labelled: Sequence[VotedQuestion]) -> str:
+    votes = [item.vote for item in labelled if item.vote.answer is None]
+    cut_off, samples = sum(vote.cut_off for vote in votes), sum(vote.samples for vote in votes)
+    what = "raise labels.votes.sampling.max_new_tokens" if 2 * cut_off > samples else "see to prompts.solver"
+    return f"{cut_off} of {samples} samples were cut off, others have no box: {what}; remove its folder to vote again"

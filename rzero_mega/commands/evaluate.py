@@ -21,7 +21,7 @@ from rzero_mega.weights.base_model import resolve_base_model
 
 def evaluate_model(config: Config) -> dict[str, Any]:
     """What the evaluate phase would find of `model.path` on the configured benchmarks."""
-    preflight(config)
+    preflight(config, trains=False)
     torch.set_num_threads(1)
     model = resolve_base_model(config.model, Path(config.run.root) / ".models")
     with ExitStack() as stack:

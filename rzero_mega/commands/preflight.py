@@ -9,21 +9,26 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
+from rzero_mega.phases.budgets import check_budgets
+from rzero_mega.phases.context import load_encoder
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.rollout.sglang.pool.choices import check_servers
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 
-def preflight(config: Config) -> ModelShape:
+def preflight(config: Config, trains: bool = True) -> ModelShape:
     """Resolve the base model; check it, the layout, the prompts and the benchmarks; UserError for the first fault."""
     load_prompt(config.prompts.challenger)
     load_prompt(config.prompts.solver)
     for name in config.evaluation.benchmarks:
         load_benchmark(name)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    shape = read_shape(resolve_base_model(config.model, Path(config.run.root) / ".models"))
+    base = resolve_base_model(config.model, Path(config.run.root) / ".models")
+    shape = read_shape(base)
     check_layout(shape, layout)
+    if trains:
+        check_budgets(config, load_encoder(base), shape.max_positions)
     if config.rollout.engine == "sglang":
         check_servers(config, shape)
     elif config.weights.quantization != "none":

@@ -76,20 +76,25 @@ def plan_micro_batches(
         per_rank += multiple_of
 
 
+def longest_prompt(max_new_tokens: int, token_budget: int, sequence_multiple: int = 1) -> int:
+    """Tokens of the longest prompt that fits into a micro-batch beside a response of `max_new_tokens`; 0 if none."""
+    return max(0, token_budget // sequence_multiple * sequence_multiple - max_new_tokens)
+
+
 def check_longest_sequence(
-    longest_prompt: int, max_new_tokens: int, token_budget: int, key: str, sequence_multiple: int = 1
+    tokens: int, max_new_tokens: int, token_budget: int, key: str, sequence_multiple: int = 1
 ) -> None:
-    """UserError if a response of `max_new_tokens` (`key` in the configuration) can exceed the budget.
+    """UserError if a prompt of so many tokens and a response of `max_new_tokens` (`key`) can exceed the budget.
 
     Sequences are filled up to `sequence_multiple`. Called before training starts, so that a step never meets a sequence
     it can't hold.
     """
-    longest = longest_prompt + max_new_tokens
+    longest = tokens + max_new_tokens
     longest += -longest % sequence_multiple
-    if longest > token_budget:
+    if tokens > longest_prompt(max_new_tokens, token_budget, sequence_multiple):
         raise UserError(
             f"learner.tokens_per_micro_batch: {token_budget} tokens do not hold the longest possible sequence, a "
-            f"prompt of {longest_prompt} and {max_new_tokens} of {key}; set it to at least {longest} or lower {key}"
+            f"prompt of {tokens} and {max_new_tokens} of {key}; set it to at least {longest} or lower {key}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,10 +16,13 @@ from rzero_mega.coevolution.plan import EvaluateInputs
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
+from rzero_mega.phases.drawing import draw_where_possible, fits
 from rzero_mega.phases.responses import boxed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.run import PhaseDirectory
 from rzero_mega.tracking.progress import PhaseProgress
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,17 @@ def _score(ctx: InferenceContext, solver: RolloutEngine, benchmark: Benchmark) -
     # The same streams for every iteration: two models are compared on the same draws.
     keys = [f"{ctx.config.seed}/evaluate/{benchmark.name}/{i}" for i in range(len(prompts))]
     requests = list(zip(keys, prompts, strict=True))
-    sampled = solver.generate([Request(key, prompt, config.samples, config.sampling) for key, prompt in requests])
-    greedy = solver.generate([Request(key, prompt, 1, greedy_sampling) for key, prompt in requests])
+    sampling = [Request(key, prompt, config.samples, config.sampling) for key, prompt in requests]
+    sampled = draw_where_possible(solver, sampling)
+    greedy = draw_where_possible(solver, [Request(key, prompt, 1, greedy_sampling) for key, prompt in requests])
+    unasked = sum(not fits(prompt, solver.context) for prompt in prompts)
+    if unasked and spmd.rank() == 0:
+        _log.warning(
+            "%s: %d problems are too long for the context of %d tokens and count as not answered",
+            benchmark.name,
+            unasked,
+            solver.context,
+        )
     return spmd.on_rank_0(_grade, ctx, benchmark, sampled, greedy)
 
 

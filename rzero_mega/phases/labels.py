@@ -17,6 +17,7 @@ from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, T
 from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
+from rzero_mega.phases.budgets import longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.voting import collect_votes
 
@@ -35,20 +36,25 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
             spmd.on_rank_0(phase.directory.write_part, part, answered)
             ctx.stop_if_asked()
         phase.bar.advance(part + 1)
+    longest = min(solver.context - 1, longest_trainable(ctx.config, "solver"))
     solver.close()
-    spmd.on_rank_0(_curate, ctx, phase, len(planned), inputs.earlier)
+    spmd.on_rank_0(_curate, ctx, phase, len(planned), inputs.earlier, longest)
 
 
-def _curate(ctx: RunContext, phase: ActivePhase, planned: int, earlier_data: Sequence[Source]) -> None:
-    """From the answers of all parts to the data set."""
+def _curate(ctx: RunContext, phase: ActivePhase, planned: int, earlier_data: Sequence[Source], longest: int) -> None:
+    """From the answers of all parts to the data set, in which no prompt has more than `longest` tokens."""
     directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
     answered = directory.read_parts(AnsweredQuestion, planned)
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]
     copies = find_copies(texts, earlier, near.threshold, near.shingle, tokenizer)
+
+    def overlong(question: str) -> bool:
+        return len(ctx.solver_prompt(question)) > longest
+
     held_out = {" ".join(problem.question.split()) for benchmark in ctx.benchmarks for problem in benchmark.problems}
-    curation = curate(answered, config, lambda text: " ".join(text.split()) in held_out, checks, copies)
+    curation = curate(answered, config, lambda text: " ".join(text.split()) in held_out, checks, copies, overlong)
     # The truth is looked at only here, for the figures of the report; nothing that is trained on depends on it.
     labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
     dataset = [

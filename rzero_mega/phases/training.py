@@ -18,8 +18,7 @@ from rzero_mega.coevolution.plan import Source
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
-from rzero_mega.learner.megatron.context_parallel import TokenSplit
-from rzero_mega.learner.packing import check_longest_sequence
+from rzero_mega.phases.budgets import check_trainable
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.failures import FailurePolicy
@@ -47,13 +46,7 @@ def train_policy(
     Goes on from the last checkpoint; the steps after it are done again and come out the same. UserError before the
     first step if a prompt of `longest_prompt` tokens and its response may not fit into a micro-batch.
     """
-    check_longest_sequence(
-        longest_prompt,
-        training.sampling.max_new_tokens,
-        ctx.config.learner.tokens_per_micro_batch,
-        f"{role}.training.sampling.max_new_tokens",
-        TokenSplit(ctx.layout.cp).sequence_multiple,
-    )
+    check_trainable(ctx.config, role, longest_prompt)
     ctx.rest_servers()
     model = ctx.model(start)
     learner = Learner(
@@ -96,7 +89,7 @@ def train_policy(
         phase.bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
         if step < training.steps:
             ctx.stop_if_asked(checkpoints.save_now, step)
-    if training.steps == 0:
+    if done == training.steps and training.use_step is None:
         _write_model(ctx, phase.directory, learner)
     engine.close()
     checkpoints.finish()

@@ -9,6 +9,7 @@ from rzero_mega.coevolution.records import AnsweredQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.config.schema import VotesConfig
 from rzero_mega.phases.context import InferenceContext
+from rzero_mega.phases.drawing import draw_where_possible
 from rzero_mega.phases.responses import boxed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
@@ -22,7 +23,7 @@ def collect_votes(
         for i, question in enumerate(questions)
     ]
     with ctx.stopwatch.measure("generate_seconds"):
-        samples = solver.generate(requests)
+        samples = draw_where_possible(solver, requests)
     with ctx.stopwatch.measure("reward_seconds"):
         return spmd.on_rank_0(_count, ctx, questions, samples, votes)
 

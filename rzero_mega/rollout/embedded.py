@@ -54,6 +54,11 @@ class EmbeddedEngine:
         return [self._sample(draw, continuation) for draw, continuation in zip(draws, continuations, strict=True)]
 
     @property
+    def context(self) -> int:
+        """What the model was made for."""
+        return self._context
+
+    @property
     def receivers(self) -> Sequence[int]:
         """The first rank: alone, this engine serves one process."""
         return (0,)

@@ -90,6 +90,11 @@ class RolloutEngine(Protocol):
         """The ranks that need the buckets of an update; the others only take part in the pass."""
         ...
 
+    @property
+    def context(self) -> int:
+        """Most tokens of a prompt and its response together. A prompt needs room for one more token than its own."""
+        ...
+
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples of all requests, request-major, then by index. A failed request raises; none is dropped."""
         ...

@@ -80,6 +80,11 @@ class ShardedEngine:
         return _merge(split, [_samples_of(rank, received) for rank, received in enumerate(outcomes)])
 
     @property
+    def context(self) -> int:
+        """The engine's own."""
+        return self._engine.context
+
+    @property
     def receivers(self) -> Sequence[int]:
         """Every rank: each has an engine."""
         return range(dist.get_world_size() if dist.is_initialized() else 1)

@@ -91,7 +91,7 @@ class RunDirectory:
         """
         if not writer:
             run = cls.open_existing(path)
-            run.check(config, texts or {})
+            run.review(config, texts or {})
             return run
         _check_is_run_or_empty(path)
         _check_free_space(path, config.run.minimum_free_mb)
@@ -118,7 +118,7 @@ class RunDirectory:
         run.event("resumed")
         return run
 
-    def check(self, config: Config, texts: Mapping[str, str]) -> tuple[list[KeyChange], list[TextChange]]:
+    def review(self, config: Config, texts: Mapping[str, str]) -> tuple[list[KeyChange], list[TextChange]]:
         """What is another one under this configuration and these texts; UserError if the run can't go on under them."""
         changes = changes_between(values_of(_recorded_config(self.path, self.info)), values_of(config))
         hashes = _hashes(texts)
@@ -129,7 +129,7 @@ class RunDirectory:
 
     def _under(self, config: Config, texts: Mapping[str, str]) -> RunDirectory:
         """This run under another configuration that it can go on under, written down and with its events."""
-        (changes, changed_texts), done = self.check(config, texts), self.done()
+        (changes, changed_texts), done = self.review(config, texts), self.done()
         self._warn_of_edited_copy()
         info = replace(self.info, config=asdict(config), texts={**self.info.texts, **_hashes(texts)})
         another = [change for change in changes if change.kind.change is Change.IDENTITY and not change.kind.named]

@@ -15,6 +15,7 @@ _REASONS = {
     "duplicate": "same question again",
     "seen_before": "near-duplicate of earlier data",
     "near_duplicate": "near-duplicate in its batch",
+    "overlong": "prompt too long for the context or a micro-batch",
     "unanswered": "no sample has an answer",
     "below_band": "p̂ below the band",
     "above_band": "p̂ above the band",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.coevolution.curation import REASONS, Curation, curate
+from rzero_mega.coevolution.curation import ADVICE, REASONS, Curation, curate
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
@@ -105,10 +105,59 @@ def test_questions_of_the_evaluation_are_held_out() -> None:
 def test_trap_4_few_questions_are_kept_and_too_few_are_an_error_that_names_the_key() -> None:
     assert curate([SURE], PAPER) == Curation((SURE,), dict.fromkeys(REASONS, 0), (None,))
     config = CurationConfig(minimum_kept=2)
-    with pytest.raises(UserError, match=r"labels\.curation\.minimum_kept: 1 of 2 .* above_band 1"):
+    with pytest.raises(UserError, match=r"labels\.curation\.minimum_kept: 1 of 2 .* above_band 1 \(raise .*\.high\)"):
         curate([SURE, labelled(10)], config)
-    with pytest.raises(UserError, match=r"labels\.curation\.minimum_kept: 0 of 0"):
+    with pytest.raises(UserError, match=r"minimum_kept: 0 of 0 .* no well-formed question"):
         curate([], CurationConfig(minimum_kept=0))
+
+
+def test_questions_that_are_too_long_are_dropped_and_counted_before_their_votes_are_looked_at() -> None:
+    items = [SURE, labelled(0, answer=None, question="long" * 10), labelled(5, question="short")]
+    found = curate(items, PAPER, overlong=lambda text: len(text) > 20)
+    assert found.reasons == (None, "overlong", None) and found.dropped["overlong"] == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ([labelled(10, question=f"{n}") for n in range(3)], r"dropped: above_band 3 \(raise labels\.curation\.high\)$"),
+        ([labelled(1, question=f"{n}") for n in range(3)], r"dropped: below_band 3 \(lower labels\.curation\.low\)$"),
+        ([labelled(5, question="same")] * 1 + [labelled(10, question="same")] * 2, "1 of 3 .*dropped: duplicate 2"),
+        (
+            [labelled(1, question="a"), labelled(10, question="b"), labelled(10, question="c")],
+            "dropped: above_band 2 .*, below_band 1",
+        ),
+        ([labelled(5, question="secret")], r"held_out 1 \(they are those of evaluation\.benchmarks\)"),
+        ([labelled(5, question="long" * 10)], r"overlong 1 \(raise learner\.tokens_per_micro_batch"),
+        ([], r"no well-formed question; .*questions\.sampling\.max_new_tokens"),
+    ],
+)
+def test_an_error_blames_what_has_dropped_the_questions(items: list[VotedQuestion], says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        curate(
+            items,
+            CurationConfig(minimum_kept=2),
+            held_out=lambda text: text == "secret",
+            overlong=lambda text: len(text) > 20,
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "says"),
+    [
+        (10, r"10 of 10 samples were cut off.*raise labels\.votes\.sampling\.max"),
+        (1, r"1 of 10 .*see to prompts\.solver"),
+    ],
+)
+def test_questions_without_answers_are_told_by_why_there_are_none(cut_off: int, says: str) -> None:
+    nobody = VotedQuestion(WrittenQuestion("q", None), Vote(None, 0, 10, 0, cut_off=cut_off))
+    with pytest.raises(UserError, match=f"dropped: unanswered 1 .*{says}"):
+        curate([nobody], PAPER)
+
+
+def test_every_reason_comes_with_advice() -> None:
+    assert set(REASONS) - {"unanswered"} <= set(ADVICE)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 10)), max_size=12))

@@ -32,7 +32,8 @@ class ScriptedEngine:
 
     receivers = (0,)
 
-    def __init__(self, model: Path, respond: Respond) -> None:
+    def __init__(self, model: Path, respond: Respond, context: int = 10_000) -> None:
+        self.context = context
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         self._respond = respond
         self.requests: list[Request] = []

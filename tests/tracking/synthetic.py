@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.atomic import read_json, write_json, write_jsonl
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import Config, load_config
 from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.run.sealed import read_sealed, write_sealed
 
 ITERATIONS, CHALLENGER_STEPS, SOLVER_STEPS, VOTES = 3, 6, 15, 10
 HOSTILE = "</p><script>alert('owned')</script><img src=x onerror=alert(1)> \u202egnp.exe \x1b[31m {{ 7*7 }} \ud800"
@@ -187,4 +188,4 @@ def _pretend_time(phase: PhaseDirectory, rng: random.Random) -> None:
     """Give the finished phase a plausible duration: the manifest is otherwise as `finish` wrote it."""
     seconds = {"challenger": 26, "questions": 7, "labels": 11, "solver": 58, "evaluate": 9}[phase.phase]
     path = phase.path / "manifest.json"
-    write_json(path, {**read_json(path), "seconds": round(seconds * (0.9 + 0.2 * rng.random()), 1)})
+    write_sealed(path, {**read_sealed(path, ""), "seconds": round(seconds * (0.9 + 0.2 * rng.random()), 1)})

@@ -49,6 +49,11 @@ class SglangEngine:
         self._updates = 0
 
     @property
+    def context(self) -> int:
+        """That of the servers."""
+        return self._context
+
+    @property
     def receivers(self) -> Sequence[int]:
         """The first rank, which sends on."""
         return (0,)

@@ -1,0 +1,58 @@
+"""How long prompts may be: a training sequence has to fit into a micro-batch, a prompt into the engine's context."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.errors import UserError
+from rzero_mega.learner.megatron.context_parallel import TokenSplit
+from rzero_mega.learner.packing import check_longest_sequence, longest_prompt
+from rzero_mega.rollout.tokenization import PromptEncoder
+
+Role = Literal["challenger", "solver"]
+
+
+def longest_trainable(config: Config, role: Role) -> int:
+    """Tokens of the longest prompt that the role can be trained on, beside the longest response."""
+    response = _training(config, role).sampling.max_new_tokens
+    return longest_prompt(response, config.learner.tokens_per_micro_batch, _multiple(config))
+
+
+def check_trainable(config: Config, role: Role, prompt: int) -> None:
+    """UserError if the role can't be trained on a prompt of so many tokens."""
+    key = f"{role}.training.sampling.max_new_tokens"
+    response = _training(config, role).sampling.max_new_tokens
+    check_longest_sequence(prompt, response, config.learner.tokens_per_micro_batch, key, _multiple(config))
+
+
+def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) -> None:
+    """UserError before anything starts if no micro-batch or no context holds the roles' prompts.
+
+    The Challenger's is always the same. The Solver's has at least a token of a question in it; questions that are too
+    long are dropped one by one.
+    """
+    asks = len(encoder.encode_prompt(load_prompt(config.prompts.challenger)))
+    answers = len(encoder.encode_prompt(load_prompt(config.prompts.solver), question="")) + 1
+    sglang = config.rollout.engine == "sglang"
+    context = (config.rollout.sglang.context_length if sglang else None) or max_positions
+    for role, prompt in (("challenger", asks), ("solver", answers)):
+        if prompt >= context:
+            key = "rollout.sglang.context_length" if context != max_positions else "model.path"
+            raise UserError(
+                f"{key}: a context of {context} tokens does not hold the prompt of prompts.{role}, which has {prompt}; "
+                "shorten the prompt"
+            )
+    if config.challenger.train and config.challenger.training.steps:
+        check_trainable(config, "challenger", asks)
+    if config.solver.training.steps:
+        check_trainable(config, "solver", answers)
+
+
+def _training(config: Config, role: Role) -> TrainingConfig:
+    return config.challenger.training if role == "challenger" else config.solver.training
+
+
+def _multiple(config: Config) -> int:
+    return TokenSplit(config.learner.layout.cp).sequence_multiple
