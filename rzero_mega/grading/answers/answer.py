@@ -28,7 +28,7 @@ from rzero_mega.grading.syntax.parser import parse
 from rzero_mega.grading.text.extraction import MAX_ANSWER_CHARS
 from rzero_mega.grading.text.normalisation import PLAIN_NUMBER, normalise
 from rzero_mega.grading.text.units import DEGREES
-from rzero_mega.grading.text.vocabulary import in_symbols, prose_key
+from rzero_mega.grading.text.vocabulary import in_symbols, prose_key, without_integer
 
 CHOICE = "choice "
 """How the name of a choice begins that is given with what stands beside it."""
@@ -76,7 +76,7 @@ def _read(text: str) -> Answer:
         tree = Number(Fraction(normalised))
         return Answer(canonical(tree), normalised, tree, tree, None, tree.value, True)
     try:
-        return _with_unit(_tree(in_symbols(normalised)), normalised)
+        return _with_unit(_tree(in_symbols(without_integer(normalised))), normalised)
     except Unreadable:
         return Answer("text:" + prose_key(normalised), normalised)
 

@@ -251,7 +251,7 @@ def _compare_relations(a: Relation, b: Relation, scalars: ScalarTest) -> bool | 
         return True
     if a.operator in ("=", "in") and _is_name(a) and canonical(a.left) == canonical(b.left):
         return _compare(a.right, b.right, scalars)
-    if not (is_scalar(a.left) and is_scalar(a.right) and is_scalar(b.left) and is_scalar(b.right)):
+    if a.operator == "in" or not all(map(is_scalar, (a.left, a.right, b.left, b.right))):
         return False
     if names(a) != names(b):
         return False

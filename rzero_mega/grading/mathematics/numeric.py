@@ -392,12 +392,13 @@ def _same_at(left: Node, right: Node, point: Point) -> bool:
         return False
     if span > _MAX_SPAN:
         raise Undecided("too wide a span")
-    a, b = values_at((left, right), point, 2 * span + 3 * _GAP_BITS)
-    return is_negligible(a.value - b.value, span)
+    # A small argument hides a difference of its third power: sin x and x.
+    a, b = values_at((left, right), point, 6 * span + 3 * _GAP_BITS)
+    return is_negligible(a.value - b.value, 4 * span)
 
 
 def is_negligible(difference: Any, span: int) -> bool:
-    """Whether a difference computed with ``2 * span + 384`` bits is nothing but rounding."""
+    """Whether a difference computed with at least ``span + 384`` bits to spare is nothing but rounding."""
     if difference == 0:
         return True
     return bool(difference.context.mag(difference) < -(_GAP_BITS + span))

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from rzero_mega.grading.expressions.functions import CONSTANTS, N_ARY, UNARY
 from rzero_mega.grading.expressions.tree import MAX_DIGITS, MAX_SOURCE_CHARS, Unreadable
-from rzero_mega.grading.text.units import CURRENCIES, ENLARGED, LONE_LETTERS, measure
+from rzero_mega.grading.text.units import CURRENCIES, CURRENCY_WORDS, ENLARGED, LONE_LETTERS, measure
 from rzero_mega.grading.text.vocabulary import (
     CONNECTORS,
     EQUALS,
@@ -210,7 +210,7 @@ def _resolved(token: Token, before: Token, following: Token) -> list[Token]:
         or (begins and lower in _WORDS)
         or (prose and not unit and not _PRODUCT.fullmatch(run))
     ):
-        return [replace(token, kind="word", text=run)]
+        return [replace(token, kind="word", text=run, glued=run if lower in CURRENCY_WORDS else "")]
     first = replace(token, kind="name", text=run[0], glued=unit)
     return [first, *(replace(first, text=letter, spaced=False, glued="") for letter in run[1:])]
 

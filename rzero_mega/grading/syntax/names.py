@@ -38,6 +38,10 @@ def read_application(cursor: Cursor, name: str) -> Node:
         cursor.next()
         mark = "^" + canonical(cursor.exponent())
     if not cursor.at("("):
+        # The fourth derivative, and no power, has its number in brackets: y^{(4)}.
+        order = [token.text for token in cursor.tokens[start : start + 6]]
+        if mark and order[1:3] + order[4:6] == ["{", "(", ")", "}"] and order[3].isdigit():
+            return Name(name + mark)
         cursor.position = start
         return Name(name)
     argument = cursor.primary()

@@ -65,6 +65,12 @@ _SYNONYMS = {
     **dict.fromkeys(("lvert", "rvert", "vert", "mid", "lVert", "rVert", "Vert"), "|"),
     **dict.fromkeys(("rm", "bf", "it", "checkmark", "blacksquare", "qed"), ""),
     **{"neq": r"\ne", "lt": "<", "gt": ">", "colon": ":", "div": "/", "lbrace": r"\{", "rbrace": r"\}"},
+    **dict.fromkeys(("rightarrow", "longrightarrow"), r"\to"),
+    **dict.fromkeys(("implies", "Longrightarrow"), r"\Rightarrow"),
+    **dict.fromkeys(("Leftrightarrow", "Longleftrightarrow"), r"\iff"),
+    **dict.fromkeys(("backslash", "smallsetminus"), r"\setminus"),
+    **dict.fromkeys(("dots", "ldots", "cdots", "dotsc", "dotsb", "dotsm"), "..."),
+    **{"land": r"\wedge", "lor": r"\vee", "lnot": r"\neg"},
     "textdollar": r"\$", "lgroup": "(", "rgroup": ")", "lbrack": "[", "rbrack": "]", "overrightarrow": r"\vec",
 }  # fmt: skip
 """Command -> what says the same. One pass for all: most texts have none, and each pass reads the whole text."""
@@ -102,7 +108,7 @@ def _repeating(match: re.Match[str]) -> str:
             while fixed.endswith(block):
                 fixed = fixed[:-period]
             return rf"{whole}.{fixed}\overline{{{block}}}"
-    return rf"{whole}.{digits}\ldots "
+    return rf"{whole}.{digits}..."
 
 
 # Order matters: sizing goes before spacing (`\left` before `\le`), spacing before everything that looks at neighbours.
@@ -133,9 +139,10 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite("\\", _BOLD + r"\s*(?:\{\s*([a-df-z])\s*\}|([a-df-z])(?![a-zA-Z]))", r"\\vec{\1\2}"),
     _rewrite("\\", _BOLD + _END, ""),
     _rewrite("{", r"^\{\s*(\([A-J]\))\s*\}", r"\1"),
+    _rewrite("mathbb", r"(\\mathbb\s*\{\s*[A-Z]\s*\})\s*-(?=\s*\\\{)", r"\1 \\setminus "),
     _rewrite("\\", _ROMAN + r"\s*\{", r"\\text{"),
     _rewrite("\\mathit", r"\\mathit\s*(?=\{)", ""),
-    _rewrite("\\mathcal", r"\\mathcal\s*([A-Z])", r"\\mathcal{\1}"),
+    _rewrite("\\math", r"\\math(cal|bb|frak|scr)\s*([A-Z])", r"\\math\1{\2}"),
     _rewrite("\\operator", r"\\operatorname\*?\s*\{([a-zA-Z]+)\}", r"\\\1 "),
     _rewrite("array", r"\\begin\s*\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
     _rewrite("array", r"\\end\s*\{array\}", r"\\end{matrix}"),
@@ -158,9 +165,7 @@ _REWRITES: tuple[Rewrite, ...] = (
     _rewrite("", r"\\text\s*\{\s*(?:per ?cent|\\?%)\s*\}|(?<!\\)%|(?<=[\d}) ])per ?cent$", r"\\%"),
     _rewrite("d", r"(?<=\d)\s?(\\text\s*\{\s*)?(hundred|thousand)s?(?![a-zA-Z])\s?(\}?)", _large_number),
     _rewrite("illion", r"(?<=\d)\s?(\\text\s*\{\s*)?([mb]illion|trillion)s?(?![a-zA-Z])\s?(\}?)", _large_number),
-    _rewrite(
-        ".", r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?(?:\.\.\.|\\[lc]?dots" + _END + r")", _repeating
-    ),
+    _rewrite(".", r"(?<![\d.])(?P<whole>\d{0,30})\.(?P<digits>\d{2,60})\s?\.\.\.", _repeating),
     _rewrite("(", r"(?<=\.)(\d{0,30})\((\d{1,30})\)", r"\1\\overline{\2}"),
     _rewrite(
         "\\dot",
@@ -176,7 +181,8 @@ PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 
 _ABOUT = r"(?:approximately|approx\.?|about|roughly|around)"
 _LEADING = re.compile(
-    rf"^(?:=|\\approx(?![a-zA-Z])|#+ |\\text\{{\s*{_ABOUT}\s*\}}|{_ABOUT}(?=\s*[-\d\\$.]))\s*", re.IGNORECASE
+    rf"^(?:=|\\(?:approx|therefore|Rightarrow)(?![a-zA-Z])|#+ |\\text\{{\s*{_ABOUT}\s*\}}|{_ABOUT}(?=\s*[-\d\\$.]))\s*",
+    re.IGNORECASE,
 )
 _REASONING = re.compile(
     r"^(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore|(?:we|this) (?:get|gives?|have|find|obtain)|it follows that)\b"
@@ -185,7 +191,8 @@ _REASONING = re.compile(
 )
 _ANSWER_IS = re.compile(
     r"^(?P<text>\\text\{\s*)?(?:(?:the |my |our )?(?:final |correct )?"
-    r"(?:ans|answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*|(?:there are|it is) (?=\d))"
+    r"(?:ans|answer|solution|result|value|option|choice|solution set)(?: is| are|:| =)[: ]*"
+    r"|(?:there are|it is) (?=\}? ?\d))"
     r"(?P<closed>\})? ?(?=\S)",
     re.IGNORECASE,
 )

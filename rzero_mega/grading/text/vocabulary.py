@@ -79,6 +79,27 @@ _EXCEPT = re.compile(
 )
 
 
+_BETWEEN = r"(?:\\text\s?\{|\\quad(?![a-zA-Z])|[\s}~])"
+_INTEGER = re.compile(
+    rf"(?:\\text\s?\{{|\\quad(?![a-zA-Z])|[\s,;~(])+(?:(?:for|where|with){_BETWEEN}+)?"
+    rf"(?:(?:all|any|every|each){_BETWEEN}+)?"
+    rf"(?:integers?{_BETWEEN}+(?P<after>[kmn])|(?P<before>[kmn]){_BETWEEN}*(?:\\in\s*\\mathbb\s*(?:\{{\s*Z\s*\}}|Z)"
+    rf"|(?:is{_BETWEEN}+)?(?:(?:an|any){_BETWEEN}+)?integer))[\s}}).]*$"
+)
+_ARTICLE_BEFORE_NUMBER = re.compile(
+    rf"^(\\text\s*\{{\s*)?an? (?={'|'.join(sorted({*PARTS, *SCALES, 'hundred'}))}\b)", re.IGNORECASE
+)
+
+
+def without_integer(text: str) -> str:
+    """Return an answer without "where k is an integer" behind it, which k, m and n in an answer are here anyway."""
+    clause = _INTEGER.search(text, max(0, len(text) - 80))
+    letter = clause and (clause["after"] or clause["before"])
+    if clause is None or not re.search(rf"(?<![a-zA-Z\\]){letter}(?![a-z])|(?<=\d){letter}", text[: clause.start()]):
+        return text
+    return text[: clause.start()]
+
+
 def is_label(words: list[str]) -> bool:
     """Whether these words, in lower case, name what is asked for: nouns of the list, at least one of them."""
     meant = [word.removesuffix("s") if word not in LABELS else word for word in words if len(word) > 1]
@@ -92,10 +113,10 @@ def prose_key(text: str) -> str:
     Words are compared without case, articles and final punctuation; formulas (anything with a backslash or digit)
     without needless braces and without white space, except where it keeps two letters or digits apart.
     """
-    text = _TEXT_COMMAND.sub(r" \1 ", text)
+    text = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).split())
     if "\\" in text or any(character.isdigit() for character in text):
         text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
-        text = re.sub(r"([\^_])\s*([a-zA-Z0-9])", r"\1{\2}", text.strip())
+        text = re.sub(r"([\^_])\s*([a-zA-Z0-9])", r"\1{\2}", text)
         return re.sub(r"(?<![a-zA-Z0-9])\s+|\s+(?![a-zA-Z0-9])", "", text)
     words = _ARTICLE.sub("", " ".join(text.casefold().replace('"', "").split()).strip(" .,;:"))
     return _SYNONYMS.get(words, words)
@@ -103,6 +124,7 @@ def prose_key(text: str) -> str:
 
 def in_symbols(text: str) -> str:
     """Return a normalised answer of words as the formula that says the same, if there is one: "no solution" is ∅."""
+    text = _ARTICLE_BEFORE_NUMBER.sub(r"\1one ", text)
     if len(text) > _MAX_CHARS or not re.match(r"(?:\\text\s*\{\s*|-)?[a-zA-Z]{2}|\\mathbb", text):
         return text
     plain = " ".join(_TEXT_COMMAND.sub(r" \1 ", text).split())
