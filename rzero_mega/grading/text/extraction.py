@@ -25,20 +25,25 @@ def extract_answer(text: str) -> str | None:
     linear in ``min(len(text), MAX_TEXT_CHARS)``. Whether the text was cut off by a token limit is for the caller to
     know: a cut-off text that has a balanced box has an answer here.
     """
-    text = text[-MAX_TEXT_CHARS:]
+    contents = boxed_contents(text[-MAX_TEXT_CHARS:])
+    if not contents:
+        return None
+    _, content = max(contents, key=lambda found: found[0])
+    return None if len(content) > MAX_ANSWER_CHARS or _BLANK.fullmatch(content) else content.strip()
+
+
+def boxed_contents(text: str) -> list[tuple[int, str]]:
+    """Where the content of each balanced box starts, and the content, in the order in which boxes close."""
     open_braces: list[tuple[int, bool]] = []  # (where the content starts, whether a box opened it)
-    best: tuple[int, int] | None = None
+    found: list[tuple[int, str]] = []
     for token in _TOKEN.finditer(text):
         mark = token.group()
         if token["bare"]:
-            best = max(best or (-1, -1), token.span("bare"))
+            found.append((token.start("bare"), token["bare"]))
         elif mark.endswith("{") and (mark == "{" or len(mark) > 2):
             open_braces.append((token.end(), mark != "{"))
         elif mark == "}" and open_braces:
             start, boxed = open_braces.pop()
-            if boxed and (best is None or start > best[0]):
-                best = (start, token.start())
-    if best is None or best[1] - best[0] > MAX_ANSWER_CHARS:
-        return None
-    answer = text[best[0] : best[1]].strip()
-    return None if _BLANK.fullmatch(answer) else answer
+            if boxed:
+                found.append((start, text[start : token.start()]))
+    return found
