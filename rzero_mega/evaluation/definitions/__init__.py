@@ -1,0 +1,1 @@
+"""Public benchmarks, one YAML file each, with the fields of `rzero_mega.evaluation.definition.BenchmarkDefinition`."""

@@ -1,0 +1,30 @@
+"""Questions with options: the answer is a letter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rzero_mega.evaluation.choices import extract_choice
+from rzero_mega.evaluation.problem import Problem
+from rzero_mega.grading.workers.pool import GradingPool
+
+
+class Choices:
+    """The letter that a response settles on, against the right one."""
+
+    def prompt(self, problem: Problem) -> str:
+        options = "\n".join(
+            f"{letter}. {option}" for letter, option in zip(letters(problem.options), problem.options, strict=True)
+        )
+        return f"{problem.question}\n\n{options}\n\nAnswer with the letter of the right option."
+
+    def prediction(self, response: str, problem: Problem) -> str | None:
+        return extract_choice(response, problem.options)
+
+    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
+        return [prediction in problem.answers for prediction, problem in predictions]
+
+
+def letters(options: Sequence[str]) -> str:
+    """The letters of some options: A, B, C …"""
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)]
