@@ -90,7 +90,8 @@ def _number(text: str) -> str:
 def test_an_item_of_supergpqa() -> None:
     definition = defined_benchmark("supergpqa")
     problem = definition.problem(SUPERGPQA)
-    assert problem == Problem(SUPERGPQA["question"], ("B",), "Science", ("oxygen", "carbon dioxide", "neon"))
+    options = ("oxygen", "carbon dioxide", "neon")
+    assert problem == Problem("Which gas do plants take in?", ("B",), "Science", options)
     reading = READINGS["choices"]
     assert "B. carbon dioxide" in reading.prompt(problem)
     assert reading.prediction("Plants take in carbon dioxide. The answer is carbon dioxide.", problem) == "B"
