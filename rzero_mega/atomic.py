@@ -229,6 +229,13 @@ def replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or folder, whole or not at all: a kill leaves it, or a leftover that `recover` clears away."""
+    aside = _aside(path, "tmp")
+    os.rename(path, aside)
+    shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+
+
 def recover(folder: Path) -> None:
     """Clear away what killed writers left in `folder`, putting back an old folder whose successor never came."""
     for entry in list(folder.iterdir()) if folder.is_dir() else []:

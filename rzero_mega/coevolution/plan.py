@@ -6,6 +6,7 @@ labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base m
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, fields
 
 from rzero_mega.coevolution.streams import permutation
@@ -131,6 +132,11 @@ def iteration_plan(config: Config) -> list[PhasePlan]:
         if evaluates:
             plan.append(_evaluation(iteration))
     return plan
+
+
+def still_needed(plan: Sequence[PhasePlan], finished: Container[tuple[int, PhaseName]]) -> set[Source]:
+    """What the phases that are not finished start from."""
+    return {source for phase in plan if (phase.iteration, phase.name) not in finished for source in phase.sources}
 
 
 def solver_batch(n_kept: int, step: int, prompts_per_step: int, seed: int) -> list[int]:

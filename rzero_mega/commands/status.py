@@ -8,6 +8,7 @@ from rich.console import Console
 
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import iterations_table, run_status
+from rzero_mega.tracking.status import RunStatus, models_line
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
@@ -18,6 +19,7 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
         return
     if not (run.path / "jobs").is_dir():
         console.print(iterations_table(found))
+        _show_lines(found)
         return
     from rzero_mega.cluster import command
     from rzero_mega.cluster.show import show_jobs
@@ -25,4 +27,11 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
     queue = command.jobs_of(run)
     waits = found.state == "stopped" and queue
     console.print(iterations_table(found, "queued" if waits else None))
+    _show_lines(found)
     show_jobs(console, run.path, queue)
+
+
+def _show_lines(status: RunStatus) -> None:
+    line = models_line(status)
+    if line is not None:
+        print(line)

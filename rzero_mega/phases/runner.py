@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import assert_never
@@ -29,6 +29,7 @@ from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
+from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import Progress
@@ -63,7 +64,7 @@ def run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> N
 
 def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     directory, inputs = ctx.run.phase(plan.iteration, plan.name), ctx.hashes(plan.sources)
-    if spmd.on_rank_0(directory.is_finished, inputs):
+    if spmd.on_rank_0(_is_finished, ctx, plan, inputs):
         ctx.progress.skip(plan.iteration, plan.name)
         return
     spmd.on_rank_0(directory.begin, inputs, values_of(ctx.config))
@@ -73,9 +74,15 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
         _dispatch(ctx, ActivePhase(directory, bar, ctx.config.seed), plan.inputs)
     if spmd.rank() == 0:
         ctx.run.event("phase_finished", iteration=plan.iteration, phase=plan.name.value)
+    spmd.on_rank_0(remove_old_models, ctx.run, iteration_plan(ctx.config), ctx.config.run.keep_models)
     if ctx.wandb is not None:
         ctx.wandb.sync()
     ctx.stopwatch.take()
+
+
+def _is_finished(ctx: RunContext, plan: PhasePlan, inputs: Mapping[str, str]) -> bool:
+    directory = ctx.run.phase(plan.iteration, plan.name)
+    return directory.is_finished(inputs, unneeded_outputs(ctx.run, iteration_plan(ctx.config), plan))
 
 
 def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:

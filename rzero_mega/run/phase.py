@@ -19,7 +19,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ class PhaseDirectory:
             )
         return manifest
 
-    def is_finished(self, inputs: Mapping[str, str]) -> bool:
-        """Whether the phase is done for these inputs (SHA-256 by name).
+    def is_finished(self, inputs: Mapping[str, str], unneeded: Container[str] = ()) -> bool:
+        """Whether the phase is done for these inputs (SHA-256 by name). `unneeded` outputs may be gone.
 
         Raises UserError when it was done with other inputs, or when an output is missing or has changed. Of folders the
         names and sizes of files are looked at; their content is, once they are used (`check_output`).
@@ -103,9 +103,22 @@ class PhaseDirectory:
         if manifest is None:
             return False
         self._check_inputs(manifest.inputs, inputs)
-        for artefact in manifest.outputs.values():
-            check_presence(self.path, artefact, self.redo)
+        for name, artefact in manifest.outputs.items():
+            if name not in unneeded:
+                check_presence(self.path, artefact, self.redo)
         return True
+
+    def is_removed(self, name: str) -> bool:
+        """Whether `remove_output` has removed it."""
+        return self._removed(name).is_file()
+
+    def remove_output(self, name: str) -> None:
+        """Give up the disk space of a finished phase's output. The manifest goes on saying what it was."""
+        self._only_writer()
+        path = self.output(name)
+        atomic.write_json(self._removed(name), {"removed": now()})
+        with atomic.storage_errors(path):
+            atomic.remove(path)
 
     def has_begun(self) -> bool:
         """Whether there is partial work, or the phase is finished."""
@@ -341,6 +354,9 @@ class PhaseDirectory:
                 atomic.replace_folder(folder, self.kept / folder.name)
 
     # Inside
+
+    def _removed(self, name: str) -> Path:
+        return self.path / f"{name}.removed"
 
     @property
     def redo(self) -> str:

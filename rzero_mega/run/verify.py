@@ -64,6 +64,8 @@ def _problem(run: Path, check: Check) -> str | None:
 def _finished(run: RunDirectory, phase: PhaseDirectory, manifest: Manifest) -> Iterator[Check]:
     yield partial(_check_inputs, run, phase, manifest)
     for name, artefact in manifest.outputs.items():
+        if phase.is_removed(name) and not phase.output(name).exists():
+            continue
         yield partial(check_presence, phase.path, artefact, phase.redo)
         for file in phase.output_files(name):
             if (phase.path / file).exists():

@@ -12,13 +12,15 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
+ModelState = Literal["kept", "removed", "missing"]
 
 
 @dataclass(frozen=True)
 class PhaseStatus:
     """`stopped` has partial work and no living writer; `skipped` is not in the plan.
 
-    `step` of `steps` counts what `planned_steps` does; null where unknown.
+    `step` of `steps` counts what `planned_steps` does; null where unknown. `model` says whether the model that a
+    finished phase left is still there; null for phases that leave none.
     """
 
     state: State
@@ -26,6 +28,7 @@ class PhaseStatus:
     steps: int | None
     seconds: float | None
     attempts: int | None
+    model: ModelState | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,33 @@ def _iteration_status(
 
 def _phase_status(folder: PhaseDirectory, manifest: Manifest | None, steps: int | None, alive: bool) -> PhaseStatus:
     if manifest is not None:
-        return PhaseStatus("finished", steps, steps, manifest.seconds, manifest.attempts)
+        return PhaseStatus("finished", steps, steps, manifest.seconds, manifest.attempts, _model(folder, manifest))
     if not folder.has_begun():
         return PhaseStatus("pending", None, steps, None, None)
     rows = folder.metrics()
     step = rows[-1]["step"] if rows else len(folder.finished_parts())
     return PhaseStatus("running" if alive else "stopped", step, steps, None, None)
+
+
+def _model(folder: PhaseDirectory, manifest: Manifest) -> ModelState | None:
+    artefact = manifest.outputs.get("model")
+    if artefact is None:
+        return None
+    if (folder.path / artefact.path).exists():
+        return "kept"
+    return "removed" if folder.is_removed("model") else "missing"
+
+
+def models_line(status: RunStatus) -> str | None:
+    """Which models are no longer there; None where all are that were made."""
+    gone = [
+        f"{row.iteration}/{name}" + (" (not by run.keep_models)" if phase.model == "missing" else "")
+        for row in status.iterations
+        for name, phase in row.phases.items()
+        if phase.model in ("removed", "missing")
+    ]
+    kept = sum(phase.model == "kept" for row in status.iterations for phase in row.phases.values())
+    return f"models: {kept} kept; removed: {', '.join(gone)}" if gone else None
 
 
 def _written(questions: Manifest | None) -> int | None:

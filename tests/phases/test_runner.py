@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.plan import PhaseInputs
+from rzero_mega.coevolution.plan import PhaseInputs, iteration_plan, still_needed
 from rzero_mega.config import Config, load_config
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger, evaluate, labels, questions, runner, solver
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.retention import finished_phases
 from rzero_mega.run import RunDirectory, read_events, run_path
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.run.verify import verify_run
+from rzero_mega.tracking.status import models_line, run_status
+
+MODELS = (PhaseName.CHALLENGER, PhaseName.SOLVER)
 
 OUTPUTS = {
     PhaseName.CHALLENGER: "model",
@@ -91,6 +96,58 @@ def test_a_phase_that_is_not_in_the_plan_is_refused(config: Any, done: list[tupl
         with pytest.raises(UserError, match=f"phase {name} of iteration {iteration}: not in the plan"):
             runner.run_phase(config(), iteration, name, StopRequest())
     assert done == []
+
+
+def models(run: RunDirectory) -> list[str]:
+    return sorted(f"{file.parts[-3]}/{file.parts[-2]}" for file in run.path.glob("iterations/*/*/model"))
+
+
+def test_old_models_that_nothing_needs_may_be_gone(config: Any, done: list[tuple[str, str]]) -> None:
+    runner.run_all(config("iterations=2"), StopRequest())
+    run = RunDirectory.open_existing(run_path(config("iterations=2")))
+    for name in (PhaseName.CHALLENGER, PhaseName.SOLVER):
+        run.phase(1, name).output("model").unlink()
+    done.clear()
+    runner.run_all(config("iterations=2"), StopRequest())
+    runner.run_all(config("iterations=3"), StopRequest())
+    assert names(done) == [f"0/3/{name}/x" for name in PhaseName]
+    assert models_line(run_status(run)) == (
+        "models: 4 kept; removed: 1/challenger (not by run.keep_models), 1/solver (not by run.keep_models)"
+    )
+
+
+def test_a_model_that_is_needed_is_missed(config: Any, done: list[tuple[str, str]]) -> None:
+    runner.run_all(config("iterations=1"), StopRequest())
+    RunDirectory.open_existing(run_path(config("iterations=1"))).phase(1, PhaseName.SOLVER).output("model").unlink()
+    with pytest.raises(UserError, match=r"1/solver/model: is missing"):
+        runner.run_all(config("iterations=2"), StopRequest())
+
+
+def test_models_are_removed_when_they_are_old_and_nothing_needs_them(config: Any, done: list[tuple[str, str]]) -> None:
+    settings = config("iterations=3", "run.keep_models=1")
+    for phase in iteration_plan(settings):
+        runner.run_phase(settings, phase.iteration, phase.name, StopRequest())
+        run = RunDirectory.open_existing(run_path(settings))
+        needed = still_needed(iteration_plan(settings), finished_phases(run, iteration_plan(settings)))
+        there = models(run)
+        wanted = {str(source).removesuffix("/model") for source in needed}
+        assert wanted & set(done_models(run)) <= set(there)
+    assert models(run) == ["3/challenger", "3/solver"]
+    assert verify_run(run).damaged == ()
+    runner.run_all(config("iterations=4", "run.keep_models=2"), StopRequest())
+    assert models(run) == ["3/challenger", "3/solver", "4/challenger", "4/solver"]
+    assert "removed: 1/challenger, 1/solver, 2/challenger, 2/solver" in str(models_line(run_status(run)))
+    removed = [event.fields for event in read_events(run.events_path) if event.event == "model_removed"]
+    assert [(row["iteration"], row["phase"]) for row in removed] == [
+        (1, "challenger"),
+        (1, "solver"),
+        (2, "challenger"),
+        (2, "solver"),
+    ]
+
+
+def done_models(run: RunDirectory) -> list[str]:
+    return [f"{phase.iteration}/{phase.phase}" for phase in run.phases() if phase.manifest() and phase.phase in MODELS]
 
 
 def test_an_output_that_changed_after_its_phase_is_named(config: Any, done: list[tuple[str, str]]) -> None:

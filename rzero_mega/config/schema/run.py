@@ -99,5 +99,9 @@ class RunConfig:
     name: str | None = None
     """Name of the run directory. null: recipe, seed and ablation, for instance nano-seed0-no_filter."""
 
+    keep_models: int | None = number(None, 1)
+    """Iterations whose models stay, counted from the newest; older ones are removed as soon as no phase that is left
+    starts from them. null: all. A model of 8B parameters takes 16 GB, and an iteration leaves two."""
+
     minimum_free_mb: int = number(64, 0)
     """Free disk space, MiB, without which a run is not started."""

@@ -1,0 +1,42 @@
+"""Which models stay on disk: those of the newest iterations, and whatever a phase that is left starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rzero_mega.coevolution.plan import PhasePlan, Source, still_needed
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.run import PhaseDirectory, RunDirectory
+
+MODEL = "model"
+_TRAIN = (PhaseName.CHALLENGER, PhaseName.SOLVER)
+
+
+def finished_phases(run: RunDirectory, plan: Sequence[PhasePlan]) -> set[tuple[int, PhaseName]]:
+    """(iteration, phase) of those of the plan that are finished."""
+    phases = [(phase.iteration, phase.name) for phase in plan]
+    return {key for key in phases if run.phase(*key).manifest_path.is_file()}
+
+
+def unneeded_outputs(run: RunDirectory, plan: Sequence[PhasePlan], phase: PhasePlan) -> tuple[str, ...]:
+    """Outputs of the phase that may be gone: a model that no phase which is left starts from."""
+    needed = still_needed(plan, finished_phases(run, plan))
+    return (MODEL,) if Source(phase.iteration, phase.name, MODEL) not in needed else ()
+
+
+def remove_old_models(run: RunDirectory, plan: Sequence[PhasePlan], keep: int | None) -> None:
+    """Remove the models that are older than the newest `keep` iterations and not needed; None keeps all."""
+    if keep is None:
+        return
+    finished = finished_phases(run, plan)
+    trained = sorted(key for key in finished if key[1] in _TRAIN)
+    needed = still_needed(plan, finished)
+    for iteration, name in trained:
+        if iteration <= trained[-1][0] - keep and Source(iteration, name, MODEL) not in needed:
+            _remove(run, run.phase(iteration, name))
+
+
+def _remove(run: RunDirectory, phase: PhaseDirectory) -> None:
+    if phase.output(MODEL).exists():
+        phase.remove_output(MODEL)
+        run.event("model_removed", iteration=phase.iteration, phase=phase.phase.value)
