@@ -18,7 +18,7 @@ from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe, recipe_names
 from rzero_mega.run import RunDirectory
-from rzero_mega.run.job import place_from
+from rzero_mega.run.job import local_place, place_from
 
 app = typer.Typer(
     help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
@@ -139,13 +139,15 @@ def sync(run: Run = None) -> None:
 
 
 @app.command(hidden=True)
-def node(config_file: Path, iteration: int, name: str) -> None:
-    """What a phase's job runs on each of its nodes."""
+def node(config_file: Path, iteration: int, name: str, local: Annotated[bool, typer.Option("--local")] = False) -> None:
+    """What a phase's job runs on each of its nodes; with --local, here, whatever Slurm's variables say."""
     from rzero_mega.commands.node import run_node
 
     config = config_from_yaml(config_file)
     arguments = ["phase", str(config_file), str(iteration), name]
-    leave(run_node(config, iteration, name, arguments, place_from(os.environ, socket.gethostname())))
+    host = socket.gethostname()
+    place = local_place(host) if local else place_from(os.environ, host)
+    leave(run_node(config, iteration, name, arguments, place))
 
 
 @app.command()

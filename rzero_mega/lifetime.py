@@ -17,9 +17,23 @@ PR_SET_PDEATHSIG = 1
 PARENT = "RZERO_MEGA_PARENT_PID"
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module with this interpreter.
+
+    -P: a secrets.py or random.py in the working folder is none of the standard library's.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
 def environment_of_child(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ`, and in it the number of this process, which its child can then tell from whatever takes its place."""
-    return {**environ, PARENT: str(os.getpid())}
+    """`environ`, and in it the number of this process, which its child can then tell from whatever takes its place.
+
+    Empty entries of PYTHONPATH, as PYTHONPATH=$PYTHONPATH:... leaves them, are gone: they mean the working folder.
+    """
+    environment = {**environ, PARENT: str(os.getpid())}
+    if "PYTHONPATH" in environment:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, environment["PYTHONPATH"].split(os.pathsep)))
+    return environment
 
 
 def die_with_parent() -> None:

@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 # Modules that belong to no room: every room may use them.
-GROUND_FLOOR = {"atomic", "errors", "lifetime", "phase_name", "records", "spmd", "text_file", "yaml_text"}
+GROUND_FLOOR = {"atomic", "errors", "lifetime", "own_file", "phase_name", "records", "spmd", "text_file", "yaml_text"}
 HTTP = {"requests", "httpx", "aiohttp", "http", "urllib.request"}
 ENGINES = {"megatron", "sglang", "transformer_engine"}
 # Packages that a room must not know, wherever in a file the import stands.
@@ -356,3 +356,11 @@ def test_a_lane_is_looked_for_wherever_it_has_tests(lane: str) -> None:
         marks = set(re.findall(r"pytest\.mark\.(e2e|sglang|slurm)\b", file.read_text()))
         if lane == max(marks, key=["e2e", "sglang", "slurm"].index, default=None):
             assert any((ROOT / place) in (file, *file.parents) for place in places), relative(file)
+
+
+def test_modules_are_started_in_one_way_which_leaves_the_working_folder_out() -> None:
+    # -P, or what lies in the working folder goes for the standard library.
+    starts = {relative(file) for file in sorted(PACKAGE.rglob("*.py")) if '"-m"' in file.read_text(encoding="utf-8")}
+    assert starts == {"rzero_mega/lifetime.py"}
+    scripts = [path.read_text() for path in sorted(PACKAGE.rglob("*.j2"))]
+    assert not any(re.search(r"python3? (?!-P )", script) for script in scripts)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 
 from rzero_mega.atomic import write_text
 from rzero_mega.cluster.script import Submission
 from rzero_mega.cluster.submit import prepare, unfinished
 from rzero_mega.config import Config, to_yaml
+from rzero_mega.lifetime import module_command
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ def run_locally(config: Config, submission: Submission, attempts: int) -> int:
     for phase in unfinished(config, run):
         folder = run.phase(phase.iteration, phase.name)
         for attempt in range(1, attempts + 1):
-            command = ["-m", "rzero_mega", "node", str(submission.config), str(phase.iteration), phase.name]
-            code = subprocess.run([sys.executable, *command]).returncode
+            command = ["node", "--local", str(submission.config), str(phase.iteration), phase.name]
+            code = subprocess.run(module_command("rzero_mega", *command)).returncode
             if folder.manifest() is not None:
                 break
             if code in (2, 130) or attempt == attempts:

@@ -19,6 +19,7 @@ from rzero_mega.config import Config, to_yaml
 from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.texts import run_texts
+from rzero_mega.own_file import own_folder
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.job import failed_nodes
@@ -76,7 +77,7 @@ def prepare(config: Config, submission: Submission) -> RunDirectory:
     if not (path / "run.json").is_file():
         RunDirectory.create_or_open(path, config, writer=True, texts=run_texts(config)).close()
     run = RunDirectory.create_or_open(path, config, writer=False, texts=run_texts(config))
-    submission.config.parent.mkdir(exist_ok=True)
+    own_folder(submission.config.parent)
     return run
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from rzero_mega.commands.process import leave
 from rzero_mega.config import Config
-from rzero_mega.run.launch import is_rank, launch
+from rzero_mega.run.launch import check_rank, is_rank, launch
 from rzero_mega.run.stop import StopRequest
 
 
 def start(config: Config, work: Callable[[StopRequest], None]) -> None:
     """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
+    check_rank(os.environ)
     if not is_rank():
         # It brings torch, which every rank imports later anyway and takes a launcher seconds only once.
         from rzero_mega.commands.preflight import preflight

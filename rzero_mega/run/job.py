@@ -23,8 +23,12 @@ from pathlib import Path
 
 from rzero_mega.atomic import read_json, write_json, write_text
 from rzero_mega.errors import UserError
+from rzero_mega.own_file import append_to, own_folder, read_secret, write_secret
+from rzero_mega.records import typed
 
 POLL_S = 0.2
+# Of a file that says how a job ended.
+MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,35 +59,54 @@ class Ended:
 
 
 def place_from(environ: Mapping[str, str], host: str) -> JobPlace:
-    """The place that Slurm's environment of a step names; without Slurm, the only node of a job of its own."""
+    """The place that Slurm's environment of a step names; without Slurm, the only node of a job of its own.
+
+    UserError names a variable that is no number, or a node past the job's last.
+    """
     if "SLURM_JOB_ID" not in environ or "SLURM_NODEID" not in environ:
-        # Numbers of processes come back; a job's folder must be new.
-        return JobPlace(f"local-{int(time.time())}-{os.getpid()}", 0, 0, 1, host)
-    return JobPlace(
-        job=environ["SLURM_JOB_ID"],
-        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
-        node=int(environ["SLURM_NODEID"]),
-        nodes=int(environ.get("SLURM_STEP_NUM_NODES", environ.get("SLURM_NNODES", "1"))),
+        return local_place(host)
+    nodes = "SLURM_STEP_NUM_NODES" if "SLURM_STEP_NUM_NODES" in environ else "SLURM_NNODES"
+    place = JobPlace(
+        job=str(_number(environ, "SLURM_JOB_ID", 0)),
+        restart=_number(environ, "SLURM_RESTART_COUNT", 0),
+        node=_number(environ, "SLURM_NODEID", 0),
+        nodes=_number(environ, nodes, 1),
         name=environ.get("SLURMD_NODENAME", host),
     )
+    if place.node >= place.nodes:
+        raise UserError(f"SLURM_NODEID: {place.node}, but {nodes} is {place.nodes}: no environment of a job's step")
+    return place
+
+
+def local_place(host: str) -> JobPlace:
+    """The only node of a job that no scheduler knows; whatever an interactive session has left in the environment."""
+    # Numbers of processes come back; a job's folder must be new.
+    return JobPlace(f"local-{int(time.time())}-{os.getpid()}", 0, 0, 1, host)
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise UserError(f"{name}: {value!r} is not a number: no environment of a job's step")
+    return int(value)
 
 
 class JobFolder:
     """The folder of one attempt of a job. The first node writes, the others wait for it."""
 
     def __init__(self, run: Path, place: JobPlace) -> None:
-        """Create the folder where it does not exist."""
-        self.path = run / "jobs" / f"{place.job}-{place.restart}"
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._failed_nodes = run / "jobs" / "failed_nodes"
+        """Create the folder where it does not exist; the run has one. UserError if others may have a hand in it."""
+        jobs = run / "jobs"
+        self.path = jobs / f"{place.job}-{place.restart}"
+        own_folder(jobs)
+        own_folder(self.path)
+        self._failed_nodes = jobs / "failed_nodes"
         self._place = place
 
     def publish_leader(self, leader: Leader) -> str:
         """Say where the ranks meet; returns the key that this job's servers will ask for."""
         key = secrets.token_urlsafe(32)
-        descriptor = os.open(self.path / "key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key)
+        write_secret(self.path / "key", key)
         write_json(self.path / "leader.json", asdict(leader))
         return key
 
@@ -93,9 +116,10 @@ class JobFolder:
         _wait_for(path, timeout_s, go_on)
         found = read_json(path)
         try:
-            return Leader(str(found["host"]), int(found["port"])), (self.path / "key").read_text()
-        except (KeyError, TypeError, ValueError, OSError) as error:
+            leader = Leader(typed(found["host"], str, "host"), typed(found["port"], int, "port"))
+        except (KeyError, TypeError) as error:
             raise UserError(f"{path}: malformed ({error!r}); remove {self.path}") from None
+        return leader, read_secret(self.path / "key")
 
     def publish_end(self, ended: Ended) -> None:
         """Tell the other nodes that the job is over, and how; the key is of no more use."""
@@ -116,26 +140,26 @@ class JobFolder:
 
     def note_failed_node(self) -> None:
         """Remember that something died by itself on this node: later jobs of the run keep away from it."""
-        with self._failed_nodes.open("a") as file:
-            file.write(f"{self._place.name}\n")
+        with append_to(self._failed_nodes) as file:
+            file.write(f"{self._place.name}\n".encode())
 
 
 def read_end(folder: Path) -> Ended | None:
     """The end of the job whose folder it is; None while it goes on, or where it was killed."""
     path = folder / "ended.json"
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return None
-    found = read_json(path)
+    found = read_json(path, MOST_BYTES)
     try:
-        return Ended(int(found["code"]), str(found["why"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return Ended(typed(found["code"], int, "code"), typed(found["why"], str, "why"))
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path}: malformed ({error!r}); remove it") from None
 
 
 def failed_nodes(run: Path) -> list[str]:
     """Nodes on which something died by itself, in the order of the alphabet, each once."""
     path = run / "jobs" / "failed_nodes"
-    lines = path.read_text().split() if path.is_file() else []
+    lines = path.read_text(errors="replace").split() if path.is_file() else []
     return sorted({line for line in lines if re.fullmatch(r"[A-Za-z0-9_.-]+", line)})
 
 

@@ -27,7 +27,7 @@ def last_end(run: Path) -> Ended | None:
 
 
 def log_file(run: Path, job: str | None, rank: int) -> Path:
-    """The log of a rank in the last job, or in the one whose id is given. UserError if there is none."""
+    """The log of a rank in the last job, or in the one whose id is given. UserError if the run holds none."""
     folders = [folder for folder in job_folders(run) if job is None or folder.name.rsplit("-", 1)[0] == job]
     if not folders:
         what = "has no job yet" if job is None else f"knows no job {job}"
@@ -36,6 +36,8 @@ def log_file(run: Path, job: str | None, rank: int) -> Path:
     if not log.is_file():
         have = ", ".join(sorted(path.stem.removeprefix("rank-") for path in folders[-1].glob("rank-*.log")))
         raise UserError(f"{log}: does not exist; {f'there are ranks {have}' if have else 'no rank has started'}")
+    if not log.resolve().is_relative_to(run.resolve()):
+        raise UserError(f"{log}: is a link that leads out of the run; look at what it names yourself")
     return log
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rzero_mega.lifetime import environment_of_child
+from rzero_mega.errors import UserError
+from rzero_mega.lifetime import environment_of_child, module_command
+from rzero_mega.own_file import append_to
 from rzero_mega.run.stop import SIGNAL, StopRequest
 
 STORE = "RZERO_MEGA_STORE"
@@ -23,6 +25,22 @@ POLL_S = 0.05
 def is_rank() -> bool:
     """Whether this process is one of several that were started together, by `launch` or by torchrun."""
     return "RANK" in os.environ
+
+
+def check_rank(environ: Mapping[str, str]) -> None:
+    """UserError if the environment is half that of a rank: RANK alone, left over from something, names no peers."""
+    if "RANK" not in environ:
+        return
+    needed = ["WORLD_SIZE"] if STORE in environ else ["WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"]
+    missing = [name for name in needed if not environ.get(name)]
+    numbers = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name in environ]
+    wrong = [name for name in numbers if not re.fullmatch(r"[0-9]{1,9}", environ[name])]
+    remedy = "unset RANK to have the processes started here, or start all of them with torchrun"
+    if missing or wrong:
+        what = f"{', '.join(missing)} is not" if missing else f"{wrong[0]}={environ[wrong[0]]!r} is no number"
+        raise UserError(f"RANK is set, and {what}; {remedy}")
+    if int(environ["RANK"]) >= int(environ["WORLD_SIZE"]):
+        raise UserError(f"RANK is {environ['RANK']} of WORLD_SIZE {environ['WORLD_SIZE']} processes; {remedy}")
 
 
 def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
@@ -126,10 +144,10 @@ def log_of(logs: Path, rank: int) -> Path:
 
 
 def _start(arguments: Sequence[str], environment: Mapping[str, str], log: Path | None) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "rzero_mega", *arguments]
+    command = module_command("rzero_mega", *arguments)
     if log is None:
         return subprocess.Popen(command, env=environment)
-    with log.open("ab") as output:
+    with append_to(log) as output:
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )

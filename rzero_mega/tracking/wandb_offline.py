@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rzero_mega.errors import UserError
+from rzero_mega.lifetime import module_command
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking.wandb_process import clear_leftovers
 
@@ -66,7 +67,7 @@ def sync_offline(run: RunDirectory) -> str:
 
 def _wandb_sync(run: Path, folders: Sequence[Path]) -> list[str]:
     """The lines that `wandb sync` printed, and prints here too. Its exit code is 0 whatever happens."""
-    command = [sys.executable, "-P", "-m", "wandb", "sync", *map(str, folders)]
+    command = module_command("wandb", "sync", *map(str, folders))
     # WANDB_DIR: its own log lies below the run, not in the working folder.
     environment = {"WANDB_X_GRAPHQL_RETRY_MAX": _RETRIES, **os.environ, "WANDB_DIR": str(run)}
     said = []

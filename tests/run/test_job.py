@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.errors import UserError
-from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader, failed_nodes, place_from, read_end
+from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader, failed_nodes, local_place, place_from, read_end
 from rzero_mega.run.job_logs import job_folders, last_end, log_file, text_of
 
 SLURM = {
@@ -97,3 +97,30 @@ def test_a_log_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) ->
         log_file(tmp_path, None, 3)
     with pytest.raises(UserError, match="no job 99"):
         log_file(tmp_path, "99", 0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"SLURM_NODEID": "4"}, "SLURM_NODEID: 4, but SLURM_STEP_NUM_NODES is 4"),
+        ({"SLURM_NODEID": "one"}, "SLURM_NODEID: 'one' is not a number"),
+        ({"SLURM_NODEID": "-1"}, "SLURM_NODEID"),
+        ({"SLURM_NODEID": ""}, "SLURM_NODEID"),
+        ({"SLURM_STEP_NUM_NODES": "n1(x2)"}, "SLURM_STEP_NUM_NODES"),
+        ({"SLURM_RESTART_COUNT": "9" * 5000}, "SLURM_RESTART_COUNT"),
+        ({"SLURM_JOB_ID": "../../elsewhere"}, "SLURM_JOB_ID"),
+        ({"SLURM_JOB_ID": "17\n"}, "SLURM_JOB_ID"),
+    ],
+)
+def test_variables_that_are_none_of_a_step_are_named(variables: dict[str, str], named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        place_from(SLURM | variables, "host")
+    assert named in str(caught.value)
+
+
+def test_local_phases_have_jobs_of_their_own_inside_an_interactive_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    found = local_place("host")
+    assert (found.node, found.nodes, found.restart, found.name) == (0, 1, 0, "host")
+    assert found.job.startswith("local-")

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TypeAlias
 
-from rzero_mega.lifetime import environment_of_child
+from rzero_mega.lifetime import environment_of_child, module_command
 
 Task: TypeAlias = str
 """What workers do with a pair: ``"module:function"``, a function ``(str, str) -> bool``.
@@ -111,7 +111,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "rzero_mega.grading.workers.worker"),
+                    *module_command("rzero_mega.grading.workers.worker"),
                     *(str(theirs.fileno()), str(memory_bytes), task),
                 ],
                 pass_fds=(theirs.fileno(),),

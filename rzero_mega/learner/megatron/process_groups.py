@@ -12,7 +12,7 @@ import torch.distributed as dist
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron import compat
-from rzero_mega.run.launch import STORE
+from rzero_mega.run.launch import STORE, check_rank
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
@@ -69,6 +69,7 @@ def _sizes(layout: ParallelLayout) -> dict[str, int | None]:
 def _start_distributed(processes: int) -> None:
     if dist.is_initialized():
         return
+    check_rank(os.environ)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -133,4 +133,4 @@ set -euo pipefail
 # One supervisor per node starts the node's ranks of the learner and its servers. Their logs, one per rank and server:
 #   /lustre/my_account/rzero/runs/qwen3_32b-seed0/jobs/JOB-RESTART/rank-NNNN.log
 # exec: the scheduler's signals reach the supervisor itself.
-exec python -m rzero_mega node /lustre/my_account/rzero/runs/qwen3_32b-seed0/jobs/config.yaml 1 challenger
+exec python -P -m rzero_mega node /lustre/my_account/rzero/runs/qwen3_32b-seed0/jobs/config.yaml 1 challenger

@@ -19,6 +19,7 @@ import psutil
 
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.lifetime import environment_of_child
+from rzero_mega.own_file import append_to
 from rzero_mega.rollout.sglang.server.address import Address, ServerState, public_url
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
@@ -59,7 +60,7 @@ class ServerProcess:
         self._state: ServerState | None = None
         self._why_ended: str | None = None
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with append_to(log) as output:
             self._log_start = output.tell()
             self._child = subprocess.Popen(
                 [str(python), "-P", str(PROGRAM), *server_arguments(self.spec)],
