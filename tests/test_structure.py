@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "learner": {"config", "planning", "run", "weights"},
     "weights": {"config"},
     "rollout": {"config", "weights"},
+    "inspection": {"config", "rollout", "weights"},
     "run": {"config"},
     # coevolution for prompts: what a run is made of besides its configuration is read in one place.
     "evaluation": {"coevolution", "config", "grading", "rollout"},
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "config",
         "coevolution",
         "evaluation",
+        "inspection",
         "learner",
         "phases",
         "planning",
@@ -66,6 +68,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "planning": {"torch", "transformers", *ENGINES, *HTTP},
     "tracking": {"torch", "transformers", *ENGINES},
     "evaluation": ENGINES,
+    "inspection": {*ENGINES, *HTTP},
     "rollout": {"megatron", "transformer_engine"},
     "weights": {"megatron", "sglang", "transformer_engine"},
     "learner": {"sglang", *HTTP},

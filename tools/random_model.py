@@ -15,8 +15,9 @@ import torch
 import typer
 from torch import Tensor
 
-from rzero_mega.weights.hf_folder import copy_template, dtype_named, write_hf_folder
+from rzero_mega.weights.hf_folder import dtype_named, write_hf_folder
 from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.shape import ModelShape, shape_of
 
 _QWEN3 = {"model_type": "qwen3", "head_dim": 128, "num_key_value_heads": 8, "max_position_embeddings": 40960}
@@ -72,7 +73,7 @@ def write_random_model(
     shape = shape_of(model)
     with tempfile.TemporaryDirectory() as template:
         if tokenizer is not None:
-            copy_template(tokenizer, Path(template))
+            copy_small_files(tokenizer, Path(template))
         model.save_pretrained(template)
         write_hf_folder(folder, random_tensors(shape, dtype, seed), Path(template))
     return shape

@@ -9,12 +9,18 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.learner.checkpoints.conversion.convert import convert
+from rzero_mega.weights.model_files import CONFIG, TOKENIZER_FILES
+from rzero_mega.weights.shape import read_shape
 
 
 def convert_and_show(source: Path, target: Path, template: Path | None, dtype: str | None) -> str:
     """Convert (see `learner.convert`) with a bar on terminals; returns a line that sums it up."""
     torch.set_num_threads(1)
+    model = source if (source / CONFIG).is_file() else template
+    if model is not None and any((model / name).exists() for name in TOKENIZER_FILES):
+        inspect_tokenizer(model, read_shape(model).vocab)
     console = Console(stderr=True)
     began = time.monotonic()
     with Progress(

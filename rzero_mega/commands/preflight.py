@@ -9,6 +9,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
+from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.phases.budgets import check_budgets
 from rzero_mega.phases.context import load_encoder
 from rzero_mega.planning.layout_rules import check_layout
@@ -19,14 +20,14 @@ from rzero_mega.weights.shape import ModelShape, read_shape
 
 def preflight(config: Config, trains: bool = True) -> ModelShape:
     """Resolve the base model; check it, the layout, the prompts and the benchmarks; UserError for the first fault."""
-    load_prompt(config.prompts.challenger)
-    load_prompt(config.prompts.solver)
+    challenger, solver = load_prompt(config.prompts.challenger), load_prompt(config.prompts.solver)
     for name in config.evaluation.benchmarks:
         load_benchmark(name)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)
     check_layout(shape, layout)
+    inspect_tokenizer(base, shape.vocab, asking=[challenger] if trains else [], answering=[solver])
     if trains:
         check_budgets(config, load_encoder(base), shape.max_positions)
     if config.rollout.engine == "sglang":

@@ -15,12 +15,10 @@ from typing import Literal, ParamSpec
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.atomic import sha256
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
-from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
@@ -31,11 +29,12 @@ from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
 from rzero_mega.rollout.sglang.pool.choices import placement_here
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sharded import ShardedEngine
-from rzero_mega.rollout.tokenization import PromptEncoder
+from rzero_mega.rollout.tokenization import PromptEncoder, load_tokenizer
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.tracking.progress import PhaseProgress, Progress
 from rzero_mega.tracking.wandb_run import WandbRun
+from rzero_mega.weights.model_files import model_sha256
 
 P = ParamSpec("P")
 Role = Literal["challenger", "solver"]
@@ -152,8 +151,8 @@ class RunContext(InferenceContext):
 
     @cached_property
     def base_sha256(self) -> str:
-        """Hash of the base model's folder."""
-        return spmd.on_rank_0(sha256, self.base)
+        """Hash of the base model's files."""
+        return spmd.on_rank_0(model_sha256, self.base)
 
     def stop_if_asked(self, save: Callable[P, None] | None = None, *arguments: P.args, **options: P.kwargs) -> None:
         """Between two steps or parts: if this job was asked to stop, `save` what is not saved and raise `Stopped`.
@@ -230,9 +229,4 @@ def open_server_pool(config: Config, logs: Path) -> Iterator[ServerPool | None]:
 
 def load_encoder(model: Path) -> PromptEncoder:
     """The tokenizer of a model folder; UserError if it cannot be read."""
-    from transformers import AutoTokenizer
-
-    try:
-        return PromptEncoder(AutoTokenizer.from_pretrained(model, trust_remote_code=False, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model}: no readable tokenizer: {first_line(error)}") from None
+    return PromptEncoder(load_tokenizer(model))

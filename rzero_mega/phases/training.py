@@ -74,11 +74,14 @@ def train_policy(
         began = time.perf_counter()
         rollouts = prefetcher.take(step)
         sequences = _sequences(rollouts, training)
+        if step == done + 1 and ctx.config.weights.verify.probe_every:
+            # Before the first update the two must agree, whatever would be the cause if they did not.
+            _probe(ctx, learner, engine, sequences, done)
         with prefetcher.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
             metrics = learner.train_step(sequences, failures.at(step))
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(weights, version=step)
-            probe = _probe(ctx, learner, engine, sequences, step)
+            probe = _probe(ctx, learner, engine, sequences, step) if _probe_is_due(ctx, step) else {}
         if step == (training.use_step or training.steps):
             _write_model(ctx, phase.directory, learner)
         seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
@@ -136,13 +139,16 @@ def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str
         ctx.wandb.sync()
 
 
+def _probe_is_due(ctx: RunContext, step: int) -> bool:
+    every = ctx.config.weights.verify.probe_every
+    return every > 0 and step % every == 0
+
+
 def _probe(
     ctx: RunContext, learner: Learner, engine: RolloutEngine, sequences: Sequence[TrainingSequence], step: int
 ) -> dict[str, float]:
     """Log-probabilities of a few rollouts, learner against engine; UserError if the engine has other weights."""
     config, verify = ctx.config, ctx.config.weights.verify
-    if not verify.probe_every or step % verify.probe_every:
-        return {}
     chosen = sequences[: verify.probe_sequences]
     ours = learner.score(chosen)
     with _servers_turn(ctx, learner):

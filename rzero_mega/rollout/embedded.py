@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 from rzero_mega.rollout.decoding import Continuation, Decoder
 from rzero_mega.rollout.experts import checkpoint_views
 from rzero_mega.rollout.limits import check_prompts, stop_tokens
 from rzero_mega.rollout.protocol import Draw, Request, Sample, Scored, draws_of
 from rzero_mega.weights.hf_folder import dtype_named
+from rzero_mega.weights.model_config import read_config
 from rzero_mega.weights.sources import tensors_of
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def _load(model_path: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             model_path,
+            config=read_config(model_path),
             dtype=dtype,
             attn_implementation="sdpa",
             use_safetensors=True,
@@ -141,10 +143,7 @@ def _load(model_path: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
             trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{model_path}: not loadable as a model in Hugging Face format: {reason}") from None
-    if any(kind != "full_attention" for kind in getattr(model.config, "layer_types", None) or ()):
-        raise UserError(f"{model_path}: sliding-window attention is not supported by the embedded engine; use SGLang")
+        raise UserError(f"{model_path}: not loadable as a model in Hugging Face format: {first_line(error)}") from None
     model.requires_grad_(False)
     return model.to(device).eval()
 

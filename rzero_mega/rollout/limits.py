@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from typing import Any
 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request
+from rzero_mega.rollout.tokenization import PromptEncoder, load_tokenizer
+from rzero_mega.weights.model_config import read_config
+from rzero_mega.weights.model_files import GENERATION_CONFIG, TOKENIZER_CONFIG, read_object
 
 
 def stop_tokens(folder: Path) -> frozenset[int]:
-    """Every end-of-sequence id that the generation config, the config or the tokenizer names."""
-    sources = [AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eos_token_id]
-    if (folder / "generation_config.json").is_file():
-        sources.append(GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id)
-    if (folder / "tokenizer_config.json").is_file():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        sources.append(tokenizer.eos_token_id)
+    """Every id that ends a response: end-of-sequence ids of the configurations, and the chat template's end of turn.
+
+    A base model's configurations often name the end of a document alone, though its template, and what was trained
+    with it, ends a turn with another token: text after that is not the answer.
+    """
+    sources: list[Any] = [read_config(folder).eos_token_id]
+    if (folder / GENERATION_CONFIG).is_file():
+        sources.append(read_object(folder, GENERATION_CONFIG).get("eos_token_id"))
+    if (folder / TOKENIZER_CONFIG).is_file():
+        tokenizer = load_tokenizer(folder)
+        sources += [tokenizer.eos_token_id, PromptEncoder(tokenizer).end_of_turn()]
     found: set[int] = set()
     for source in sources:
         found.update(source if isinstance(source, list) else [] if source is None else [source])

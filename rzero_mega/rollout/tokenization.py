@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from transformers import PreTrainedTokenizerBase
+import jinja2
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from rzero_mega.errors import UserError, first_line
 
 # Private-use characters around the spelling of a control token in untrusted text, between marking and encoding.
 OPEN, CLOSE = "\ue000", "\ue001"
+# Templates of Llama 3.1 and later write today's date into the prompt unless they are given one; this is their default.
+DATE = "26 Jul 2024"
+# What an assistant says in the conversation that shows how a template ends a turn.
+_SAID = "2+2=4"
 
 
 class Prompt(Protocol):
@@ -54,10 +62,24 @@ class PromptEncoder:
         marked = {name: self._control.sub(rf"{OPEN}\g<0>{CLOSE}", text) for name, text in fields.items()}
         if template.raw is not None or not self._tokenizer.chat_template:
             return tuple(self._encode(template.plain(**marked), with_beginning=True))
-        text = self._tokenizer.apply_chat_template(
-            template.messages(**marked), add_generation_prompt=True, tokenize=False
-        )
+        text = self._render(template.messages(**marked), add_generation_prompt=True)
         return tuple(self._encode(text, with_beginning=False))
+
+    def end_of_turn(self) -> int | None:
+        """The control token that the chat template writes after what an assistant said; None if it writes none."""
+        if not self._tokenizer.chat_template:
+            return None
+        turns = [{"role": "user", "content": "2+2=?"}, {"role": "assistant", "content": _SAID}]
+        try:
+            text = self._render(turns, add_generation_prompt=False)
+        except UserError:
+            return None  # it takes no such conversation, so it says nothing about the end of a turn
+        after = text.rpartition(_SAID)[2].lstrip() if _SAID in text else ""
+        control = next((match[2] for match in self._quoted_or_control.finditer(after) if match[2]), None)
+        if control is None or not after.startswith(control):
+            return None
+        token: int = self._tokenizer.convert_tokens_to_ids(control)
+        return token
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """Texts of many token sequences, without special tokens."""
@@ -67,6 +89,16 @@ class PromptEncoder:
             [list(sequence) for sequence in tokens], skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return texts
+
+    def _render(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=add_generation_prompt, tokenize=False, date_string=DATE
+            )
+        except (jinja2.TemplateError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+            roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+            raise UserError(f"the chat template refuses a prompt with the roles {roles}: {first_line(error)}") from None
+        return text
 
     def _encode(self, text: str, with_beginning: bool) -> list[int]:
         if not any(match[1] for match in self._quoted_or_control.finditer(text)):
@@ -98,3 +130,14 @@ class PromptEncoder:
                 plain = ""
         spans.append((plain + text[end:], False))
         return [(span, is_control) for span, is_control in spans if span]
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; UserError if it cannot be read."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # the tokenizers library raises plain Exceptions for files that it cannot read
+        raise UserError(f"{folder}: no readable tokenizer: {first_line(error)}") from None
+    return tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import shutil
 import tempfile
 from importlib.resources import files
@@ -12,7 +11,21 @@ from pathlib import Path
 
 from rzero_mega.config.schema import ModelConfig
 from rzero_mega.errors import UserError, first_line
-from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
+from rzero_mega.weights.agreement import check_agreement
+from rzero_mega.weights.hf_folder import HfWeights
+from rzero_mega.weights.model_config import check_token_ids
+from rzero_mega.weights.model_files import (
+    CONFIG,
+    GENERATION_CONFIG,
+    INDEX,
+    SINGLE,
+    SMALL_FILES,
+    TOKENIZER_CONFIG,
+    model_file,
+    model_files,
+    read_object,
+)
+from rzero_mega.weights.shape import ModelShape, read_shape
 
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
@@ -37,25 +50,35 @@ def resolve_base_model(model: ModelConfig, cache: Path) -> Path:
     return folder
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise UserError unless `folder` holds a supported family's config, safetensors and a tokenizer."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        family = config["model_type"]
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no config.json; model.path must be a folder in Hugging Face format") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}/config.json: not readable as a model configuration") from None
-    if family not in SUPPORTED_MODEL_TYPES:
-        supported = ", ".join(SUPPORTED_MODEL_TYPES)
-        raise UserError(f"{folder}: family {family!r} is not supported; supported are {supported}")
-    if not any(folder.glob("*.safetensors")):
-        hint = "put the model's .safetensors files there"
+def check_model_folder(folder: Path) -> ModelShape:
+    """The shape of the model in `folder`, whose configuration, files and tensors' headers fit each other.
+
+    UserError names what does not; no tensor is read. What the tokenizer does is found out elsewhere.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    if model_file(folder, CONFIG) is None:
+        raise UserError(f"{folder}: no {CONFIG}; model.path must be a folder in Hugging Face format")
+    shape = read_shape(folder)
+    if model_file(folder, SINGLE) is None and model_file(folder, INDEX) is None:
+        hint = f"put the model's files there, {SINGLE} or {INDEX} and what it names"
         if any(folder.glob("*.bin")):
             hint = "convert with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         raise UserError(f"{folder}: no safetensors (pickled weights are not read); {hint}")
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")):
-        raise UserError(f"{folder}: no tokenizer; copy the model's tokenizer.json and tokenizer_config.json there")
+    files = model_files(folder)
+    if not any(file.name in ("tokenizer.json", "tokenizer.model", TOKENIZER_CONFIG) for file in files):
+        raise UserError(f"{folder}: no tokenizer; copy the model's tokenizer.json and {TOKENIZER_CONFIG} there")
+    for file in files:
+        if file.name in SMALL_FILES:
+            model_file(folder, file.name, SMALL_FILES[file.name])
+    if (folder / GENERATION_CONFIG).exists():
+        try:
+            check_token_ids(read_object(folder, GENERATION_CONFIG), shape.vocab)
+        except UserError as error:
+            raise UserError(f"{folder / GENERATION_CONFIG}: {error}") from None
+    with HfWeights(folder) as weights:
+        check_agreement(folder, weights, shape)
+    return shape
 
 
 def _asset(name: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import FileIO
@@ -16,12 +15,10 @@ from torch import Tensor
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Slot
+from rzero_mega.weights.model_copy import copy_small_files
+from rzero_mega.weights.model_files import CONFIG, INDEX, SINGLE, weight_files, weight_map
 from rzero_mega.weights.safetensors_file import SafetensorsWriter, raw_bytes, read_slots
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-CARD = "README.md"
-WEIGHTS = (".safetensors", ".safetensors.index.json", ".gguf", ".bin")
 SHARD_BYTES = 4 * 1024**3
 # Room for about two thousand names; a shard also ends where its header is full.
 HEADER_BYTES = 256 * 1024
@@ -129,20 +126,10 @@ def split_experts(slot: Slot) -> list[Slot]:
 
 
 def _file_of_tensors(folder: Path) -> dict[str, str]:
-    index = folder / INDEX
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            files = {str(name): str(file) for name, file in weight_map.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{index}: not readable as an index of safetensors files") from None
-        outside = [file for file in files.values() if file in ("", "..") or Path(file).name != file]
-        if outside:
-            raise UserError(f"{index}: {outside[0]!r} is not a file name inside the folder")
-        return files
-    if not (folder / SINGLE).is_file():
-        raise UserError(f"{folder}: holds neither {SINGLE} nor {INDEX}")
-    return {slot.name: SINGLE for slot in read_slots(folder / SINGLE)}
+    files = weight_files(folder)
+    if files == [SINGLE]:
+        return {slot.name: SINGLE for slot in read_slots(folder / SINGLE)}
+    return weight_map(folder)
 
 
 def write_hf_folder(folder: Path, tensors: Iterable[tuple[str, Tensor]], template: Path) -> None:
@@ -151,7 +138,7 @@ def write_hf_folder(folder: Path, tensors: Iterable[tuple[str, Tensor]], templat
     Every tensor goes to disk as it comes; memory holds none of them. The caller makes the folder appear atomically.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    copy_template(template, folder)
+    copy_small_files(template, folder)
     shards: list[tuple[Slot, ...]] = []
     stream = iter(tensors)
     following = next(stream, None)
@@ -164,19 +151,13 @@ def write_hf_folder(folder: Path, tensors: Iterable[tuple[str, Tensor]], templat
     for number, file in enumerate(shard_names(len(shards))):
         (folder / f"shard-{number}").rename(folder / file)
     write_index(folder, shards)
+    say_dtype(folder / CONFIG, shards)
 
 
 def _belongs(shard: SafetensorsWriter, name: str, tensor: Tensor) -> bool:
     if not shard.slots:
         return True
     return shard.nbytes + tensor.nbytes <= SHARD_BYTES and shard.takes(name, tensor)
-
-
-def copy_template(template: Path, folder: Path) -> None:
-    """Copy every file of a model's folder but its weights and the card that describes them."""
-    for file in sorted(template.iterdir()):
-        if file.is_file() and file.name != CARD and not file.name.endswith(WEIGHTS):
-            shutil.copyfile(file, folder / file.name)
 
 
 def shard_names(count: int) -> list[str]:
@@ -196,6 +177,20 @@ def write_index(folder: Path, shards: Sequence[Sequence[Slot]]) -> None:
     total = sum(slot.nbytes for slots in shards for slot in slots)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def say_dtype(path: Path, shards: Sequence[Sequence[Slot]]) -> None:
+    """Let the configuration name the dtype of the tensors, under one key: loaders go by it and would cast them."""
+    dtypes = {slot.dtype for slots in shards for slot in slots}
+    if len(dtypes) != 1 or not path.is_file():
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
+    said = {**config, key: str(dtypes.pop()).removeprefix("torch.")}
+    if key == "dtype":
+        said.pop("torch_dtype", None)
+    if said != config:
+        path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
 def dtype_named(name: str) -> torch.dtype:

@@ -7,17 +7,18 @@ simple: the header's length (8 bytes, little-endian), a JSON header padded with 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from rzero_mega.errors import UserError
+from rzero_mega.errors import UserError, first_line
 from rzero_mega.weights.bucket import Slot
 
 DTYPE_NAMES = {
@@ -37,6 +38,9 @@ DTYPE_NAMES = {
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
+# The format allows 100 MB. A file with all tensors of a model of 235 billion parameters has one of 5.
+_LONGEST_HEADER = 32 * 1024**2
+_MOST_DIMENSIONS = 8
 
 
 def write_safetensors(path: Path, slots: Sequence[Slot], data: Iterable[Tensor]) -> None:
@@ -124,22 +128,66 @@ class SafetensorsWriter:
 def read_slots(path: Path) -> list[Slot]:
     """The tensors of a file in the order of their data; `start` is counted from the beginning of the file.
 
-    The safetensors library checks the header; UserError names the file if it is damaged or its dtypes are not known.
+    The header is checked whole: known dtypes, sizes that follow from the shapes, tensors end to end up to the end of
+    the file. UserError names the file, and the tensor, if it is damaged.
     """
     try:
         with open(path, "rb") as file:
-            end = _LENGTH_BYTES + struct.unpack("<Q", file.read(_LENGTH_BYTES))[0]
-        slots = []
-        with safe_open(path, framework="pt") as opened:
-            for name in opened.offset_keys():
-                view = opened.get_slice(name)
-                slots.append(Slot(name, _DTYPES[view.get_dtype()], tuple(view.get_shape()), end))
-                end = slots[-1].stop
-    except KeyError as error:
-        raise UserError(f"{path}: tensors of dtype {error.args[0]} are not supported") from None
-    except (OSError, SafetensorError, struct.error) as error:
-        raise UserError(f"{path}: not readable as safetensors: {error}") from None
+            nbytes = os.fstat(file.fileno()).st_size
+            length = struct.unpack("<Q", file.read(_LENGTH_BYTES))[0]
+            begin = _LENGTH_BYTES + length
+            if length > _LONGEST_HEADER or begin > nbytes:
+                raise ValueError(f"its header has {length} bytes, the file {nbytes}")
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_no_duplicates)
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
+        header.pop("__metadata__", None)
+        slots = sorted((_slot(name, entry, begin) for name, entry in header.items()), key=_place)
+        _check_places(slots, begin, nbytes)
+    except (OSError, ValueError, RecursionError, struct.error) as error:
+        raise UserError(f"{path}: not readable as safetensors: {first_line(error)}") from None
     return slots
+
+
+def _slot(name: str, entry: Any, begin: int) -> Slot:
+    what = f"tensor {name[:200]}"
+    try:
+        dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{what} lacks dtype, shape or data_offsets") from None
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ValueError(f"{what}: dtype {str(dtype)[:40]} is not supported")
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_size, [*shape, start, stop])):
+        raise ValueError(f"{what}: shape and data_offsets must be whole numbers")
+    slot = Slot(name, _DTYPES[dtype], tuple(shape), begin + start)
+    if slot.stop != begin + stop:
+        raise ValueError(f"{what}: {dtype} {shape} takes {slot.nbytes} bytes, its data_offsets say {stop - start}")
+    return slot
+
+
+def _is_size(number: object) -> bool:
+    return type(number) is int and 0 <= number < 1 << 63
+
+
+def _place(slot: Slot) -> tuple[int, int]:
+    return slot.start, slot.nbytes
+
+
+def _check_places(slots: Sequence[Slot], begin: int, end: int) -> None:
+    """Tensors follow each other from the header's end to the file's, without gap or overlap."""
+    for slot in slots:
+        if slot.start != begin:
+            raise ValueError(f"tensor {slot.name[:200]} begins at byte {slot.start} of the file, {begin} is expected")
+        begin = slot.stop
+    if begin != end:
+        raise ValueError(f"its tensors end at byte {begin}, the file at {end}: cut short, or not this header's")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return found
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:

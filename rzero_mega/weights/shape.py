@@ -8,6 +8,7 @@ from typing import Any
 
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
+from rzero_mega.weights.model_config import read_config
 
 # Llama 3's frequency scaling has these constants everywhere; Megatron-core has them built in.
 LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -52,15 +53,14 @@ class ModelShape:
 
 def read_shape(folder: Path) -> ModelShape:
     """Shape of the model in `folder`; UserError names the configuration key that is not supported."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
+    config = read_config(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
+        return shape_of(config)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         reason = first_line(error)
         raise UserError(f"{folder / 'config.json'}: not readable as a model configuration: {reason}") from None
-    return shape_of(config)
 
 
 def shape_of(config: Any) -> ModelShape:
@@ -80,7 +80,7 @@ def shape_of(config: Any) -> ModelShape:
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // max(1, config.num_attention_heads),
         vocab=config.vocab_size,
         max_positions=config.max_position_embeddings,
-        norm_epsilon=config.rms_norm_eps,
+        norm_epsilon=float(config.rms_norm_eps),
         rope_base=float(rope["rope_theta"]),
         rope_factor=_rope_factor(rope),
         tied=bool(config.tie_word_embeddings),
@@ -100,6 +100,13 @@ def _check_sizes(shape: ModelShape) -> None:
         raise UserError(f"config.json num_experts_per_tok: {shape.experts_per_token} of {shape.experts} experts")
     if shape.experts and shape.expert_ffn < 1:
         raise UserError(f"config.json moe_intermediate_size: a model cannot have {shape.expert_ffn}")
+    for name, value, most in (
+        ("rms_norm_eps", shape.norm_epsilon, 1.0),
+        ("rope_theta", shape.rope_base, 1e15),
+        ("rope factor", shape.rope_factor or 1.0, 1e6),
+    ):
+        if not (isinstance(value, float) and 0.0 < value <= most):
+            raise UserError(f"config.json {name}: {value!r} is no number above 0 and up to {most:g}")
     if shape.heads % shape.kv_heads:
         raise UserError(f"config.json num_key_value_heads: {shape.kv_heads} does not divide {shape.heads} heads")
 
@@ -126,6 +133,8 @@ def _refuse(config: Any, family: str) -> None:
         raise UserError("config.json mlp_bias: not supported; only false is")
     if getattr(config, "use_sliding_window", False):
         raise UserError("config.json use_sliding_window: not supported; only false is")
+    if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
+        raise UserError("config.json layer_types: not supported; only full_attention is")
 
 
 def _rope_factor(rope: dict[str, Any]) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 
 from rzero_mega.coevolution.plan import BASE
 from rzero_mega.errors import UserError
+from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
@@ -131,6 +132,21 @@ def test_an_engine_with_other_weights_stops_the_run(runs: Callable[..., Scripted
         train(run)
     directory = run.directory.phase(1, PhaseName.SOLVER)
     assert directory.metrics() == [] and directory.manifest() is None and not (directory.path / "model").exists()
+
+
+def test_an_engine_that_has_other_weights_from_the_start_stops_the_run_before_the_first_update(
+    runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs("a", "weights.verify.probe_every=2")
+    run.engines["solver"] = OtherWeights(run.ctx.engine("solver", run.base))
+    monkeypatch.setattr(Learner, "train_step", lambda *_: pytest.fail("an update before the two agreed"))
+    with pytest.raises(UserError, match=r"version 0 differ"):
+        train(run)
+
+
+def test_the_probe_changes_nothing(runs: Callable[..., ScriptedRun]) -> None:
+    with_probes, without = (train(runs(name, f"weights.verify.probe_every={n}")) for name, n in (("a", 1), ("b", 0)))
+    assert weights(with_probes) == weights(without)
 
 
 def test_without_steps_the_model_is_the_one_it_started_from(runs: Callable[..., ScriptedRun]) -> None:

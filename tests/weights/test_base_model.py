@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rzero_mega.assets import nano_base_path
 from rzero_mega.config.schema import ModelConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights import base_model
@@ -30,9 +31,8 @@ def folder(tmp_path: Path) -> Path:
     """A folder that has all that is asked for."""
     target = tmp_path / "model"
     target.mkdir()
-    (target / "config.json").write_text(json.dumps({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}))
-    (target / "model.safetensors").touch()
-    (target / "tokenizer.json").write_text("{}")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        shutil.copyfile(nano_base_path() / name, target / name)
     return target
 
 
@@ -220,7 +220,7 @@ def spoil(change: str) -> Callable[[Path], object]:
         ("broken config", "config.json"),
         ("list config", "config.json"),
         ("family", "'gpt_neox'.*qwen3, qwen3_moe, qwen2, llama"),
-        ("no weights", "put the model's .safetensors"),
+        ("no weights", "put the model's files there"),
         ("pickled", "save_pretrained"),
         ("no tokenizer", "tokenizer"),
     ],

@@ -6,7 +6,6 @@ their Hugging Face names.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -19,20 +18,21 @@ from torch import Tensor
 from rzero_mega.atomic import files_below, free_bytes, storage_errors
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.conversion.buffers import MergedReader, one_ahead
-from rzero_mega.learner.checkpoints.conversion.compatibility import check_hf_source, check_template
+from rzero_mega.learner.checkpoints.conversion.compatibility import check_template
 from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor, stored_tensors
 from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights, write_checkpoint
 from rzero_mega.learner.checkpoints.conversion.work_folder import WorkFolder
-from rzero_mega.weights.bucket import Slot, plan_buckets
-from rzero_mega.weights.hf_folder import SHARD_BYTES, HfWeights, copy_template, dtype_named, shard_names, write_index
-from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.agreement import check_agreement
+from rzero_mega.weights.bucket import plan_buckets
+from rzero_mega.weights.hf_folder import SHARD_BYTES, HfWeights, dtype_named, say_dtype, shard_names, write_index
+from rzero_mega.weights.model_copy import copy_small_files
+from rzero_mega.weights.model_files import CONFIG, model_files
 from rzero_mega.weights.safetensors_file import write_safetensors
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 # Bytes of a target's files; a conversion that was killed goes on after the last file that was finished.
 PART_BYTES = 1024**3
 NAMED_DTYPES = ("bfloat16", "float32")
-CONFIG = "config.json"
 METADATA = ".metadata"
 
 Report = Callable[[int, int], None]
@@ -85,9 +85,9 @@ def convert(
 def _to_checkpoint(source: Path, target: Path, dtype: str | None, report: Report, file_bytes: int) -> Conversion:
     shape = read_shape(source)
     settings = {"to": "checkpoint", "--dtype": dtype, "file_bytes": file_bytes}
-    files = [file for file in files_below(source) if file.suffix in (".safetensors", ".json")]
+    files = model_files(source)
     with HfWeights(source) as weights:
-        check_hf_source(source, weights, entries(shape), shape)
+        check_agreement(source, weights, shape)
         tensors = [(stored, _merged_dtype(stored, weights, dtype)) for stored in stored_tensors(shape)]
         total = sum(prod(stored.sizes) * found.itemsize for stored, found in tensors)
         reader = MergedReader(weights, shape)
@@ -124,9 +124,9 @@ def _to_hf(
                 write_safetensors(work.path / file, slots, one_ahead(view.tensor(slot.name) for slot in slots))
                 work.add(file, [])
             count(sum(slot.nbytes for slot in slots))
-        copy_template(template, work.path)
+        copy_small_files(template, work.path)
         write_index(work.path, shards)
-        _say_dtype(work.path / CONFIG, shards)
+        say_dtype(work.path / CONFIG, shards)
         work.publish()
     return Conversion("Hugging Face folder", sum(map(len, shards)), total)
 
@@ -157,16 +157,6 @@ class _HfView:
             parts = stored.entry.kind.split(full if self._dtype is None else full.to(self._dtype), self._shape)
             self._last = dict(zip(stored.entry.hf, parts, strict=True))
         return self._last[name]
-
-
-def _say_dtype(path: Path, shards: Sequence[Sequence[Slot]]) -> None:
-    """Let the configuration name the dtype of the tensors: loaders go by it and would cast them."""
-    dtypes = {slot.dtype for slots in shards for slot in slots}
-    config = json.loads(path.read_text(encoding="utf-8"))
-    key = "torch_dtype" if "torch_dtype" in config else "dtype"
-    (name, *others) = (str(dtype).removeprefix("torch.") for dtype in dtypes)
-    if not others and config.get(key) != name:
-        path.write_text(json.dumps({**config, key: name}, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_space(work: WorkFolder, total: int) -> None:

@@ -28,6 +28,7 @@ from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
 from rzero_mega.rollout.sglang.server.installation import servers_python
 from rzero_mega.weights.hf_folder import dtype_named
+from rzero_mega.weights.model_copy import link_model
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import Scheme
 from rzero_mega.weights.shape import read_shape
@@ -98,7 +99,7 @@ class ServerPool:
             return
         turns.take_turn(self.roles, role)
         scheme = quantization_scheme(self._rollout, self._weights, source.shape)
-        model = source.folder if scheme is None else self._quantized(role, source, scheme)
+        model = self._folder_for_servers(role, source, scheme)
         spec = self._spec(model, context, version)
         sender = self._sender(role, spec, scheme)
         start = partial(self._start, role, spec)
@@ -148,9 +149,15 @@ class ServerPool:
         remote = any(place.node != node for place in self._placement.servers)
         return own_ip() if remote and not spec.on_loopback else "127.0.0.1"
 
-    def _quantized(self, role: str, source: FolderWeights, scheme: Scheme) -> Path:
-        """The source's folder in FP8: a server whose weights are to be FP8 has to start with such weights."""
-        folder = self._logs / f"{role}-{scheme.name}"
+    def _folder_for_servers(self, role: str, source: FolderWeights, scheme: Scheme | None) -> Path:
+        """The source's model and nothing else, which SGLang might make something of.
+
+        In FP8 where there is a scheme: a server whose weights are to be FP8 has to start with such weights.
+        """
+        folder = self._logs.absolute() / f"{role}-{'model' if scheme is None else scheme.name}"
         shutil.rmtree(folder, ignore_errors=True)
-        write_quantized_folder(folder, source, source.folder, scheme)
+        if scheme is None:
+            link_model(source.folder, folder)
+        else:
+            write_quantized_folder(folder, source, source.folder, scheme)
         return folder
