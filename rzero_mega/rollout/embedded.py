@@ -19,6 +19,7 @@ from rzero_mega.rollout.limits import check_prompts, stop_tokens
 from rzero_mega.rollout.protocol import Draw, Request, Sample, Scored, draws_of
 from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.model_config import read_config
+from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.sources import tensors_of
 
 if TYPE_CHECKING:
@@ -132,10 +133,12 @@ class EmbeddedEngine:
 
 
 def _load(model_path: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    config = read_config(model_path)
+    shape_of(config)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             model_path,
-            config=read_config(model_path),
+            config=config,
             dtype=dtype,
             attn_implementation="sdpa",
             use_safetensors=True,

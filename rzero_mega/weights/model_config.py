@@ -33,6 +33,7 @@ _SIZES = {
     "vocab_size": (1, 1 << 24),
     "max_position_embeddings": (1, 1 << 31),
     "num_experts": (1, 1 << 13),
+    "num_local_experts": (1, 1 << 13),
     "num_experts_per_tok": (1, 1 << 13),
     "sliding_window": (1, 1 << 31),
     "decoder_sparse_step": (1, 4096),
@@ -77,7 +78,7 @@ def clean_config(raw: dict[str, Any]) -> dict[str, Any]:
     if family not in SUPPORTED_MODEL_TYPES:
         return without_code(raw)
     fields = {field.name for field in dataclasses.fields(CONFIG_MAPPING[family])}
-    known = (fields | _MORE_KEYS) - _CALLERS_KEYS
+    known = (fields | set(CONFIG_MAPPING[family].attribute_map.values()) | _MORE_KEYS) - _CALLERS_KEYS
     return {key: value for key, value in without_code(raw).items() if key in known}
 
 
@@ -120,7 +121,12 @@ def _check_raw(raw: dict[str, Any]) -> None:
             continue
         if type(value) is not int or not least <= value <= most:
             raise UserError(f"{key}: {_short(value)} is no whole number from {least} to {most}")
-    if raw.get("num_hidden_layers", 1) * raw.get("num_experts", 1) > _MOST_EXPERTS_IN_ALL:
+    experts = [raw[key] for key in ("num_experts", "num_local_experts") if key in raw]
+    if len(set(experts)) > 1:
+        raise UserError(
+            f"num_experts, num_local_experts: {experts[0]} and {experts[1]}; they are two names of one number"
+        )
+    if raw.get("num_hidden_layers", 1) * max([1, *experts]) > _MOST_EXPERTS_IN_ALL:
         raise UserError(f"num_experts: more than {_MOST_EXPERTS_IN_ALL} experts in all layers")
     _check_architecture(raw)
 
