@@ -13,6 +13,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import read_events
 from rzero_mega.run.stop import Stopped
+from rzero_mega.weights.model_files import model_sha256
 from tests.phases.scripted import Asked, ScriptedRun
 
 DATASET = Source(1, PhaseName.LABELS, "dataset")
@@ -23,7 +24,7 @@ def test_sources_are_found_with_their_hashes(scripted: Callable[..., ScriptedRun
     run.leave(PhaseName.LABELS, "dataset", [TrainingQuestion("1+2", "3")])
     path = run.ctx.path(DATASET)
     assert path.read_text() == '{"question": "1+2", "answer": "3"}\n' and run.ctx.path(BASE) == run.base
-    assert run.ctx.hashes([BASE, DATASET]) == {"base": sha256(run.base), "1/labels/dataset": sha256(path)}
+    assert run.ctx.hashes([BASE, DATASET]) == {"base": model_sha256(run.base), "1/labels/dataset": sha256(path)}
 
 
 def test_an_output_of_an_unfinished_phase_is_named(scripted: Callable[..., ScriptedRun]) -> None:
