@@ -57,15 +57,19 @@ def difference(after: Sequence[float], before: Sequence[float]) -> Estimate:
     return _bootstrapped(deltas)
 
 
-def mean_of(groups: Sequence[Sequence[float]]) -> Estimate:
-    """Mean over benchmarks of their accuracies, as in the paper's averages: each counts the same, whatever its size."""
+def mean_of(groups: Sequence[Sequence[float]], weights: Sequence[float] | None = None) -> Estimate:
+    """Mean over benchmarks of their accuracies, or of their differences: each counts the same, whatever its size.
+
+    `weights`, if given, are as many as benchmarks and add up to 1.
+    """
     arrays = [_array(scores) for scores in groups]
     if not arrays:
         raise ValueError("no benchmarks")
     rng = np.random.default_rng(0)
-    draws = np.mean([rng.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in arrays], axis=0)
+    means = np.array([rng.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in arrays])
+    draws = np.average(means, axis=0, weights=weights)
     low, high = np.quantile(draws, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    value = float(np.mean([values.mean() for values in arrays]))
+    value = float(np.average([values.mean() for values in arrays], weights=weights))
     return Estimate(value, float(low), float(high), sum(map(len, arrays)))
 
 
