@@ -55,7 +55,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 # Modules that belong to no room: every room may use them.
-GROUND_FLOOR = {"atomic", "errors", "lifetime", "own_file", "phase_name", "records", "spmd", "text_file", "yaml_text"}
+GROUND_FLOOR = {
+    "atomic",
+    "errors",
+    "lifetime",
+    "own_file",
+    "phase_name",
+    "records",
+    "scratch",
+    "spmd",
+    "text_file",
+    "yaml_text",
+}
 HTTP = {"requests", "httpx", "aiohttp", "http", "urllib.request"}
 ENGINES = {"megatron", "sglang", "transformer_engine"}
 # Packages that a room must not know, wherever in a file the import stands.

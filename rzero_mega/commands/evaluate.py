@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import InferenceContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.evaluate import score_model, summary
+from rzero_mega.scratch import temporary_folder
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.weights.base_model import resolve_base_model
 
@@ -25,7 +25,7 @@ def evaluate_model(config: Config) -> dict[str, Any]:
     torch.set_num_threads(1)
     model = resolve_base_model(config.model, Path(config.run.root) / ".models")
     with ExitStack() as stack:
-        logs = Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-")))
+        logs = stack.enter_context(temporary_folder("logs"))
         progress = stack.enter_context(Progress(f"eval {config.model.path}", 1))
         grader = stack.enter_context(new_grader(config.grading))
         server_pool = stack.enter_context(open_server_pool(config, logs))

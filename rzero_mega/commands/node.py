@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rzero_mega.config.placement import Placement, placement_of
@@ -29,6 +28,7 @@ from rzero_mega.run import PhaseDirectory, RunDirectory, run_path
 from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import RankGroup, log_of, meeting_in
 from rzero_mega.run.stop import SIGNAL, StopRequest
+from rzero_mega.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from rzero_mega.rollout.sglang.nodes.host import ServerHost
@@ -126,7 +126,7 @@ class _Supervisor:
     def _meet(self, stack: ExitStack) -> dict[str, str]:
         """Where the ranks meet: a file on one node, a store on the first of several, found through the job's folder."""
         if self._placement.nodes == 1:
-            meeting = meeting_in(Path(stack.enter_context(TemporaryDirectory(prefix="rzero-mega-"))))
+            meeting = meeting_in(stack.enter_context(temporary_folder("ranks")))
             key = self._folder.publish_leader(Leader("127.0.0.1", 0))
         else:
             leader, key = self._leader(stack)

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.lifetime import environment_of_child, module_command
 from rzero_mega.own_file import append_to
 from rzero_mega.run.stop import SIGNAL, StopRequest
+from rzero_mega.scratch import temporary_folder
 
 STORE = "RZERO_MEGA_STORE"
 GRACE_S = 20.0
@@ -50,8 +50,8 @@ def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
     others are ended; a request to stop is passed on. They die with this process, also when it is killed.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="rzero-mega-") as folder,
-        RankGroup(arguments, range(processes), processes, meeting_in(Path(folder)), None) as ranks,
+        temporary_folder("ranks") as folder,
+        RankGroup(arguments, range(processes), processes, meeting_in(folder), None) as ranks,
     ):
         while (code := ranks.poll()) is None:
             if stop.take():

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSp
 from rzero_mega.rollout.sglang.server.installation import Installation, check_serving, environment_for, this_python
 from rzero_mega.rollout.sglang.server.server_log import decisive_line
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
+from rzero_mega.scratch import make_folder, note_elsewhere
 
 POLL_S = 0.25
 READY_S = 5.0
@@ -91,7 +91,7 @@ class ServerProcess:
             raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
         python = python or this_python()
         check_startable(spec.host, api_key, python)
-        folder = Path(tempfile.mkdtemp(prefix="rzero-sglang-"))
+        folder = make_folder("sglang")
         environment = environment_of_child(server_environment(spec, environment_for(python, os.environ)))
         # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
         environment["TMPDIR"] = str(folder)
@@ -221,8 +221,12 @@ class ServerProcess:
 
     def _note_files(self) -> None:
         """Remember the server's files in /dev/shm while it can be asked for them."""
-        for process in self._processes():
-            self._shared |= shared_files(process.pid)
+        processes = [process.pid for process in self._processes()]
+        before = len(self._shared)
+        for process in processes:
+            self._shared |= shared_files(process)
+        if len(self._shared) > before:
+            note_elsewhere(self._folder, self._shared, processes)
 
     def _output(self) -> str:
         """What this server has written into its log, as far as that can be read."""
