@@ -37,6 +37,7 @@ def verify_run(run: RunDirectory) -> Verdict:
     """Read and check everything that finished phases left, and unless somebody is writing it the unfinished work."""
     found: list[Check] = []
     damaged: list[str] = []
+    found += [partial(run.text, key) for key in run.info.texts]
     alive = run.is_alive()
     for phase in run.phases():
         try:
