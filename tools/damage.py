@@ -160,6 +160,18 @@ def _swap(path: Path) -> None:
     path.write_bytes(others[0].read_bytes() if others else b"")
 
 
+def _zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 def _twice(path: Path) -> None:
     """The last line twice, or the last byte."""
     data = path.read_bytes()
@@ -171,9 +183,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "middle bit": _flip(0.5),
     "last bit": _flip(0.999),
     "a digit": _digit,
-    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)) and None,
-    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) and None,
-    "empty": lambda path: path.write_bytes(b"") and None,
+    "zeros": _zeros,
+    "cut": _cut,
+    "empty": _empty,
     "last line twice": _twice,
     "another file": _swap,
     "gone": Path.unlink,
