@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.commands.start import start
 from rzero_mega.config import Config, to_yaml
-from rzero_mega.run import run_path
+from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.tracking.values import key_histories
 
 # The phases are imported in the processes that run them: a launcher needs neither torch nor Megatron-core.
 
@@ -34,8 +35,18 @@ def run_phase(config: Config, iteration: int, name: str) -> None:
 
 
 def plan_text(config: Config) -> str:
-    """The configuration, and as comments where the run would lie and what its phases would start from and leave."""
-    lines = [
-        f"# {p.iteration}/{p.name}: {', '.join(map(str, p.sources))} -> {p.output.name}" for p in iteration_plan(config)
-    ]
-    return "\n".join([to_yaml(config), f"# run directory: {run_path(config)}", *lines])
+    """The configuration, and as comments where the run would lie and what its phases would start from and leave.
+
+    Of a run that is there also which phases are finished, and which values those had that have begun.
+    """
+    path = run_path(config)
+    run = RunDirectory.open_existing(path) if (path / "run.json").is_file() else None
+    lines = [f"# {_line(plan, run)}" for plan in iteration_plan(config)]
+    histories = key_histories(run, config) if run is not None else []
+    return "\n".join([to_yaml(config), f"# run directory: {path}", *lines, *(f"# {history}" for history in histories)])
+
+
+def _line(plan: PhasePlan, run: RunDirectory | None) -> str:
+    done = run is not None and run.phase(plan.iteration, plan.name).manifest_path.is_file()
+    what = f"{plan.iteration}/{plan.name}: {', '.join(map(str, plan.sources))} -> {plan.output.name}"
+    return f"{what} (finished)" if done else what

@@ -32,6 +32,6 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
 
 
 def _show_lines(status: RunStatus) -> None:
-    line = models_line(status)
-    if line is not None:
+    models = models_line(status)
+    for line in [*map(str, status.values), *([models] if models is not None else [])]:
         print(line)

@@ -120,6 +120,11 @@ class PhaseDirectory:
         with atomic.storage_errors(path):
             atomic.remove(path)
 
+    @property
+    def trains(self) -> bool:
+        """Whether the phase has steps with checkpoints, and not parts."""
+        return self.phase in (PhaseName.CHALLENGER, PhaseName.SOLVER)
+
     def has_begun(self) -> bool:
         """Whether there is partial work, or the phase is finished."""
         return (self.work / "state.json").is_file() or self.manifest_path.is_file()

@@ -75,6 +75,7 @@ def render(data: ReportData) -> str:
         exploit_line=exploit_line(data),
         exploits=exploits_tables(data),
         steps=step_seconds_table(data),
+        values=values_table(data),
         config=to_yaml(data.config),
     )
 
@@ -186,6 +187,16 @@ def dropped_table(data: ReportData) -> Table | None:
         for reason in reasons
     )
     return Table(("dropped because", *(f"iteration {name}" for name in counts)), rows)
+
+
+def values_table(data: ReportData) -> Table | None:
+    """The keys that had other values than now in phases that have begun; None where none had."""
+    rows = tuple(
+        (history.key, history.now, phase, had)
+        for history in data.status.values
+        for phase, had in history.phases.items()
+    )
+    return Table(("key", "now", "phase", "had"), rows) if rows else None
 
 
 def step_seconds_table(data: ReportData) -> Table | None:

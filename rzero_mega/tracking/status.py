@@ -10,6 +10,7 @@ from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
+from rzero_mega.tracking.values import KeyHistory, key_histories
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
 ModelState = Literal["kept", "removed", "missing"]
@@ -50,7 +51,10 @@ class IterationStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run: `state` is finished, running or stopped; `seconds` is the wall time of its finished phases."""
+    """A run: `state` is finished, running or stopped; `seconds` is the wall time of its finished phases.
+
+    `values` are the keys that had other values in phases that have begun.
+    """
 
     name: str
     path: str
@@ -59,6 +63,7 @@ class RunStatus:
     state: State
     seconds: float
     iterations: tuple[IterationStatus, ...]
+    values: tuple[KeyHistory, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What `status --json` prints."""
@@ -75,7 +80,8 @@ def run_status(run: RunDirectory) -> RunStatus:
     unfinished = any(state not in ("finished", "skipped") for state in states)
     state: State = "finished" if not unfinished else "running" if alive else "stopped"
     seconds = round(sum(sum(iteration.seconds.values()) for iteration in iterations), 3)
-    return RunStatus(run.path.name, str(run.path), run.info.id, run.info.recipe, state, seconds, iterations)
+    values = tuple(key_histories(run, run.config))
+    return RunStatus(run.path.name, str(run.path), run.info.id, run.info.recipe, state, seconds, iterations, values)
 
 
 def planned_steps(run: RunDirectory, iteration: int, phase: PhaseName) -> int | None:
