@@ -11,7 +11,7 @@ from rzero_mega.config.schema.metadata import FREE, LAST_BITS, SAMPLING, choice,
 class SglangConfig:
     """The SGLang servers of one role; each of the two roles has as many. Only `rollout.engine: sglang` looks at it."""
 
-    python: str | None = None
+    python: str | None = path(None)
     """Interpreter of the environment that holds SGLang, which asks for other versions of torch and transformers than a
     learner on GPUs has: .venv-sglang/bin/python after `make gpu`, /opt/sglang/bin/python in our image. Nothing of this
     package need be installed there. null: the interpreter of the run."""
