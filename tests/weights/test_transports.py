@@ -132,6 +132,8 @@ def facts(**changes: Any) -> SyncFacts:
         ({"shared_gpus": True}, "tensor", "share GPUs"),
         ({"shared_gpus": True, "same_host": False, "shared_folder": True}, "disk", "on one GPU, but both see the same"),
         ({"shared_gpus": True, "same_host": False}, "tensor", "on one GPU, and no folder is shared, so the bytes"),
+        ({"nccl_apart": "NCCL joins no two releases"}, "disk", "no two releases, but both see the same"),
+        ({"nccl_apart": "NCCL joins no two releases", "same_host": False}, "tensor", "no two releases, and no folder"),
         ({"learner_device": "cpu", "server_device": "cpu"}, "collective", "GLOO"),
         ({"learner_device": "cpu"}, "disk", "same folder"),
         ({"learner_device": "cpu", "same_host": False, "shared_folder": True}, "disk", "same folder"),
@@ -156,6 +158,7 @@ def test_a_transport_that_the_user_names_is_taken(sync: str) -> None:
         ("disk", {"same_host": False}, "do not see"),
         ("collective", {"learner_device": "cpu"}, "from cpu"),
         ("collective", {"shared_gpus": True}, "one GPU"),
+        ("collective", {"nccl_apart": "NCCL joins no two releases"}, "no two releases"),
     ],
 )
 def test_a_transport_that_cannot_work_is_refused_with_the_reason(

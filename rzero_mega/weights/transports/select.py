@@ -23,6 +23,8 @@ class SyncFacts:
     """The servers run on GPUs that the learner uses too."""
     shared_folder: bool = False
     """The servers see the learner's weights.folder under the same path; on one host they always do."""
+    nccl_apart: str = ""
+    """Why NCCL joins no group of the learner's and the servers' processes: it refuses another release than its own."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def _obstacle(name: str, facts: SyncFacts) -> str | None:
         return f"no broadcast goes from {facts.learner_device} (learner) to {facts.server_device} (servers)"
     if name == "collective" and facts.shared_gpus:
         return "NCCL refuses two processes on one GPU"
+    if name == "collective" and facts.nccl_apart:
+        return facts.nccl_apart
     return None
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rzero_mega.config.placement import Placement, ServerPlace
+from rzero_mega.config.schema import RolloutConfig, SglangConfig, WeightsConfig
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.pool import choices
 from rzero_mega.rollout.sglang.server import installation as module
 from rzero_mega.rollout.sglang.server.installation import (
     SGLANG,
@@ -131,6 +134,27 @@ def test_a_path_that_is_no_program_is_refused(tmp_path: Path, kind: str) -> None
         path.symlink_to(tmp_path / "gone")
     with pytest.raises(UserError, match=rf"^rollout\.sglang\.python: {path} is no program here"):
         check_serving(path)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "why"),
+    [
+        ('{"nvidia-nccl-cu13": "2.29.2"}', ""),
+        ('{"nvidia-nccl-cu13": "2.30.7"}', "the learner has 2.29.2, the servers 2.30.7"),
+        ("{}", "the learner has 2.29.2, the servers one that is not known"),
+    ],
+)
+def test_two_releases_of_nccl_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str, why: str
+) -> None:
+    monkeypatch.setattr(choices, "device_of_servers", lambda: "cuda")
+    monkeypatch.setattr("torch.cuda.nccl.version", lambda: (2, 29, 2))
+    placement = Placement(1, (range(1),), (ServerPlace(0, 1),), shared_gpus=False)
+    python = program(tmp_path, f"[[3, 12, 3], {theirs}]")
+    rollout = RolloutConfig(engine="sglang", sglang=SglangConfig(python=str(python)))
+    found = choices.sync_facts(placement, rollout, WeightsConfig()).nccl_apart
+    assert found.endswith(why) and bool(found) is bool(why)
+    assert choices.sync_facts(placement, RolloutConfig(), WeightsConfig()).nccl_apart == ""
 
 
 def test_nothing_points_another_interpreter_into_this_environment(bare: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from rzero_mega.config.placement import Placement, on_one_machine, placement_of
 from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
-from rzero_mega.rollout.sglang.server.installation import learning, servers_python
+from rzero_mega.rollout.sglang.server.installation import learning, nccl_of, servers_python, this_python
 from rzero_mega.rollout.sglang.server.process import check_startable
 from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
@@ -43,7 +44,7 @@ def placement_here(config: Config) -> Placement:
     return on_one_machine(config)
 
 
-def sync_facts(placement: Placement, weights: WeightsConfig) -> SyncFacts:
+def sync_facts(placement: Placement, rollout: RolloutConfig, weights: WeightsConfig) -> SyncFacts:
     """Servers run on the learner's kind of device; the first rank, which sends weights, is on node 0."""
     device = device_of_servers()
     return SyncFacts(
@@ -52,7 +53,19 @@ def sync_facts(placement: Placement, weights: WeightsConfig) -> SyncFacts:
         same_host=all(place.node == 0 for place in placement.servers),
         shared_gpus=placement.shared_gpus and device == "cuda",
         shared_folder=weights.folder is not None,
+        nccl_apart=_nccl_apart(servers_python(rollout.sglang.python)) if device == "cuda" else "",
     )
+
+
+def _nccl_apart(python: Path) -> str:
+    """Why NCCL does not join this process and servers of `python`; "" where both have the same release."""
+    if python == this_python():
+        return ""
+    ours = ".".join(map(str, torch.cuda.nccl.version()))
+    theirs = nccl_of(python)
+    if ours == theirs:
+        return ""
+    return f"NCCL joins no two releases, and the learner has {ours}, the servers {theirs or 'one that is not known'}"
 
 
 def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: ModelShape) -> Scheme | None:
@@ -74,5 +87,5 @@ def check_servers(config: Config, shape: ModelShape) -> None:
     serving = check_startable(sglang.host, os.environ.get(sglang.api_key_env), servers_python(sglang.python))
     _log.info("learner: %s", learning())
     _log.info("servers: %s", serving)
-    choose(config.weights.sync, sync_facts(placement_here(config), config.weights))
+    choose(config.weights.sync, sync_facts(placement_here(config), config.rollout, config.weights))
     quantization_scheme(config.rollout, config.weights, shape)

@@ -134,7 +134,7 @@ class ServerPool:
         )
 
     def _sender(self, role: str, spec: ServerSpec, scheme: Scheme | None) -> WeightSender:
-        facts = sync_facts(self._placement, self._weights)
+        facts = sync_facts(self._placement, self._rollout, self._weights)
         choice = choose(self._weights.sync, facts)
         _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
         folder = Path(self._weights.folder or gettempdir())

@@ -23,6 +23,7 @@ from rzero_mega.errors import UserError
 SGLANG = "0.5.23"
 LEARNERS = ("torch", "transformers", "megatron-core", "transformer-engine")
 SERVERS = ("sglang", "torch", "transformers")
+NCCL = ("nvidia-nccl-cu13", "nvidia-nccl-cu12")
 OLDEST_PYTHON = (3, 11)
 ASK_S = 60.0
 _ASK = """
@@ -106,6 +107,12 @@ def check_serving(python: Path) -> Installation:
     if release != SGLANG:
         raise UserError(f"rollout.sglang.python: {python} has SGLang {release}; this version speaks to {SGLANG}")
     return found
+
+
+def nccl_of(python: Path) -> str | None:
+    """Release of NCCL that torch has in the environment of `python`; None where no package of its own holds it."""
+    found = installation(python, NCCL).packages
+    return next((found[name] for name in NCCL if name in found), None)
 
 
 def environment_for(python: Path, environ: Mapping[str, str]) -> dict[str, str]:
