@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ app = typer.Typer(
 )
 
 RECIPE_HELP = f"A recipe ({', '.join(recipe_names())}) or a YAML file."
+# Whatever layout the recipe has for training.
+ONE_PROCESS = ["learner.processes=1", *(f"learner.layout.{size}=1" for size in ("tp", "pp", "vpp", "cp", "ep", "etp"))]
+ONE_PROCESS += ["learner.layout.sequence_parallel=false"]
 Recipe = Annotated[str, typer.Argument(help=RECIPE_HELP, autocompletion=complete_recipe)]
 Overrides = Annotated[
     list[str] | None,
@@ -62,13 +66,13 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print configuration and plan; start nothing.")] = False,
 ) -> None:
     """Run all iterations; the same command goes on with a run that was interrupted."""
-    from rzero_mega.commands.run import plan_text, run_all
+    from rzero_mega.commands import run as command
 
     config = _config(recipe, overrides, [f"ablation={ablation}"] if ablation else [])
     if dry_run:
-        typer.echo(plan_text(config))
+        typer.echo(command.dry_run(config))
     else:
-        run_all(config)
+        command.run_all(config)
 
 
 @app.command()
@@ -100,12 +104,15 @@ def submit(
 ) -> None:
     """Submit to Slurm whatever the run still needs; the same command goes on where jobs are missing."""
     from rzero_mega.cluster import command
+    from rzero_mega.commands.checks import check_start
 
     if local:
-        leave(command.run_here(_config(recipe, overrides), dry_run))
+        config = _config(recipe, overrides)
+        check_start(config)
+        leave(command.run_here(config, dry_run))
     if cluster is None:
         raise UserError("--cluster: needed, a YAML file that describes the cluster; or --local to run here")
-    leave(command.submit(recipe, overrides or [], cluster, dry_run, wait))
+    leave(command.submit(recipe, overrides or [], cluster, dry_run, wait, partial(check_start, as_job=True)))
 
 
 @app.command()
@@ -178,9 +185,13 @@ def evaluate(
     overrides: Overrides = None,
 ) -> None:
     """Score one model on the benchmarks of a recipe, without training."""
+    from rzero_mega.commands.checks import check_evaluation
+
+    config = _config(recipe, overrides, [f"model.path={model}", *ONE_PROCESS])
+    check_evaluation(config)
+    # It brings torch.
     from rzero_mega.commands.evaluate import evaluate_model
 
-    config = _config(recipe, overrides, [f"model.path={model}", "learner.processes=1"])
     typer.echo(json.dumps(evaluate_model(config), indent=2))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
@@ -26,14 +26,22 @@ from rzero_mega.run import RunDirectory
 LOCAL_ATTEMPTS = 3
 
 
-def submit(recipe: str, overrides: Sequence[str], cluster_file: Path, dry_run: bool, wait: bool) -> int:
-    """Submit what is missing; returns the exit code.
+def submit(
+    recipe: str,
+    overrides: Sequence[str],
+    cluster_file: Path,
+    dry_run: bool,
+    wait: bool,
+    check: Callable[[Config], None],
+) -> int:
+    """Submit what is missing; returns the exit code. `check` raises UserError for what would fail in a job.
 
-    That is 1 if it waited and jobs ended without finishing the run, 130 if the waiting was interrupted.
+    The code is 1 if it waited and jobs ended without finishing the run, 130 if the waiting was interrupted.
     """
     cluster = read_cluster_file(cluster_file)
     # The run has to lie where all nodes see it.
     config: Config = load_recipe(recipe, [*overrides, f"run.root={cluster.runs}"])
+    check(config)
     if dry_run:
         _print_dry_run(config, cluster)
         return 0

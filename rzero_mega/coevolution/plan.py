@@ -6,7 +6,7 @@ labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base m
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from rzero_mega.coevolution.streams import permutation
@@ -49,12 +49,28 @@ class QuestionsInputs:
 
 
 @dataclass(frozen=True)
+class EarlierDataSets:
+    """What iterations 1 to `last` trained their Solvers on: a number, for a list in each of them would be quadratic."""
+
+    last: int
+
+    def __iter__(self) -> Iterator[Source]:
+        """Each of them."""
+        return (_output(PhaseName.LABELS, number) for number in range(1, self.last + 1))
+
+    def __str__(self) -> str:
+        """For instance "1..3/labels/dataset"."""
+        which = "1" if self.last == 1 else f"1..{self.last}"
+        return f"{which}/{PhaseName.LABELS}/{_OUTPUTS[PhaseName.LABELS]}" if self.last else ""
+
+
+@dataclass(frozen=True)
 class LabelsInputs:
     """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with."""
 
     solver: Source
     questions: Source
-    earlier: tuple[Source, ...]
+    earlier: EarlierDataSets
 
 
 @dataclass(frozen=True)
@@ -108,8 +124,13 @@ class PhasePlan:
         found: list[Source] = []
         for field in fields(self.inputs):
             value = getattr(self.inputs, field.name)
-            found += value if isinstance(value, tuple) else (value,)
+            found += value if isinstance(value, EarlierDataSets) else (value,)
         return tuple(found)
+
+    def __str__(self) -> str:
+        """For instance "2/labels: 1/solver/model, 2/questions/questions, 1/labels/dataset -> dataset"."""
+        sources = [str(getattr(self.inputs, field.name)) for field in fields(self.inputs)]
+        return f"{self.iteration}/{self.name}: {', '.join(filter(None, sources))} -> {self.output.name}"
 
     @property
     def output(self) -> Source:
@@ -165,8 +186,7 @@ def _iteration(iteration: int, trains_challenger: bool) -> list[PhasePlan]:
         plans.append(PhasePlan(iteration, ChallengerInputs(_model(PhaseName.CHALLENGER, iteration - 1), solver)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
-    earlier = tuple(_output(PhaseName.LABELS, number) for number in range(1, iteration))
-    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier))
+    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, EarlierDataSets(iteration - 1)))
     return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(solver, labels.output))]
 
 

@@ -70,6 +70,13 @@ class PromptTemplate(PromptFile):
         turns = self.messages(**values)
         return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns) + self.plain_suffix
 
+    def check_role(self, takes_question: bool) -> None:
+        """UserError unless every text of the file has the placeholders of a role that takes a question, or none."""
+        values = {"question": ""} if takes_question else {}
+        for text in (self.raw, None if self.user is None else (self.system or "") + self.user):
+            if text is not None:
+                self._check_values(text, values)
+
     def _check_values(self, text: str, values: dict[str, str]) -> None:
         for name in PLACEHOLDERS:
             if ("{" + name + "}" in text) != (name in values):

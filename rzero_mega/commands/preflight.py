@@ -1,4 +1,7 @@
-"""What can be known to go wrong before anything is started: checked once, in the process at the terminal."""
+"""What the base model and this machine have to say before anything is started: checked once, at the terminal.
+
+What needs neither is checked before, in `checks.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.phases.budgets import check_budgets
 from rzero_mega.phases.context import load_encoder
@@ -19,10 +21,8 @@ from rzero_mega.weights.shape import ModelShape, read_shape
 
 
 def preflight(config: Config, trains: bool = True) -> ModelShape:
-    """Resolve the base model; check it, the layout, the prompts and the benchmarks; UserError for the first fault."""
+    """Resolve the base model; check it, the layout, servers and tokenizer; UserError for the first fault."""
     challenger, solver = load_prompt(config.prompts.challenger), load_prompt(config.prompts.solver)
-    for name in config.evaluation.benchmarks:
-        load_benchmark(name)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)

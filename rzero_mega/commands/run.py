@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
+from rzero_mega.commands.checks import check_phase, check_start
 from rzero_mega.commands.start import start
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.run import RunDirectory, run_path
@@ -31,7 +32,14 @@ def run_phase(config: Config, iteration: int, name: str) -> None:
 
         runner.run_phase(config, iteration, name, stop)
 
+    check_phase(config, iteration, name)
     start(config, work)
+
+
+def dry_run(config: Config) -> str:
+    """What is wrong is a UserError, as it would be for `run_all`; else the plan."""
+    check_start(config)
+    return plan_text(config)
 
 
 def plan_text(config: Config) -> str:
@@ -48,5 +56,4 @@ def plan_text(config: Config) -> str:
 
 def _line(plan: PhasePlan, run: RunDirectory | None) -> str:
     done = run is not None and run.phase(plan.iteration, plan.name).manifest_path.is_file()
-    what = f"{plan.iteration}/{plan.name}: {', '.join(map(str, plan.sources))} -> {plan.output.name}"
-    return f"{what} (finished)" if done else what
+    return f"{plan} (finished)" if done else str(plan)

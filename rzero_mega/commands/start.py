@@ -6,17 +6,19 @@ import os
 import sys
 from collections.abc import Callable
 
+from rzero_mega.commands.checks import check_start
 from rzero_mega.commands.process import leave
 from rzero_mega.config import Config
-from rzero_mega.run.launch import check_rank, is_rank, launch
+from rzero_mega.run.launch import check_rank, checks_first, is_rank, launch
 from rzero_mega.run.stop import StopRequest
 
 
 def start(config: Config, work: Callable[[StopRequest], None]) -> None:
     """Check what can be checked, then do `work` here, or in as many processes as the learner wants."""
     check_rank(os.environ)
-    if not is_rank():
-        # It brings torch, which every rank imports later anyway and takes a launcher seconds only once.
+    if checks_first():
+        check_start(config)
+        # What it imports takes seconds, which whoever made a mistake need not wait for.
         from rzero_mega.commands.preflight import preflight
 
         preflight(config)

@@ -21,9 +21,9 @@ def phase_steps(config: Config, phase: PhaseName, questions: int | None) -> int 
         case PhaseName.CHALLENGER:
             return config.challenger.training.steps
         case PhaseName.QUESTIONS:
-            return len(parts(config.questions.count, config.questions.per_part))
+            return -(-config.questions.count // config.questions.per_part)
         case PhaseName.LABELS:
-            return None if questions is None else len(parts(questions, config.labels.questions_per_part))
+            return None if questions is None else -(-questions // config.labels.questions_per_part)
         case PhaseName.SOLVER:
             return config.solver.training.steps
         case PhaseName.EVALUATE:

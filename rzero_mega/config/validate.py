@@ -10,6 +10,11 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.errors import UserError
 
+# Past these no library that a value goes to takes it: seeds and counts, seconds (three years), other numbers.
+LARGEST_INTEGER = 2**32 - 1
+LARGEST_SECONDS = 1e8
+LARGEST_FLOAT = 1e15
+
 
 def validate(config: Config) -> None:
     """Raise UserError for the first impossible value, naming its key."""
@@ -27,15 +32,21 @@ def check_fields(node: Any, prefix: str = "") -> None:
         choices = spec.metadata.get("choices")
         if choices and value not in choices:
             raise UserError(f"{key}: {value!r} is not one of {', '.join(choices)}")
-        low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
-        if value is None:
-            continue
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{key}: {value} is not a finite number")
-        if low is not None and value < low:
-            raise UserError(f"{key}: {value} is below the smallest possible value {low}")
-        if high is not None and value > high:
-            raise UserError(f"{key}: {value} is above the largest possible value {high}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            _check_range(key, value, spec.metadata.get("minimum"), spec.metadata.get("maximum"))
+
+
+def _check_range(key: str, value: float, low: float | None, high: float | None) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}: {value} is not a finite number")
+    if high is None:
+        high = LARGEST_INTEGER if isinstance(value, int) else LARGEST_SECONDS if key.endswith("_s") else LARGEST_FLOAT
+    low = -high if low is None else low
+    shown = str(value) if abs(value) < 10**18 else "a number with 19 digits or more"
+    if value < low:
+        raise UserError(f"{key}: {shown} is below the smallest possible value {low}")
+    if value > high:
+        raise UserError(f"{key}: {shown} is above the largest possible value {high}")
 
 
 def _check_training(key: str, training: TrainingConfig, token_budget: int) -> None:

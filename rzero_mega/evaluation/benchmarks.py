@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,22 @@ class Benchmark:
     problems: tuple[Problem, ...]
 
 
+def load_benchmarks(names: Sequence[str]) -> list[Benchmark]:
+    """All of them, each under a name of its own; UserError where two are called alike, or one cannot be read."""
+    found: dict[str, str] = {}
+    benchmarks = []
+    for name in names:
+        benchmark = load_benchmark(name)
+        if benchmark.name in found:
+            raise UserError(
+                f"evaluation.benchmarks: {found[benchmark.name]!r} and {name!r} are both called {benchmark.name}; "
+                "leave one out, or rename a file"
+            )
+        found[benchmark.name] = name
+        benchmarks.append(benchmark)
+    return benchmarks
+
+
 def load_benchmark(name: str) -> Benchmark:
     """`arithmetic` (500 held-out expressions), `arithmetic:N` (N a level), or the path of a JSON-lines file.
 
@@ -39,7 +56,10 @@ def load_benchmark(name: str) -> Benchmark:
         return Benchmark("arithmetic", _arithmetic(int(size or 100)))
     path = Path(name)
     if path.suffix != ".jsonl" or is_missing(path):
-        raise UserError(f"evaluation.benchmarks: {name!r} is neither arithmetic, arithmetic:N nor a .jsonl file")
+        raise UserError(
+            f"evaluation.benchmarks: {name!r} is neither arithmetic, arithmetic:N nor a .jsonl file; "
+            "give a file whose lines are objects with question and answer"
+        )
     return Benchmark(path.stem, tuple(_read(path)))
 
 

@@ -9,14 +9,14 @@ from itertools import groupby
 
 from rzero_mega.coevolution.prompts import prompt_text
 from rzero_mega.config.schema import Config
-from rzero_mega.evaluation.benchmarks import Benchmark, Problem, load_benchmark
+from rzero_mega.evaluation.benchmarks import Benchmark, Problem, load_benchmarks
 
 CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
 
 
 def run_texts(config: Config) -> dict[str, str]:
     """Both prompts and all problems, by the key that names them; UserError for a file that can't be read."""
-    benchmarks = [load_benchmark(name) for name in config.evaluation.benchmarks]
+    benchmarks = load_benchmarks(config.evaluation.benchmarks)
     return {
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),

@@ -19,7 +19,7 @@ from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
-from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
+from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
 from rzero_mega.records import R, read_records
@@ -86,7 +86,7 @@ class InferenceContext:
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """What is evaluated, and kept out of the training questions."""
-        return [load_benchmark(name) for name in self.config.evaluation.benchmarks]
+        return load_benchmarks(self.config.evaluation.benchmarks)
 
     def engine(self, role: Role, model: Path) -> RolloutEngine:
         """An engine on the model of the folder, in the role's place: a role has one engine at a time."""

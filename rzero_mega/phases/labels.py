@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,7 +41,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     spmd.on_rank_0(_curate, ctx, phase, len(planned), inputs.earlier, longest)
 
 
-def _curate(ctx: RunContext, phase: ActivePhase, planned: int, earlier_data: Sequence[Source], longest: int) -> None:
+def _curate(ctx: RunContext, phase: ActivePhase, planned: int, earlier_data: Iterable[Source], longest: int) -> None:
     """From the answers of all parts to the data set, in which no prompt has more than `longest` tokens."""
     directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
     answered = directory.read_parts(AnsweredQuestion, planned)

@@ -65,6 +65,16 @@ MODELS: dict[str, ModelShape] = {
 }
 
 
+def known_model(name: str) -> ModelShape | None:
+    """Shape of the model of that name, with or without its owner and suffix; None for one that is not in the table."""
+    wanted = name.rsplit("/", 1)[-1].lower()
+    for known, shape in MODELS.items():
+        rest = wanted.removeprefix(known.lower())
+        if wanted.startswith(known.lower()) and (not rest or rest in SUFFIXES):
+            return shape
+    return None
+
+
 def model_named(name: str) -> ModelShape:
     """Shape of a known model, with or without its owner and suffix, or of a folder with a config.json.
 
@@ -72,9 +82,7 @@ def model_named(name: str) -> ModelShape:
     """
     if (Path(name) / "config.json").is_file():
         return read_shape(Path(name))
-    wanted = name.rsplit("/", 1)[-1].lower()
-    for known, shape in MODELS.items():
-        rest = wanted.removeprefix(known.lower())
-        if wanted.startswith(known.lower()) and (not rest or rest in SUFFIXES):
-            return shape
+    shape = known_model(name)
+    if shape is not None:
+        return shape
     raise UserError(f"--model {name}: neither a folder with a config.json nor one of {', '.join(MODELS)}")

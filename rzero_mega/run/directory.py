@@ -33,7 +33,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run.changes import Done, TextChange, check_changes, notes, text_changes
 from rzero_mega.run.events import append_event, now
-from rzero_mega.run.lock import RunLock, is_locked
+from rzero_mega.run.lock import RunLock, in_use, is_locked
 from rzero_mega.run.phase import ITERATIONS, PhaseDirectory
 from rzero_mega.run.sealed import read_sealed, write_sealed
 
@@ -183,6 +183,24 @@ class RunDirectory:
     def done(self) -> list[Done]:
         """What there is of every phase."""
         return [Done.of(phase) for phase in self.phases()]
+
+    @classmethod
+    def check_opening(
+        cls, path: Path, config: Config, writer: bool = True, texts: Mapping[str, str] | None = None
+    ) -> None:
+        """What `create_or_open` would refuse, as far as it can be known without writing: UserError.
+
+        With writer=False somebody else may be writing the run.
+        """
+        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not existing.is_dir():
+            raise UserError(f"{path}: {existing} is a file; choose another run.name or run.root")
+        _check_is_run_or_empty(path)
+        _check_free_space(path, config.run.minimum_free_mb)
+        if writer and is_locked(path / ".lock"):
+            raise UserError(in_use(path / ".lock"))
+        if (path / "run.json").is_file():
+            cls.create_or_open(path, config, writer=False, texts=texts)
 
     @classmethod
     def open_existing(cls, path: Path) -> RunDirectory:

@@ -43,6 +43,14 @@ def check_rank(environ: Mapping[str, str]) -> None:
         raise UserError(f"RANK is {environ['RANK']} of WORLD_SIZE {environ['WORLD_SIZE']} processes; {remedy}")
 
 
+def checks_first() -> bool:
+    """Whether this process is the one that checks before it starts: not a rank, or the first of those of torchrun.
+
+    Ranks that were started by this program follow from a command that has checked.
+    """
+    return not is_rank() or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] == "0")
+
+
 def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
     """Run `python -m rzero_mega ARGUMENTS` in so many processes; returns the exit code of the first that failed, or 0.
 

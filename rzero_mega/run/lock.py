@@ -102,14 +102,18 @@ class RunLock:
                 if error.errno not in no_locks:
                     raise
                 return False
-        folder = self._path.parent
-        raise UserError(f"{folder}: in use by {holder(self._path)}; wait for it, stop it, or choose another run.name")
+        raise UserError(in_use(self._path))
 
     def _sign(self) -> None:
         assert self._file is not None
         text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, text.encode(), 0)
+
+
+def in_use(path: Path) -> str:
+    """The error of whoever finds the lock taken."""
+    return f"{path.parent}: in use by {holder(path)}; wait for it, stop it, or choose another run.name"
 
 
 def holder(path: Path) -> str:

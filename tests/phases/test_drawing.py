@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rzero_mega.coevolution.plan import BASE, EvaluateInputs, LabelsInputs, Source
+from rzero_mega.coevolution.plan import BASE, EarlierDataSets, EvaluateInputs, LabelsInputs, Source
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import SamplingConfig
@@ -54,7 +54,7 @@ def test_a_question_that_is_too_long_is_dropped_with_a_reason_and_counted(
     run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ("1+2", LONG, "3+4")])
     run.engines["solver"] = ScriptedEngine(run.base, answer, context=30 if limit == "context" else 1000)
     phase = run.begin(PhaseName.LABELS)
-    labels.run(run.ctx, phase, LabelsInputs(BASE, QUESTIONS, ()))
+    labels.run(run.ctx, phase, LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0)))
     assert [row["dropped"] for row in rows(phase, "labelled")] == [None, "overlong", None]
     assert summary(phase)["dropped"]["overlong"] == 1
     assert rows(phase, "labelled")[1]["cut_off"] == (4 if limit == "context" else 0)

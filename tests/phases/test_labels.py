@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rzero_mega.coevolution.curation import REASONS
-from rzero_mega.coevolution.plan import BASE, LabelsInputs, Source
+from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, Source
 from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.errors import UserError
@@ -17,7 +17,7 @@ from rzero_mega.run.stop import Stopped
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
 
 QUESTIONS = Source(1, PhaseName.QUESTIONS, "questions")
-INPUTS = LabelsInputs(BASE, QUESTIONS, ())
+INPUTS = LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0))
 SIZES = (
     "labels.questions_per_part=2",
     "labels.votes.samples=4",
@@ -132,8 +132,8 @@ def test_questions_of_earlier_data_sets_are_dropped(run: ScriptedRun, solver: Sc
     run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ANSWERS], iteration=2)
     run.leave(PhaseName.LABELS, "dataset", earlier, iteration=1)
     phase = run.begin(PhaseName.LABELS, iteration=2)
-    sources = (Source(1, PhaseName.LABELS, "dataset"),)
-    labels.run(run.ctx, phase, LabelsInputs(BASE, Source(2, PhaseName.QUESTIONS, "questions"), sources))
+    questions = Source(2, PhaseName.QUESTIONS, "questions")
+    labels.run(run.ctx, phase, LabelsInputs(BASE, questions, EarlierDataSets(1)))
     assert [row["dropped"] for row in rows(phase, "labelled")][-1] == "seen_before"
     assert [row["question"] for row in rows(phase, "dataset")] == ["7*8"]
 

@@ -65,7 +65,7 @@ class Config:
     seed: int = number(0, 0, kind=IDENTITY)
     """Names every random stream. Runs with several seeds tell gains from noise."""
 
-    iterations: int = number(3, 1, kind=FREE)
+    iterations: int = number(3, 1, 100_000, kind=FREE)
     """Iterations of Challenger, questions, labels and Solver. Raising it goes on with a finished run."""
 
     ablation: str = choice(NO_ABLATION, *ablation_names(), kind=IDENTITY)

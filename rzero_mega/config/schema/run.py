@@ -25,10 +25,10 @@ class PlacementConfig:
     The learner takes the first `learner.processes` GPUs. The two roles' servers share GPUs and take turns.
     """
 
-    nodes: int = number(1, 1)
+    nodes: int = number(1, 1, 10_000)
     """Nodes of a job. Must equal what Slurm gives it."""
 
-    gpus_per_node: int = number(8, 1)
+    gpus_per_node: int = number(8, 1, 1_000)
     """GPUs of a node; without GPUs, places for processes."""
 
     servers: str = choice("colocated", "split")
@@ -40,7 +40,7 @@ class PlacementConfig:
 class GradingConfig:
     """The pool of worker processes that decide whether two answers are equal where text and arithmetic do not."""
 
-    workers: int = number(0, 0, kind=FREE)
+    workers: int = number(0, 0, 4_096, kind=FREE)
     """Processes at most. 0: one per processor that this process may use."""
 
     time_limit_s: float = number(2.0, 0.01, kind=GRADING)

@@ -84,7 +84,7 @@ class ServerSpec:
 
 def server_arguments(spec: ServerSpec) -> list[str]:
     """Arguments of SGLang's server. UserError names an extra argument that the configuration decides."""
-    _refuse_reserved(spec.extra_arguments)
+    check_extra_arguments(spec.extra_arguments)
     values = {
         "--model-path": spec.model,
         "--host": spec.host,
@@ -124,7 +124,8 @@ class Secret(str):
         return "'***'"
 
 
-def _refuse_reserved(arguments: Sequence[str]) -> None:
+def check_extra_arguments(arguments: Sequence[str]) -> None:
+    """UserError for an option that the configuration decides."""
     for argument in arguments:
         option = argument.partition("=")[0]
         # SGLang's command line takes every unambiguous beginning of an option for the option.

@@ -1,0 +1,92 @@
+"""What is wrong with a start can be known before anything is started: from the configuration and the files it names.
+
+No torch, no network, under a second. Whoever types a command is told at once, with `--dry-run` too; ranks and jobs that
+follow from the command do not check again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.coevolution.solver_reward import format_pieces
+from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.config.placement import placement_of
+from rzero_mega.config.schema import Config
+from rzero_mega.config.suggestions import alike
+from rzero_mega.errors import UserError
+from rzero_mega.evaluation.benchmarks import load_benchmarks
+from rzero_mega.evaluation.texts import run_texts
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.planning.models import known_model
+from rzero_mega.rollout.sglang.server.command import check_extra_arguments
+from rzero_mega.run import RunDirectory, run_path
+
+_log = logging.getLogger(__name__)
+HOW_TO_EVALUATE = (
+    "evaluation.benchmarks=[FILE.jsonl], a file whose lines are objects with question and answer, measures accuracy"
+)
+
+
+def check_start(config: Config, as_job: bool = False) -> None:
+    """UserError for the first fault; a warning is logged where the run would show no accuracy.
+
+    `as_job` says that a job has the nodes; otherwise all processes are started on this machine.
+    """
+    placement, shape = placement_of(config), known_model(config.model.path)
+    if shape is not None:
+        check_layout(shape, ParallelLayout.from_config(config.learner.layout, config.learner.processes))
+    if not as_job and any(place.node for place in placement.servers):
+        raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
+    if config.rollout.engine == "sglang":
+        check_extra_arguments(config.rollout.sglang.extra_arguments)
+    check_inference(config)
+    format_pieces(config.solver.reward.format_pattern)
+    RunDirectory.check_opening(run_path(config), config, writer=not as_job, texts=run_texts(config))
+    if not config.evaluation.benchmarks:
+        _log.warning("evaluation.benchmarks: empty, the run will show no accuracy; %s", HOW_TO_EVALUATE)
+
+
+def check_inference(config: Config) -> None:
+    """UserError for a prompt that is not one of its role's, and for a benchmark that cannot be read."""
+    for key, name, takes_question in (
+        ("challenger", config.prompts.challenger, False),
+        ("solver", config.prompts.solver, True),
+    ):
+        try:
+            load_prompt(name).check_role(takes_question)
+        except UserError as error:
+            raise UserError(f"prompts.{key}: {error}") from None
+    load_benchmarks(config.evaluation.benchmarks)
+
+
+def check_evaluation(config: Config) -> None:
+    """UserError where there is nothing to score a model on, or no way to ask it."""
+    if not config.evaluation.benchmarks:
+        raise UserError(f"evaluation.benchmarks: empty, there is nothing to score the model on; {HOW_TO_EVALUATE}")
+    check_inference(config)
+
+
+def check_phase(config: Config, iteration: int, name: str) -> None:
+    """UserError for a phase that the run does not have; says which one may have been meant."""
+    if name not in list(PhaseName):
+        close = alike(name, list(PhaseName))
+        hint = f"did you mean {close}?" if close else f"there are {', '.join(PhaseName)}"
+        raise UserError(f"{name}: no such phase; {hint}")
+    if not 0 <= iteration <= config.iterations:
+        raise UserError(
+            f"iteration {iteration}: the run has 1 to {config.iterations} (iterations), and 0 for the base's evaluation"
+        )
+    if any((plan.iteration, plan.name) == (iteration, name) for plan in iteration_plan(config)):
+        return
+    if iteration == 0 and name != PhaseName.EVALUATE:
+        raise UserError(
+            f"iteration 0: has only {PhaseName.EVALUATE}, of the base model; {name} begins with iteration 1"
+        )
+    keys = {
+        PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model",
+        PhaseName.CHALLENGER: "challenger.train",
+    }
+    raise UserError(f"iteration {iteration}: has no phase {name} by this configuration ({keys[PhaseName(name)]})")
