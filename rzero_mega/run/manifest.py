@@ -59,7 +59,7 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest | None:
     """Read and check a manifest; None where there is none. Raises UserError naming the file when it is malformed."""
     with atomic.storage_errors(path):
-        if not path.is_file():
+        if not path.exists():
             return None
     advice = f"restore it, or remove {path.parent} to redo the phase"
     data = read_sealed(path, advice)

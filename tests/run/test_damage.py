@@ -118,7 +118,7 @@ def test_records_are_hashed_as_they_are_read(run: RunDirectory) -> None:
 def test_a_changed_manifest_is_named(run: RunDirectory, damage: Callable[[Path], None]) -> None:
     phase = finished(run)
     damage(phase.manifest_path)
-    if damage in (a_folder, gone):
+    if damage is gone:
         assert phase.manifest() is None  # the phase is not finished, and is done again
         return
     with pytest.raises(UserError, match=r"manifest\.json: "):

@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
+from rzero_mega.atomic import storage_errors
 from rzero_mega.errors import UserError, first_line
+from rzero_mega.learner.checkpoints.pickle_bounds import MOST_BYTES, check_bounds
 
 BACKENDS = {"sharded_backend": "torch_dist", "common_backend": "torch"}
 _METADATA = "torch.distributed.checkpoint.metadata"
@@ -64,7 +66,11 @@ def check_files(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: missing; {folder} is not a complete checkpoint")
     _check_backends(folder / "metadata.json")
-    _check_entries(folder, _read_metadata(folder / ".metadata"))
+    metadata = _read_metadata(folder / ".metadata")
+    try:
+        _check_entries(folder, metadata)
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"{folder / '.metadata'}: malformed: {first_line(error)}") from None
     return _read_common(folder / "common.pt")
 
 
@@ -83,6 +89,20 @@ def _check_backends(path: Path) -> None:
         raise UserError(f"{path}: {unknown[0]} {found[unknown[0]]!r} is not supported; only {BACKENDS[unknown[0]]} is")
 
 
+# What the unpickler raises on bytes that are no pickle, or one of other classes.
+_MALFORMED = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Reads a pickle only as far as every class in it is plain data (Python's documented way to restrict globals)."""
 
@@ -97,10 +117,13 @@ def _is_dtype(module: str, name: str) -> bool:
 
 
 def _read_metadata(path: Path) -> Metadata:
+    with storage_errors(path):
+        data = path.read_bytes()
+    check_bounds(data, str(path))
     try:
-        metadata = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise UserError(f"{path}: {error}") from None
+        metadata = _PlainUnpickler(io.BytesIO(data)).load()
+    except _MALFORMED as error:
+        raise UserError(f"{path}: {first_line(error)}") from None
     if not isinstance(metadata, Metadata):
         raise UserError(f"{path}: not the metadata of a checkpoint")
     return metadata
@@ -126,11 +149,22 @@ def _read_common(path: Path) -> dict[str, Any]:
     try:
         if not zipfile.is_zipfile(path):
             raise UserError(f"{path}: not in torch's archive format")
+        _check_archive(path)
         common = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: mentions names that are not plain data; refused") from None
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except (*_MALFORMED, RuntimeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not readable: {first_line(error)}") from None
     if not isinstance(common, dict):
         raise UserError(f"{path}: not the common state of a checkpoint")
     return common
+
+
+def _check_archive(path: Path) -> None:
+    """Bounds of the pickles in torch's archive; see `check_bounds`."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith(".pkl"):
+                if info.file_size > MOST_BYTES:
+                    raise UserError(f"{path}: {info.filename} has {info.file_size} bytes; refused")
+                check_bounds(archive.read(info), f"{path}: {info.filename}")
