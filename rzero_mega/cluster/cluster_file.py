@@ -8,14 +8,40 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from rzero_mega.config.load import load_file
-from rzero_mega.config.schema.metadata import number
+from rzero_mega.config.schema.metadata import number, path
 from rzero_mega.errors import UserError
 from rzero_mega.text_file import is_missing
 
 # In an installed package; in a clone they are in slurm/.
 EXAMPLES = Path(__file__).with_name("examples")
 _SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
-_TIME = re.compile(r"(?:(\d+)-)?(\d{1,2}):(\d{2}):(\d{2})")
+_TIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,2}):([0-9]{2}):([0-9]{2})")
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What a value may be that stands in scripts, partly without quotes: NeMo-Run writes their larger part."""
+
+    pattern: str
+    words: str
+
+
+_PATH = r"/[\w./@+=-]*"
+_NAME = _Allowed(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*", "letters, digits and _ . @ + -")
+_FOLDER = _Allowed(_PATH, "an absolute path of letters, digits and _ . / @ + = -")
+_ALLOWED = {
+    "account": _NAME,
+    "partition": _Allowed(r"[A-Za-z0-9_][A-Za-z0-9_.@+,-]*", "names, with commas between them"),
+    "qos": _NAME,
+    "reservation": _Allowed(r"[A-Za-z0-9_][A-Za-z0-9_.@+,-]*", "names, with commas between them"),
+    "constraint": _Allowed(r"[A-Za-z0-9_(\[][A-Za-z0-9_.,&|*()\[\]:=+-]*", "features, with & | * ( ) [ ] between them"),
+    "exclude": _Allowed(r"[A-Za-z0-9_][A-Za-z0-9_.,\[\]-]*", "nodes as Slurm lists them, such as n1,n[3-5]"),
+    "mem": _Allowed(r"[0-9]{1,12}[KMGT]?", "a number, with K, M, G or T"),
+    "root": _FOLDER,
+    "container_image": _Allowed(r"[\w./][\w./:@#+=-]*", "a path or address of letters, digits and _ . / : @ # + = -"),
+    "mounts": _Allowed(rf"{_PATH}:{_PATH}(:[a-z,+-]+)?", "/on/the/node:/in/the/container, with options or without"),
+    "secrets_file": _FOLDER,
+}
 
 
 @dataclass
@@ -28,23 +54,24 @@ class ClusterFile:
     jobs: the first does the work, and each of the others goes on where the one before it did not finish.
 
     `gpus_per_node` is what jobs ask for and must be that of the recipe; 0 asks for none. `env` is exported on every
-    node. `pre_commands` are lines of shell that run on every node before the phase, inside the container where there
-    is one. `secrets_file` is a file of lines NAME=value that only its owner may read; it is read by jobs when they
+    node, as it stands: nothing in it is filled in. `pre_commands` are lines of shell that run on every node before the
+    phase, inside the container where there is one. What else stands in scripts is a name or a path of plain characters.
+    `secrets_file` is a file of lines NAME=value that only its owner may read; it is read by jobs when they
     start, and appears nowhere.
     """
 
     account: str = ""
-    root: str = ""
+    root: str = path("")
     partition: str | None = None
     gpus_per_node: int = number(8, 0)
     wall_time: str = "04:00:00"
     grace_s: int = number(600, 1)
     jobs_per_phase: int = number(4, 1, 100)
-    container_image: str | None = None
+    container_image: str | None = path(None)
     mounts: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     pre_commands: list[str] = field(default_factory=list)
-    secrets_file: str | None = None
+    secrets_file: str | None = path(None)
     qos: str | None = None
     constraint: str | None = None
     reservation: str | None = None
@@ -64,16 +91,16 @@ class ClusterFile:
         return Path(self.root) / "nemo"
 
 
-def read_cluster_file(path: Path) -> ClusterFile:
+def read_cluster_file(file: Path) -> ClusterFile:
     """Read and check a cluster file. UserError names the file and the key."""
-    if is_missing(path):
+    if is_missing(file):
         examples = EXAMPLES if EXAMPLES.is_dir() else "slurm/"
-        raise UserError(f"{path}: there is no such cluster file; {examples} has examples")
-    cluster = load_file(ClusterFile, path)
+        raise UserError(f"{file}: there is no such cluster file; {examples} has examples")
+    cluster = load_file(ClusterFile, file)
     try:
         _check(cluster)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{file}: {error}") from None
     return cluster
 
 
@@ -94,20 +121,23 @@ def _check(cluster: ClusterFile) -> None:
                 raise UserError(f"{spec.name}: {text!r} has a line break or another control character; leave it out")
             if "/nemo_run" in text:
                 raise UserError(f"{spec.name}: NeMo-Run puts another path in place of /nemo_run in {text}; rename it")
-    for name in cluster.env:
+    for name, value in cluster.env.items():
         if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
             raise UserError(f"env.{name}: is no name of a variable in upper case, the only ones that NeMo-Run hands on")
         if _SECRET.search(name):
             raise UserError(f"env.{name}: looks like a secret, and scripts are readable; put it into secrets_file")
+        if re.search(r"[$`]", value):
+            raise UserError(f"env.{name}: {value} is not filled in; write it in pre_commands: export {name}=...")
     if not cluster.account:
         raise UserError("account: needed, the account that Slurm charges")
     if not Path(cluster.root).is_absolute():
         raise UserError("root: needed, the absolute path of a folder on the file system that all nodes share")
+    for name, allowed in _ALLOWED.items():
+        for text in _texts(getattr(cluster, name)):
+            if not re.fullmatch(allowed.pattern, text):
+                raise UserError(f"{name}: {text!r} is not {allowed.words}, as scripts and Slurm need it")
     if cluster.grace_s >= seconds_of(cluster.wall_time):
         raise UserError(f"grace_s: {cluster.grace_s} is not shorter than wall_time {cluster.wall_time}")
-    for mount in cluster.mounts:
-        if not re.fullmatch(r"/[^:]*:/[^:]*(:[a-z,+-]+)?", mount):
-            raise UserError(f"mounts: {mount} is not /on/the/node:/in/the/container, with options or without")
     if cluster.secrets_file is not None:
         _check_secrets(Path(cluster.secrets_file))
 
@@ -123,8 +153,6 @@ def _texts(value: object) -> list[str]:
 
 
 def _check_secrets(path: Path) -> None:
-    if not path.is_absolute():
-        raise UserError(f"secrets_file: {path} is not an absolute path; nodes have other working directories")
     if is_missing(path):
         raise UserError(f"secrets_file: {path} does not exist; write it, lines of NAME=value, and chmod 600 it")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:

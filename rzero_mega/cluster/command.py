@@ -12,6 +12,7 @@ from rzero_mega.cluster.cluster_file import ClusterFile, read_cluster_file
 from rzero_mega.cluster.jobs import job_chain, job_prefix
 from rzero_mega.cluster.local import run_locally
 from rzero_mega.cluster.nemo import write_scripts
+from rzero_mega.cluster.paths import with_absolute_paths
 from rzero_mega.cluster.show import Waiting, chain_lines, script_text, show_jobs, submitted_text
 from rzero_mega.cluster.slurm import QueuedJob, available, cancel_jobs, queued_jobs
 from rzero_mega.cluster.submit import submission_of, unfinished
@@ -41,6 +42,7 @@ def submit(
     cluster = read_cluster_file(cluster_file)
     # The run has to lie where all nodes see it.
     config: Config = load_recipe(recipe, [*overrides, f"run.root={cluster.runs}"])
+    config = with_absolute_paths(config, Path.cwd())
     check(config)
     if dry_run:
         _print_dry_run(config, cluster)

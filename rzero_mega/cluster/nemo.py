@@ -21,6 +21,8 @@ from rzero_mega.cluster.jobs import PhaseJob, job_prefix
 from rzero_mega.cluster.script import Submission, batch_lines, step_script
 from rzero_mega.errors import UserError, first_line
 
+# Which cluster, and how to speak to it.
+_OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_TIME_FORMAT")
 INSTALL = "NeMo-Run is not installed here; `make slurm` makes an environment with it, for the login node alone"
 
 
@@ -73,10 +75,17 @@ def write_scripts(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Su
         return {n: Scripts(batch=text(f"{n}_sbatch.sh"), step=text(f"{n}/scripts/{n}.sh")) for n in names}
 
 
+def of_a_session(environ: Mapping[str, str]) -> list[str]:
+    """The variables of an allocation in which somebody submits: sbatch would hand them on, and srun obey them."""
+    return [name for name in environ if name.startswith("SLURM_") and name not in _OF_THE_CLUSTER]
+
+
 @contextmanager
 def _experiment(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission, home: Path) -> Iterator[Any]:
     """A NeMo-Run experiment that holds the jobs. NeMo-Run reads where its files go when it is imported."""
     os.environ["NEMORUN_HOME"] = str(home)
+    for name in of_a_session(os.environ):
+        del os.environ[name]
     try:
         import nemo_run
     except ModuleNotFoundError as error:

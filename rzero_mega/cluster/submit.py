@@ -49,6 +49,8 @@ def submission_of(config: Config, cluster: ClusterFile) -> Submission:
             "(placement.gpus_per_node); make the two equal"
         )
     run = run_path(config)
+    if "/nemo_run" in str(run):
+        raise UserError(f"run.name: NeMo-Run puts another path in place of /nemo_run in {run}; choose another")
     return Submission(run, run / "jobs" / "config.yaml", placement.nodes)
 
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import ROOT
 from tests.slurm.submission import login_node
@@ -63,3 +64,42 @@ def test_bash_can_read_them(scripts: str, tmp_path: Path) -> None:
     file = tmp_path / "script.sh"
     file.write_text(scripts)
     subprocess.run(["bash", "-n", str(file)], check=True)
+
+
+SET = {"A": "a b'c\"d; touch pwned", "B": "#*!~ \\ (x) {y} [z] <w> | & ", "C": "010", "D": "off", "E_F": "-e"}
+
+
+def test_bash_runs_them_with_every_value_as_it_was_typed(tmp_path: Path) -> None:
+    cluster = {
+        "account": "0123",
+        "root": str(tmp_path / "r@1=2+3-é"),
+        "constraint": "(a&b)|[c*2]",
+        "exclude": "n[1-2],n9",
+        "container_image": "docker://x.y#a/b:c",
+        "env": SET,
+    }
+    file, bin_, work = tmp_path / "cluster.yaml", tmp_path / "bin", tmp_path / "work"
+    file.write_text(yaml.safe_dump(cluster))
+    for folder in (bin_, work):
+        folder.mkdir()
+    for name, line in {
+        "srun": 'printf "%s\\0" "$@" > "$LOG.srun"; env -0 > "$LOG.env"; false',
+        "scontrol": "true",
+        "squeue": "true",
+    }.items():
+        (bin_ / name).write_text(f"#!/bin/bash\n{line}\n")
+        (bin_ / name).chmod(0o755)
+    command = [str(login_node()), "-m", "rzero_mega", "submit", "qwen3_8b", "--dry-run", f"--cluster={file}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.partition("# ---- 1-challenger-1: batch script\n")[2]
+    script = first.partition("# ---- 1-challenger-1: step")[0]
+    assert "#SBATCH --constraint='(a&b)|[c*2]'\n" in script and "#SBATCH --account=0123\n" in script
+    environment = {"PATH": f"{bin_}:{os.environ['PATH']}", "LOG": str(tmp_path / "log"), "SLURM_JOB_ID": "1"}
+    subprocess.run(["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True)
+    given = (tmp_path / "log.srun").read_text().split("\0")
+    assert given[given.index("--container-image") + 1] == "docker://x.y#a/b:c"
+    assert given[given.index("--container-mounts") + 1].startswith(f"{cluster['root']}:{cluster['root']},")
+    found = dict(entry.split("=", 1) for entry in (tmp_path / "log.env").read_text().split("\0") if entry)
+    assert {name: found[name] for name in SET} == SET
+    assert list(work.iterdir()) == []
