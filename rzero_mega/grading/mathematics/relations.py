@@ -182,8 +182,10 @@ def gather(items: list[Node], connectors: set[str]) -> Node:
     ``x = 2, x = -2`` and ``x = 2, -2`` are ``x =`` the list of both, ``x = 2, y = 3`` is ``(x, y) = (2, 3)``.
     Intervals and points joined by "or" are their union, inequalities joined by "and" the intersection.
     """
-    if len(items) == 1:
-        return items[0]
+    if len(items) == 1 or (
+        "or" in connectors and None not in (found := set(map(exact_value, items))) and len(found) == 1
+    ):
+        return items[0]  # 1/2 or 0.5
     if "or" in connectors and all(isinstance(item, Group) and item.kind in _INTERVALS for item in items):
         return Group("union", tuple(items))
     relations = [item for item in items if isinstance(item, Relation) and item.operator in ("in", "=")]

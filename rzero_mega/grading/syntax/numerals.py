@@ -15,7 +15,7 @@ def read_number(cursor: Cursor, whole: Fraction) -> Node:
     start = cursor.position
     if whole.denominator == 1 and cursor.skip("_"):
         return _in_base(whole, cursor.subscript())
-    if whole.denominator == 1 and cursor.at("frac") and not cursor.peek(2).roman:
+    if whole.denominator == 1 and cursor.at("frac") and not (cursor.peek(1).text == "{" and cursor.peek(2).roman):
         cursor.next()
         top, bottom = cursor.argument(), cursor.argument()
         if isinstance(top, Number) and isinstance(bottom, Number) and 0 < top.value < bottom.value:

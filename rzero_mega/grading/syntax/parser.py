@@ -41,7 +41,7 @@ from rzero_mega.grading.syntax.enclosures import items_of, read_environment, rea
 from rzero_mega.grading.syntax.lexer import END, Token, tokenise
 from rzero_mega.grading.syntax.names import ACCENTS, derivative, read_accented, read_application, read_name
 from rzero_mega.grading.syntax.numerals import read_number, read_numeral, read_parts
-from rzero_mega.grading.syntax.quantities import read_currency, read_quantity, read_unit
+from rzero_mega.grading.syntax.quantities import is_prefixed, read_currency, read_quantity, read_unit
 from rzero_mega.grading.syntax.sentences import at_equals, read_label, skip_closing_phrase
 from rzero_mega.grading.text.units import DEGREES, PERCENT
 
@@ -194,8 +194,10 @@ class _Parser(Cursor):
         """Raise `Unreadable` for what is no product though nothing stands between: ``2{3}``, ``y^2(0)``, ``E[0]``."""
         digits = self.peek().kind == "number" and getattr(before, "function", "") != "factorial"
         applied = self.at("(", "[") and self.peek(1).kind == "number" and self.peek(2).text in (")", "]")
-        bracketed = self.tokens[self.position - 1].text == ")"
-        if digits or (self.at("{") and self.peek(1).kind == "number") or (applied and names(before) and not bracketed):
+        applied = applied and self.tokens[self.position - 1].text != ")"
+        remark = applied and self.peek().spaced  # 1/2 (0.5)
+        braced = self.at("{") and self.peek(1).kind == "number"
+        if digits or braced or remark or (applied and names(before)):
             raise Unreadable("side by side")
 
     def _divisor(self) -> Node:
@@ -211,7 +213,8 @@ class _Parser(Cursor):
         A single letter must stand apart from it: ``5 m`` is a length, ``5m`` a product.
         """
         token = self.peek()
-        other = (self.at("frac") and self.peek(2).roman) or (self.at("(") and self._bracketed_word())
+        other = (self.at("frac") and self.peek(1).text == "{" and self.peek(2).roman) or is_prefixed(self)
+        other = other or (self.at("(") and self._bracketed_word())
         if self._braces or not (token.glued or other):
             return False
         remark = self.at("(") and token.spaced and isinstance(factors[-1], Number)

@@ -138,6 +138,14 @@ def _quotient(cursor: Cursor) -> list[tuple[str, int]] | None:
     return parts[0] + [(word, -power) for word, power in parts[1]]
 
 
+def is_prefixed(cursor: Cursor) -> bool:
+    r"""Whether a unit is here whose prefix is another token: ``\mu\text{m}``, ``\text{k}\Omega``."""
+    token, unit = cursor.peek(), cursor.peek(1)
+    if token.kind == "command" and token.text == "mu":
+        return unit.roman and bool(unit.glued)
+    return token.kind == "name" and token.roman and token.text in "kmMG" and unit.text == "Omega"
+
+
 def _symbol(cursor: Cursor, free: bool) -> str:
     """Read one word or symbol of a unit, a run of letters as one; "" if there is none.
 
