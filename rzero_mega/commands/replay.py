@@ -77,8 +77,15 @@ def run_replay(replay: Replay) -> list[str]:
     config, training, failure = replay.config, replay.training, replay.failure
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     start_process_groups(layout, config.seed)
+    sampling = training.sampling
     learner = Learner(
-        replay.model, layout, config.learner, training.grpo, training.optimizer, training.sampling.max_new_tokens
+        replay.model,
+        layout,
+        config.learner,
+        training.grpo,
+        training.optimizer,
+        sampling.max_new_tokens,
+        sampling.temperature,
     )
     batch = read_batch(replay.folder, learner.shape.vocab)
     found = learner.replay(batch)

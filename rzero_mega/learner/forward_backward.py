@@ -24,14 +24,14 @@ from rzero_mega.learner.megatron.policy_model import bare
 
 @calls_megatron
 @torch.no_grad()
-def score(model: Model, micro_batches: Sequence[MicroBatch]) -> list[Tensor] | None:
-    """Log-probability of every target, [t] in fp32 per micro-batch, under the present weights.
+def score(model: Model, micro_batches: Sequence[MicroBatch], temperature: float = 1.0) -> list[Tensor] | None:
+    """Log-probability of every target at the temperature, [t] in fp32 per micro-batch, under the present weights.
 
     None on every pipeline stage but the last.
     """
 
     def logprobs_of(micro_batch: MicroBatch, hidden: Tensor, non_loss_data: bool = False) -> Tensor:
-        logprobs, _ = _logprobs(model, micro_batch, hidden)
+        logprobs, _ = _logprobs(model, micro_batch, hidden, temperature)
         return logprobs
 
     for chunk in model.chunks:
@@ -53,7 +53,7 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: GrpoConfig) 
     def loss_of(
         micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        logprobs, entropy = _logprobs(model, micro_batch, hidden)
+        logprobs, entropy = _logprobs(model, micro_batch, hidden, update.temperature)
         inputs = TokenInputs(
             response_mask=micro_batch.response_mask,
             loss_weight=micro_batch.loss_weight,
@@ -76,10 +76,10 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: GrpoConfig) 
     return _reduce(statistics, micro_batches[0].loss_weight.device)
 
 
-def _logprobs(model: Model, micro_batch: MicroBatch, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def _logprobs(model: Model, micro_batch: MicroBatch, hidden: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     group = parallel_state.get_tensor_model_parallel_group()
     weight = bare(model.chunks[-1]).output_weight
-    return hidden_logprobs(hidden, weight, micro_batch.targets, model.shape.vocab, group)
+    return hidden_logprobs(hidden, weight, micro_batch.targets, model.shape.vocab, group, temperature)
 
 
 def _schedule(

@@ -9,10 +9,10 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
+from rzero_mega import spmd
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch
@@ -79,11 +79,14 @@ class Learner:
         grpo: GrpoConfig,
         optimizer: OptimizerConfig,
         longest_response: int,
+        temperature: float = 1.0,
     ) -> None:
         """Load the model of `model_folder`; it is also the reference of the KL term. The optimizer is fresh.
 
-        `longest_response` is in tokens, for the loss aggregation `constant`. The layout's process groups are running.
+        `longest_response` is in tokens, for the loss aggregation `constant`. `temperature` is the one that rollouts are
+        drawn at: policy, old policy and reference are all taken at it. The layout's process groups are running.
         """
+        self._temperature = temperature
         self._layout, self._config, self._grpo = layout, learner, grpo
         self._longest_response = longest_response
         self._model = build_model(read_shape(model_folder), layout, learner)
@@ -124,6 +127,7 @@ class Learner:
             self._micro_batches(batch.sequences),
             self._per_micro_batch(batch, batch.old_logprobs),
             self._per_micro_batch(batch, batch.reference_logprobs),
+            self._temperature,
         )
         size = self._layout.micro_batch_multiple
         parts = update.split([size] * (len(update.micro_batches) // size))
@@ -147,7 +151,10 @@ class Learner:
             self._offloader.reload()
 
     def score(self, sequences: Sequence[TrainingSequence]) -> list[list[float]]:
-        """Log-probability of every response token under the present weights, in order, on every rank."""
+        """Log-probability at temperature 1 of every response token under the present weights, in order, on every rank.
+
+        At temperature 1, as rollout engines score, whatever the temperature of the updates is.
+        """
         micro_batches = self._micro_batches(sequences)
         return _by_sequence(micro_batches, score(self._model, micro_batches), len(sequences))
 
@@ -208,12 +215,12 @@ class Learner:
         """This rank's part of a step's updates, with what their losses compare with, scored before the first update."""
         packed = [self._micro_batches(rollouts) for rollouts in slices]
         every = [micro_batch for micro_batches in packed for micro_batch in micro_batches]
-        old = score(self._model, every) if len(packed) > 1 else None
+        old = score(self._model, every, self._temperature) if len(packed) > 1 else None
         reference = None
         if self._grpo.kl_coefficient > 0:
             with self._reference_weights():
-                reference = score(self._model, every)
-        return LocalUpdate(every, old, reference).split([len(micro_batches) for micro_batches in packed])
+                reference = score(self._model, every, self._temperature)
+        return LocalUpdate(every, old, reference, self._temperature).split([len(parts) for parts in packed])
 
     def _compute_gradients(self, update: LocalUpdate) -> tuple[Tensor, GradientCheck]:
         """The update's gradients into the model's buffers; its statistics, and what the guard says of them."""
@@ -266,10 +273,8 @@ def _by_sequence(micro_batches: Sequence[MicroBatch], scores: Sequence[Tensor] |
         mask, indices = micro_batch.response_mask, micro_batch.indices
         columns = (x[mask].tolist() for x in (micro_batch.segment_ids, micro_batch.position_ids[0], logprobs))
         mine += [(indices[segment], position, value) for segment, position, value in zip(*columns, strict=True)]
-    everyone: list[list[tuple[int, int, float]]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, mine)
     merged: list[dict[int, float]] = [{} for _ in range(count)]
-    for index, position, value in chain.from_iterable(everyone):
+    for index, position, value in chain.from_iterable(spmd.all_gather(mine)):
         merged[index][position] = value
     return [[values[position] for position in sorted(values)] for values in merged]
 

@@ -21,44 +21,61 @@ ENTRIES_PER_CHUNK = 1 << 27
 class _HiddenLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int, group: dist.ProcessGroup
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        vocabulary: int,
+        group: dist.ProcessGroup,
+        temperature: float,
     ) -> tuple[Tensor, Tensor]:
         first = group.rank() * weight.size(0)
         real = max(0, min(vocabulary - first, weight.size(0)))
         local, mine = _local_targets(targets, first, real)
         logprobs, entropy, normalizer = (torch.empty(len(targets), device=hidden.device) for _ in range(3))
         for rows in _chunks(len(targets), weight.size(0)):
-            z = _logits(hidden[rows], weight[:real])
+            z = _logits(hidden[rows], weight[:real], temperature)
             target_logit = torch.where(mine[rows], z.gather(1, local[rows, None])[:, 0], 0.0) if real else 0 * z.sum(1)
             lse, mean_logit = _logsumexp(z, group)
             _sum(target_logit, group)
             logprobs[rows], entropy[rows], normalizer[rows] = target_logit - lse, lse - mean_logit, lse
         ctx.save_for_backward(hidden, weight, normalizer, local, mine)
-        ctx.real = real
+        ctx.real, ctx.temperature = real, temperature
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """d logprob / d logit = [logit is the target] - softmax; from there as in a linear layer."""
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        """d logprob / d logit = ([logit is the target] - softmax) / temperature; from there as in a linear layer."""
         hidden, weight, normalizer, local, mine = ctx.saved_tensors
         grad, used = grads[0], weight[: ctx.real]
+        upstream = grad if ctx.temperature == 1.0 else grad / ctx.temperature
         grad_hidden = torch.zeros_like(hidden)
         # In fp32 whatever the weights' type: it is summed over the chunks.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for rows in _chunks(len(grad), weight.size(0)) if ctx.real else ():
-            g = _logits(hidden[rows], used).sub_(normalizer[rows, None]).exp_().mul_(-grad[rows, None])
-            g.scatter_add_(1, local[rows, None], (grad[rows] * mine[rows])[:, None])
+            g = (
+                _logits(hidden[rows], used, ctx.temperature)
+                .sub_(normalizer[rows, None])
+                .exp_()
+                .mul_(-upstream[rows, None])
+            )
+            g.scatter_add_(1, local[rows, None], (upstream[rows] * mine[rows])[:, None])
             g = g.to(weight.dtype)
             grad_hidden[rows] = g @ used
             grad_weight[: ctx.real] += g.T @ hidden[rows]
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+        return grad_hidden, grad_weight.to(weight.dtype), None, None, None, None
 
 
 def hidden_logprobs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, vocabulary: int, group: dist.ProcessGroup
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    vocabulary: int,
+    group: dist.ProcessGroup,
+    temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of `targets` [t] (int64) and entropy of the distribution, both [t] in fp32, at temperature 1.
+    """Log-probability of `targets` [t] (int64) and entropy of the distribution, both [t] in fp32, at the temperature.
 
     `hidden` [t, h], of any float dtype, is the same on every rank of the tensor-parallel `group`; `weight` [v / tp, h]
     is this rank's rows of the output layer; rows at or past `vocabulary` are padding and have no probability. Only the
@@ -66,12 +83,13 @@ def hidden_logprobs(
     """
     # Megatron hands out a bf16 model's last hidden states in fp32: nothing is lost on the way back.
     hidden = hidden.to(weight.dtype)
-    logprobs, entropy = _HiddenLogProbs.apply(hidden, weight, targets, vocabulary, group)  # type: ignore[no-untyped-call]
+    logprobs, entropy = _HiddenLogProbs.apply(hidden, weight, targets, vocabulary, group, temperature)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
 
-def _logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    return (hidden @ weight.T).float()
+def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    logits = (hidden @ weight.T).float()
+    return logits if temperature == 1.0 else logits.div_(temperature)
 
 
 def _chunks(t: int, columns: int) -> Iterator[slice]:

@@ -56,6 +56,7 @@ def train_policy(
         training.grpo,
         training.optimizer,
         training.sampling.max_new_tokens,
+        training.sampling.temperature,
     )
     with _servers_turn(ctx, learner):
         engine = ctx.engine(role, model)

@@ -57,7 +57,8 @@ class Sample:
     """One response of a model to a prompt.
 
     `tokens` include the end-of-sequence token if the model wrote one; `logprobs`, as many, are natural logarithms at
-    temperature 1 before any filter. `weight_version` says which weights drew all of it.
+    the temperature of the request before any filter (of a greedy request at temperature 1). `weight_version` says which
+    weights drew all of it.
     """
 
     key: str

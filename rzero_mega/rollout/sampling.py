@@ -33,17 +33,17 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: SamplingConfig) ->
             Tokens that tie with the last one kept are kept, so the outcome doesn't depend on a sort's order.
 
     Returns:
-        tokens [b] (int64) and their log-probabilities [b] (float32) at temperature 1, before any filter.
+        tokens [b] (int64) and their log-probabilities [b] (float32) at the sampling temperature, before any filter; at
+        temperature 0, at which nothing is drawn, those at temperature 1.
     """
     logits = logits.float()
     shifted = logits - logits.amax(-1, keepdim=True)
-    unscaled = shifted.exp()
-    if sampling.temperature == 0.0:
-        tokens = logits.argmax(-1)
-    else:
-        weights = unscaled if sampling.temperature == 1.0 else (shifted / sampling.temperature).exp()
-        tokens = _invert_cdf(_filter(weights, sampling), uniforms)
-    logprobs = shifted.gather(-1, tokens[:, None])[:, 0] - unscaled.sum(-1).log()
+    if sampling.temperature not in (0.0, 1.0):
+        shifted = shifted / sampling.temperature
+    weights = shifted.exp()
+    greedy = sampling.temperature == 0.0
+    tokens = logits.argmax(-1) if greedy else _invert_cdf(_filter(weights, sampling), uniforms)
+    logprobs = shifted.gather(-1, tokens[:, None])[:, 0] - weights.sum(-1).log()
     return tokens, logprobs
 
 

@@ -65,6 +65,21 @@ def test_gradient_equals_that_of_log_softmax_and_is_zero_in_padding(
     assert ours.grad is not None and not ours.grad[:, VOCABULARY:].any()
 
 
+@given(seed=st.integers(0, 2**31), tokens=st.integers(1, 8), temperature=st.sampled_from([0.3, 0.7, 1.0, 1.9]))
+def test_a_temperature_divides_the_logits(group: dist.ProcessGroup, seed: int, tokens: int, temperature: float) -> None:
+    logits, targets = logits_and_targets(seed, tokens, VOCABULARY)
+    upstream, unit = torch.linspace(-1.0, 2.0, tokens), torch.eye(VOCABULARY)
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    found, entropy = hidden_logprobs(ours, unit, targets, VOCABULARY, group, temperature)
+    expected = (theirs / temperature).log_softmax(-1)
+    reference = expected.gather(1, targets[:, None])[:, 0]
+    for logprobs in (found, reference):
+        logprobs.backward(upstream)
+    torch.testing.assert_close(found, reference, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(entropy, -(expected.exp() * expected).sum(-1), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-5)
+
+
 @given(seed=st.integers(0, 2**31), tokens=st.integers(1, 8), padding=st.integers(0, 3))
 def test_gradients_of_hidden_states_and_weights_equal_those_of_a_linear_layer_and_log_softmax(
     group: dist.ProcessGroup, seed: int, tokens: int, padding: int

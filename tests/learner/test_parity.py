@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,29 +130,31 @@ def test_logits_equal_those_of_transformers(pair: Pair) -> None:
             torch.testing.assert_close(ours[span], theirs, atol=TOLERANCE, rtol=0)
 
 
-def test_log_probabilities_of_all_tokens_equal_those_of_transformers(pair: Pair) -> None:
-    scores = score(pair.megatron, pair.micro_batches)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probabilities_of_all_tokens_equal_those_of_transformers(pair: Pair, temperature: float) -> None:
+    scores = score(pair.megatron, pair.micro_batches, temperature)
     assert scores is not None
     for micro_batch, ours in zip(pair.micro_batches, scores, strict=True):
         for index, span in spans(micro_batch):
             sequence = pair.sequences[index]
             with torch.no_grad():
-                theirs = hf_token_logprobs(pair.hf, sequence)
+                theirs = hf_token_logprobs(pair.hf, sequence, temperature)
             torch.testing.assert_close(ours[span][:-1], theirs, atol=TOLERANCE, rtol=0)
 
 
-def hf_token_logprobs(hf: Any, sequence: TrainingSequence) -> Tensor:
-    """Log-probability of every token but the first, [s - 1]."""
+def hf_token_logprobs(hf: Any, sequence: TrainingSequence, temperature: float = 1.0) -> Tensor:
+    """Log-probability of every token but the first at the temperature, [s - 1]."""
     tokens = torch.tensor(sequence.prompt + sequence.response)
-    return hf_logits(hf, sequence).log_softmax(-1)[:-1].gather(1, tokens[1:, None])[:, 0]
+    return (hf_logits(hf, sequence) / temperature).log_softmax(-1)[:-1].gather(1, tokens[1:, None])[:, 0]
 
 
-def test_gradients_equal_those_of_autograd_through_transformers(pair: Pair) -> None:
-    accumulate_gradients(pair.megatron, LocalUpdate(pair.micro_batches), PLAIN)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_gradients_equal_those_of_autograd_through_transformers(pair: Pair, temperature: float) -> None:
+    accumulate_gradients(pair.megatron, LocalUpdate(pair.micro_batches, temperature=temperature), PLAIN)
     main = main_gradients(pair.megatron)
     shape = pair.megatron.shape
     ours = dict(gather_hf(entries(shape), main, shape, model_groups()))
-    theirs = hf_gradients(pair)
+    theirs = hf_gradients(pair, temperature)
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():
         largest = gradient.abs().max()
@@ -165,11 +167,11 @@ def main_gradients(model: Model) -> dict[str, Tensor]:
     return {name: parameter.main_grad for name, parameter in parameters.items()}
 
 
-def hf_gradients(pair: Pair) -> dict[str, Tensor]:
+def hf_gradients(pair: Pair, temperature: float) -> dict[str, Tensor]:
     pair.hf.zero_grad()
     loss = torch.zeros([])
     for sequence, weight in zip(pair.sequences, pair.weights, strict=True):
-        response = hf_token_logprobs(pair.hf, sequence)[len(sequence.prompt) - 1 :]
+        response = hf_token_logprobs(pair.hf, sequence, temperature)[len(sequence.prompt) - 1 :]
         loss = loss - weight * sequence.advantage * response.sum()
     loss.backward()
     return split_experts({name: parameter.grad for name, parameter in pair.hf.named_parameters()})
@@ -232,3 +234,26 @@ def test_llama3_rope_scaling_is_visible_in_these_sequences(tiny_model: Callable[
     with torch.no_grad():
         difference = (hf_logits(scaled, sequence) - hf_logits(plain, sequence)).abs().max()
     assert difference > 1000 * TOLERANCE
+
+
+def test_policy_old_policy_and_reference_are_taken_at_the_temperature_of_the_rollouts(
+    tiny_model: Callable[..., Any], alone: ParallelLayout, tmp_path: Path
+) -> None:
+    """Of weights that stay as they are: nothing differs from the rollouts, from before the step, or from the start."""
+    hf, temperature = tiny_model("qwen3"), 0.7
+    hf.save_pretrained(tmp_path)
+    drawn = []
+    for sequence in some_sequences(61):
+        with torch.no_grad():
+            logprobs = hf_token_logprobs(hf, sequence, temperature)[len(sequence.prompt) - 1 :]
+        drawn.append(replace(sequence, rollout_logprobs=tuple(logprobs.tolist())))
+    grpo = GrpoConfig(sequences_per_update=2, kl_coefficient=0.1)
+    still = OptimizerConfig(learning_rate=0.0)
+    for taken_at, expected in ((temperature, 0.0), (1.0, None)):
+        metrics = Learner(tmp_path, alone, LEARNER, grpo, still, 110, taken_at).train_step(drawn)
+        assert metrics.updates == 2
+        assert (metrics.ratio_max, metrics.kl) == pytest.approx((1.0, 0.0), abs=TOLERANCE)
+        if expected is None:
+            assert metrics.logprob_difference > 0.01
+        else:
+            assert metrics.logprob_difference_max <= TOLERANCE

@@ -53,13 +53,12 @@ def reference_logits(folder: Path, sample: Sample) -> torch.Tensor:
     return logits[len(sample.prompt_tokens) - 1 : -1]
 
 
-def largest_logprob_error(folder: Path, samples: Sequence[Sample]) -> float:
+def largest_logprob_error(folder: Path, samples: Sequence[Sample], temperature: float = 1.0) -> float:
     """How far the samples' log-probabilities are from those of a plain forward pass."""
     errors = []
     for sample in samples:
-        expected = (
-            reference_logits(folder, sample).log_softmax(-1).gather(1, torch.tensor(sample.tokens)[:, None])[:, 0]
-        )
+        logits = reference_logits(folder, sample) / temperature
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(sample.tokens)[:, None])[:, 0]
         errors.append((torch.tensor(sample.logprobs) - expected).abs().max().item())
     return max(errors)
 
@@ -106,12 +105,14 @@ class RolloutContract:
     def test_no_requests_give_no_samples(self, engine_for: EngineFor, folder: Path) -> None:
         assert engine_for(folder).generate([]) == []
 
-    @pytest.mark.parametrize("filters", [{}, {"temperature": 0.5, "top_k": 5}, {"temperature": 1.5, "top_p": 0.6}])
-    def test_logprobs_are_those_at_temperature_one_before_any_filter(
+    @pytest.mark.parametrize(
+        "filters", [{}, {"temperature": 0.5, "top_k": 5}, {"temperature": 1.5, "top_p": 0.6}, {"temperature": 0.7}]
+    )
+    def test_logprobs_are_those_at_the_request_s_temperature_before_any_filter(
         self, engine_for: EngineFor, folder: Path, filters: dict[str, Any]
     ) -> None:
         samples = engine_for(folder).generate(mixed_requests(SamplingConfig(max_new_tokens=12, **filters)))
-        assert largest_logprob_error(folder, samples) <= self.tolerance
+        assert largest_logprob_error(folder, samples, filters.get("temperature", 1.0)) <= self.tolerance
 
     def test_top_k_draws_none_but_the_likeliest_tokens(self, engine_for: EngineFor, folder: Path) -> None:
         for sample in engine_for(folder).generate(mixed_requests(SamplingConfig(top_k=3, max_new_tokens=8))):
@@ -119,7 +120,9 @@ class RolloutContract:
             assert (likeliest == torch.tensor(sample.tokens)[:, None]).any(-1).all()
 
     def test_temperature_zero_takes_the_likeliest_token_every_time(self, engine_for: EngineFor, folder: Path) -> None:
-        for sample in engine_for(folder).generate(mixed_requests(SamplingConfig(temperature=0.0, max_new_tokens=8))):
+        samples = engine_for(folder).generate(mixed_requests(SamplingConfig(temperature=0.0, max_new_tokens=8)))
+        assert largest_logprob_error(folder, samples) <= self.tolerance
+        for sample in samples:
             assert sample.tokens == tuple(reference_logits(folder, sample).argmax(-1).tolist())
 
     def test_a_sample_stops_at_a_stop_token_or_is_marked_as_cut(self, engine_for: EngineFor, folder: Path) -> None:
@@ -150,8 +153,10 @@ class RolloutContract:
         assert all(len(s.tokens) <= 2 for s in samples if s.key in ("r0", "r2"))
         assert samples[2].tokens == samples[3].tokens
 
-    def test_scores_are_the_logprobs_of_what_is_given(self, engine_for: EngineFor, folder: Path) -> None:
-        samples = engine_for(folder).generate(mixed_requests(SamplingConfig(max_new_tokens=9, temperature=1.3)))
+    def test_scores_are_the_logprobs_at_temperature_one_of_what_is_given(
+        self, engine_for: EngineFor, folder: Path
+    ) -> None:
+        samples = engine_for(folder).generate(mixed_requests(SamplingConfig(max_new_tokens=9)))
         scores = engine_for(folder).score([Scored(s.prompt_tokens, s.tokens) for s in samples])
         for sample, score in zip(samples, scores, strict=True):
             assert score == pytest.approx(sample.logprobs, abs=self.tolerance)

@@ -48,8 +48,9 @@ def test_a_token_is_one_that_the_filters_keep_and_its_logprob_ignores_them(
 ) -> None:
     tokens, logprobs = sample_tokens(torch.tensor([logits]), torch.tensor([u]), sampling)
     assert int(tokens[0]) in kept_by_definition(logits, sampling)
-    expected = torch.tensor(logits, dtype=torch.float64).log_softmax(-1)[int(tokens[0])]
-    assert float(logprobs[0]) == pytest.approx(float(expected), abs=1e-5)
+    scaled = torch.tensor(logits, dtype=torch.float64) / sampling.temperature
+    expected = scaled.log_softmax(-1)[int(tokens[0])]
+    assert float(logprobs[0]) == pytest.approx(float(expected), abs=1e-5, rel=1e-5)
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30), uniform)

@@ -12,7 +12,8 @@ class SamplingConfig:
     """How tokens are drawn from the model's distribution."""
 
     temperature: float = number(1.0, 0.0)
-    """Divides the logits before sampling. 0 is greedy decoding; 1 draws from the policy itself, as GRPO assumes."""
+    """Divides the logits before sampling. 0 is greedy decoding. In training, what is drawn is the policy at this
+    temperature, and the loss takes all its log-probabilities at it."""
 
     top_p: float = number(1.0, 0.0, 1.0)
     """Nucleus sampling: the fewest most probable tokens that reach this probability. 1 switches it off."""

@@ -83,10 +83,10 @@ def test_the_server_is_not_told_of_the_learner_s_job() -> None:
     assert (environment["PATH"], environment["CUDA_VISIBLE_DEVICES"]) == ("/bin", "3")
 
 
-def test_logprobs_are_asked_for_at_temperature_one_on_every_device() -> None:
+def test_logprobs_are_asked_for_at_the_sampling_temperature_on_every_device() -> None:
     for device in ("cpu", "cuda"):
-        environment = server_environment(replace(SPEC, device=device), {})
-        assert environment["SGLANG_RETURN_ORIGINAL_LOGPROB"] == "1"
+        environment = server_environment(replace(SPEC, device=device), {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"})
+        assert environment["SGLANG_RETURN_ORIGINAL_LOGPROB"] == "0"
         assert environment["HF_HUB_OFFLINE"] == "1"
 
 

@@ -147,8 +147,8 @@ def server_environment(
     }
     environment |= {
         "HF_HUB_OFFLINE": "1",
-        # Otherwise log-probabilities are those of the distribution at the sampling temperature.
-        "SGLANG_RETURN_ORIGINAL_LOGPROB": "1",
+        # Log-probabilities of samples are to be those at the sampling temperature, whatever this machine is used for.
+        "SGLANG_RETURN_ORIGINAL_LOGPROB": "0",
     }
     if spec.context_length is not None:
         # CONTEXT_MARGIN may go past what the model was made for; no token is ever there.
