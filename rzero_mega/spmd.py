@@ -1,10 +1,18 @@
-"""Single program, multiple data: every rank makes the same calls, of which rank 0 alone does some for all."""
+"""Single program, multiple data: every rank makes the same calls, of which rank 0 alone does some for all.
+
+Ranks that wait here wait for work, which takes as long as it takes: rank 0 draws votes, grades, writes. So these waits
+have a process group of their own without a limit in time, and the learner's collectives, in which all ranks are due at
+about the same time, keep theirs. A rank that hangs is found by its heartbeat (`run/heartbeat.py`). The group is gloo's
+also where the learner has NCCL: a GPU that waits for a broadcast runs a kernel meanwhile, beside servers that share it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
+from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
 import torch.distributed as dist
@@ -15,6 +23,9 @@ from rzero_mega.errors import UserError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Longer than any job.
+NO_LIMIT = timedelta(days=365)
+
 # Two threads that used the same group would mix up their messages.
 _group: ContextVar[dist.ProcessGroup | None] = ContextVar("group", default=None)
 
@@ -23,7 +34,7 @@ _group: ContextVar[dist.ProcessGroup | None] = ContextVar("group", default=None)
 def use_group(group: dist.ProcessGroup | None) -> Iterator[None]:
     """Inside, and in this thread only, this module's functions exchange their messages over `group`.
 
-    It must hold all ranks in their order; None is the default group.
+    It must be one of `new_group`; None is the main thread's.
     """
     token = _group.set(group)
     try:
@@ -35,7 +46,20 @@ def use_group(group: dist.ProcessGroup | None) -> Iterator[None]:
 def new_group() -> dist.ProcessGroup | None:
     """A further group of all ranks, for `use_group`; None where there is one process. Every rank must call it."""
     alone = not dist.is_initialized() or dist.get_world_size() == 1
-    return None if alone else dist.new_group(backend="gloo")
+    return None if alone else dist.new_group(backend="gloo", timeout=NO_LIMIT)
+
+
+def waiting_group() -> dist.ProcessGroup | None:
+    """The group over which this thread waits without a limit; None where there is one process."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    return _group.get() or _main_group(dist.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _main_group(_world: dist.ProcessGroup) -> dist.ProcessGroup | None:
+    """The main thread's group: made at the first call, which all ranks make alike, once per world."""
+    return new_group()
 
 
 class PeerFailed(UserError):
@@ -54,8 +78,19 @@ def share(items: Sequence[T]) -> Sequence[T]:
 
 def barrier() -> None:
     """Wait until all ranks are here."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.barrier(group=_group.get())
+    group = waiting_group()
+    if group is not None:
+        dist.barrier(group=group)
+
+
+def all_gather(value: T) -> list[T]:
+    """What each rank gave, in the order of the ranks, on every rank."""
+    group = waiting_group()
+    if group is None:
+        return [value]
+    values: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value, group=group)
+    return values
 
 
 def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
@@ -66,6 +101,7 @@ def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs)
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return function(*arguments, **options)
+    group = waiting_group()
     box: list[tuple[bool, T | str]] = [(False, "")]
     error: UserError | None = None
     if dist.get_rank() == 0:
@@ -74,7 +110,7 @@ def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs)
         except (UserError, OSError) as caught:
             error = _for_the_user(caught)
             box = [(False, str(error))]
-    dist.broadcast_object_list(box, src=0, group=_group.get())
+    dist.broadcast_object_list(box, src=0, group=group)
     good, value = box[0]
     if error is not None:
         raise error
@@ -93,12 +129,7 @@ def on_all_ranks(function: Callable[P, None], *arguments: P.args, **options: P.k
         function(*arguments, **options)
     except (UserError, OSError) as error:
         message = str(_for_the_user(error))
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        messages: list[str | None] = [message]
-    else:
-        messages = [None] * dist.get_world_size()
-        dist.all_gather_object(messages, message, group=_group.get())
-    first = next((text for text in messages if text is not None), None)
+    first = next((text for text in all_gather(message) if text is not None), None)
     if first is not None:
         raise UserError(first) if rank() == 0 else PeerFailed(first)
 

@@ -60,6 +60,7 @@ GROUND_FLOOR = {
     "errors",
     "lifetime",
     "own_file",
+    "patience",
     "phase_name",
     "records",
     "scratch",

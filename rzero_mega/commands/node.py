@@ -26,7 +26,7 @@ from rzero_mega.rollout.sglang.nodes.job_files import JOB, NODE
 from rzero_mega.rollout.sglang.server.installation import check_serving, learning, servers_python
 from rzero_mega.run import PhaseDirectory, RunDirectory, run_path
 from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
-from rzero_mega.run.launch import RankGroup, log_of, meeting_in
+from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, RankGroup, log_of, meeting_in
 from rzero_mega.run.stop import SIGNAL, StopRequest
 from rzero_mega.scratch import temporary_folder
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 ENDED_FROM_OUTSIDE = 128 + signal.SIGTERM
 LEADER_TIMEOUT_S = 900.0
+# Until another node's reason is there, through the caches of a network file system.
+FAILURE_S = 10.0
 LOG_TAIL_BYTES = 65_536
 # Signals that are sent on purpose: by the scheduler, by a person, or by this program.
 ASKED_FOR = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)
@@ -104,7 +106,7 @@ class _Supervisor:
                 self._note_death(ranks)
             if self._first:
                 self._folder.publish_end(Ended(code, self._why(code, ranks)))
-            elif code not in (0, ENDED_FROM_OUTSIDE):
+            elif code not in (0, ENDED_FROM_OUTSIDE, PEER_LOST_EXIT_CODE):
                 self._folder.publish_failure(self._why(code, ranks))
             return code
 
@@ -115,9 +117,12 @@ class _Supervisor:
             outside = "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
             return next(iter(self._folder.failures()), outside)
         death = ranks.first_death if ranks is not None else None
-        if death is not None and death.code < 0:
-            return f"rank {death.rank} was killed by {signal.Signals(-death.code).name} on node {self._place.name}"
-        return why_of(self._folder.path, self._ranks) if code else ""
+        if death is not None and death.code == PEER_LOST_EXIT_CODE:
+            # The node whose rank ended first is about to say why.
+            self._folder.await_failure(FAILURE_S)
+            return next(iter(self._folder.failures()), death.why(f" on node {self._place.name}"))
+        said = death.why(f" on node {self._place.name}") if death is not None else ""
+        return said or (why_of(self._folder.path, self._ranks) if code else "")
 
     @property
     def _first(self) -> bool:
@@ -150,7 +155,8 @@ class _Supervisor:
             return None
         environment = {**meeting, JOB: str(self._folder.path), NODE: str(self._place.node)}
         world = self._config.learner.processes
-        group = RankGroup(self._arguments, self._ranks, world, environment, self._folder.path)
+        limit = self._config.learner.hang_timeout_s
+        group = RankGroup(self._arguments, self._ranks, world, environment, self._folder.path, limit)
         return stack.enter_context(group)
 
     def _server_host(self, stack: ExitStack) -> ServerHost | None:
@@ -187,7 +193,7 @@ class _Supervisor:
         death = ranks.first_death if ranks is not None else None
         if death is None:
             return
-        killed = death.code < 0 and -death.code not in ASKED_FOR
+        killed = (death.code < 0 and -death.code not in ASKED_FOR) or death.stopped_s is not None
         if killed or HARDWARE.search(_tail(log_of(self._folder.path, death.rank))):
             self._folder.note_failed_node()
             print(f"rank {death.rank} died on node {self._place.name} (code {death.code})", flush=True)

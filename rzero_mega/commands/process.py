@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from types import FrameType
@@ -14,12 +16,20 @@ from typing import NoReturn
 from rzero_mega.atomic import storage_failure
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import die_with_parent
-from rzero_mega.run.launch import is_rank
+from rzero_mega.rollout.sglang.nodes.job_files import JOB
+from rzero_mega.run.heartbeat import HANG_EXIT_CODE
+from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, is_rank
 from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
 from rzero_mega.run.stop import Stopped, hold_requests
 
 INTERRUPTED_EXIT_CODE = 130
 """128 + SIGINT, as shells have it."""
+# What gloo, NCCL and torch's store say when another rank is gone, and when it does not come.
+_PEER_LOST = re.compile(
+    r"Connection (?:closed by|reset by) peer|Broken pipe|remote process exited|NCCL communicator was aborted"
+    r"|failed to (?:recv|connect)|Connection was likely closed"
+)
+_PEER_SILENT = re.compile(r"Timed out waiting \d+ms|Application timeout caused pair closure")
 
 
 def run_process(app: Callable[[], None]) -> None:
@@ -43,15 +53,33 @@ def run_process(app: Callable[[], None]) -> None:
             print(f"rzero-mega: {stopped}", file=sys.stderr)
         leave(STOPPED_EXIT_CODE)
     except BaseException as error:
-        if not interruption.came:
-            failure = storage_failure(error) if isinstance(error, OSError) else None
-            if failure is None:
-                raise
-            _tell(failure)
-            leave(2)
-        if not is_rank():
-            print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
-        leave(INTERRUPTED_EXIT_CODE)
+        if interruption.came:
+            if not is_rank():
+                print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
+            leave(INTERRUPTED_EXIT_CODE)
+        if is_rank():
+            _leave_without_peers(error)
+        failure = storage_failure(error) if isinstance(error, OSError) else None
+        if failure is None:
+            raise
+        _tell(failure)
+        leave(2)
+
+
+def _leave_without_peers(error: BaseException) -> None:
+    """End a rank whose error is the loss of another one, or its silence; return if it is neither."""
+    chain = [error, *(cause for cause in (error.__cause__, error.__context__) if cause is not None)]
+    texts = [str(cause) for cause in chain if isinstance(cause, RuntimeError)]
+    lost = next((text for text in texts if _PEER_LOST.search(text)), None)
+    if lost is not None:
+        if JOB in os.environ:  # the rank has a log of its own; on a terminal its launcher says who ended first
+            print(f"rank {os.environ['RANK']} lost another rank: {' '.join(lost.split())}", file=sys.stderr)
+        leave(PEER_LOST_EXIT_CODE)
+    if any(_PEER_SILENT.search(text) for text in texts):
+        late = "waited for others in a collective longer than learner.collective_timeout_s"
+        print(f"rzero-mega: rank {os.environ['RANK']} {late}", file=sys.stderr)
+        traceback.print_tb(error.__traceback__)
+        leave(HANG_EXIT_CODE)
 
 
 def _tell(error: UserError) -> None:
@@ -61,18 +89,20 @@ def _tell(error: UserError) -> None:
 
 
 class Interruption:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, so that locks, workers and W&B are closed on the way out.
+    """Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that locks, workers and W&B are closed on the way out.
 
     What arrives at the top may be another error that the interruption caused, in this rank or in a peer: `came` tells.
     A second one leaves at once: a rank gets SIGTERM from its launcher while it handles the terminal's Ctrl-C, at any
-    instruction and so outside every handler too. Only a launcher's second SIGTERM is nothing new: Slurm sends several,
-    and its ranks are to be ended first.
+    instruction and so outside every handler too. Only a launcher's second SIGTERM or SIGHUP is nothing new: Slurm
+    sends several, a closing terminal too, and its ranks are to be ended first.
     """
 
     def __init__(self) -> None:
         self.came = False
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's processes outlive their terminal
+            signal.signal(signal.SIGHUP, self._stop)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if not self.came:

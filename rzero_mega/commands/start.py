@@ -34,6 +34,8 @@ def spread(config: Config, work: Callable[[StopRequest], None]) -> None:
     if is_rank() or config.learner.processes == 1:
         work(stop)
         return
-    code = launch(sys.argv[1:], config.learner.processes, stop)
-    if code:
-        leave(code)
+    death = launch(sys.argv[1:], config.learner.processes, stop, config.learner.hang_timeout_s)
+    if death is not None:
+        if death.why():
+            print(f"rzero-mega: {death.why()}; the same command goes on from here", file=sys.stderr)
+        leave(death.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any
 
 from rzero_mega.config.layout import ParallelLayout
@@ -62,6 +63,11 @@ def _check_training(key: str, training: TrainingConfig, token_budget: int) -> No
             f"{key}.grpo.sequences_per_update: {training.grpo.sequences_per_update} does not divide the "
             f"{sequences} rollouts of a step ({key}.prompts_per_step x {key}.rollouts_per_prompt)"
         )
+    if training.sampling.temperature == 0.0:
+        raise UserError(
+            f"{key}.sampling.temperature: 0 draws the same response every time, and there is nothing to learn from; "
+            "set for instance 1.0"
+        )
     response = training.sampling.max_new_tokens
     if response >= token_budget:
         raise UserError(
@@ -70,7 +76,28 @@ def _check_training(key: str, training: TrainingConfig, token_budget: int) -> No
         )
 
 
+def _check_time_limits(config: Config) -> None:
+    """Who waits for another one waits longer than the other may take, or the wrong one is blamed."""
+    learner, sglang = config.learner, config.rollout.sglang
+    limits = [
+        ("learner.hang_timeout_s", learner.hang_timeout_s),
+        ("learner.collective_timeout_s", learner.collective_timeout_s),
+    ]
+    if config.rollout.engine == "sglang":
+        servers = [
+            ("rollout.sglang.request_timeout_s", sglang.request_timeout_s),
+            ("rollout.sglang.hang_timeout_s", sglang.hang_timeout_s),
+        ]
+        limits = servers + limits
+    for (key, limit), (next_key, longer) in pairwise(limits):
+        if limit >= longer:
+            raise UserError(
+                f"{key}: {limit:g} s must be less than {next_key}, {longer:g} s; lower it or raise the other"
+            )
+
+
 def _check_between(config: Config) -> None:
+    _check_time_limits(config)
     _check_training("challenger.training", config.challenger.training, config.learner.tokens_per_micro_batch)
     _check_training("solver.training", config.solver.training, config.learner.tokens_per_micro_batch)
     curation = config.labels.curation

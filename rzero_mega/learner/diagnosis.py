@@ -21,6 +21,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from rzero_mega import spmd
 from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.batch import LocalUpdate
 from rzero_mega.learner.forward_backward import accumulate_gradients
@@ -76,9 +77,7 @@ def diagnose(model: Model, update: LocalUpdate, config: GrpoConfig) -> NonFinite
         for chunk_hooks in hooks:
             chunk_hooks.detach()
     mine = _earliest(origin for chunk_hooks in hooks for origin in chunk_hooks.origins.values())
-    everyone: list[NonFiniteOrigin | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
-    return _earliest(origin for origin in everyone if origin is not None)
+    return _earliest(origin for origin in spmd.all_gather(mine) if origin is not None)
 
 
 def _earliest(origins: Iterable[NonFiniteOrigin]) -> NonFiniteOrigin | None:

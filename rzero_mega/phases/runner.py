@@ -26,7 +26,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.texts import run_texts
-from rzero_mega.learner.megatron.process_groups import start_process_groups
+from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
@@ -105,9 +105,10 @@ def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
 def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     torch.set_num_threads(1)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    start_process_groups(layout, config.seed)
+    start_process_groups(layout, config.seed, config.learner.collective_timeout_s)
     first = spmd.rank() == 0
     with ExitStack() as stack:
+        stack.enter_context(watched_ranks(config.learner.hang_timeout_s))
         run = stack.enter_context(open_run(run_path(config), config))
         base = spmd.on_rank_0(resolve_base_model, config.model, Path(config.run.root) / ".models")
         title = f"{config.recipe} · seed {config.seed}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
+from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 
@@ -73,8 +74,7 @@ class ShardedEngine:
         own = [replace(requests[cut.request], n=cut.n, first_index=cut.first_index) for cut in split[dist.get_rank()]]
         # A rank that raised at once would leave the others waiting in the exchange.
         outcome, error = self._try(own)
-        outcomes: list[Any] = [None] * ranks
-        dist.all_gather_object(outcomes, outcome)
+        outcomes = spmd.all_gather(outcome)
         if error is not None:
             raise error
         return _merge(split, [_samples_of(rank, received) for rank, received in enumerate(outcomes)])

@@ -138,6 +138,12 @@ class JobFolder:
         """What other nodes said of their failures."""
         return [path.read_text() for path in sorted(self.path.glob("node-*.failure"))]
 
+    def await_failure(self, timeout_s: float) -> None:
+        """Wait until another node has said why it failed, or for `timeout_s` seconds, where there are other nodes."""
+        deadline = time.monotonic() + (timeout_s if self._place.nodes > 1 else 0.0)
+        while not self.failures() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
     def note_failed_node(self) -> None:
         """Remember that something died by itself on this node: later jobs of the run keep away from it."""
         with append_to(self._failed_nodes) as file:

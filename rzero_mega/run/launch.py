@@ -11,15 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import environment_of_child, module_command
 from rzero_mega.own_file import append_to
+from rzero_mega.patience import Patience
+from rzero_mega.run.heartbeat import HANG_EXIT_CODE
 from rzero_mega.run.stop import SIGNAL, StopRequest
 from rzero_mega.scratch import temporary_folder
 
 STORE = "RZERO_MEGA_STORE"
 GRACE_S = 20.0
 POLL_S = 0.05
+STOPPED_LOOK_S = 1.0
+# How long after the first rank those end that lose it, or meet the same error.
+SETTLE_S = 0.5
+USER_ERROR_EXIT_CODE = 2
+PEER_LOST_EXIT_CODE = 76
+"""Of a rank that ended because another one had: EX_PROTOCOL of sysexits.h."""
 
 
 def is_rank() -> bool:
@@ -51,21 +61,21 @@ def checks_first() -> bool:
     return not is_rank() or ("TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] == "0")
 
 
-def launch(arguments: Sequence[str], processes: int, stop: StopRequest) -> int:
-    """Run `python -m rzero_mega ARGUMENTS` in so many processes; returns the exit code of the first that failed, or 0.
+def launch(arguments: Sequence[str], processes: int, stop: StopRequest, hang_timeout_s: float) -> FirstDeath | None:
+    """Run `python -m rzero_mega ARGUMENTS` in so many processes; returns the first that failed, None if all ended well.
 
     They meet through a file, so nothing listens on the network but gloo on the loopback interface. When one fails, the
     others are ended; a request to stop is passed on. They die with this process, also when it is killed.
     """
     with (
         temporary_folder("ranks") as folder,
-        RankGroup(arguments, range(processes), processes, meeting_in(folder), None) as ranks,
+        RankGroup(arguments, range(processes), processes, meeting_in(folder), None, hang_timeout_s) as ranks,
     ):
-        while (code := ranks.poll()) is None:
+        while ranks.poll() is None:
             if stop.take():
                 ranks.signal(SIGNAL)
             time.sleep(POLL_S)
-        return code
+        return ranks.first_death
 
 
 def meeting_in(folder: Path) -> dict[str, str]:
@@ -75,22 +85,53 @@ def meeting_in(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class FirstDeath:
-    """The rank whose end was seen first, and its code: negative is the signal that killed it."""
+    """The rank whose end is why the others end, and its code: negative is the signal that killed it.
+
+    `stopped_s` is set for one that was stopped by a signal and did not go on for so many seconds.
+    """
 
     rank: int
     code: int
+    stopped_s: float | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The code as a shell has it."""
+        return 128 - self.code if self.code < 0 else self.code
+
+    def why(self, where: str = "") -> str:
+        """One line for a rank that could say nothing itself; empty for the others. `where` is such as " on node n1"."""
+        if self.stopped_s is not None:
+            limit = f"{self.stopped_s:g} s (learner.hang_timeout_s)"
+            return f"rank {self.rank} was stopped by a signal{where} and did not go on for {limit}"
+        if self.code < 0:
+            hint = ", by the kernel if memory ran out" if self.code == -signal.SIGKILL else ""
+            return f"rank {self.rank} was killed by {signal.Signals(-self.code).name}{where}{hint}"
+        if self.code == PEER_LOST_EXIT_CODE:
+            return f"rank {self.rank} lost its connection to the other ranks{where}, none of which has ended"
+        return ""
 
 
 class RankGroup:
     """Some ranks of a job, those of one machine. Leaving its `with` block ends them."""
 
     def __init__(
-        self, arguments: Sequence[str], ranks: range, world: int, meeting: Mapping[str, str], logs: Path | None
+        self,
+        arguments: Sequence[str],
+        ranks: range,
+        world: int,
+        meeting: Mapping[str, str],
+        logs: Path | None,
+        hang_timeout_s: float,
     ) -> None:
         """Start `python -m rzero_mega ARGUMENTS` for each of `ranks` out of `world`; `meeting` tells how they meet.
 
-        Their output goes to `logs`/rank-0003.log, or to this process's where `logs` is None.
+        Their output goes to `logs`/rank-0003.log, or to this process's where `logs` is None. One that a signal stops
+        has failed after `hang_timeout_s` seconds.
         """
+        self._hang_timeout_s = hang_timeout_s
+        self._patience: list[Patience] = []
+        self._looked_at = time.monotonic()
         self.first_death: FirstDeath | None = None
         self._ranks = list(ranks)
         self._children: list[subprocess.Popen[bytes]] = []
@@ -104,21 +145,39 @@ class RankGroup:
                 # Megatron-core overlaps communication of tensor parallelism with work only if kernels keep their order.
                 environment.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
                 self._children.append(_start(arguments, environment, logs and log_of(logs, rank)))
+                self._patience.append(Patience(hang_timeout_s, 2 * STOPPED_LOOK_S))
         except BaseException:
             self.end()
             raise
 
     def poll(self) -> int | None:
-        """None while all go on, 0 when all ended well, else the code of one that failed, preferably 2, a user error."""
+        """None while all go on, 0 when all ended well, else the code of `first_death`."""
+        if not self._failed():
+            stopped = self._stopped()
+            if stopped is None:
+                return 0 if all(child.returncode == 0 for child in self._children) else None
+            self.first_death = FirstDeath(stopped, HANG_EXIT_CODE, self._hang_timeout_s)
+        elif self.first_death is None:
+            # The rank that met the error and the ones that lost their peer end together.
+            time.sleep(SETTLE_S)
+            self.first_death = min(self._failed(), key=_rank_of_cause)
+        return self.first_death.code
+
+    def _failed(self) -> list[FirstDeath]:
         codes = [child.poll() for child in self._children]
-        failed = [(rank, code) for rank, code in zip(self._ranks, codes, strict=True) if code]
-        if failed:
-            self.first_death = self.first_death or FirstDeath(*failed[0])
-            # The rank that met the error and the ones that lost their peer end together; a user error counts.
-            time.sleep(0.5)
-            codes = [child.poll() for child in self._children]
-            return 2 if 2 in codes else failed[0][1]
-        return 0 if all(code == 0 for code in codes) else None
+        return [FirstDeath(rank, code) for rank, code in zip(self._ranks, codes, strict=True) if code]
+
+    def _stopped(self) -> int | None:
+        """A rank that has been stopped by a signal for too long."""
+        if time.monotonic() - self._looked_at < min(STOPPED_LOOK_S, self._hang_timeout_s / 2):
+            return None
+        self._looked_at = time.monotonic()
+        for rank, child, patience in zip(self._ranks, self._children, self._patience, strict=True):
+            if not _is_stopped(child.pid):
+                patience.sign()
+            elif patience.over():
+                return rank
+        return None
 
     def signal(self, number: int) -> None:
         """Send a signal to all that live."""
@@ -127,8 +186,11 @@ class RankGroup:
                 child.send_signal(number)
 
     def end(self) -> None:
-        """End all; those that take longer than GRACE_S seconds are killed."""
+        """End all; those that are stopped, or take longer than GRACE_S seconds, are killed."""
         self.signal(signal.SIGTERM)
+        for child in self._children:
+            if child.poll() is None and _is_stopped(child.pid):
+                child.kill()
         deadline = time.monotonic() + GRACE_S
         for child in self._children:
             try:
@@ -144,6 +206,22 @@ class RankGroup:
     def __exit__(self, *_: object) -> None:
         """End all."""
         self.end()
+
+
+def _rank_of_cause(death: FirstDeath) -> int:
+    """Of ranks that ended at the same time: a user error explains the others, a lost peer none."""
+    if death.code == USER_ERROR_EXIT_CODE:
+        return 0
+    if death.code == PEER_LOST_EXIT_CODE:
+        return 3
+    return 1 if death.code < 0 else 2
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
 
 
 def log_of(logs: Path, rank: int) -> Path:

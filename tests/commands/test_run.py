@@ -9,6 +9,7 @@ import pytest
 from rzero_mega.commands import run, start
 from rzero_mega.config import config_from_yaml, load_config
 from rzero_mega.errors import UserError
+from rzero_mega.run.launch import FirstDeath
 
 
 def test_a_dry_run_is_a_configuration_with_the_plan_as_comments(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_one_process_does_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_several_processes_are_started_and_the_first_failure_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setattr(start, "launch", lambda arguments, processes, stop: 10 + processes)
+    monkeypatch.setattr(start, "launch", lambda arguments, processes, *_: FirstDeath(1, 10 + processes))
     left: list[int] = []
     monkeypatch.setattr(start, "leave", left.append)
     start.spread(load_config(["paper", "nano"], ["learner.processes=2"]), lambda _stop: pytest.fail("done here"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -273,3 +275,33 @@ def test_colocated_servers_are_not_asked_to_draw_while_the_learner_trains() -> N
     assert error_of(*ahead, presets=("paper",)).startswith("placement.servers: colocated")
     assert load_config(["paper"], [*ahead, "placement.servers=split"]).solver.training.ahead == 1
     assert load_config(["paper"], ["rollout.engine=embedded", *ahead[1:]]).solver.training.ahead == 1
+
+
+LIMITS = (
+    "rollout.sglang.request_timeout_s",
+    "rollout.sglang.hang_timeout_s",
+    "learner.hang_timeout_s",
+    "learner.collective_timeout_s",
+)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_who_waits_for_another_waits_longer_than_the_other_may_take(number: int) -> None:
+    """A server's answer, a server's standstill, a rank's, a collective; a job's wall time is looked at in submit."""
+    engine = "rollout.engine=sglang"
+    values = [float(explained(key, engine)) for key in LIMITS]
+    assert values == sorted(values)
+    wrong = [engine, f"{LIMITS[number]}={values[number + 1]}"]
+    message = f"{LIMITS[number]}: {values[number + 1]:g} s must be less than {LIMITS[number + 1]}, "
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_config(["paper", "nano"], wrong)
+
+
+def explained(key: str, *overrides: str) -> float:
+    return float(attrgetter(key)(load_config(["paper", "nano"], list(overrides))))
+
+
+@pytest.mark.parametrize("role", ["challenger", "solver"])
+def test_greedy_rollouts_are_nothing_to_learn_from(role: str) -> None:
+    key = f"{role}.training.sampling.temperature"
+    assert f"{key}: 0 draws the same response" in error_of(f"{key}=0")

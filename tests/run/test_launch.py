@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,22 +14,69 @@ import pytest
 
 from rzero_mega.errors import UserError
 from rzero_mega.run import launch as launch_module
-from rzero_mega.run.launch import STORE, check_rank
+from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, STORE, FirstDeath, RankGroup, check_rank
 from rzero_mega.run.stop import StopRequest
 
+KILLED = "import os; os.kill(os.getpid(), 9)"
+STOPPED = "import os; os.kill(os.getpid(), 19)"
+WAITS = "import signal; signal.pause()"
+PEER_LOST = f"import sys; sys.exit({PEER_LOST_EXIT_CODE})"
+USER_ERROR = "import sys; sys.exit(2)"
+BUG = "raise RuntimeError"
+PATIENCE_S = 1.0
 
-def test_a_killed_rank_ends_the_others_which_would_wait_for_it_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.parametrize(
+    ("codes", "death", "why"),
+    [
+        ((WAITS, KILLED), FirstDeath(1, -9), "rank 1 was killed by SIGKILL, by the kernel if memory ran out"),
+        ((PEER_LOST, KILLED), FirstDeath(1, -9), "rank 1 was killed by SIGKILL, by the kernel if memory ran out"),
+        ((PEER_LOST, BUG), FirstDeath(1, 1), ""),
+        ((BUG, USER_ERROR), FirstDeath(1, 2), ""),
+        ((PEER_LOST, PEER_LOST), FirstDeath(0, 76), "rank 0 lost its connection to the other ranks, none of which"),
+        (
+            (WAITS, STOPPED),
+            FirstDeath(1, 124, 1.0),
+            "rank 1 was stopped by a signal and did not go on for 1 s (learner",
+        ),
+        ((STOPPED, STOPPED), FirstDeath(0, 124, 1.0), "rank 0 was stopped by a signal and did not go on for 1 s (lear"),
+    ],
+)
+def test_one_rank_is_named_for_the_end_of_all_and_none_is_left(
+    codes: tuple[str, str], death: FirstDeath, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(_arguments: Sequence[str], environment: Mapping[str, str], _log: Path | None) -> subprocess.Popen[bytes]:
-        first = environment["RANK"] == "0"
-        code = "import signal; signal.pause()" if first else "import os; os.kill(os.getpid(), 9)"
-        started.append(subprocess.Popen([sys.executable, "-c", code]))
+        started.append(subprocess.Popen([sys.executable, "-S", "-c", codes[int(environment["RANK"])]], stderr=-3))
         return started[-1]
 
     monkeypatch.setattr(launch_module, "_start", start)
-    assert launch_module.launch([], 2, StopRequest()) == -signal.SIGKILL
-    assert [process.poll() for process in started] == [-signal.SIGTERM, -signal.SIGKILL]
+    monkeypatch.setattr(launch_module, "GRACE_S", 1.0)
+    monkeypatch.setattr(launch_module, "SETTLE_S", 2.0)
+    found = launch_module.launch([], 2, StopRequest(), PATIENCE_S)
+    assert found == death
+    assert found.why().startswith(why) and bool(found.why()) == bool(why)
+    assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize(("code", "shells"), [(-9, 137), (2, 2), (75, 75)])
+def test_a_code_is_that_of_a_shell(code: int, shells: int) -> None:
+    assert FirstDeath(1, code).exit_code == shells
+
+
+def test_a_rank_that_is_stopped_for_a_moment_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    monkeypatch.setattr(launch_module, "_start", lambda *_: child)
+    with RankGroup([], range(1), 1, {}, None, 60.0) as group:
+        child.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 2.5
+        while time.monotonic() < deadline:
+            assert group.poll() is None
+            time.sleep(0.1)
+        child.send_signal(signal.SIGCONT)
+        child.communicate(b"\n", timeout=60)
+        assert group.poll() == 0 and group.first_death is None
 
 
 # What a rank's interpreter does before anything of ours: it says that it is there, and waits to be let through.
@@ -40,9 +88,10 @@ if "RANK" in os.environ:
 """
 LAUNCHER = """
 from rzero_mega.run.launch import launch
+from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, FirstDeath, RankGroup
 from rzero_mega.run.stop import StopRequest
 
-launch(["version"], 2, StopRequest())
+launch(["version"], 2, StopRequest(), 300.0)
 """
 
 
@@ -104,4 +153,4 @@ def test_ranks_import_nothing_from_the_working_folder(
     monkeypatch.chdir(tmp_path)
     if python_path is not None:
         monkeypatch.setenv("PYTHONPATH", python_path)
-    assert launch_module.launch(["config", "nano"], 1, StopRequest()) == 0
+    assert launch_module.launch(["config", "nano"], 1, StopRequest(), 300.0) == 0

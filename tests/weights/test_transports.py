@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.transports.collective import CollectiveTransport
@@ -171,4 +172,4 @@ def test_a_transport_that_cannot_work_is_refused_with_the_reason(
 def test_every_choice_can_be_built(tmp_path: Path) -> None:
     kinds = {"disk": DiskTransport, "collective": CollectiveTransport, "tensor": TensorTransport}
     for name, kind in kinds.items():
-        assert isinstance(build_transport(Choice(name, ""), facts(), tmp_path), kind)
+        assert isinstance(build_transport(Choice(name, ""), facts(), tmp_path, SglangConfig()), kind)

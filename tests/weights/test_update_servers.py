@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from rzero_mega.config.schema import SglangConfig
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.shape import read_shape, shape_of
 from rzero_mega.weights.transports.protocol import Transport
@@ -50,7 +51,7 @@ def client(
 
 
 def transport_of(name: str, folder: Path) -> Transport:
-    return build_transport(Choice(name, ""), SyncFacts("cpu", "cpu", same_host=True), folder)
+    return build_transport(Choice(name, ""), SyncFacts("cpu", "cpu", same_host=True), folder, SglangConfig())
 
 
 @pytest.mark.parametrize("name", ["disk", "collective", "tensor"])

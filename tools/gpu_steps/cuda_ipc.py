@@ -11,6 +11,7 @@ from statistics import fmean, median
 import torch
 from torch import Tensor
 
+from rzero_mega.config.schema import SglangConfig
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.process import ServerProcess, installed
@@ -89,7 +90,7 @@ def run(settings: Settings) -> Update:
 
 def _update(settings: Settings, client: SglangClient, old: Path, new: Path) -> Update:
     facts = SyncFacts("cuda", "cuda", same_host=True, shared_gpus=True)
-    transport = build_transport(Choice("tensor", "measured"), facts, old)
+    transport = build_transport(Choice("tensor", "measured"), facts, old, SglangConfig())
     weights = {folder: list(device_tensors(folder)) for folder in (old, new)}
     shape = read_shape(new)
     reports, checked = [], ChecksumResult(False, "no update")

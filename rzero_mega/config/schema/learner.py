@@ -153,6 +153,14 @@ class LearnerConfig:
     """What moves to host memory while rollouts are drawn: the optimizer's state and the gradients, or the weights too.
     For servers on the learner's GPUs (`placement.servers: colocated`)."""
 
+    collective_timeout_s: float = number(1800.0, 1.0, kind=FREE)
+    """Seconds that a rank waits in a collective for ranks that live. What rank 0 does alone (rollouts, grading, files)
+    has no limit; Megatron-core rounds up to minutes."""
+
+    hang_timeout_s: float = number(300.0, 1.0, kind=FREE)
+    """Seconds after which a rank that does not move (stopped, its machine frozen, a call that never returns) ends the
+    run, which goes on from its last checkpoint."""
+
     fp8: Fp8Config = field(default_factory=Fp8Config, metadata=stating(TRAINING, Fixed.CHECKPOINT))
     """Linear layers in FP8."""
 

@@ -46,8 +46,12 @@ class SglangConfig:
     start_timeout_s: float = number(900.0, 1.0)
     """Seconds until a server must be ready. Raise it for large models on slow file systems."""
 
-    request_timeout_s: float = number(3600.0, 1.0)
-    """Seconds until a request must be answered. A request lasts as long as its longest response."""
+    request_timeout_s: float = number(60.0, 0.1)
+    """Seconds until a server must answer when it is asked whether it lives: the longest step of its scheduler."""
+
+    hang_timeout_s: float = number(180.0, 1.0)
+    """Seconds without a sign of life, or until anything but a generation must be answered; then a server counts as
+    dead. Generations last as long as the server lives."""
 
     attempts: int = number(3, 1)
     """Times that a server is started, and a request sent, until the run gives up."""

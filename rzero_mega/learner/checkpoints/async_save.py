@@ -36,6 +36,7 @@ from torch.distributed.checkpoint.planner import SavePlan, WriteItem
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.distributed.checkpoint.utils import _DistWrapper
 
+from rzero_mega import spmd
 from rzero_mega.atomic import files_below, storage_errors
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.safe_files import write_common
@@ -53,7 +54,8 @@ class PendingSave:
         the folder if what all ranks share cannot be written there.
         """
         self.folder, self._step = folder, int(state["step"])
-        self._ranks = _DistWrapper(group=None, use_dist=True, coordinator_rank=0)
+        # Ranks wait for each other's writing here: storage has no limit in time.
+        self._ranks = _DistWrapper(group=spmd.waiting_group(), use_dist=True, coordinator_rank=0)
         # Copying ahead is for tensors on a GPU, and would take up the first GPU from this process's thread.
         self._writer = FileSystemWriter(folder, per_thread_copy_ahead=0)
         plan, copies, self._metadata = _plan(folder, state, self._ranks, self._writer)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import datetime
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron import compat
+from rzero_mega.run.heartbeat import heartbeat
 from rzero_mega.run.launch import STORE, check_rank
 
-COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
-
-def start_process_groups(layout: ParallelLayout, seed: int) -> None:
+def start_process_groups(
+    layout: ParallelLayout, seed: int, collective_timeout_s: float = LearnerConfig.collective_timeout_s
+) -> None:
     """Start torch.distributed (as torchrun says, or alone) and Megatron's groups, or check those that are there.
+
+    `collective_timeout_s` is how long a rank waits for the others in a collective. What rank 0 does alone is waited for
+    without a limit (`spmd`).
 
     Raises RuntimeError if the groups are those of another layout: the sizes of groups and of the model's configuration
     must agree, or gradients are silently summed over the wrong ranks.
@@ -26,10 +34,14 @@ def start_process_groups(layout: ParallelLayout, seed: int) -> None:
     compat.install()
     from megatron.core import parallel_state, tensor_parallel
 
-    _start_distributed(layout.processes)
+    _start_distributed(layout.processes, timedelta(seconds=collective_timeout_s))
     if not parallel_state.model_parallel_is_initialized():
         with compat.cuda_literals_mean_cpu():
-            parallel_state.initialize_model_parallel(**_sizes(layout), create_gloo_process_groups=False)
+            parallel_state.initialize_model_parallel(
+                **_sizes(layout),
+                create_gloo_process_groups=False,
+                distributed_timeout_minutes=math.ceil(collective_timeout_s / 60),
+            )
             tensor_parallel.model_parallel_cuda_manual_seed(seed)
     found = (
         parallel_state.get_tensor_model_parallel_world_size(),
@@ -54,6 +66,19 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
+@contextmanager
+def watched_ranks(hang_timeout_s: float) -> Iterator[None]:
+    """Inside, a rank that does not move for so long is named, and the process that notices ends (`run.heartbeat`)."""
+    if dist.get_world_size() == 1:
+        yield
+        return
+    # A connection of its own: torch's may be held by a thread that waits for a key.
+    store = dist.PrefixStore("heartbeats", dist.distributed_c10d._get_default_store().clone())  # type: ignore[attr-defined]
+    store.set_timeout(timedelta(seconds=hang_timeout_s))
+    with heartbeat(store, dist.get_rank(), dist.get_world_size(), hang_timeout_s):
+        yield
+
+
 def _sizes(layout: ParallelLayout) -> dict[str, int | None]:
     """The sizes under Megatron's names, which are the same for its groups and its TransformerConfig."""
     return {
@@ -66,7 +91,7 @@ def _sizes(layout: ParallelLayout) -> dict[str, int | None]:
     }
 
 
-def _start_distributed(processes: int) -> None:
+def _start_distributed(processes: int, timeout: timedelta) -> None:
     if dist.is_initialized():
         return
     check_rank(os.environ)
@@ -75,10 +100,10 @@ def _start_distributed(processes: int) -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     store = _local_store()
     if store is None:
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        dist.init_process_group(backend, timeout=timeout)
     else:
         rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     if dist.get_world_size() != processes:
         raise UserError(
             f"learner.processes: {processes}, but {dist.get_world_size()} processes were started; make the two equal"

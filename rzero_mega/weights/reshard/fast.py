@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from rzero_mega import spmd
 from rzero_mega.weights.bucket import Bucket, Slot
 from rzero_mega.weights.reshard.plan import BucketTransfers, ReshardPlan, Transfer
 
@@ -93,7 +94,11 @@ def _start(
     mine: int | None,
     buffers: _Buffers,
 ) -> _InFlight:
-    """Post this rank's sends and receives of a bucket, and copy what it holds itself."""
+    """Post this rank's sends and receives of a bucket, and copy what it holds itself.
+
+    First all ranks meet: who passes the bucket before on, to a disk or a server, may take longer than a collective may.
+    """
+    spmd.barrier()
     bucket = plan.buckets[number]
     in_flight = _InFlight(buffers.of(number) if mine is not None else None, [], [], [])
     operations = []

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from rzero_mega import spmd
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,4 @@ def local_shards(rank: int, weights: Mapping[str, Tensor], shard_of: Callable[[s
 
 def gather_placement(mine: list[Shard]) -> list[Shard]:
     """Shards of all ranks of the default process group, by rank."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return mine
-    everyone: list[list[Shard]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, mine)
-    return [shard for shards in everyone for shard in shards]
+    return [shard for shards in spmd.all_gather(mine) for shard in shards]

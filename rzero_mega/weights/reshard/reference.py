@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from rzero_mega import spmd
 from rzero_mega.weights.mapping import Entry
 from rzero_mega.weights.mapping.names import is_expert
 from rzero_mega.weights.shape import ModelShape
@@ -44,6 +45,7 @@ def gather_hf(
     """
     where = _holders(local, groups)
     for entry in entries:
+        spmd.barrier()  # who passes a tensor on, to a disk or a server, may take longer than a collective may
         holder = where[entry.megatron]
         shard = local[entry.megatron].detach() if entry.megatron in local else None
         if is_expert(entry.megatron):

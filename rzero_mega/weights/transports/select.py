@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.disk import DiskTransport
@@ -71,10 +72,16 @@ def backend_of(device: str) -> str:
     return "nccl" if device == "cuda" else "gloo"
 
 
-def build_transport(choice: Choice, facts: SyncFacts, folder: Path, master: str = "127.0.0.1") -> Transport:
-    """The chosen transport. `folder` is where files go; `master` the learner's address as the servers know it."""
+def build_transport(
+    choice: Choice, facts: SyncFacts, folder: Path, sglang: SglangConfig, master: str = "127.0.0.1"
+) -> Transport:
+    """The chosen transport. `folder` is where files go; `master` the learner's address as the servers know it.
+
+    A bucket may take as long as `sglang` lets a server hang, a whole model as long as a start.
+    """
     if choice.name == "disk":
-        return DiskTransport(folder)
+        return DiskTransport(folder, sglang.start_timeout_s)
     if choice.name == "collective":
-        return CollectiveTransport(backend_of(facts.learner_device), master)
-    return TensorTransport(handles=facts.same_host and facts.learner_device == facts.server_device == "cuda")
+        return CollectiveTransport(backend_of(facts.learner_device), master, sglang.hang_timeout_s)
+    handles = facts.same_host and facts.learner_device == facts.server_device == "cuda"
+    return TensorTransport(handles, sglang.hang_timeout_s)

@@ -13,7 +13,7 @@ from rzero_mega.weights.transports.protocol import Server, ServerError, Transpor
 from rzero_mega.weights.verification.versions import unfinished
 
 # A server that does not answer must not keep the error of the update from the user.
-RELEASE_TIMEOUT_S = 60.0
+RELEASE_TIMEOUT_S = 20.0
 
 
 @dataclass

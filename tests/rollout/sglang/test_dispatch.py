@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,9 +14,11 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, draws_of
 from rzero_mega.rollout.sglang.pool.dispatch import Dispatch
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
+from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.transports.protocol import ServerError
+from tests.processes import eventually
 from tests.rollout.sglang.stand_in import NO_WEIGHTS, StandInServer
 
 Body = Mapping[str, Any]
@@ -46,11 +49,13 @@ def answers(body: Body, finish: str = "stop") -> Answers:
 class Theatre:
     """Two servers whose answers a test makes up: `answer` gets the server's name and the body of a request."""
 
-    def __init__(self, answer: Callable[[str, Body], Answers], attempts: int = 3) -> None:
+    def __init__(self, answer: Callable[[str, Body], Answers], attempts: int = 3, hang_timeout_s: float = 60.0) -> None:
+        self.silent: set[str] = set()
         self.servers: dict[str, StandInServer] = {}
         self.asked: list[tuple[str, list[int]]] = []
         self._answer, self._lock = answer, threading.Lock()
         config = SglangConfig(replicas=2, samples_per_request=2, max_running_requests=2, attempts=attempts)
+        config.hang_timeout_s = hang_timeout_s
         self.role = RoleServers("solver", self._start, config, NO_WEIGHTS, saves_memory=False)
         self.role.serve_first_weights()
 
@@ -66,8 +71,8 @@ class Theatre:
                     theatre.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
                 return theatre._answer(name, body)
 
-            def ready(self, timeout_s: float = 0.0) -> bool:
-                return theatre.servers[name].alive()
+            def responds(self, timeout_s: float) -> bool:
+                return theatre.servers[name].alive() and name not in theatre.silent
 
             def abort_all(self) -> None:
                 pass
@@ -152,3 +157,45 @@ def test_too_few_answers_are_an_error_that_names_the_server() -> None:
     theatre = Theatre(lambda name, body: answers(body)[1:])
     with pytest.raises(UserError, match=r"solver replica \d .*: 1 answers to 2 requests"):
         theatre.run(requests(2))
+
+
+HANG_S = 0.6
+
+
+def test_a_server_that_hangs_is_ended_named_and_replaced_and_no_sample_is_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def answer(name: str, body: Body) -> Answers:
+        if name != "solver-0-a1":
+            return answers(body)
+        theatre.silent.add(name)
+        assert eventually(lambda: theatre.servers[name].stopped)
+        raise ServerError(f"{name}: generate: disconnected")
+
+    theatre = Theatre(answer, hang_timeout_s=HANG_S)
+    samples, left = theatre.run(requests(12))
+    assert (sorted(samples), left) == (list(range(12)), [])
+    said = "solver replica 0 (http://solver-0-a1): generate: no sign of life for 0.6 s (rollout.sglang.hang_timeout_s)"
+    assert any(line.startswith(said) for line in caplog.messages)
+    assert "solver-0-a2" in theatre.servers
+
+
+def test_a_request_may_take_longer_than_a_server_may_hang() -> None:
+    def answer(name: str, body: Body) -> Answers:
+        time.sleep(4 * HANG_S)
+        return answers(body)
+
+    theatre = Theatre(answer, hang_timeout_s=HANG_S)
+    assert sorted(theatre.run(requests(4))[0]) == [0, 1, 2, 3]
+    assert set(theatre.servers) == {"solver-0-a1", "solver-1-a1"}
+
+
+def test_a_score_of_a_server_that_hangs_is_an_error() -> None:
+    def answer(name: str, body: Body) -> Answers:
+        theatre.silent.add(name)
+        assert eventually(lambda: theatre.servers[name].stopped)
+        raise ServerError(f"{name}: generate: disconnected")
+
+    theatre = Theatre(answer, hang_timeout_s=HANG_S)
+    with pytest.raises(ServerError, match="solver-0-a1: generate"):
+        watched_generate(theatre.role.serving()[0], {"input_ids": [[1]]})

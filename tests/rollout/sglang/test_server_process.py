@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -190,6 +191,11 @@ class TestEnding:
         os.kill(pids[0] if victim == "main" else schedulers[0], signal.SIGKILL)
         assert eventually(lambda: not server.alive())
         assert not server.client().ready()
+        reason = server.reason()
+        crashed = re.fullmatch(
+            r"was killed by SIGKILL: \[.*\] Subprocess scheduler_0 .* crashed with exit code -9.*", reason
+        )
+        assert crashed if victim == "scheduler" else reason == "was killed by SIGKILL"
         server.stop()
         assert not [pid for pid in pids if lives(pid)]
         assert not [file for file in files if file.exists()]
@@ -263,6 +269,19 @@ class TestKey:
         stranger._http.headers.pop("Authorization")
         with pytest.raises(ServerError, match="401"):
             stranger.weight_version()
+
+    def test_a_server_that_is_given_no_key_has_one_and_a_stranger_may_call_these_routes_alone(
+        self, sglang_server: Serve, folder: Path
+    ) -> None:
+        server = sglang_server(folder, weight_version="solver-0", context_length=CONTEXT)
+        routes = server.client().get("openapi.json")["paths"]
+        calls = [(method.upper(), path) for path, methods in routes.items() for method in methods]
+        assert ("POST", "/pause_generation") in calls and len(calls) > 80
+        with httpx.Client(base_url=server.where, trust_env=False, timeout=60.0) as stranger:
+            answered = {call for call in calls if stranger.request(*call, json={}).status_code not in (401, 403)}
+            assert stranger.get("/openapi.json").status_code == 401
+        assert answered == {("GET", "/health"), ("GET", "/health_generate"), ("GET", "/ready")}
+        assert server.client().responds(60.0)
 
     def test_our_client_has_the_key(self, server: ServerProcess) -> None:
         client = server.client()

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, Sample
 from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState, RoleServers
+from rzero_mega.rollout.sglang.pool.watch import PROBES, ServerWatch
 from rzero_mega.rollout.sglang.pool.wire import MalformedAnswer, Version, generate_body, read_sample
 from rzero_mega.weights.transports.protocol import ServerError
 
@@ -50,15 +51,18 @@ class Dispatch:
         A batch goes to the server with the fewest under way. What a dead server leaves, and what a server aborts, goes
         to others; UserError if a batch fails `rollout.sglang.attempts` times.
         """
-        with _threads(self._per_server * len(self._servers.all()), self._servers.serving) as threads:
+        servers = len(self._servers.all())
+        with _threads((self._per_server + PROBES) * servers, self._servers.serving) as threads:
+            watch = ServerWatch(self._servers.config, threads)
             while self._pending or self._running:
                 for replica, batch in self._assign():
                     body = generate_body(batch.draws, self._stop, self._context)
                     self._running[threads.submit(replica.client.generate, body)] = replica, batch
                 if not self._running:
                     break
-                for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                for future in wait(self._running, watch.period_s, FIRST_COMPLETED).done:
                     self._take(future, *self._running.pop(future))
+                watch.end_silent([replica for replica, _ in self._running.values()])
         return self._samples, [draw for batch in self._pending for draw in batch.draws]
 
     def _assign(self) -> Iterator[tuple[Replica, Batch]]:

@@ -12,6 +12,7 @@ from rzero_mega.rollout.protocol import Draw, Request, Sample, Scored, draws_of
 from rzero_mega.rollout.sglang.pool.dispatch import Dispatch
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
+from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version, read_score, score_body
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import ModelShape
@@ -99,8 +100,7 @@ class SglangEngine:
         return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context).run()
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
-        client = self._servers.serving()[0].client
-        answers = client.generate(score_body(sequences))
+        answers = watched_generate(self._servers.serving()[0], score_body(sequences))
         return [read_score(s, a, self.version) for s, a in zip(sequences, answers, strict=True)]
 
     def _supply(self, needed: frozenset[str]) -> None:

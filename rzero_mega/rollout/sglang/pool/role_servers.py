@@ -21,8 +21,6 @@ from rzero_mega.weights.transports.protocol import ServerError
 
 _log = logging.getLogger(__name__)
 
-READY_S = 5.0
-
 
 class ReplicaState(Enum):
     """What a replica can be used for."""
@@ -42,7 +40,7 @@ class Replica:
     title: str
     number: int
     server: ServerHandle
-    request_timeout_s: float
+    config: SglangConfig
     starts: int
     state: ReplicaState = ReplicaState.STARTING
     released: frozenset[str] = frozenset()
@@ -55,7 +53,7 @@ class Replica:
     @cached_property
     def client(self) -> SglangClient:
         """Its client, for a server that is or was ready."""
-        return self.server.client(self.title, self.request_timeout_s)
+        return self.server.client(self.title, self.config.hang_timeout_s)
 
     def hang_up(self) -> None:
         """Give up the client's connections."""
@@ -63,8 +61,8 @@ class Replica:
             self.client.close()
 
     def answers(self) -> bool:
-        """Whether it lives and takes requests."""
-        return self.server.alive() and self.client.ready(READY_S)
+        """Whether it lives and its schedulers answer."""
+        return self.server.alive() and self.client.responds(self.config.request_timeout_s)
 
 
 class RoleServers:
@@ -141,8 +139,11 @@ class RoleServers:
         return bool(self.waiting())
 
     def replace(self, replica: Replica) -> None:
-        """End a server that is dead or of no use, and start another in its place."""
-        _log.warning("%s ended (%s); starting another", replica.name, replica.server.reason())
+        """End a server that is dead or does not answer, and start another in its place."""
+        if replica.server.alive():
+            _log.warning("%s does not answer; it is ended and another one started", replica.name)
+        else:
+            _log.warning("%s ended (%s); starting another", replica.name, replica.server.reason())
         if replica.starts >= self.config.attempts:
             raise UserError(
                 f"{replica.name} ended {replica.starts} times (rollout.sglang.attempts); see {replica.server.log}"
@@ -174,7 +175,7 @@ class RoleServers:
 
     def _new(self, number: int, attempt: int) -> Replica:
         title = f"{self._role} replica {number}"
-        return Replica(title, number, self._start(number, attempt), self.config.request_timeout_s, attempt)
+        return Replica(title, number, self._start(number, attempt), self.config, attempt)
 
     def _await(self, replica: Replica) -> None:
         replica.server.wait_ready(self.config.start_timeout_s)

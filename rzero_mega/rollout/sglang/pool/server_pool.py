@@ -139,7 +139,7 @@ class ServerPool:
         _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
         folder = Path(self._weights.folder or gettempdir())
         folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
-        transport = build_transport(choice, facts, folder, self._master(spec))
+        transport = build_transport(choice, facts, folder, self._rollout.sglang, self._master(spec))
         every = self._weights.verify.checksums_every
         return WeightSender(transport, scheme, dtype_named(self._rollout.dtype), spec.tp, every)
 

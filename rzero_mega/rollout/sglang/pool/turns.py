@@ -19,6 +19,7 @@ from functools import partial
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.pool.role_servers import Replica, RoleServers
 from rzero_mega.rollout.sglang.server.client import SglangClient
+from rzero_mega.weights.transports.parallel import wait_awake
 from rzero_mega.weights.transports.protocol import ServerError
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def _on_every(calls: list[tuple[Replica, Callable[[], None]]]) -> None:
     """All calls at once. A server whose call fails is ended: that frees its memory; its role will replace it."""
     with ThreadPoolExecutor(max(1, len(calls))) as pool:
         under_way = [(replica, pool.submit(call)) for replica, call in calls]
+        wait_awake([done for _, done in under_way])
     for replica, done in under_way:
         error = done.exception()
         if isinstance(error, UserError):

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import math
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
+from rzero_mega.config.schema import SglangConfig
 from rzero_mega.weights.transports.protocol import ServerError
 
 QUOTED = 300
 CONNECT_TIMEOUT_S = 10.0
 # Calls of one client at the same time.
 CONNECTIONS = 256
+# A request may take hours, but a machine that is gone does not answer its kernel's questions: seconds until the first
+# one, between two, and how many of them.
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
+        if hasattr(socket, name)
+    ),
+)
 
 
 class SglangClient:
     """Implements `weights.transports.protocol.Server`, and the calls that rollouts need.
 
-    Safe to use from many threads. `timeout_s` bounds how long one answer may take unless a call says otherwise. Every
-    call raises ServerError, one line that names the server, if it does not succeed.
+    Safe to use from many threads. `timeout_s` bounds how long one answer may take unless a call says otherwise; a
+    generation takes as long as it takes, and who waits for one asks meanwhile whether the server lives. Every call
+    raises ServerError, one line that names the server, if it does not succeed.
     """
 
     def __init__(
@@ -28,7 +42,7 @@ class SglangClient:
         url: str,
         tp: int = 1,
         api_key: str | None = None,
-        timeout_s: float = 3600.0,
+        timeout_s: float = SglangConfig.hang_timeout_s,
     ) -> None:
         """`api_key` goes into a header and nowhere else."""
         self._name = name
@@ -38,7 +52,11 @@ class SglangClient:
         self._http = httpx.Client(
             base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            transport=httpx.HTTPTransport(
+                limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+                trust_env=False,
+                socket_options=KEEPALIVE,
+            ),
             trust_env=False,
         )
 
@@ -77,6 +95,17 @@ class SglangClient:
             return False
         return True
 
+    def responds(self, timeout_s: float) -> bool:
+        """Whether its schedulers answer in time, also while they generate or are paused.
+
+        A server whose schedulers hang still listens, and says that it is ready.
+        """
+        try:
+            self.get("server_info", timeout_s)
+        except ServerError:
+            return False
+        return True
+
     def weight_version(self) -> str:
         """Version of the weights that the server says it serves."""
         answer = self.get("model_info", CONNECT_TIMEOUT_S)
@@ -86,7 +115,7 @@ class SglangClient:
 
     def generate(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """POST to /generate: one answer per sample, prompt-major, also where there is one."""
-        answer = self.post("generate", body)
+        answer = self.post("generate", body, math.inf)
         answers = answer if isinstance(answer, list) else [answer]
         if not all(isinstance(item, dict) for item in answers):
             raise self._error("generate", f"not a list of samples: {answer!r}")
@@ -110,11 +139,12 @@ class SglangClient:
     def _call(self, method: str, path: str, timeout_s: float | None, body: Mapping[str, Any] | None = None) -> Any:
         if self._http.is_closed:
             raise self._error(path, "was not called, since its client is closed")
-        timeout = httpx.Timeout(timeout_s or self._timeout_s, connect=CONNECT_TIMEOUT_S)
+        limit = timeout_s or self._timeout_s
+        timeout = httpx.Timeout(None if math.isinf(limit) else limit, connect=min(limit, CONNECT_TIMEOUT_S))
         try:
             response = self._http.request(method, f"/{path}", json=body, timeout=timeout)
         except httpx.TimeoutException as error:
-            raise self._error(path, f"no answer in time ({type(error).__name__})") from error
+            raise self._error(path, f"no answer in {limit:g} s ({type(error).__name__})") from error
         except httpx.HTTPError as error:
             raise self._error(path, str(error) or type(error).__name__) from error
         if not response.is_success:

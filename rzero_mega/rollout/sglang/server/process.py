@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.lifetime import environment_of_child
 from rzero_mega.own_file import append_to
@@ -23,7 +25,7 @@ from rzero_mega.rollout.sglang.server.address import Address, ServerState, publi
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import API_KEY, LOOPBACK, ServerSpec, server_arguments, server_environment
 from rzero_mega.rollout.sglang.server.installation import Installation, check_serving, environment_for, this_python
-from rzero_mega.rollout.sglang.server.server_log import decisive_line
+from rzero_mega.rollout.sglang.server.server_log import decisive_line, error_line
 from rzero_mega.rollout.sglang.server.shared_memory import shared_files
 from rzero_mega.scratch import make_folder, note_elsewhere
 
@@ -44,7 +46,7 @@ class ServerProcess:
         self,
         spec: ServerSpec,
         log: Path,
-        api_key: str | None,
+        api_key: str,
         address: Path | None,
         folder: Path,
         python: Path,
@@ -59,6 +61,7 @@ class ServerProcess:
         self._shared: set[Path] = set()
         self._state: ServerState | None = None
         self._why_ended: str | None = None
+        self._logged_until_ready = 0
         log.parent.mkdir(parents=True, exist_ok=True)
         with append_to(log) as output:
             self._log_start = output.tell()
@@ -84,8 +87,9 @@ class ServerProcess:
 
         `python` is the interpreter of the environment with SGLang; None: that of this process. The server's state is
         published in the file `address` whenever it is seen to change. To be called from the main thread, since the
-        server dies with the thread that started it. UserError if `python` has no SGLang, if the port is taken, or if
-        other machines could reach the server and there is no key.
+        server dies with the thread that started it. Without `api_key` the server gets one that nobody but this object's
+        clients knows: whoever has an account on the machine can reach the loopback interface. UserError if `python` has
+        no SGLang, if the port is taken, or if other machines could reach the server and there is no key.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("servers are started from the main thread: they die with the thread that started them")
@@ -95,8 +99,8 @@ class ServerProcess:
         environment = environment_of_child(server_environment(spec, environment_for(python, os.environ)))
         # SGLang never removes its sockets and lock files, so each server has a folder of its own for them.
         environment["TMPDIR"] = str(folder)
-        if api_key:
-            environment[API_KEY] = api_key
+        api_key = api_key or secrets.token_urlsafe(32)
+        environment[API_KEY] = api_key
         try:
             server = cls(spec, log, api_key, address, folder, python, environment)
         except BaseException:
@@ -124,7 +128,7 @@ class ServerProcess:
         """Its main process."""
         return self._child.pid
 
-    def client(self, name: str = "SGLang server", timeout_s: float = 3600.0) -> SglangClient:
+    def client(self, name: str = "SGLang server", timeout_s: float = SglangConfig.hang_timeout_s) -> SglangClient:
         """A client of this server."""
         return SglangClient(name, self.spec.url, self.spec.tp, self._api_key, timeout_s)
 
@@ -147,6 +151,7 @@ class ServerProcess:
             client.close()
         self._note_files()
         if ready:
+            self._logged_until_ready = self._logged_until_ready or len(self._output())
             self._held_port.close()
             self._publish("ready")
         return ready
@@ -164,8 +169,29 @@ class ServerProcess:
         return [process.pid for process in self._processes()]
 
     def reason(self) -> str:
-        """The most telling line of the log about why the server failed."""
-        return decisive_line(self._output())
+        """How the server ended and the line of its log that says why; of a start, the most telling line of the log.
+
+        What it logged until it was ready says nothing of its death later.
+        """
+        how = self._how_ended()
+        if how is None:
+            return decisive_line(self._output())
+        error = error_line(self._output()[self._logged_until_ready :])
+        if error is None and self._logged_until_ready == 0 and not how.startswith("was killed"):
+            return decisive_line(self._output())
+        return f"{how}: {error}" if error else how
+
+    def _how_ended(self) -> str | None:
+        """The signal or exit code of the main process; None while it runs."""
+        try:
+            end = os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return "ended"
+        if end is None:
+            return None
+        if end.si_code == os.CLD_EXITED:
+            return f"ended with exit code {end.si_status}"
+        return f"was killed by {signal.Signals(end.si_status).name}"
 
     def stop(self) -> None:
         """Kill every process of the server and remove its files. Can be called again.
