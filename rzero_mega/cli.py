@@ -224,16 +224,25 @@ def replay(
 
 @app.command()
 def plan(
-    model: Annotated[str, typer.Option(help="A known model, for instance Qwen3-8B, or a folder with a config.json.")],
-    gpus: Annotated[int, typer.Option(help="How many GPUs there are.")],
+    gpus: Annotated[int, typer.Option(help="How many GPUs the learner has.")],
+    model: Annotated[
+        str | None, typer.Option(help="A known model, for instance Qwen3-8B, or a folder with a config.json.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Its model, rollouts and FP8; other options go over it.")] = None,
     gpu: Annotated[str, typer.Option(help="Their kind: A100-40GB, A100-80GB, H100, H200 or B200.")] = "H100",
-    gpus_per_node: Annotated[int, typer.Option(help="How many NVLink joins.")] = 8,
+    gpus_per_node: Annotated[int | None, typer.Option(help="How many NVLink joins: 8 if left out.")] = None,
     tokens_per_micro_batch: Annotated[int | None, typer.Option(help="The best if left out.")] = None,
-    sequences: Annotated[int, typer.Option(help="Rollouts of one training step.")] = 2048,
-    length: Annotated[int, typer.Option(help="Tokens of a rollout, prompt and response.")] = 4096,
+    sequences: Annotated[int | None, typer.Option(help="Rollouts of one training step: 2048 if left out.")] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens of a rollout, prompt and response: 4096.")] = None,
+    longest: Annotated[
+        int | None, typer.Option(help="Tokens of the longest, which micro-batches and servers must hold: 12288.")
+    ] = None,
     concurrent: Annotated[int | None, typer.Option(help="Per rollout server; as many as fit if left out.")] = None,
     rollout: Annotated[
-        str, typer.Option(help="Servers on these GPUs in turns with the learner, or resident beside it, or elsewhere.")
+        str,
+        typer.Option(
+            help="Servers on these GPUs: in turns with the learner, or resident beside it; or elsewhere, on as many."
+        ),
     ] = "turns",
     fp8: Annotated[bool, typer.Option("--fp8", help="Linear layers of the learner in FP8.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
@@ -250,14 +259,16 @@ def plan(
         tokens_per_micro_batch=tokens_per_micro_batch,
         sequences=sequences,
         length=length,
+        longest=longest,
         concurrent=concurrent,
         rollout=rollout,
         fp8=fp8,
+        recipe=None if recipe is None else _config(recipe, None),
     )
     if as_json:
         typer.echo(json.dumps(command.as_json(request), indent=2))
     else:
-        command.show(request, model)
+        command.show(request, model or recipe or "")
 
 
 @app.command("config")

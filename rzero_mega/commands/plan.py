@@ -17,7 +17,12 @@ from rzero_mega.planning.search import LayoutEstimate, recommendation
 
 ROWS = 12
 GB = 1e9
-WIDTH = 150  # of the whole table; a narrower terminal breaks its lines
+WIDTH = 150  # of the whole table; narrower terminals get fewer columns
+NARROW = 80
+RECOMPUTE, TOKENS, PEAK = "re-\ncompute", "tokens per\nmicro-batch", "peak\nGB"
+TRAIN, ROLLOUT, STEP = "train\ns", "rollout\ns", "step\ns"
+_KINDS = ("weights", "grads", "optim.", "activ.", "logits", "aside", "rollout\nweights", "KV")
+HEADINGS = ("", "layout", RECOMPUTE, TOKENS, *(f"{kind}\nGB" for kind in _KINDS), PEAK, TRAIN, ROLLOUT, STEP)
 NOTE = (
     "GB are 1e9 bytes on the GPU that needs most; its peak is the most of training, scoring with the weights put "
     "aside, and rollout. Times are estimates: one H100 took 1.3 times as long in bf16, 2.1 times in FP8."
@@ -50,27 +55,45 @@ def _row_json(estimate: LayoutEstimate, chosen: bool) -> dict[str, Any]:
     }
 
 
-def show(request: PlanRequest, model: str) -> None:
+def show(request: PlanRequest, model: str, terminal: Console | None = None) -> None:
     """Print a table, best first, the one to take marked, and its overrides; UserError if none fits."""
     chosen, shown = recommendation(request, ROWS)
-    terminal = Console()
-    console = terminal if terminal.width >= WIDTH else Console(width=WIDTH)
+    terminal = terminal or Console()
+    console = terminal if terminal.is_terminal else Console(width=max(WIDTH, terminal.width), file=terminal.file)
+    names = _columns(console.width)
     title = f"{model} on {request.gpus} x {request.gpu.name}"
     table = Table(title=title, caption=NOTE, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("")
-    table.add_column("layout", no_wrap=True)
-    for name in ("re-\ncompute", "tokens per\nmicro-batch"):
-        table.add_column(name, justify="right")
-    for name in ("weights", "grads", "optim.", "activ.", "logits", "aside", "rollout\nweights", "KV", "peak"):
-        table.add_column(f"{name}\nGB", justify="right")
-    for name in ("train", "rollout", "step"):
-        table.add_column(f"{name}\ns", justify="right")
+    for name in names:
+        table.add_column(name, no_wrap=True, justify="left" if name in ("", "layout") else "right")
     experts = request.shape.experts > 0
     for estimate in shown:
         marked = estimate is chosen
-        table.add_row(*_cells(estimate, marked, experts), style="bold green" if marked else None)
+        cells = _cells(estimate, marked, experts)
+        table.add_row(*(cells[name] for name in names), style="bold green" if marked else None)
     console.print(table)
-    print(" ".join(overrides(chosen, request)))
+    settings = overrides(chosen, request)
+    # A terminal would break the line inside a word, and a shell takes one that is continued.
+    lines = _continued(settings, terminal.width) if terminal.is_terminal else [" ".join(settings)]
+    print("\n".join(lines), file=terminal.file)
+
+
+def _columns(width: int) -> tuple[str, ...]:
+    """Headings of the columns for which the terminal has room."""
+    if width >= WIDTH:
+        return HEADINGS
+    if width < NARROW:
+        return ("", "layout", PEAK, STEP)
+    return ("", "layout", RECOMPUTE, TOKENS, PEAK, TRAIN, ROLLOUT, STEP)
+
+
+def _continued(words: list[str], width: int) -> list[str]:
+    """Lines of these words, all but the last with a backslash at its end."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) + 2 > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
 
 
 def _sizes(layout: ParallelLayout, experts: bool) -> str:
@@ -81,7 +104,8 @@ def _sizes(layout: ParallelLayout, experts: bool) -> str:
     return " ".join(f"{name}{size}" for name, size in sizes.items() if size > 1) or "one GPU"
 
 
-def _cells(estimate: LayoutEstimate, chosen: bool, experts: bool) -> list[str]:
+def _cells(estimate: LayoutEstimate, chosen: bool, experts: bool) -> dict[str, str]:
+    """{heading: text} of a row."""
     memory, servers = estimate.memory, estimate.servers
     sizes = (
         memory.weights,
@@ -95,11 +119,12 @@ def _cells(estimate: LayoutEstimate, chosen: bool, experts: bool) -> list[str]:
         estimate.peak,
     )
     seconds = (estimate.time.seconds, servers.seconds if servers else 0.0, estimate.seconds)
-    return [
+    texts = (
         ">" if chosen else "",
         _sizes(estimate.candidate.layout, experts),
         estimate.candidate.recompute,
         str(estimate.tokens_per_micro_batch),
         *(f"{size / GB:.1f}" for size in sizes),
         *(f"{time:.0f}" if time >= 10 else f"{time:.1f}" for time in seconds),
-    ]
+    )
+    return dict(zip(HEADINGS, texts, strict=True))

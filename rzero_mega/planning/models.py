@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rzero_mega.config.schema import ModelConfig
 from rzero_mega.errors import UserError
+from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape
 
 # One name stands for all models of the shape.
@@ -80,6 +82,8 @@ def model_named(name: str) -> ModelShape:
 
     UserError lists the names that are known.
     """
+    if name.startswith("asset:"):
+        return read_shape(resolve_base_model(ModelConfig(name), Path()))
     if (Path(name) / "config.json").is_file():
         return read_shape(Path(name))
     shape = known_model(name)

@@ -12,6 +12,9 @@ from rzero_mega.planning.request import MAX_GPUS, PlanRequest, ServerPlacement
 from rzero_mega.planning.servers import ServersEstimate, fastest_servers, servers_estimates
 from rzero_mega.planning.step_time import StepTime, step_time
 
+# Of a GPU's memory, as the recipes have it (--mem-fraction-static): the rest is for the CUDA graphs of both roles.
+SERVER_SHARE = 0.8
+
 
 @dataclass(frozen=True)
 class LayoutEstimate:
@@ -45,7 +48,7 @@ def estimates(request: PlanRequest) -> list[LayoutEstimate]:
     found = []
     placement = request.server_placement
     choices = [] if placement == "elsewhere" else servers_estimates(request)
-    alone = fastest_servers(choices, room)
+    alone = fastest_servers(choices, room_for_servers(request))
     if placement == "turns" and alone is None:
         return []
     for workload in request.workloads:
@@ -102,8 +105,8 @@ def nothing_fits(request: PlanRequest) -> UserError:
         smallest = min(servers.memory for servers in servers_estimates(request))
         if request.server_placement == "resident":
             missing, who = missing + smallest, "learner and servers"
-        elif smallest > least.peak:
-            missing, who = smallest - _room(request), "a server"
+        elif smallest > room_for_servers(request):
+            missing, who = smallest - room_for_servers(request), "a server"
     return UserError(
         f"nothing fits on {request.gpus} {request.gpu.name} with {MEMORY_MARGIN:.0%} free: {who} needs "
         f"{missing / 1e9:.1f} GB (1e9 bytes) more per GPU; {_remedy(request)}"
@@ -114,9 +117,10 @@ def _remedy(request: PlanRequest) -> str:
     """The first change, of a few, that makes something fit."""
     changes = []
     workload = request.workload
-    if not request.smaller_micro_batches and workload.tokens_per_micro_batch > workload.length:
-        smaller = replace(workload, tokens_per_micro_batch=workload.length)
-        changes.append((f"--tokens-per-micro-batch {workload.length} would do", replace(request, workload=smaller)))
+    smallest = workload.smallest_micro_batch
+    if not request.smaller_micro_batches and workload.tokens_per_micro_batch > smallest:
+        smaller = replace(workload, tokens_per_micro_batch=smallest)
+        changes.append((f"--tokens-per-micro-batch {smallest} would do", replace(request, workload=smaller)))
     if request.server_placement == "resident":
         changes.append(("--rollout turns would do", replace(request, server_placement="turns")))
     for text, changed in changes:
@@ -129,7 +133,12 @@ def _remedy(request: PlanRequest) -> str:
         whole_nodes = gpus <= request.gpus_per_node or gpus % request.gpus_per_node == 0
         if whole_nodes and gpus <= MAX_GPUS and recommended(more, estimates(more)):
             return f"--gpus {gpus} would do"
-    return "fewer --tokens-per-micro-batch, shorter --length or GPUs with more memory would help"
+    return "shorter sequences (--length, --longest), fewer --tokens-per-micro-batch or GPUs with more memory would help"
+
+
+def room_for_servers(request: PlanRequest) -> float:
+    """Bytes of a GPU for weights and KV cache where nothing else is on it: who waits for its turn keeps a part."""
+    return min(_room(request), SERVER_SHARE * request.gpu.memory)
 
 
 def _room(request: PlanRequest) -> float:

@@ -11,7 +11,6 @@ from rzero_mega.planning.request import PlanRequest
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
-ROLES = 2  # Challenger and Solver speak in the same phase
 # The most sequences per server that are tried, as rollout.sglang.max_running_requests has it by default.
 MAX_CONCURRENT = 256
 # One all-reduce of a decoding step's few bytes.
@@ -20,8 +19,9 @@ ALL_REDUCE_S = 10e-6
 
 @dataclass(frozen=True)
 class ServersEstimate:
-    """`replicas` servers per role, each over `tp` GPUs with `concurrent` sequences.
+    """`replicas` servers per role, each over `tp` GPUs of a node with `concurrent` sequences.
 
+    Both roles have servers on all GPUs: they share them in turns, as at run time (`rollout.sglang.pool.turns`).
     `weights` and `kv_cache` are bytes on one GPU, `seconds` the rollouts of one step.
     """
 
@@ -49,21 +49,18 @@ def servers_estimates(request: PlanRequest) -> list[ServersEstimate]:
     shape, workload, gpu = request.shape, request.workload, request.gpu
     gpus, node = request.gpus, request.gpus_per_node
     found = []
-    for tp in (1 << power for power in range(gpus.bit_length())):
+    for tp in (1 << power for power in range(min(gpus, node).bit_length())):
         divides = shape.heads % tp == 0 and (shape.kv_heads % tp == 0 or tp % shape.kv_heads == 0)
-        if gpus % tp or not divides or (tp > node and tp % node):
+        if min(gpus, node) % tp or not divides:
             continue
-        # Each role has servers on half of the GPUs, or both share what one server takes.
-        replicas = max(1, gpus // (ROLES * tp))
-        per_gpu = 1 if gpus >= ROLES * tp else ROLES
+        replicas = gpus // tp
         sequences = -(-workload.sequences // replicas)
         for concurrent in _concurrencies(sequences, request.concurrent):
-            link = gpu.nvlink if tp <= node else gpu.network
             weights = total_parameters(shape, tp) * workload.element_bytes
             cache = concurrent * workload.length * kv_bytes(shape, tp, workload.element_bytes)
-            token_s = _decode_step(shape, workload, gpu, tp, concurrent, link)
+            token_s = _decode_step(shape, workload, gpu, tp, concurrent)
             seconds = -(-sequences // concurrent) * workload.length * token_s
-            found.append(ServersEstimate(tp, replicas, concurrent, per_gpu * weights, per_gpu * cache, seconds))
+            found.append(ServersEstimate(tp, replicas, concurrent, weights, cache, seconds))
     return found
 
 
@@ -79,7 +76,7 @@ def kv_bytes(shape: ModelShape, tp: int, element_bytes: int) -> int:
     return 2 * shape.layers * max(1, shape.kv_heads // tp) * shape.head_dim * element_bytes
 
 
-def _decode_step(shape: ModelShape, workload: Workload, gpu: Gpu, tp: int, concurrent: int, link: float) -> float:
+def _decode_step(shape: ModelShape, workload: Workload, gpu: Gpu, tp: int, concurrent: int) -> float:
     """Seconds to decode one token of each of `concurrent` sequences, half of their length long on average.
 
     Bounded by reading the weights that any of the tokens uses, and the KV cache, from memory; or by arithmetic (Pope et
@@ -95,5 +92,7 @@ def _decode_step(shape: ModelShape, workload: Workload, gpu: Gpu, tp: int, concu
     compute = 2 * active_parameters(shape) * concurrent / tp / (gpu.bf16_flops * COMPUTE_SHARE)
     latency = 0.0
     if tp > 1:
-        latency = 2 * shape.layers * (ALL_REDUCE_S + 2 * concurrent * shape.hidden * workload.element_bytes / link)
+        latency = (
+            2 * shape.layers * (ALL_REDUCE_S + 2 * concurrent * shape.hidden * workload.element_bytes / gpu.nvlink)
+        )
     return max(memory, compute) + latency

@@ -13,19 +13,26 @@ TransformerImpl = Literal["transformer_engine", "local"]
 class Workload:
     """One training step, as the configuration of the learner and of the role says it.
 
-    `sequences` rollouts of `length` tokens, prompt and response (all are taken to be that long);
+    `sequences` rollouts of `length` tokens, prompt and response (all are taken to be that long); `longest` is what the
+    longest may have, for which a micro-batch and a server must have room;
     `sequences_per_update` of them make an optimizer update. `scoring_passes` counts the forward passes besides
     training: reference and old policy. `element_bytes` is the size of a weight and of an activation: 2 or 4.
     """
 
     sequences: int = 2048
     length: int = 4096
+    longest: int = 0
     tokens_per_micro_batch: int = 16384
     sequences_per_update: int = 128
     scoring_passes: int = 2
     element_bytes: int = 2
     fp8: bool = False
     transformer_impl: TransformerImpl = "transformer_engine"
+
+    @property
+    def smallest_micro_batch(self) -> int:
+        """Tokens that a micro-batch must hold: sequences are never cut."""
+        return max(self.length, self.longest)
 
     @property
     def updates(self) -> int:
