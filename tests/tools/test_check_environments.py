@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import PurePath
 
 import pytest
@@ -64,6 +65,13 @@ def test_pins_are_read(text: str) -> None:
 def test_the_resolver_s_words_are_shown_where_there_is_no_solution(capsys: pytest.CaptureFixture[str]) -> None:
     assert _code(pytest.MonkeyPatch(), _raises) == 1
     assert "No solution found" in capsys.readouterr().err
+
+
+def test_without_a_network_lint_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "error: Failed to fetch\n  cause: error sending request for url (https://index/simple/torch/)"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said))
+    tool.main()
+    assert "can't be reached" in capsys.readouterr().err
 
 
 def test_a_second_cuda_beside_the_image_s_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
