@@ -40,6 +40,9 @@ _STORAGE_ERRORS = {
 }
 # Of OSError's kinds those that are about processes and connections.
 _NOT_STORAGE = (ConnectionError, ChildProcessError, ProcessLookupError)
+# What native writers say when a disk is full, and what they also say otherwise.
+_FULL = ("no space left on device", "os error 28")
+_WRITING = ("write", "writing", "unexpected pos")
 _ALMOST_FULL_BYTES = 1 << 20
 LARGEST = 1e100
 """Of the numbers in files: squares and sums of such stay finite, and no float32 comes near it."""
@@ -83,10 +86,14 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _is_full_disk(error: Exception, path: Path) -> bool:
-    if "No space left on device" in str(error) or "os error 28" in str(error):
-        return True
-    writer_failed = "write" in str(error).lower() or "writing" in str(error).lower()
-    return writer_failed and free_bytes(path) < _ALMOST_FULL_BYTES
+    met: BaseException | None = error
+    while met is not None:  # torch closes an archive that it could not write, and then complains about that
+        if isinstance(met, OSError) and met.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(met).lower() for words in _FULL):
+            return True
+        met = met.__cause__ or met.__context__
+    return any(words in str(error).lower() for words in _WRITING) and free_bytes(path) < _ALMOST_FULL_BYTES
 
 
 def free_bytes(path: Path) -> int:

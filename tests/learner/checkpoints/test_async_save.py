@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,49 @@ def test_a_checkpoint_is_none_before_its_save_is_finished(
     assert data(tmp_path) and not (tmp_path / ".metadata").exists()
     pending.finish()
     assert (tmp_path / ".metadata").exists()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes an empty disk of so many KB, in place of the one before."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = False
+
+    def empty_disk(kilobytes: int) -> Path:
+        nonlocal mounted
+        if mounted:
+            subprocess.run(["umount", "-l", folder], check=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder], capture_output=True
+        )
+        mounted = done.returncode == 0
+        if not mounted:
+            pytest.skip(f"a small tmpfs cannot be mounted here: {done.stderr.decode().strip()}")
+        return folder
+
+    yield empty_disk
+    if mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_fills_up_at_any_moment_of_a_save_is_one_line(
+    policy: Learner, disk: Callable[[int], Path], tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    policy.save(whole, 1)
+    largest = sum(file.stat().st_size for file in whole.iterdir()) // 1024 + 40
+    written = 0
+    for size in range(4, largest, largest // 16):
+        folder = disk(size) / "checkpoint"
+        folder.mkdir()
+        try:
+            policy.save(folder, 1)
+            written += 1
+        except UserError as error:
+            assert "no space left" in str(error) and str(folder) in str(error)
+    assert written <= 2
 
 
 def test_a_file_that_cannot_be_written_in_the_background_is_one_line_that_names_the_folder(
