@@ -204,7 +204,7 @@ class PhaseDirectory:
         progress = self._writing()
         if self.metrics_path.is_file():
             self._check_rows()
-            outputs = {**outputs, "metrics": self.metrics_path}
+            outputs = {**outputs, "metrics": Path(self.metrics_path.name)}
         artefacts = {}
         with atomic.storage_errors(self.path):
             for name, output in outputs.items():

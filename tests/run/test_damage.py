@@ -324,3 +324,11 @@ def test_a_checkpoint_of_another_phase_is_refused(run: RunDirectory) -> None:
     origin.write_text(json.dumps({**json.loads(origin.read_text()), "step": 4}))
     with pytest.raises(UserError, match=r"step_00004.*is of another run or phase"):
         phase.latest_checkpoint()
+
+
+def test_a_run_below_a_relative_root_finishes_its_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with RunDirectory.create_or_open(Path("runs/a"), load_config(), writer=True) as run:
+        phase = finished(run)
+        assert phase.is_finished({}) and phase.artefact("metrics").path == "metrics.jsonl"
+        phase.check_output("model", phase.output_files("model"))
