@@ -105,8 +105,7 @@ class FirstDeath:
             limit = f"{self.stopped_s:g} s (learner.hang_timeout_s)"
             return f"rank {self.rank} was stopped by a signal{where} and did not go on for {limit}"
         if self.code < 0:
-            hint = ", by the kernel if memory ran out" if self.code == -signal.SIGKILL else ""
-            return f"rank {self.rank} was killed by {signal.Signals(-self.code).name}{where}{hint}"
+            return f"rank {self.rank} was killed by {signal.Signals(-self.code).name}{where}"
         if self.code == PEER_LOST_EXIT_CODE:
             return f"rank {self.rank} lost its connection to the other ranks{where}, none of which has ended"
         return ""

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from rzero_mega.cluster.cluster_file import read_cluster_file, seconds_of
+from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.errors import UserError
 from tests import ROOT
 
@@ -23,6 +24,8 @@ def test_the_examples_are_cluster_files(example: Path) -> None:
     cluster = read_cluster_file(example)
     assert cluster.gpus_per_node == 8
     assert any(name.startswith("NCCL_") for name in cluster.env)
+    # A job outlives every limit by which a hang is found, the last of which is that of a collective.
+    assert seconds_of(cluster.wall_time) > LearnerConfig().collective_timeout_s
 
 
 def test_folders_lie_below_the_root(tmp_path: Path) -> None:

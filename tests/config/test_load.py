@@ -287,7 +287,7 @@ LIMITS = (
 
 @pytest.mark.parametrize("number", range(3))
 def test_who_waits_for_another_waits_longer_than_the_other_may_take(number: int) -> None:
-    """A server's answer, a server's standstill, a rank's, a collective; a job's wall time is looked at in submit."""
+    """A server's answer, a server's standstill, a rank's, a collective; a job's wall time: tests/cluster."""
     engine = "rollout.engine=sglang"
     values = [float(explained(key, engine)) for key in LIMITS]
     assert values == sorted(values)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rzero_mega.config.placement import Placement, ServerPlace
@@ -89,6 +90,12 @@ def kill(replica: Replica) -> None:
     """The whole server at once, as a node that loses power."""
     for pid in pids(replica):
         os.kill(pid, signal.SIGKILL)
+
+
+def stop_scheduler(replica: Replica) -> None:
+    for pid in pids(replica):
+        if "scheduler" in " ".join(psutil.Process(pid).cmdline()):
+            os.kill(pid, signal.SIGSTOP)
 
 
 def pids(replica: Replica) -> list[int]:
@@ -173,6 +180,33 @@ class TestTwoReplicas:
         samples = engine.generate(many(1500, 40))
         assert len(samples) == 1500
         assert all(s.finish.value != "abort" for s in samples)
+
+
+class TestHangs:
+    """One server whose scheduler is stopped by a signal: it listens, says that it is ready, and answers nothing."""
+
+    @pytest.fixture
+    def server_pool(self, make_pool: MakePool) -> ServerPool:
+        return make_pool("hangs", sync="collective", attempts=6, request_timeout_s=8.0, hang_timeout_s=16.0)
+
+    @pytest.mark.parametrize("moment", ["drawing", "updating"])
+    def test_a_server_that_hangs_is_named_and_replaced_and_nothing_is_lost(
+        self, moment: str, server_pool: ServerPool, model_folder: ModelFolder, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder, other = model_folder("qwen3"), model_folder("qwen3", seed=1)
+        engine = server_pool.engine("solver", folder)
+        assert len(engine.generate(many(4, 4))) == 4
+        stopped = replicas_of(server_pool)[0]
+        if moment == "updating":
+            stop_scheduler(stopped)
+            engine.update_weights(source_of(weights_of(other)), version=1)
+        else:
+            threading.Timer(0.3, stop_scheduler, [stopped]).start()
+        samples = engine.generate(many(400, 30))
+        assert len(samples) == 400
+        assert largest_logprob_error(other if moment == "updating" else folder, samples[:8]) <= 1e-5
+        said = "generate: no sign of life for 16 s" if moment == "drawing" else "does not answer; it is ended"
+        assert any(line.startswith("solver replica 0 (http://127.0.0.1:") and said in line for line in caplog.messages)
 
 
 @pytest.mark.slow
