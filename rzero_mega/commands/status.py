@@ -7,7 +7,7 @@ import json
 from rich.console import Console
 
 from rzero_mega.run import RunDirectory
-from rzero_mega.tracking import iterations_table, run_status
+from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
 from rzero_mega.tracking.status import RunStatus, models_line
 
 
@@ -18,20 +18,24 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
         print(json.dumps(found.as_json(), indent=2))
         return
     if not (run.path / "jobs").is_dir():
-        console.print(iterations_table(found))
-        _show_lines(found)
+        _show(console, found, None)
         return
     from rzero_mega.cluster import command
     from rzero_mega.cluster.show import show_jobs
 
     queue = command.jobs_of(run)
     waits = found.state == "stopped" and queue
-    console.print(iterations_table(found, "queued" if waits else None))
-    _show_lines(found)
+    _show(console, found, "queued" if waits else None)
     show_jobs(console, run.path, queue)
 
 
-def _show_lines(status: RunStatus) -> None:
+def _show(console: Console, status: RunStatus, state: str | None) -> None:
+    console.print(iterations_table(status, state, console.width))
+    benchmarks = benchmarks_table(status)
+    if benchmarks is not None:
+        console.print(benchmarks)
+    if status.current is not None:
+        print(status.current)
     models = models_line(status)
     for line in [*map(str, status.values), *([models] if models is not None else [])]:
         print(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -59,20 +59,31 @@ def score_model(ctx: InferenceContext, model: Path, bar: PhaseProgress) -> list[
 
 
 def summary(scores: Sequence[ProblemScore]) -> dict[str, Any]:
-    """Means over all problems and by level."""
-    levels: dict[str, list[ProblemScore]] = defaultdict(list)
-    for score in scores:
-        levels[score.level].append(score)
+    """Accuracies by benchmark and by level of each, and their means over benchmarks, of which each counts alike."""
+    benchmarks = _grouped(scores, lambda score: score.benchmark)
+    accuracies = {name: _accuracy(some) for name, some in benchmarks.items()}
+    # A level's name says nothing outside its benchmark.
+    several = len(benchmarks) > 1
+    levels = _grouped(scores, lambda score: f"{score.benchmark}: {score.level}" if several else score.level)
     return {
-        "pass1_mean": fmean(score.mean for score in scores),
-        "pass1_greedy": fmean(score.greedy for score in scores),
-        "vote_accuracy": fmean(score.vote for score in scores),
+        "pass1_mean": fmean(accuracy["mean"] for accuracy in accuracies.values()),
+        "pass1_greedy": fmean(accuracy["greedy"] for accuracy in accuracies.values()),
+        "vote_accuracy": fmean(accuracy["vote"] for accuracy in accuracies.values()),
         "problems": len(scores),
-        "by_level": {
-            level: {name: fmean(getattr(score, name) for score in some) for name in ("mean", "greedy", "vote")}
-            for level, some in sorted(levels.items())
-        },
+        "by_benchmark": {name: {**accuracies[name], "problems": len(some)} for name, some in benchmarks.items()},
+        "by_level": {level: _accuracy(some) for level, some in sorted(levels.items())},
     }
+
+
+def _grouped(scores: Sequence[ProblemScore], key: Callable[[ProblemScore], str]) -> dict[str, list[ProblemScore]]:
+    groups: dict[str, list[ProblemScore]] = defaultdict(list)
+    for score in scores:
+        groups[key(score)].append(score)
+    return groups
+
+
+def _accuracy(scores: Sequence[ProblemScore]) -> dict[str, float]:
+    return {name: fmean(getattr(score, name) for score in scores) for name in ("mean", "greedy", "vote")}
 
 
 def _score(ctx: InferenceContext, solver: RolloutEngine, benchmark: Benchmark) -> list[ProblemScore]:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from rzero_mega.tracking.status import RunStatus
+from rzero_mega.tracking.status import IterationStatus, RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
 _log = logging.getLogger(__name__)
 
+# Columns of a terminal from which on a line of progress shows these.
+_ROOM_FOR_LEFT, _ROOM_FOR_ELAPSED, _ROOM_FOR_VALUES = 55, 70, 120
 # Longer phases print every n-th step where there is no terminal.
 _MAXIMUM_LINES = 25
 
@@ -35,13 +45,7 @@ class Progress:
         self._console = Console(quiet=True) if not writer else console or Console()
         self._writer, self._live = writer, writer and self._console.is_terminal
         self._bars = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}", style="dim"),
+            *_bar_columns(self._console.width),
             console=self._console,
             expand=True,
             # A step may take many minutes; the default window of 30 s would forget the speed between two steps.
@@ -90,11 +94,26 @@ class Progress:
 
     def table(self, status: RunStatus) -> None:
         """Print the table of iterations."""
-        self._console.print(iterations_table(status))
+        self._console.print(iterations_table(status, width=self._console.width))
+        benchmarks = benchmarks_table(status)
+        if benchmarks is not None:
+            self._console.print(benchmarks)
 
     def _advance_run(self) -> None:
         if self._run is not None:
             self._bars.advance(self._run)
+
+
+def _bar_columns(width: int) -> list[ProgressColumn]:
+    """What a line of progress has, as far as there is room: nothing is cut inside a word."""
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()]
+    if width >= _ROOM_FOR_ELAPSED:
+        columns.append(TimeElapsedColumn())
+    if width >= _ROOM_FOR_LEFT:
+        columns += [TextColumn("left"), TimeRemainingColumn()]
+    if width >= _ROOM_FOR_VALUES:
+        columns.append(TextColumn("{task.fields[values]}", style="dim"))
+    return columns
 
 
 class PhaseProgress:
@@ -149,20 +168,58 @@ def _log_on(console: Console) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def iterations_table(status: RunStatus, state: str | None = None) -> Table:
-    """What each iteration brought, the base in the first row. `state` stands for the run's own where that is given."""
+# Columns in the order in which a narrow terminal does without them, the last first.
+_COLUMNS = ("iteration", "mean", "greedy", "time", "kept", "label accuracy", "flawed")
+_SHOWN = ("iteration", "mean", "greedy", "label accuracy", "kept", "flawed", "time")
+
+
+def iterations_table(status: RunStatus, state: str | None = None, width: int = 80) -> Table:
+    """What each iteration brought, the base in the first row, as far as `width` columns have room.
+
+    `state` stands for the run's own where that is given.
+    """
+    rows = [_cells(row) for row in status.iterations]
+    kept = list(_COLUMNS)
+    while len(kept) > 2 and _width(kept, rows) > width:
+        kept.pop()
+    shown = [name for name in _SHOWN if name in kept]
     table = Table(title=f"{status.name} · {state or status.state}", title_justify="left")
-    for heading in ("iteration", "mean", "greedy", "label accuracy", "kept", "flawed", "time"):
-        table.add_column(heading, justify="right")
-    for row in status.iterations:
-        seconds = sum(row.seconds.values())
-        table.add_row(
-            "base" if row.iteration == 0 else str(row.iteration),
-            percent(row.pass1_mean),
-            percent(row.pass1_greedy),
-            percent(row.label_accuracy),
-            NOTHING if row.kept_questions is None else str(row.kept_questions),
-            percent(row.flawed_questions),
-            duration(seconds) if seconds else NOTHING,
-        )
+    for heading in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     return table
+
+
+def benchmarks_table(status: RunStatus) -> Table | None:
+    """The mean accuracy by benchmark, a row for each; None where there is but one."""
+    evaluated = [row for row in status.iterations if row.benchmarks]
+    names = list(dict.fromkeys(name for row in evaluated for name in row.benchmarks))
+    if len(names) < 2:
+        return None
+    table = Table(title="mean by benchmark", title_justify="left")
+    table.add_column("benchmark", overflow="fold")
+    for row in evaluated:
+        table.add_column("base" if row.iteration == 0 else str(row.iteration), justify="right", no_wrap=True)
+    for name in names:
+        table.add_row(name, *(percent(row.benchmarks.get(name)) for row in evaluated))
+    return table
+
+
+def _width(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> int:
+    """Of a table with these columns: a border and two spaces around each."""
+    return 1 + sum(3 + max([len(name), *(len(row[name]) for row in rows)]) for name in names)
+
+
+def _cells(row: IterationStatus) -> dict[str, str]:
+    """{heading: text} of a row."""
+    seconds = sum(row.seconds.values())
+    return {
+        "iteration": "base" if row.iteration == 0 else str(row.iteration),
+        "mean": percent(row.pass1_mean),
+        "greedy": percent(row.pass1_greedy),
+        "label accuracy": percent(row.label_accuracy),
+        "kept": NOTHING if row.kept_questions is None else str(row.kept_questions),
+        "flawed": percent(row.flawed_questions),
+        "time": duration(seconds) if seconds else NOTHING,
+    }

@@ -70,6 +70,7 @@ def render(data: ReportData) -> str:
         time_figure=figures.time_figure(data),
         iterations=iterations_table(data),
         levels=levels_table(data),
+        benchmarks=benchmarks_table(data),
         dropped=dropped_table(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
@@ -87,7 +88,13 @@ def verdict(data: ReportData) -> str:
     gain = data.gain(last) if last else None
     if last is None or gain is None or data.base is None:
         done = sum(PhaseName.SOLVER in record.manifests for record in data.trained)
-        return f"{done} of {data.config.iterations} iterations in {time}; no accuracy to compare with the base yet."
+        why = "no accuracy to compare with the base yet"
+        if not data.config.evaluation.benchmarks:
+            why = (
+                "no accuracy, since evaluation.benchmarks is empty: with evaluation.benchmarks=[FILE.jsonl], a file "
+                "whose lines are objects with question and answer, the same command measures it"
+            )
+        return f"{done} of {data.config.iterations} iterations in {time}; {why}."
     before, after = data.base.value(PhaseName.EVALUATE, "pass1_mean"), last.value(PhaseName.EVALUATE, "pass1_mean")
     count = f"{last.iteration} iteration{'s' if last.iteration != 1 else ''}"
     so_far = "" if state == "finished" else " so far"
@@ -145,6 +152,25 @@ def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]
         percent(record.value(PhaseName.QUESTIONS, "unique_share")),
         duration(record.seconds) if record.manifests else NOTHING,
     )
+
+
+def benchmarks_table(data: ReportData) -> Table | None:
+    """Mean accuracy of every iteration by benchmark, and greedy accuracy; None where there is but one."""
+    evaluated = [record for record in data.iterations if record.benchmarks()]
+    names = list(dict.fromkeys(name for record in evaluated for name in record.benchmarks()))
+    if len(names) < 2:
+        return None
+    rows = []
+    for name in names:
+        cells = [
+            _count(next(scalar(r.benchmarks().get(name), "problems") for r in evaluated if name in r.benchmarks()))
+        ]
+        for record in evaluated:
+            values = record.benchmarks().get(name)
+            cells.append(f"{percent(scalar(values, 'mean'))} ({percent(scalar(values, 'greedy'))})")
+        rows.append((name, *cells))
+    headings = ("mean (greedy)", "problems", *(record.name for record in evaluated))
+    return Table(headings, tuple(rows))
 
 
 def levels_table(data: ReportData) -> Table | None:

@@ -69,6 +69,13 @@ class IterationRecord:
         """Wall time of the finished phases."""
         return sum(manifest.seconds for manifest in self.manifests.values())
 
+    def benchmarks(self) -> dict[str, Mapping[str, Any]]:
+        """Accuracy by benchmark: {benchmark: {mean, greedy, vote, problems}}."""
+        manifest = self.manifests.get(PhaseName.EVALUATE)
+        found = manifest.summary.get("by_benchmark") if manifest else None
+        known = found if isinstance(found, Mapping) else {}
+        return {str(name): values for name, values in known.items() if isinstance(values, Mapping)}
+
     def levels(self) -> dict[str, Mapping[str, Any]]:
         """Accuracy by level (or benchmark): {level: {mean, greedy}}."""
         manifest = self.manifests.get(PhaseName.EVALUATE)

@@ -10,6 +10,8 @@ from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
+from rzero_mega.tracking.current import Current, current_phase
+from rzero_mega.tracking.summaries import scalar
 from rzero_mega.tracking.values import KeyHistory, key_histories
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
@@ -36,6 +38,7 @@ class PhaseStatus:
 class IterationStatus:
     """One iteration; shares are between 0 and 1, null where not known (yet). `seconds` is per finished phase.
 
+    `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean.
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw.
     """
 
@@ -45,6 +48,7 @@ class IterationStatus:
     flawed_questions: float | None
     pass1_mean: float | None
     pass1_greedy: float | None
+    benchmarks: Mapping[str, float]
     seconds: Mapping[PhaseName, float]
     phases: Mapping[PhaseName, PhaseStatus]
 
@@ -52,6 +56,8 @@ class IterationStatus:
 @dataclass(frozen=True)
 class RunStatus:
     """A run: `state` is finished, running or stopped; `seconds` is the wall time of its finished phases.
+
+    `current` is the phase that is not finished and has begun.
 
     `values` are the keys that had other values in phases that have begun.
     """
@@ -64,6 +70,7 @@ class RunStatus:
     seconds: float
     iterations: tuple[IterationStatus, ...]
     values: tuple[KeyHistory, ...] = ()
+    current: Current | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `status --json` prints."""
@@ -81,7 +88,17 @@ def run_status(run: RunDirectory) -> RunStatus:
     state: State = "finished" if not unfinished else "running" if alive else "stopped"
     seconds = round(sum(sum(iteration.seconds.values()) for iteration in iterations), 3)
     values = tuple(key_histories(run, run.config))
-    return RunStatus(run.path.name, str(run.path), run.info.id, run.info.recipe, state, seconds, iterations, values)
+    return RunStatus(
+        run.path.name,
+        str(run.path),
+        run.info.id,
+        run.info.recipe,
+        state,
+        seconds,
+        iterations,
+        values,
+        current_phase(run, iterations),
+    )
 
 
 def planned_steps(run: RunDirectory, iteration: int, phase: PhaseName) -> int | None:
@@ -110,6 +127,7 @@ def _iteration_status(
         flawed_questions=_number(manifests.get(PhaseName.LABELS), "hacking", "closed"),
         pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
         pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
+        benchmarks=_benchmarks(manifests[PhaseName.EVALUATE]),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
         phases=phases,
     )
@@ -144,6 +162,13 @@ def models_line(status: RunStatus) -> str | None:
     ]
     kept = sum(phase.model == "kept" for row in status.iterations for phase in row.phases.values())
     return f"models: {kept} kept; removed: {', '.join(gone)}" if gone else None
+
+
+def _benchmarks(manifest: Manifest | None) -> dict[str, float]:
+    found = manifest.summary.get("by_benchmark") if manifest else None
+    named = found if isinstance(found, Mapping) else {}
+    means = {str(name): scalar(values, "mean") for name, values in named.items() if isinstance(values, Mapping)}
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _written(questions: Manifest | None) -> int | None:

@@ -64,12 +64,27 @@ def test_scores_of_known_answers(run: ScriptedRun) -> None:
         "pass1_greedy": 1 / 3,
         "vote_accuracy": 2 / 3,
         "problems": 3,
+        "by_benchmark": {"problems": {"mean": 1.25 / 3, "greedy": 1 / 3, "vote": 2 / 3, "problems": 3}},
         "by_level": {
             "easy": {"mean": 0.5, "greedy": 1.0, "vote": 1.0},
             "hard": {"mean": 0.375, "greedy": 0.0, "vote": 0.5},
         },
     }
     assert run.engines["solver"].closed and steps_shown(phase) == [1]
+
+
+def test_benchmarks_and_their_levels_are_kept_apart() -> None:
+    def score(benchmark: str, level: str, mean: float) -> evaluate.ProblemScore:
+        return evaluate.ProblemScore(benchmark, level, "?", "!", mean, mean > 0.5, mean > 0.5)
+
+    found = evaluate.summary([score("large", "1", 1.0)] * 9 + [score("small", "1", 0.0)])
+    # Each benchmark counts alike, whatever its number of problems; of both together nine in ten are right.
+    assert (found["pass1_mean"], found["pass1_greedy"], found["vote_accuracy"]) == (0.5, 0.5, 0.5)
+    assert found["by_benchmark"] == {
+        "large": {"mean": 1.0, "greedy": 1.0, "vote": 1.0, "problems": 9},
+        "small": {"mean": 0.0, "greedy": 0.0, "vote": 0.0, "problems": 1},
+    }
+    assert {level: values["mean"] for level, values in found["by_level"].items()} == {"large: 1": 1.0, "small: 1": 0.0}
 
 
 def test_every_iteration_is_measured_on_the_same_draws(run: ScriptedRun) -> None:
