@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from rzero_mega import __version__
+from rzero_mega.atomic import storage_errors
 from rzero_mega.commands.process import leave, run_process
 from rzero_mega.commands.usage import CommandLineError, complaint, complete_recipe, complete_run, complete_setting
 from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
@@ -122,16 +123,17 @@ def logs(
     job: Annotated[str | None, typer.Option(help="Slurm's job id; the last job if left out.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
 ) -> None:
-    """Print what a rank of a job wrote."""
+    """Print what a rank told, in a job or on this machine."""
     from rzero_mega.run.job_logs import log_file, text_of
 
-    for text in text_of(log_file(_open(run).path, job, rank), follow):
+    opened = _open(run)
+    for text in text_of(log_file(opened.path, job, rank), follow, opened.is_alive):
         typer.echo(text, nl=False)
 
 
 @app.command()
 def cancel(run: Run = None) -> None:
-    """Cancel the jobs of a run that are queued or running; `submit` goes on later."""
+    """Cancel the jobs of a run, or end its process on this machine; the same command goes on later."""
     from rzero_mega.cluster import command
 
     typer.echo(command.cancel(_open(run)))
@@ -166,6 +168,10 @@ def report(
 
     opened = _open(run)
     path = output or opened.path / "report.html"
+    if path.is_dir():
+        raise UserError(f"--output {path}: is a folder; name a file in it, for instance {path / 'report.html'}")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_report(opened, path)
     typer.echo(str(path))
 
@@ -197,10 +203,12 @@ def evaluate(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A model's folder in Hugging Face format, or a Megatron checkpoint.")],
+    source: Annotated[
+        str, typer.Argument(help="A Megatron checkpoint, or a model as model.path: a folder, a hub name, asset:NAME.")
+    ],
     target: Annotated[Path, typer.Argument(help="The folder to write, in the other format.")],
     template: Annotated[
-        Path | None, typer.Option(help="For checkpoints: the folder that has the model's config.json and tokenizer.")
+        str | None, typer.Option(help="For checkpoints: the model whose config.json and tokenizer are taken.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="bfloat16 or float32; the source's if left out.")] = None,
 ) -> None:

@@ -23,6 +23,7 @@ from rzero_mega.config import Config, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe
 from rzero_mega.run import RunDirectory
+from rzero_mega.run.local import stop_writer
 
 LOCAL_ATTEMPTS = 3
 
@@ -65,10 +66,12 @@ def run_here(config: Config, dry_run: bool) -> int:
 
 
 def cancel(run: RunDirectory) -> str:
-    """Cancel all jobs of the run; a line that says how many."""
-    queue = queued_jobs(job_prefix(run.path))
-    cancel_jobs([job.job_id for job in queue])
-    return f"{len(queue)} jobs cancelled; submit again to go on" if queue else "no job is queued or running"
+    """Cancel all jobs of the run, or end the process of this machine that writes it; a line that says what was done."""
+    queue = queued_jobs(job_prefix(run.path)) if available() else []
+    if queue:
+        cancel_jobs([job.job_id for job in queue])
+        return f"{len(queue)} jobs cancelled; submit again to go on"
+    return "ended; the same command goes on" if stop_writer(run) else "no job or process is queued or running"
 
 
 def jobs_of(run: RunDirectory) -> list[QueuedJob]:

@@ -9,14 +9,23 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from rzero_mega.config.schema import ModelConfig
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.learner.checkpoints.conversion.convert import convert
+from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.model_files import CONFIG, TOKENIZER_FILES
 from rzero_mega.weights.shape import read_shape
 
 
-def convert_and_show(source: Path, target: Path, template: Path | None, dtype: str | None) -> str:
+def folder_of(name: str) -> Path:
+    """A folder as it is, else the model that `model.path` would name so; UserError if there is none."""
+    path = Path(name).expanduser()
+    return path if path.exists() else resolve_base_model(ModelConfig(name), Path("runs") / ".models")
+
+
+def convert_and_show(source_name: str, target: Path, template_name: str | None, dtype: str | None) -> str:
     """Convert (see `learner.convert`) with a bar on terminals; returns a line that sums it up."""
+    source, template = folder_of(source_name), folder_of(template_name) if template_name is not None else None
     torch.set_num_threads(1)
     model = source if (source / CONFIG).is_file() else template
     if model is not None and any((model / name).exists() for name in TOKENIZER_FILES):

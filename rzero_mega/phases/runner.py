@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,7 +31,9 @@ from rzero_mega.learner.megatron.process_groups import start_process_groups, wat
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
+from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
 from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run.run_log import run_log
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.report import write_report
@@ -110,9 +113,12 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     with ExitStack() as stack:
         stack.enter_context(watched_ranks(config.learner.hang_timeout_s))
         run = stack.enter_context(open_run(run_path(config), config))
+        in_job = job_node_from(os.environ) is not None
+        if not in_job:  # a job's folder has what its ranks print
+            stack.enter_context(run_log(run.path, spmd.rank()))
         base = spmd.on_rank_0(resolve_base_model, config.model, Path(config.run.root) / ".models")
         title = f"{config.recipe} · seed {config.seed}"
-        progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=first))
+        progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=first, times=in_job))
         grader = stack.enter_context(new_grader(config.grading))
         wandb = WandbRun(run) if first else None
         if wandb is not None:

@@ -1,14 +1,15 @@
-"""What the jobs of a run wrote: which job was the last, how it ended, and its ranks' output."""
+"""What the jobs of a run wrote, and what its processes told: which job was the last, how it ended, its ranks' logs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rzero_mega.errors import UserError
 from rzero_mega.run.job import Ended, read_end
 from rzero_mega.run.launch import log_of
+from rzero_mega.run.run_log import LOGS
 
 POLL_S = 0.5
 
@@ -27,25 +28,40 @@ def last_end(run: Path) -> Ended | None:
 
 
 def log_file(run: Path, job: str | None, rank: int) -> Path:
-    """The log of a rank in the last job, or in the one whose id is given. UserError if the run holds none."""
+    """The log of a rank in the job whose id is given; without one that of the last job, or of a later start without.
+
+    UserError if the run holds none.
+    """
+    own = log_of(run / LOGS, rank)
+    if job is None and own.is_file() and not _is_older(own, job_folders(run)):
+        return _inside(own, run)
     folders = [folder for folder in job_folders(run) if job is None or folder.name.rsplit("-", 1)[0] == job]
     if not folders:
-        what = "has no job yet" if job is None else f"knows no job {job}"
+        what = "has no log yet" if job is None else f"knows no job {job}"
         raise UserError(f"{run}: {what}; `rzero-mega status {run}` lists its jobs")
     log = log_of(folders[-1], rank)
     if not log.is_file():
         have = ", ".join(sorted(path.stem.removeprefix("rank-") for path in folders[-1].glob("rank-*.log")))
         raise UserError(f"{log}: does not exist; {f'there are ranks {have}' if have else 'no rank has started'}")
+    return _inside(log, run)
+
+
+def _is_older(own: Path, jobs: Sequence[Path]) -> bool:
+    """Whether a job has begun after what is in the run's own log was written: then the job's log says more."""
+    return bool(jobs) and own.stat().st_mtime < _began(jobs[-1])
+
+
+def _inside(log: Path, run: Path) -> Path:
     if not log.resolve().is_relative_to(run.resolve()):
         raise UserError(f"{log}: is a link that leads out of the run; look at what it names yourself")
     return log
 
 
-def text_of(log: Path, follow: bool) -> Iterator[str]:
-    """What is in a log; with `follow` also what is added to it, until its job ends."""
+def text_of(log: Path, follow: bool, is_alive: Callable[[], bool]) -> Iterator[str]:
+    """What is in a log; with `follow` also what is added to it, until its job ends or nobody writes the run."""
     with log.open(encoding="utf-8", errors="replace") as file:
         while True:
-            ended = read_end(log.parent) is not None
+            ended = read_end(log.parent) is not None if log.parent.name != LOGS else not is_alive()
             text = file.read()
             if text:
                 yield text

@@ -21,11 +21,14 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from rzero_mega.run.run_log import RunLogHandler, with_times
 from rzero_mega.tracking.status import IterationStatus, RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
 _log = logging.getLogger(__name__)
 
+# The mark of records that tell a step.
+STEP = "rzero_mega_step"
 # Columns of a terminal from which on a line of progress shows these.
 _ROOM_FOR_LEFT, _ROOM_FOR_ELAPSED, _ROOM_FOR_VALUES = 55, 70, 120
 # Longer phases print every n-th step where there is no terminal.
@@ -40,8 +43,10 @@ class Progress:
     With writer=False nothing is printed, and log records go where they went.
     """
 
-    def __init__(self, title: str, phases: int, writer: bool = True, console: Console | None = None) -> None:
-        """`phases` is the number of phases of the whole run, finished ones included."""
+    def __init__(
+        self, title: str, phases: int, writer: bool = True, console: Console | None = None, times: bool = False
+    ) -> None:
+        """`phases` is the number of phases of the whole run, finished ones included; `times` go before lines."""
         self._console = Console(quiet=True) if not writer else console or Console()
         self._writer, self._live = writer, writer and self._console.is_terminal
         self._bars = RichProgress(
@@ -52,7 +57,7 @@ class Progress:
             speed_estimate_period=24 * 3600,
             disable=not self._live,
         )
-        self._title, self._phases = title, phases
+        self._title, self._phases, self._times = title, phases, times
         self._run: TaskID | None = None
         self._open = ExitStack()
 
@@ -61,7 +66,7 @@ class Progress:
         self._bars.start()
         self._run = self._bars.add_task(f"[bold]{self._title}", total=self._phases, values="")
         if self._writer:
-            self._open.enter_context(_log_on(self._console))
+            self._open.enter_context(_log_on(self._console, self._times))
         return self
 
     def __exit__(
@@ -82,7 +87,7 @@ class Progress:
         """Show a phase of `steps` steps or parts (None: unknown), `done` of which an earlier attempt did."""
         name = f"iteration {iteration} · {phase}"
         task = self._bars.add_task(name, total=steps, completed=done, values="")
-        shown = PhaseProgress(self._bars, task, name, steps, lines=self._writer and not self._live)
+        shown = PhaseProgress(self._bars, task, name, steps, lines=self._writer)
         began = time.monotonic()
         try:
             yield shown
@@ -120,7 +125,7 @@ class PhaseProgress:
     """Progress of one phase; made by `Progress.phase`."""
 
     def __init__(self, bars: RichProgress, task: TaskID, name: str, steps: int | None, lines: bool) -> None:
-        """`lines` says whether steps are told as lines, since there is no terminal for bars."""
+        """`lines` says whether steps are told as lines too: where there are bars, for the run's log alone."""
         self._bars, self._task, self._name, self._steps, self._lines = bars, task, name, steps, lines
         self._every = 1 if steps is None else max(1, -(-steps // _MAXIMUM_LINES))
 
@@ -130,7 +135,7 @@ class PhaseProgress:
         self._bars.update(self._task, completed=step, values=words, refresh=True)
         if self._lines and (step % self._every == 0 or step == self._steps):
             count = f"{step}/{self._steps}" if self._steps is not None else f"{step}"
-            _log.info(" · ".join(part for part in (self._name, count, words) if part))
+            _log.info(" · ".join(part for part in (self._name, count, words) if part), extra={STEP: True})
 
     @contextmanager
     def work(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -146,20 +151,24 @@ class PhaseProgress:
 class _LinesAbove(logging.Handler):
     """Prints records on a console, above the bars that are there."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, times: bool) -> None:
         super().__init__()
         self._console = console
+        if times:
+            self.setFormatter(with_times("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._console.is_terminal and getattr(record, STEP, False):
+            return  # the bars show it
         self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def _log_on(console: Console) -> Iterator[None]:
+def _log_on(console: Console, times: bool) -> Iterator[None]:
     """Show what the package's loggers tell, from INFO on, on `console` and not where it went before."""
     logger = logging.getLogger("rzero_mega")
     handlers, level = logger.handlers, logger.level
-    logger.handlers = [_LinesAbove(console)]
+    logger.handlers = [_LinesAbove(console, times), *(kept for kept in handlers if isinstance(kept, RunLogHandler))]
     logger.setLevel(logging.INFO)
     try:
         yield

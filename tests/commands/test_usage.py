@@ -11,8 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from rzero_mega import __version__, cli
+from rzero_mega.assets import nano_base_path
+from rzero_mega.commands.convert import folder_of
 from rzero_mega.commands.usage import complete_recipe, complete_run, complete_setting
 from rzero_mega.errors import UserError
+from tests.tracking.synthetic import write_synthetic_run
 
 
 @pytest.mark.parametrize(
@@ -104,3 +107,22 @@ def test_the_entry_imports_nothing_that_takes_time() -> None:
         "_functools",
         "_operator",
     }
+
+
+def test_a_report_goes_into_a_folder_that_is_made_and_never_over_one(tmp_path: Path) -> None:
+    write_synthetic_run(tmp_path / "run").close()
+    invoke = CliRunner().invoke
+    done = invoke(cli.app, ["report", str(tmp_path / "run"), "--output", str(tmp_path / "new" / "deep" / "page.html")])
+    assert done.exit_code == 0 and (tmp_path / "new" / "deep" / "page.html").is_file()
+    done = invoke(cli.app, ["report", str(tmp_path / "run"), "--output", str(tmp_path / "new")])
+    assert isinstance(done.exception, UserError) and "is a folder; name a file in it" in str(done.exception)
+    done = invoke(cli.app, ["report", str(tmp_path / "run"), "--output", str(tmp_path / "run" / "run.json" / "x.html")])
+    assert isinstance(done.exception, UserError) and "run.json" in str(done.exception)
+
+
+def test_a_model_to_convert_is_named_as_one_to_score(tmp_path: Path) -> None:
+    assert folder_of("asset:nano_base") == nano_base_path() == folder_of(str(nano_base_path()))
+    with pytest.raises(UserError, match="asset:nano_bass is not shipped"):
+        folder_of("asset:nano_bass")
+    with pytest.raises(UserError, match="no such folder"):
+        folder_of(str(tmp_path / "missing"))

@@ -84,13 +84,13 @@ def test_logs_are_those_of_the_last_job(tmp_path: Path) -> None:
         (folder.path / "rank-0000.log").write_text(f"job {number}\n")
         folder.publish_end(Ended(0 if number == "9" else 1, "why"))
     assert [folder.name for folder in job_folders(tmp_path)] == ["9-0", "10-0"]
-    assert "".join(text_of(log_file(tmp_path, None, 0), follow=True)) == "job 10\n"
-    assert "".join(text_of(log_file(tmp_path, "9", 0), follow=False)) == "job 9\n"
+    assert "".join(text_of(log_file(tmp_path, None, 0), True, lambda: False)) == "job 10\n"
+    assert "".join(text_of(log_file(tmp_path, "9", 0), False, lambda: False)) == "job 9\n"
     assert last_end(tmp_path) == Ended(1, "why")
 
 
 def test_a_log_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no job yet"):
+    with pytest.raises(UserError, match="no log yet"):
         log_file(tmp_path, None, 0)
     (JobFolder(tmp_path, place()).path / "rank-0000.log").touch()
     with pytest.raises(UserError, match="ranks 0000"):
