@@ -111,12 +111,13 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     start_process_groups(layout, config.seed, config.learner.collective_timeout_s)
     first = spmd.rank() == 0
     with ExitStack() as stack:
-        stack.enter_context(watched_ranks(config.learner.hang_timeout_s))
         run = stack.enter_context(open_run(run_path(config), config))
         in_job = job_node_from(os.environ) is not None
         if not in_job:  # a job's folder has what its ranks print
             stack.enter_context(run_log(run.path, spmd.rank()))
         base = spmd.on_rank_0(resolve_base_model, config.model, Path(config.run.root) / ".models")
+        # From here on: a download is one call, which stands still as far as a thread can see.
+        stack.enter_context(watched_ranks(config.learner.hang_timeout_s))
         title = f"{config.recipe} · seed {config.seed}"
         progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=first, times=in_job))
         grader = stack.enter_context(new_grader(config.grading))

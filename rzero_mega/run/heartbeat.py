@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -101,7 +101,8 @@ class _Watch:
         """No more looks: a thread that met the interpreter's end inside the store would abort the process."""
         self._leaving.set()
         self._thread.join(self._limit_s)
-        self._write(left=True)
+        with suppress(RuntimeError):  # where the store was, nobody may be any more
+            self._write(left=True)
 
     def _run(self) -> None:
         alive, moving = (Patience(self._limit_s, 2 * self._period_s) for _ in range(2))

@@ -72,8 +72,9 @@ def watched_ranks(hang_timeout_s: float) -> Iterator[None]:
     if dist.get_world_size() == 1:
         yield
         return
-    # A connection of its own: torch's may be held by a thread that waits for a key.
-    store = dist.PrefixStore("heartbeats", dist.distributed_c10d._get_default_store().clone())  # type: ignore[attr-defined]
+    met = dist.distributed_c10d._get_default_store()  # type: ignore[attr-defined]
+    # A connection of its own, where torch is new enough: the other may be held by a thread that waits for a key.
+    store = dist.PrefixStore("heartbeats", met.clone() if hasattr(met, "clone") else met)  # type: ignore[attr-defined]
     store.set_timeout(timedelta(seconds=hang_timeout_s))
     with heartbeat(store, dist.get_rank(), dist.get_world_size(), hang_timeout_s):
         yield

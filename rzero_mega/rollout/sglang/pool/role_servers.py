@@ -160,6 +160,7 @@ class RoleServers:
         dead = [replica for replica in self.waiting() if not replica.answers()]
         if not isinstance(error, ServerError) or not dead or attempt >= self.config.attempts:
             raise error
+        _log.warning("%s", error)  # names the call that was not answered
         for replica in dead:
             self.replace(replica)
 

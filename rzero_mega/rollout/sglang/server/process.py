@@ -173,6 +173,8 @@ class ServerProcess:
 
         What it logged until it was ready says nothing of its death later.
         """
+        if self._why_ended is not None:
+            return self._why_ended
         how = self._how_ended()
         if how is None:
             return decisive_line(self._output())
