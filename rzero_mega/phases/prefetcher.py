@@ -129,9 +129,10 @@ class RolloutPrefetcher:
         if self._drawn is not None:
             write_json(folder / AHEAD_FILE, self._drawn.as_json())
 
-    def load(self, folder: Path) -> None:
-        """Go on with what `save` left there, if anything. UserError if the file is malformed."""
-        self._drawn = spmd.on_rank_0(_read_if_there, folder / AHEAD_FILE)
+    def load(self, folder: Path, fit: Callable[[Rollouts], bool] = lambda _: True) -> None:
+        """Go on with what `save` left there, if anything that does `fit`. UserError if the file is malformed."""
+        drawn = spmd.on_rank_0(_read_if_there, folder / AHEAD_FILE)
+        self._drawn = drawn if drawn is not None and fit(drawn.rollouts) else None
 
     def _roll_out_in_thread(self, step: int) -> Rollouts:
         with spmd.use_group(self._group):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -67,7 +68,7 @@ def train_policy(
             return roll_out(step, engine)
 
     prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
-    done = _resume(phase.directory, learner, engine, weights, prefetcher)
+    done = _resume(phase.directory, learner, engine, weights, prefetcher, training)
     checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, prefetcher.save)
     failures = FailurePolicy(ctx, phase, learner)
     phase.bar.advance(done)
@@ -114,6 +115,7 @@ def _resume(
     engine: RolloutEngine,
     weights: WeightSource,
     prefetcher: RolloutPrefetcher,
+    training: TrainingConfig,
 ) -> int:
     """Go on from the last checkpoint, if there is one; the number of steps that are done."""
     checkpoint = spmd.on_rank_0(directory.latest_checkpoint)
@@ -121,9 +123,16 @@ def _resume(
     if checkpoint is not None:
         done = learner.load(checkpoint[1])
         engine.update_weights(weights, version=done)
-        prefetcher.load(checkpoint[1])
+        prefetcher.load(checkpoint[1], partial(_fit, training))
     spmd.on_rank_0(directory.truncate_metrics, done)
     return done
+
+
+def _fit(training: TrainingConfig, rollouts: Rollouts) -> bool:
+    """Whether rollouts that were drawn before the run was resumed are what a step takes now."""
+    count = training.prompts_per_step * training.rollouts_per_prompt
+    longest = max((len(sample.tokens) for sample in rollouts.samples), default=0)
+    return len(rollouts.samples) == count and longest <= training.sampling.max_new_tokens
 
 
 def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSequence]:

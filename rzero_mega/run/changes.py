@@ -135,6 +135,13 @@ def notes(changes: Sequence[KeyChange], phases: Sequence[Done]) -> Iterator[tupl
             yield f"{change}: from here on, last bits may differ from those of an undisturbed run", True
 
 
+def text_notes(texts: Sequence[TextChange], phases: Sequence[Done]) -> Iterator[str]:
+    """Warnings about texts that are taken."""
+    labelled = [f"{done.iteration}/{done.phase}" for done in phases if done.finished and done.phase is PhaseName.LABELS]
+    if labelled and any(text.key == "evaluation.benchmarks" for text in texts):
+        yield f"evaluation.benchmarks: {_list(labelled)} did not keep these problems out of training"
+
+
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 

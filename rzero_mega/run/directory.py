@@ -31,7 +31,7 @@ from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.config.schema.metadata import Change
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.run.changes import Done, TextChange, check_changes, notes, text_changes
+from rzero_mega.run.changes import Done, TextChange, check_changes, notes, text_changes, text_notes
 from rzero_mega.run.events import append_event, now
 from rzero_mega.run.lock import RunLock, in_use, is_locked
 from rzero_mega.run.phase import ITERATIONS, PhaseDirectory
@@ -107,6 +107,7 @@ class RunDirectory:
     @classmethod
     def _open_locked(cls, path: Path, config: Config, texts: Mapping[str, str], lock: RunLock) -> RunDirectory:
         atomic.recover(path)
+        atomic.recover(path / INPUTS)
         if not (path / "run.json").is_file():
             run = cls(path, _new_info(config, texts), config, lock)
             run._write(texts)
@@ -143,6 +144,8 @@ class RunDirectory:
             run.event("changed", keys={change.key: [change.before, change.after] for change in changes})
         if changed_texts:
             run.event("changed", texts=[text.key for text in changed_texts])
+        for warning in text_notes(changed_texts, done):
+            _log.warning("%s", warning)
         for note, is_warning in notes(changes, done):
             _log.log(logging.WARNING if is_warning else logging.INFO, "%s", note)
         return run

@@ -432,8 +432,9 @@ class PhaseDirectory:
     def _check_inputs(self, before: Mapping[str, str], inputs: Mapping[str, str]) -> None:
         changed = sorted(name for name in {*before, *inputs} if before.get(name) != inputs.get(name))
         if changed:
+            base = "give the run its base model back (model.path), " if "base" in changed else ""
             raise UserError(
-                f"{self.path}: was made from other inputs ({', '.join(changed)} changed); "
+                f"{self.path}: was made from other inputs ({', '.join(changed)} changed); {base}"
                 "remove this folder and those of later phases to redo them, or choose another run.name"
             )
 

@@ -35,7 +35,7 @@ class Verdict:
 
 def verify_run(run: RunDirectory) -> Verdict:
     """Read and check everything that finished phases left, and unless somebody is writing it the unfinished work."""
-    found: list[Check] = []
+    found: list[Check] = [partial(run.text, key) for key in run.info.texts]
     damaged: list[str] = []
     found += [partial(run.text, key) for key in run.info.texts]
     alive = run.is_alive()

@@ -167,8 +167,11 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def model_sha256(folder: Path) -> str:
-    """Hex SHA-256 of the model's files: their names, each with its own hash. What else lies there does not count."""
+    """Hex SHA-256 of configuration, tokenizer and weights: their names, each with its own hash.
+
+    What else lies there does not count, nor do terms, from which nothing is computed.
+    """
     whole = hashlib.sha256()
-    for path in model_files(folder):
+    for path in (file for file in model_files(folder) if file.name not in TERMS):
         whole.update(f"{sha256(path)}  {path.name}\0".encode())
     return whole.hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,35 @@ def test_the_stopwatch_adds_up_and_starts_anew(scripted: Callable[..., ScriptedR
         with watch.measure(what):
             pass
     assert set(watch.take()) == {"generate", "reward"} and watch.take() == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "is_the_base"),
+    [
+        ("NOTES.txt", False),
+        ("LICENSE", False),
+        ("README.md", False),
+        (".git/HEAD", False),
+        (".cache/huggingface/x.lock", False),
+        (".nfs000000000001", False),
+        (".DS_Store", False),
+        ("optimizer.pt", False),
+        ("runs/model.safetensors", False),
+        ("config.json", True),
+        ("generation_config.json", True),
+        ("tokenizer.json", True),
+        ("tokenizer_config.json", True),
+        ("chat_template.jinja", True),
+        ("model.safetensors", True),
+    ],
+)
+def test_configuration_weights_and_tokenizer_are_the_base_and_nothing_else(
+    scripted: Callable[..., ScriptedRun], tmp_path: Path, file: str, is_the_base: bool
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(scripted().base, folder)
+    before = model_sha256(folder)
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b" ")
+    assert (model_sha256(folder) != before) == is_the_base

@@ -127,6 +127,18 @@ def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) ->
     assert log.entries == ["draw 1", "draw 2"]
 
 
+def test_rollouts_that_do_not_fit_what_a_step_takes_now_are_drawn_anew(tmp_path: Path) -> None:
+    log = Log()
+    prefetcher = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
+    with prefetcher.drawing_ahead(1):
+        pass
+    prefetcher.save(tmp_path)
+    resumed = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
+    resumed.load(tmp_path, lambda _: False)
+    assert resumed.take(2) == rollouts(2)
+    assert log.entries == ["draw 2", "draw 2"]
+
+
 def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
     log = Log()
     prefetcher = RolloutPrefetcher(log.draw, 1, 3, weights(), None)

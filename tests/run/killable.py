@@ -18,12 +18,13 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
 CONFIG = load_config()
+TEXTS = {"prompts.solver": "user: '{question}'"}
 TIMES = {"seconds", "attempts", "finished", "sha256"}
 
 
 def work(path: Path, parts: int, steps: int) -> None:
     """Run a phase of parts, then a phase of steps that starts from its output."""
-    with RunDirectory.create_or_open(path, CONFIG, writer=True) as run:
+    with RunDirectory.create_or_open(path, CONFIG, writer=True, texts=TEXTS) as run:
         questions = run.phase(1, PhaseName.QUESTIONS)
         if not questions.is_finished({}):
             _write_questions(questions, parts)

@@ -14,6 +14,7 @@ from rzero_mega.config import load_config, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, read_events
+from rzero_mega.run.verify import verify_run
 
 TEXTS = {
     "prompts.challenger": "user: Ask.\n",
@@ -214,14 +215,15 @@ def test_a_text_that_was_edited_is_refused_with_what_differs(
     start(tmp_path, texts=TEXTS).close()
 
 
-def test_a_text_may_change_while_nothing_is_made_with_it(tmp_path: Path) -> None:
+def test_a_text_may_change_while_nothing_is_made_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with start(tmp_path, texts=TEXTS) as run:
-        leave(run, "solver finished")
+        leave(run, "labels finished")
     with start(tmp_path, texts=TEXTS | {"evaluation.benchmarks": "new"}) as run:
         assert run.text("evaluation.benchmarks") == "new"
         assert [event.fields for event in read_events(run.events_path) if event.event == "changed"] == [
             {"texts": ["evaluation.benchmarks"]}
         ]
+    assert "1/labels did not keep these problems out of training" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["lost", "edited"])
@@ -232,6 +234,7 @@ def test_a_damaged_copy_of_a_text_is_named_and_mended_by_the_same_text(tmp_path:
     copy.unlink() if damage == "lost" else copy.write_text("user: Be vague. {question}")
     with pytest.raises(UserError, match=r"inputs/prompts\.solver: is lost or damaged"):
         RunDirectory.open_existing(tmp_path / "run").text("prompts.solver")
+    assert ["is lost or damaged" in line for line in verify_run(run).damaged].count(True) == 1
     with pytest.raises(UserError, match="the text has changed"):
         start(tmp_path, texts=TEXTS | {"prompts.solver": "user: Be vague. {question}"})
     with start(tmp_path, texts=TEXTS) as run:

@@ -71,10 +71,12 @@ def test_changed_inputs_are_named(run: RunDirectory) -> None:
 
 def test_partial_work_for_other_inputs_is_not_continued(run: RunDirectory) -> None:
     phase = run.phase(1, PhaseName.LABELS)
-    phase.begin({"questions": A})
+    phase.begin({"questions": A, "base": A})
     phase.write_part(0, [])
-    with pytest.raises(UserError, match=r"other inputs \(questions changed\)"):
-        run.phase(1, PhaseName.LABELS).begin({"questions": B})
+    with pytest.raises(UserError, match=r"other inputs \(questions changed\); remove"):
+        run.phase(1, PhaseName.LABELS).begin({"questions": B, "base": A})
+    with pytest.raises(UserError, match=r"other inputs \(base changed\); give the run its base model back"):
+        run.phase(1, PhaseName.LABELS).begin({"questions": A, "base": B})
 
 
 def test_an_attempt_that_got_nowhere_holds_on_to_no_inputs(run: RunDirectory) -> None:
