@@ -18,7 +18,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run.phase import PhaseDirectory
 
 _SHOWN = 4
-_SHOWN_LINES = 3
+_SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,15 @@ class TextChange:
     after: str
 
     def __str__(self) -> str:
-        """The first lines that differ."""
+        """With the first line that is gone and the first that is new."""
         if self.before is None:
             return f"{self.key}: the text has changed"
         lines = list(difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), n=0, lineterm=""))[2:]
-        shown = [" ".join(line.split())[:80] for line in lines if not line.startswith("@@")]
-        more = f" | and {len(shown) - _SHOWN_LINES} lines more" if len(shown) > _SHOWN_LINES else ""
-        return f"{self.key}: the text has changed: {' | '.join(shown[:_SHOWN_LINES])}{more}"
+        changed = [" ".join(line.split())[:_SHOWN_CHARS] for line in lines if not line.startswith("@@")]
+        shown = [next((line for line in changed if line.startswith(sign)), None) for sign in "-+"]
+        first = " | ".join(line for line in shown if line is not None)
+        more = len(changed) - sum(line is not None for line in shown)
+        return f"{self.key}: the text has changed: {first}" + (f" | and {more} lines more" if more else "")
 
 
 def check_changes(run: Path, changes: Sequence[KeyChange], texts: Sequence[TextChange], phases: Sequence[Done]) -> None:
