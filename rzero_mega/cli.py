@@ -21,6 +21,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe, recipe_names
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.job import local_place, place_from
+from rzero_mega.terminal import say
 
 app = typer.Typer(
     help="R-Zero: a Challenger and a Solver grown from one base model teach each other.",
@@ -46,7 +47,7 @@ Run = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -71,7 +72,7 @@ def run(
 
     config = _config(recipe, overrides, [f"ablation={ablation}"] if ablation else [])
     if dry_run:
-        typer.echo(command.dry_run(config))
+        say(command.dry_run(config))
     else:
         command.run_all(config)
 
@@ -128,7 +129,7 @@ def logs(
 
     opened = _open(run)
     for text in text_of(log_file(opened.path, job, rank), follow, opened.is_alive):
-        typer.echo(text, nl=False)
+        say(text, end="")
 
 
 @app.command()
@@ -136,7 +137,7 @@ def cancel(run: Run = None) -> None:
     """Cancel the jobs of a run, or end its process on this machine; the same command goes on later."""
     from rzero_mega.cluster import command
 
-    typer.echo(command.cancel(_open(run)))
+    say(command.cancel(_open(run)))
 
 
 @app.command()
@@ -144,7 +145,7 @@ def sync(run: Run = None) -> None:
     """Send to W&B what jobs without internet have left in the run."""
     from rzero_mega.tracking.wandb_offline import sync_offline
 
-    typer.echo(sync_offline(_open(run)))
+    say(sync_offline(_open(run)))
 
 
 @app.command(hidden=True)
@@ -173,7 +174,7 @@ def report(
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_report(opened, path)
-    typer.echo(str(path))
+    say(str(path))
 
 
 @app.command()
@@ -181,7 +182,7 @@ def verify(run: Run = None) -> None:
     """Read the whole run and say what of it is damaged, and what to redo."""
     from rzero_mega.commands.verify import verify_and_show
 
-    typer.echo(verify_and_show(_open(run)))
+    say(verify_and_show(_open(run)))
 
 
 @app.command("eval")
@@ -198,7 +199,7 @@ def evaluate(
     # It brings torch.
     from rzero_mega.commands.evaluate import evaluate_model
 
-    typer.echo(json.dumps(evaluate_model(config), indent=2))
+    say(json.dumps(evaluate_model(config), indent=2))
 
 
 @app.command()
@@ -215,7 +216,7 @@ def convert(
     """Convert between Hugging Face format and Megatron checkpoints; the same command goes on after a kill."""
     from rzero_mega.commands.convert import convert_and_show
 
-    typer.echo(convert_and_show(source, target, template, dtype))
+    say(convert_and_show(source, target, template, dtype))
 
 
 @app.command()
@@ -274,7 +275,7 @@ def plan(
         recipe=None if recipe is None else _config(recipe, None),
     )
     if as_json:
-        typer.echo(json.dumps(command.as_json(request), indent=2))
+        say(json.dumps(command.as_json(request), indent=2))
     else:
         command.show(request, model or recipe or "")
 
@@ -291,17 +292,17 @@ def show_config(
     if explained is not None:
         from rzero_mega.config.explain import explain
 
-        typer.echo(explain(explained, {recipe: _config(recipe, overrides)} if recipe else {}))
+        say(explain(explained, {recipe: _config(recipe, overrides)} if recipe else {}))
         return
     if recipe is None:
         raise UserError("config: needs a recipe, or --explain KEY")
-    typer.echo(to_yaml(_config(recipe, overrides)), nl=False)
+    say(to_yaml(_config(recipe, overrides)), end="")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(__version__)
+    say(__version__)
 
 
 def main() -> None:

@@ -65,6 +65,7 @@ GROUND_FLOOR = {
     "records",
     "scratch",
     "spmd",
+    "terminal",
     "text_file",
     "yaml_text",
 }
@@ -379,3 +380,15 @@ def test_modules_are_started_in_one_way_which_leaves_the_working_folder_out() ->
     assert starts == {"rzero_mega/lifetime.py"}
     scripts = [path.read_text() for path in sorted(PACKAGE.rglob("*.j2"))]
     assert not any(re.search(r"python3? (?!-P )", script) for script in scripts)
+
+
+def test_one_module_alone_prints() -> None:
+    # Whatever goes past it could hold escape sequences of somebody else's.
+    ways = {"print", "typer.echo", "typer.secho", "sys.stdout.write", "sys.stderr.write", "Console"}
+    found = {
+        relative(file)
+        for file in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ways
+    }
+    assert found == {"rzero_mega/terminal.py"}

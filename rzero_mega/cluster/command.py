@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
 from rzero_mega.cluster.cluster_file import ClusterFile, read_cluster_file
 from rzero_mega.cluster.jobs import job_chain, job_prefix
 from rzero_mega.cluster.local import run_locally
@@ -24,6 +21,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.local import stop_writer
+from rzero_mega.terminal import new_console, say
 
 LOCAL_ATTEMPTS = 3
 
@@ -49,7 +47,7 @@ def submit(
         _print_dry_run(config, cluster)
         return 0
     done = submit_missing(config, cluster)
-    typer.echo(submitted_text(done))
+    say(submitted_text(done))
     if not wait:
         return 0
     return _wait(config, RunDirectory.open_existing(done.run))
@@ -59,8 +57,8 @@ def run_here(config: Config, dry_run: bool) -> int:
     """Local mode; returns the exit code."""
     here = ClusterFile(account="", root=str(Path(config.run.root).absolute()), gpus_per_node=0)
     if dry_run:
-        typer.echo(to_yaml(config))
-        typer.echo("\n".join(chain_lines(job_chain(iteration_plan(config), links=1))))
+        say(to_yaml(config))
+        say("\n".join(chain_lines(job_chain(iteration_plan(config), links=1))))
         return 0
     return run_locally(config, submission_of(config, here), LOCAL_ATTEMPTS)
 
@@ -81,7 +79,7 @@ def jobs_of(run: RunDirectory) -> list[QueuedJob]:
     try:
         return queued_jobs(job_prefix(run.path))
     except UserError as error:
-        typer.echo(f"jobs: {error}", err=True)
+        say(f"jobs: {error}", error=True)
         return []
 
 
@@ -90,26 +88,26 @@ def _print_dry_run(config: Config, cluster: ClusterFile) -> None:
     jobs = job_chain(iteration_plan(config), cluster.jobs_per_phase)
     first = [job for job in jobs if job.link == 1]
     scripts = write_scripts(first, cluster, submission)
-    typer.echo(to_yaml(config))
-    typer.echo(f"# run directory: {submission.run}\n")
+    say(to_yaml(config))
+    say(f"# run directory: {submission.run}\n")
     for line in chain_lines(jobs):
-        typer.echo(f"# {line}")
+        say(f"# {line}")
     for job in first:
-        typer.echo(f"\n{script_text(job, scripts[job.name])}")
-    typer.echo("# A phase's further jobs have the same scripts, but for their names and, in the last, last_attempt=1.")
+        say(f"\n{script_text(job, scripts[job.name])}")
+    say("# A phase's further jobs have the same scripts, but for their names and, in the last, last_attempt=1.")
 
 
 def _wait(config: Config, run: RunDirectory) -> int:
     try:
-        with Waiting(run.path.name, len(iteration_plan(config)), Console()) as shown:
+        with Waiting(run.path.name, len(iteration_plan(config)), new_console()) as shown:
             finished = wait_for(config, run, shown.update)
     except KeyboardInterrupt:
-        typer.echo(f"not waiting any more; the jobs go on: rzero-mega status {run.path}", err=True)
+        say(f"not waiting any more; the jobs go on: rzero-mega status {run.path}", error=True)
         return 130
     if finished:
-        typer.echo(f"finished: {run.path}")
+        say(f"finished: {run.path}")
         return 0
-    show_jobs(Console(), run.path, jobs_of(run))
+    show_jobs(new_console(), run.path, jobs_of(run))
     left = unfinished(config, run)
-    typer.echo(f"{len(left)} phases are not finished, the first is {left[0].iteration}/{left[0].name}", err=True)
+    say(f"{len(left)} phases are not finished, the first is {left[0].iteration}/{left[0].name}", error=True)
     return 1

@@ -16,6 +16,7 @@ from rzero_mega.cluster.slurm import QueuedJob
 from rzero_mega.cluster.submit import Submitted
 from rzero_mega.run.job import failed_nodes
 from rzero_mega.run.job_logs import last_end
+from rzero_mega.terminal import in_one_line
 
 
 def chain_lines(jobs: Sequence[PhaseJob]) -> list[str]:
@@ -50,21 +51,23 @@ class Waiting:
     def __init__(self, name: str, phases: int, console: Console) -> None:
         """`phases` is the number of phases of the whole run."""
         self._name, self._phases, self._console = name, phases, console
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        words = TextColumn("{task.fields[words]}", style="dim")
+        name_column = TextColumn("{task.description}", markup=False)
+        columns = (name_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        words = TextColumn("{task.fields[words]}", style="dim", markup=False)
         self._bars = Progress(*columns, words, console=console, disable=not console.is_terminal)
-        self._task = self._bars.add_task(name, total=phases, words="")
+        self._task = self._bars.add_task(in_one_line(name), total=phases, words="")
         self._said = ""
 
     def update(self, left: int, queue: Sequence[QueuedJob]) -> None:
         """Show that `left` phases are not finished, and what Slurm has."""
         running = [job for job in queue if not job.waits]
         names = ", ".join(f"{job.name.partition('.')[2]} on {job.nodes or '?'}" for job in running)
-        words = f"{f'running: {names}' if running else 'nothing is running'}; {len(queue) - len(running)} jobs queued"
+        now = f"running: {in_one_line(names)}" if running else "nothing is running"
+        words = f"{now}; {len(queue) - len(running)} jobs queued"
         self._bars.update(self._task, completed=self._phases - left, words=words)
         line = f"{self._phases - left}/{self._phases} phases finished; {words}"
         if not self._console.is_terminal and line != self._said:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
         self._said = line
 
     def __enter__(self) -> Waiting:
@@ -90,11 +93,16 @@ def show_jobs(console: Console, run: Path, queue: Sequence[QueuedJob]) -> None:
             table.add_row(job.job_id, *what, job.state.lower(), job.used, job.nodes or job.reason)
         console.print(table)
     elif submitted_jobs(run):
-        console.print("no job is queued or running", highlight=False)
+        console.print("no job is queued or running")
     end = last_end(run)
     if end is not None and end.code:
-        console.print(f"last job ended with code {end.code}: {end.why}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"last job ended with code {end.code}: {in_one_line(end.why)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     avoided = failed_nodes(run)
     if avoided:
         nodes = ", ".join(avoided)
-        console.print(f"failed on {nodes}: avoided while enough other nodes are left", highlight=False, soft_wrap=True)
+        console.print(f"failed on {nodes}: avoided while enough other nodes are left", soft_wrap=True)

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from rzero_mega.config.schema import ModelConfig
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.learner.checkpoints.conversion.convert import convert
+from rzero_mega.terminal import in_one_line, new_console
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.model_files import CONFIG, TOKENIZER_FILES
 from rzero_mega.weights.shape import read_shape
@@ -30,10 +30,10 @@ def convert_and_show(source_name: str, target: Path, template_name: str | None, 
     model = source if (source / CONFIG).is_file() else template
     if model is not None and any((model / name).exists() for name in TOKENIZER_FILES):
         inspect_tokenizer(model, read_shape(model).vocab)
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     began = time.monotonic()
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -43,7 +43,7 @@ def convert_and_show(source_name: str, target: Path, template_name: str | None, 
         expand=True,
         disable=not console.is_terminal,
     ) as bars:
-        task = bars.add_task(f"convert {source.name}", total=None)
+        task = bars.add_task(in_one_line(f"convert {source.name}"), total=None)
         done = convert(
             source, target, template, dtype, report=lambda now, total: bars.update(task, completed=now, total=total)
         )

@@ -7,11 +7,11 @@ success: a job ends with 0 if, and only if, the phase's manifest is there.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -29,6 +29,7 @@ from rzero_mega.run.job import Ended, JobFolder, JobPlace, Leader
 from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, RankGroup, log_of, meeting_in
 from rzero_mega.run.stop import SIGNAL, StopRequest
 from rzero_mega.scratch import temporary_folder
+from rzero_mega.terminal import say
 
 if TYPE_CHECKING:
     from rzero_mega.rollout.sglang.nodes.host import ServerHost
@@ -55,7 +56,7 @@ def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str
     if place.nodes != placement.nodes:
         raise UserError(f"placement.nodes: {placement.nodes}, but this job has {place.nodes} nodes; make the two equal")
     if folder.manifest_path.is_file():
-        print(f"iteration {iteration} · {phase} · finished before", flush=True)
+        say(f"iteration {iteration} · {phase} · finished before")
         return 0
     code = _Supervisor(config, placement, place, arguments).run()
     if folder.manifest_path.is_file():
@@ -73,7 +74,7 @@ class _Supervisor:
         RunDirectory.create_or_open(run, config, writer=False)
         if any(server.node == place.node for server in placement.servers):
             serving = check_serving(servers_python(config.rollout.sglang.python))
-            print(f"node {place.name}: learner: {learning()}; servers: {serving}", flush=True)
+            say(f"node {place.name}: learner: {learning()}; servers: {serving}")
         self._config, self._placement, self._place, self._arguments = config, placement, place, arguments
         self._ranks = placement.ranks[place.node]
         self._folder = JobFolder(run, place)
@@ -196,7 +197,7 @@ class _Supervisor:
         killed = (death.code < 0 and -death.code not in ASKED_FOR) or death.stopped_s is not None
         if killed or HARDWARE.search(_tail(log_of(self._folder.path, death.rank))):
             self._folder.note_failed_node()
-            print(f"rank {death.rank} died on node {self._place.name} (code {death.code})", flush=True)
+            say(f"rank {death.rank} died on node {self._place.name} (code {death.code})")
 
 
 class _Echo:
@@ -204,6 +205,8 @@ class _Echo:
 
     def __init__(self, log: Path) -> None:
         self._log, self._shown = log, 0
+        # A character may be written in two parts.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def show(self) -> None:
         """Print what is new."""
@@ -213,8 +216,7 @@ class _Echo:
             file.seek(self._shown)
             new = file.read()
         self._shown += len(new)
-        sys.stdout.write(new.decode("utf-8", errors="replace"))
-        sys.stdout.flush()
+        say(self._decoder.decode(new), end="")
 
 
 def why_of(folder: Path, ranks: Sequence[int]) -> str:

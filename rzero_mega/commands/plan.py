@@ -14,6 +14,7 @@ from rzero_mega.planning.hardware import MEMORY_MARGIN
 from rzero_mega.planning.overrides import overrides
 from rzero_mega.planning.request import PlanRequest
 from rzero_mega.planning.search import LayoutEstimate, recommendation
+from rzero_mega.terminal import new_console
 
 ROWS = 12
 GB = 1e9
@@ -58,8 +59,8 @@ def _row_json(estimate: LayoutEstimate, chosen: bool) -> dict[str, Any]:
 def show(request: PlanRequest, model: str, terminal: Console | None = None) -> None:
     """Print a table, best first, the one to take marked, and its overrides; UserError if none fits."""
     chosen, shown = recommendation(request, ROWS)
-    terminal = terminal or Console()
-    console = terminal if terminal.is_terminal else Console(width=max(WIDTH, terminal.width), file=terminal.file)
+    terminal = terminal or new_console()
+    console = terminal if terminal.is_terminal else new_console(width=max(WIDTH, terminal.width), file=terminal.file)
     names = _columns(console.width)
     title = f"{model} on {request.gpus} x {request.gpu.name}"
     table = Table(title=title, caption=NOTE, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -74,7 +75,7 @@ def show(request: PlanRequest, model: str, terminal: Console | None = None) -> N
     settings = overrides(chosen, request)
     # A terminal would break the line inside a word, and a shell takes one that is continued.
     lines = _continued(settings, terminal.width) if terminal.is_terminal else [" ".join(settings)]
-    print("\n".join(lines), file=terminal.file)
+    terminal.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
 
 
 def _columns(width: int) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from rzero_mega.run.heartbeat import HANG_EXIT_CODE
 from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, is_rank
 from rzero_mega.run.stop import EXIT_CODE as STOPPED_EXIT_CODE
 from rzero_mega.run.stop import Stopped, hold_requests
+from rzero_mega.terminal import in_one_line, prepare_streams, say
 
 INTERRUPTED_EXIT_CODE = 130
 """128 + SIGINT, as shells have it."""
@@ -39,6 +40,7 @@ def run_process(app: Callable[[], None]) -> None:
     """
     if is_rank():
         die_with_parent()
+    prepare_streams()
     quiet_libraries()
     show_log()
     hold_requests()
@@ -50,12 +52,12 @@ def run_process(app: Callable[[], None]) -> None:
         leave(2)
     except Stopped as stopped:
         if str(stopped):
-            print(f"rzero-mega: {stopped}", file=sys.stderr)
+            say(f"rzero-mega: {in_one_line(str(stopped))}", error=True)
         leave(STOPPED_EXIT_CODE)
     except BaseException as error:
         if interruption.came:
             if not is_rank():
-                print("rzero-mega: interrupted; the same command goes on from here", file=sys.stderr)
+                say("rzero-mega: interrupted; the same command goes on from here", error=True)
             leave(INTERRUPTED_EXIT_CODE)
         if is_rank():
             _leave_without_peers(error)
@@ -73,11 +75,11 @@ def _leave_without_peers(error: BaseException) -> None:
     lost = next((text for text in texts if _PEER_LOST.search(text)), None)
     if lost is not None:
         if JOB in os.environ:  # the rank has a log of its own; on a terminal its launcher says who ended first
-            print(f"rank {os.environ['RANK']} lost another rank: {' '.join(lost.split())}", file=sys.stderr)
+            say(f"rank {os.environ['RANK']} lost another rank: {' '.join(lost.split())}", error=True)
         leave(PEER_LOST_EXIT_CODE)
     if any(_PEER_SILENT.search(text) for text in texts):
         late = "waited for others in a collective longer than learner.collective_timeout_s"
-        print(f"rzero-mega: rank {os.environ['RANK']} {late}", file=sys.stderr)
+        say(f"rzero-mega: rank {os.environ['RANK']} {late}", error=True)
         traceback.print_tb(error.__traceback__)
         leave(HANG_EXIT_CODE)
 
@@ -85,7 +87,7 @@ def _leave_without_peers(error: BaseException) -> None:
 def _tell(error: UserError) -> None:
     """Print the line, unless another rank does."""
     if type(error) is UserError:
-        print(f"rzero-mega: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"rzero-mega: {in_one_line(str(error))}", error=True)
 
 
 class Interruption:
@@ -132,7 +134,7 @@ class _Lines(logging.Handler):
     """Prints records as they are: on standard output, from a warning up on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
+        say(self.format(record), error=record.levelno >= logging.WARNING)
 
 
 def show_log() -> None:

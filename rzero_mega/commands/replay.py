@@ -22,6 +22,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.failures import CONFIG, MODEL, FailureRecord, read_failure
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.terminal import say
 from rzero_mega.weights.shape import read_shape
 
 
@@ -47,7 +48,7 @@ def replay_and_show(folder: Path, model: Path | None, overrides: Sequence[str]) 
 
     def work(_: StopRequest) -> None:
         for line in run_replay(opened):
-            print(line, flush=True)
+            say(line)
 
     spread(opened.config, work)
 

@@ -11,6 +11,7 @@ from rzero_mega.commands.process import leave
 from rzero_mega.config import Config
 from rzero_mega.run.launch import check_rank, checks_first, is_rank, launch
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.terminal import say
 
 
 def start(config: Config, work: Callable[[StopRequest], None]) -> None:
@@ -37,5 +38,5 @@ def spread(config: Config, work: Callable[[StopRequest], None]) -> None:
     death = launch(sys.argv[1:], config.learner.processes, stop, config.learner.hang_timeout_s)
     if death is not None:
         if death.why():
-            print(f"rzero-mega: {death.why()}; the same command goes on from here", file=sys.stderr)
+            say(f"rzero-mega: {death.why()}; the same command goes on from here", error=True)
         leave(death.exit_code)

@@ -7,15 +7,16 @@ import json
 from rich.console import Console
 
 from rzero_mega.run import RunDirectory
+from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
 from rzero_mega.tracking.status import RunStatus, models_line
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
     """Print the table of iterations, and the run's jobs where it has any; or the same as JSON, without the jobs."""
-    found, console = run_status(run), Console()
+    found, console = run_status(run), new_console()
     if as_json:
-        print(json.dumps(found.as_json(), indent=2))
+        say(json.dumps(found.as_json(), indent=2))
         return
     if not (run.path / "jobs").is_dir():
         _show(console, found, None)
@@ -35,7 +36,7 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
     if benchmarks is not None:
         console.print(benchmarks)
     if status.current is not None:
-        print(status.current)
+        say(str(status.current))
     models = models_line(status)
     for line in [*map(str, status.values), *([models] if models is not None else [])]:
-        print(line)
+        say(line)

@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Protocol
 
 from rzero_mega.patience import Patience
+from rzero_mega.terminal import say
 
 HANG_EXIT_CODE = 124
 """As timeout(1) has it."""
@@ -201,5 +202,5 @@ def _time_on_processors(thread: int) -> str | None:
 
 
 def _leave(why: str) -> None:
-    print(f"rzero-mega: {why}; the same command goes on from here", file=sys.stderr, flush=True)
+    say(f"rzero-mega: {why}; the same command goes on from here", error=True)
     os._exit(HANG_EXIT_CODE)

@@ -22,6 +22,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from rzero_mega.run.run_log import RunLogHandler, with_times
+from rzero_mega.terminal import in_one_line, new_console
 from rzero_mega.tracking.status import IterationStatus, RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
@@ -47,7 +48,7 @@ class Progress:
         self, title: str, phases: int, writer: bool = True, console: Console | None = None, times: bool = False
     ) -> None:
         """`phases` is the number of phases of the whole run, finished ones included; `times` go before lines."""
-        self._console = Console(quiet=True) if not writer else console or Console()
+        self._console = new_console(quiet=True) if not writer else console or new_console()
         self._writer, self._live = writer, writer and self._console.is_terminal
         self._bars = RichProgress(
             *_bar_columns(self._console.width),
@@ -64,7 +65,7 @@ class Progress:
     def __enter__(self) -> Progress:
         """Draw the bars."""
         self._bars.start()
-        self._run = self._bars.add_task(f"[bold]{self._title}", total=self._phases, values="")
+        self._run = self._bars.add_task(in_one_line(self._title), total=self._phases, values="")
         if self._writer:
             self._open.enter_context(_log_on(self._console, self._times))
         return self
@@ -111,13 +112,17 @@ class Progress:
 
 def _bar_columns(width: int) -> list[ProgressColumn]:
     """What a line of progress has, as far as there is room: nothing is cut inside a word."""
-    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()]
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+    ]
     if width >= _ROOM_FOR_ELAPSED:
         columns.append(TimeElapsedColumn())
     if width >= _ROOM_FOR_LEFT:
         columns += [TextColumn("left"), TimeRemainingColumn()]
     if width >= _ROOM_FOR_VALUES:
-        columns.append(TextColumn("{task.fields[values]}", style="dim"))
+        columns.append(TextColumn("{task.fields[values]}", style="dim", markup=False))
     return columns
 
 
@@ -140,7 +145,7 @@ class PhaseProgress:
     @contextmanager
     def work(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Show work inside a step (sequences, gradings) on terminals; yields a function that counts items done."""
-        task = self._bars.add_task(f"[dim]{description}", total=total, values="")
+        task = self._bars.add_task(description, total=total, values="")
         self._bars.refresh()
         try:
             yield lambda items: self._bars.advance(task, items)

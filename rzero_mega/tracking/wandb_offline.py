@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import module_command
 from rzero_mega.run import RunDirectory
+from rzero_mega.terminal import say
 from rzero_mega.tracking.wandb_process import clear_leftovers
 
 # What W&B says of the log of a process that was killed, whose end it can't know to be the end.
@@ -82,7 +82,7 @@ def _wandb_sync(run: Path, folders: Sequence[Path]) -> list[str]:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            sys.stdout.write(line)
+            say(line, end="")
             said.append(line)
     return said
 

@@ -9,7 +9,7 @@ import pytest
 from rzero_mega.commands import run, start
 from rzero_mega.config import config_from_yaml, load_config
 from rzero_mega.errors import UserError
-from rzero_mega.run.launch import FirstDeath
+from rzero_mega.run.launch import STORE, FirstDeath
 
 
 def test_a_dry_run_is_a_configuration_with_the_plan_as_comments(tmp_path: Path) -> None:
@@ -54,7 +54,8 @@ def test_several_processes_are_started_and_the_first_failure_is_the_exit_code(mo
 
 
 def test_a_rank_does_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", STORE: "/nowhere/store"}.items():
+        monkeypatch.setenv(name, value)
     done: list[bool] = []
     start.start(load_config(["paper", "nano"], ["learner.processes=2"]), lambda stop: done.append(stop.requested))
     assert done == [False]
