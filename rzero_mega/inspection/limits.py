@@ -26,7 +26,7 @@ MOST_ANSWER_BYTES = MB
 Say = Callable[[str], None]
 
 
-def within_limits(work: Callable[[Say], None], seconds: float, memory_mb: int) -> None:
+def within_limits(work: Callable[[Say], object], seconds: float, memory_mb: int) -> None:
     """Do `work` in a process of its own. It is given a function with which it says what it is at.
 
     UserError with the work's own message if it raised one; else with what it was at, if it took longer or more memory
@@ -63,7 +63,7 @@ def _listen(connection: Connection, end: float, seconds: float, memory_mb: int) 
     raise UserError(f"{at}: takes longer than {seconds:g} s; is it damaged, or made to do so?")
 
 
-def _work(work: Callable[[Say], None], connection: Connection, seconds: float, memory_mb: int) -> NoReturn:
+def _work(work: Callable[[Say], object], connection: Connection, seconds: float, memory_mb: int) -> NoReturn:
     """The child: answers, and leaves without any of the parent's handlers and buffers."""
     at = "the model's folder"
 

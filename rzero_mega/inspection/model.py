@@ -16,6 +16,7 @@ from transformers.utils import chat_template_utils
 
 from rzero_mega.errors import UserError
 from rzero_mega.inspection.limits import Say, within_limits
+from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.tokenization import Prompt, PromptEncoder
 from rzero_mega.weights.model_files import (
     CHAT_TEMPLATE,
@@ -82,7 +83,11 @@ def _try(folder: Path, vocab: int, prompts: Sequence[Filled], say: Say) -> None:
     for prompt, fields in prompts:
         _try_prompt(encoder, prompt, fields, source, vocab)
     say(f"{source}: the end of a turn in the chat template")
-    encoder.end_of_turn()
+    if prompts and not stop_tokens(folder):
+        raise UserError(
+            f"{folder}: nothing ends a sample: name an eos_token_id in {GENERATION_CONFIG} or an eos_token in "
+            f"{TOKENIZER_CONFIG}"
+        )
 
 
 def _try_prompt(encoder: PromptEncoder, prompt: Prompt, fields: dict[str, str], source: Path, vocab: int) -> None:

@@ -189,6 +189,16 @@ def add_token(found: dict[str, Any], number: int) -> None:
     found["added_tokens"].append({"id": number, "content": "⟨more⟩", **entry})
 
 
+def endless(folder: Path) -> None:
+    for name, key in ((CONFIG, "eos_token_id"), (GENERATION, "eos_token_id"), (TOKENIZER_CONFIG, "eos_token")):
+        without(name, key)(folder)
+
+
+def further_template(folder: Path) -> None:
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "rag.jinja").write_text(CHATML, encoding="utf-8")
+
+
 def layers_as_written(number: str) -> Change:
     return written(CONFIG, '{"model_type": "qwen3", "num_hidden_layers": ' + number + "}")
 
@@ -352,6 +362,7 @@ OF_WEIGHTS = [
     Damage("the hub's cache", cached_by_the_hub, None),
 ]  # fmt: skip
 
+CUT = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
 FORMATS = ("pth", "onnx", "h5", "msgpack", "gguf", "pt", "pkl", "bin")
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
 RECURSION = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"
@@ -385,6 +396,19 @@ OF_TOKENIZER = [
     Damage("a stop beyond the vocabulary", generation(eos_token_id=[1, 151645]), "eos_token_id: 151645"),
     Damage("a stop below 0", generation(eos_token_id=-1), "eos_token_id: -1"),
     Damage("no generation_config", gone(GENERATION), None),
+    Damage("nothing that ends a sample", endless, "nothing ends a sample"),
+    Damage("a tokenizer elsewhere", tokenizer_config(tokenizer_file="/etc/passwd", vocab_file="/etc/passwd"), None),
+    Damage("a tokenizer of another version", tokenizer_config(fast_tokenizer_files=["../x.json"]), None),
+    Damage("a token to add beyond", tokenizer_config(added_tokens_decoder={"999": {"content": "⟨x⟩"}}), "104 tokens"),
+    Damage("tokens to add that are a list", tokenizer_config(added_tokens_decoder=[1]), "tokenizer"),
+    Damage("tokens to add in words", tokenizer_config(added_tokens_decoder={"one": {"content": "x"}}), "tokenizer"),
+    Damage("special tokens in a number", tokenizer_config(extra_special_tokens=3), "tokenizer"),
+    Damage("padding to all sides", tokenizer_config(padding_side="up"), "tokenizer"),
+    Damage("a length of no tokens", tokenizer_config(model_max_length=0), None),
+    Damage("a tokenizer that cuts", tokens(lambda t: t.update(truncation=CUT)), None),
+    Damage("further templates in a folder", further_template, "none is named default"),
+    Damage("a vocabulary that is a pipe", fifo("vocab.json"), "vocab.json: not a regular file"),
+    Damage("merges that are a link to themselves", link("merges.txt", "merges.txt"), "merges.txt: not readable"),
     Damage("a template that is right", template(CHATML), None),
     Damage("a template with a syntax error", template("{% for m in messages %}"), "chat template"),
     Damage("a template with an unknown filter", template("{{ messages | banana }}"), "chat template"),

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.commands.convert import convert_and_show
+from rzero_mega.commands.preflight import preflight
+from rzero_mega.config import load_config
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.inspection.model import inspect_tokenizer
+from rzero_mega.planning.models import model_named
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.protocol import Request
+from rzero_mega.rollout.tokenization import PromptEncoder, load_tokenizer
 from rzero_mega.weights.base_model import check_model_folder
 from rzero_mega.weights.hf_folder import HfWeights, write_hf_folder
 from rzero_mega.weights.model_files import COPIED
-from tests.inspection.damages import BESIDE, DAMAGES, Damage
+from tests.inspection.damages import (
+    BESIDE,
+    CHATML,
+    DAMAGES,
+    NO_SYSTEM,
+    Change,
+    Damage,
+    layers_as_written,
+    quantised,
+    template,
+)
 
 
 def inspect(folder: Path, seconds: float = 60.0) -> None:
@@ -37,7 +53,8 @@ def test_a_folder_is_refused_in_one_line_or_works(damage: Damage, folder: Path) 
     damage.change(folder)
     if damage.words is None:
         inspect(folder)
-        assert samples(folder) == samples(nano_base_path())
+        assert samples(folder) == undamaged()[0]
+        assert prompt(folder) == undamaged()[1] or "template" in damage.name or "Llama" in damage.name
         assert 1 in stop_tokens(folder)
         return
     with pytest.raises(UserError) as caught:
@@ -45,6 +62,15 @@ def test_a_folder_is_refused_in_one_line_or_works(damage: Damage, folder: Path) 
     line = str(caught.value)
     assert damage.words in line and str(folder) in line
     assert "\n" not in line and len(line) < 2500
+
+
+def prompt(folder: Path) -> tuple[int, ...]:
+    return PromptEncoder(load_tokenizer(folder)).encode_prompt(load_prompt("math_solver"), question="2+2")
+
+
+@cache
+def undamaged() -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+    return samples(nano_base_path()), prompt(nano_base_path())
 
 
 def samples(folder: Path) -> list[tuple[int, ...]]:
@@ -62,3 +88,30 @@ def test_a_trained_model_gets_the_files_of_the_model_alone(folder: Path, tmp_pat
     names = {file.name for file in trained.iterdir()}
     assert names == {*(set(COPIED) & {file.name for file in nano_base_path().iterdir()}), "model.safetensors"}
     assert not any(file.is_symlink() for file in trained.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(quantised("fp8"), "quantization_config"), (template(NO_SYSTEM + CHATML), "no system role")],
+)
+def test_a_run_an_evaluation_and_a_conversion_refuse_alike(
+    change: Change, words: str, folder: Path, tmp_path: Path
+) -> None:
+    change(folder)
+    where = [f"model.path={folder}", f"run.root={tmp_path}", "prompts.challenger=math_challenger"]
+    config = load_config(["paper", "nano"], [*where, "prompts.solver=math_solver", "learner.processes=1"])
+    for trains in (True, False):
+        with pytest.raises(UserError, match=words):
+            preflight(config, trains)
+    if words == "quantization_config":
+        with pytest.raises(UserError, match=words):
+            convert_and_show(folder, tmp_path / "out", None, None)
+        with pytest.raises(UserError, match=words):
+            model_named(str(folder))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_planner_does_not_count_to_ten_to_the_four_hundred(folder: Path) -> None:
+    layers_as_written("9" * 400)(folder)
+    with pytest.raises(UserError, match="num_hidden_layers: a number of 1329 bits"):
+        model_named(str(folder))

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights import hf_folder
-from rzero_mega.weights.hf_folder import HfWeights, write_hf_folder
+from rzero_mega.weights.bucket import Slot
+from rzero_mega.weights.hf_folder import HfWeights, say_dtype, write_hf_folder
 from rzero_mega.weights.model_files import INDEX, SINGLE
 
 
@@ -257,3 +258,21 @@ def test_what_was_read_does_not_stay_in_memory(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", READ_ALL, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < size * count / 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"dtype": "bfloat16", "torch_dtype": "float16"}, {"dtype": "float32"}),
+        ({"torch_dtype": "float16"}, {"torch_dtype": "float32"}),
+        ({"dtype": "float32", "torch_dtype": "float32"}, {"dtype": "float32"}),
+        ({}, {"dtype": "float32"}),
+    ],
+)
+def test_a_configuration_names_the_dtype_of_the_tensors_once(
+    before: dict[str, str], after: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(before))
+    say_dtype(path, [[Slot("a", torch.float32, (2,), 0)]])
+    assert json.loads(path.read_text()) == after
