@@ -105,7 +105,7 @@ def test_a_run_an_evaluation_and_a_conversion_refuse_alike(
             preflight(config, trains)
     if words == "quantization_config":
         with pytest.raises(UserError, match=words):
-            convert_and_show(folder, tmp_path / "out", None, None)
+            convert_and_show(str(folder), tmp_path / "out", None, None)
         with pytest.raises(UserError, match=words):
             model_named(str(folder))
     assert not (tmp_path / "out").exists()
