@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from rzero_mega.atomic import files_below
@@ -41,6 +42,8 @@ def attempt(folder: Path, places: Path | None) -> bool:
                 _die_at_a_new_place(folder / NAME, places)
             run_all(config_in(folder), StopRequest())
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
