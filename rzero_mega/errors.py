@@ -10,6 +10,9 @@ class UserError(Exception):
     traceback.
     """
 
+    told_elsewhere = False
+    """Whether another process prints the line: then this one says nothing."""
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type where it has none: what fits into a UserError."""

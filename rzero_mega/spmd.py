@@ -65,6 +65,8 @@ def _main_group(_world: dist.ProcessGroup) -> dist.ProcessGroup | None:
 class PeerFailed(UserError):
     """On ranks other than 0, for an error that rank 0 prints: they end quietly."""
 
+    told_elsewhere = True
+
 
 def rank() -> int:
     """This process's number; 0 is the one that writes, grades and talks to servers."""

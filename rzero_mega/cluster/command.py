@@ -10,6 +10,7 @@ from rzero_mega.cluster.jobs import job_chain, job_prefix
 from rzero_mega.cluster.local import run_locally
 from rzero_mega.cluster.nemo import write_scripts
 from rzero_mega.cluster.paths import with_absolute_paths
+from rzero_mega.cluster.record import submitted_jobs
 from rzero_mega.cluster.show import Waiting, chain_lines, script_text, show_jobs, submitted_text
 from rzero_mega.cluster.slurm import QueuedJob, available, cancel_jobs, queued_jobs
 from rzero_mega.cluster.submit import submission_of, unfinished
@@ -65,7 +66,8 @@ def run_here(config: Config, dry_run: bool) -> int:
 
 def cancel(run: RunDirectory) -> str:
     """Cancel all jobs of the run, or end the process of this machine that writes it; a line that says what was done."""
-    queue = queued_jobs(job_prefix(run.path)) if available() else []
+    # Of a run that was never submitted Slurm knows nothing, and need not be there.
+    queue = queued_jobs(job_prefix(run.path)) if submitted_jobs(run.path) else []
     if queue:
         cancel_jobs([job.job_id for job in queue])
         return f"{len(queue)} jobs cancelled; submit again to go on"

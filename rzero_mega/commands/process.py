@@ -86,7 +86,7 @@ def _leave_without_peers(error: BaseException) -> None:
 
 def _tell(error: UserError) -> None:
     """Print the line, unless another rank does."""
-    if type(error) is UserError:
+    if not error.told_elsewhere:
         say(f"rzero-mega: {in_one_line(str(error))}", error=True)
 
 

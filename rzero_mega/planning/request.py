@@ -125,10 +125,10 @@ def check_request(request: PlanRequest) -> None:
     for option, value in (
         ("--gpus", gpus),
         ("--gpus-per-node", node),
-        ("--tokens-per-micro-batch", workload.tokens_per_micro_batch),
         ("--sequences", workload.sequences),
         ("--length", workload.length),
         ("--longest", max(workload.longest, 1)),
+        ("--tokens-per-micro-batch", workload.tokens_per_micro_batch),
         ("--concurrent", 1 if request.concurrent is None else request.concurrent),
     ):
         if value < 1:
