@@ -41,7 +41,8 @@ def _other_values(phase: PhaseDirectory, now: Mapping[str, Any]) -> Iterator[tup
     except UserError:
         return  # the run itself and `verify` say what is damaged
     for key, kind in kinds().items():
-        if not (concerns(key, phase.phase) or kind.last_bits) or key not in now:
+        looks = (concerns(key, phase.phase) and not kind.named) or kind.last_bits  # what is named may only have moved
+        if not looks or key not in now:
             continue
         had = [(entry.done, entry.values[key]) for entry in history if key in entry.values]
         if len(had) > 1 or (had and had[0][1] != now[key]):

@@ -23,7 +23,9 @@ def changed(tmp_path: Path) -> tuple[RunDirectory, Config]:
     settings = [f"run.root={tmp_path}", "run.name=r", "run.minimum_free_mb=0", "iterations=1"]
     first = load_config(overrides=settings)
     learning = "solver.training.optimizer.learning_rate=0.5"
-    second = load_config(overrides=[*settings, "labels.curation.low=0.1", learning, "tracking.project=x"])
+    second = load_config(
+        overrides=[*settings, "labels.curation.low=0.1", learning, "tracking.project=x", "model.path=/moved"]
+    )
     third = load_config(overrides=[*settings, "labels.curation.low=0.1", learning, "learner.layout.etp=1"])
     for config, phase, finished in ((first, PhaseName.LABELS, True), (first, PhaseName.SOLVER, False)):
         with RunDirectory.create_or_open(run_path(config), config, writer=True) as run:
