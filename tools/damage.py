@@ -57,7 +57,7 @@ SIZES = (
 NAME = "run"
 # What tells the time, or counts attempts, and the hash of the file that holds it.
 TIMES = ("seconds", "attempts", "finished", "sha256")
-# The log of events, the lock and the report: no phase reads them.
+# The log of events, the lock and the report: no phase reads them, nor logs.
 NOT_READ = ("events.jsonl", ".lock", "report.html")
 OUTCOMES = ("run", "verify", "as it was", "silent", "traceback")
 
@@ -70,6 +70,7 @@ class _ReadsOnly:
     """Stands for an engine: takes weights, and draws nothing."""
 
     receivers = (0,)
+    context = 1 << 20
 
     def __init__(self, *_arguments: object) -> None: ...
 
@@ -198,7 +199,7 @@ def cases(states: dict[str, Path]) -> Iterator[Case]:
     for state, run in states.items():
         for path in files_below(run):
             file = path.relative_to(run)
-            if file.name not in NOT_READ:
+            if file.name not in NOT_READ and file.suffix != ".log":
                 yield from (Case(state, file, damage) for damage in DAMAGES)
 
 
@@ -221,7 +222,7 @@ def left(run: Path) -> dict[str, Any]:
         content: Any = path.read_bytes()
         if path.name in ("manifest.json", "state.json"):
             content = {key: value for key, value in json.loads(content).items() if key not in TIMES}
-        if path.name not in NOT_READ:
+        if path.name not in NOT_READ and path.suffix != ".log":
             found[path.relative_to(run).as_posix()] = content
     return found
 
