@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def convert_and_show(source_name: str, target: Path, template_name: str | None, 
     torch.set_num_threads(1)
     model = source if (source / CONFIG).is_file() else template
     if model is not None and any((model / name).exists() for name in TOKENIZER_FILES):
-        inspect_tokenizer(model, read_shape(model).vocab)
+        # Of a template that is another model's, `convert` lists all differences: its vocabulary is one of them.
+        inspect_tokenizer(model, read_shape(model).vocab if model == source else sys.maxsize)
     console = new_console(stderr=True)
     began = time.monotonic()
     with Progress(
