@@ -11,8 +11,6 @@ from pathlib import Path
 
 from rzero_mega.config.schema import ModelConfig
 from rzero_mega.errors import UserError, first_line
-from rzero_mega.weights.agreement import check_agreement
-from rzero_mega.weights.hf_folder import HfWeights
 from rzero_mega.weights.model_config import check_token_ids
 from rzero_mega.weights.model_files import (
     CONFIG,
@@ -55,6 +53,10 @@ def check_model_folder(folder: Path) -> ModelShape:
 
     UserError names what does not; no tensor is read. What the tokenizer does is found out elsewhere.
     """
+    # These need torch; a launcher, which only plans, imports this module without it.
+    from rzero_mega.weights.agreement import check_agreement
+    from rzero_mega.weights.hf_folder import HfWeights
+
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     if model_file(folder, CONFIG) is None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import psutil
 
-from rzero_mega.atomic import read_json, storage_errors, write_json
+from rzero_mega.atomic import parse_json, storage_errors, write_json
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 
@@ -80,6 +80,11 @@ def read_published(path: Path) -> Any:
     A network file system may take a while to show a file, and lose sight of one that is being replaced.
     """
     try:
-        return read_json(path, LARGEST_FILE)
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE)
     except OSError:
         return None
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        raise UserError(f"{path}: not readable as JSON ({error}); restore it or remove it") from None
