@@ -62,8 +62,9 @@ def test_every_plan_runs_pasted_after_a_recipe(model: str, gpus: int) -> None:
     try:
         config = pasted(recipe_of(model), request, f"model.path={model}")
     except UserError as error:
-        # Not a plan that does not run, but none at all.
-        assert str(error).startswith("nothing fits on ") and gpus * 80e9 < 20 * total_parameters(MODELS[model]), error
+        # Not a plan that does not run, but none at all: a tenth stays free, and 18 bytes per parameter are not all.
+        usable = 0.9 * gpus * 80e9
+        assert str(error).startswith("nothing fits on ") and usable < 20 * total_parameters(MODELS[model]), error
         return
     assert config.learner.tokens_per_micro_batch >= LONGEST > config.solver.training.sampling.max_new_tokens
 
