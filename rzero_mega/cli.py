@@ -14,7 +14,7 @@ import typer
 
 from rzero_mega import __version__
 from rzero_mega.atomic import storage_errors
-from rzero_mega.commands.process import leave, run_process
+from rzero_mega.commands.process import INTERRUPTED_EXIT_CODE, leave, run_process
 from rzero_mega.commands.usage import CommandLineError, complaint, complete_recipe, complete_run, complete_setting
 from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
@@ -320,6 +320,8 @@ def _command() -> None:
             info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands if not info.hidden
         ]
         raise UserError(complaint(error, sys.argv[1:], commands)) from None
+    if code == INTERRUPTED_EXIT_CODE:  # typer's way to say so, without a word
+        raise KeyboardInterrupt
     if isinstance(code, int) and code:
         leave(code)
 
