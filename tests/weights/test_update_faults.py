@@ -32,6 +32,7 @@ pytestmark = pytest.mark.sglang
 
 PROMPT = [5, 6, 7, 8, 9]
 TIME_LIMIT_S = 240.0
+KEY = "of both servers"  # a server that is started anew would make itself another one
 VICTIM = "model.layers.1.self_attn.o_proj.weight"
 OTHER = "model.layers.0.self_attn.o_proj.weight"
 
@@ -57,7 +58,7 @@ class Replicas:
     def restart(self, index: int, log: Path) -> None:
         """The same server again, as it was started; its client stays."""
         self.processes[index].stop()
-        self.processes[index] = ServerProcess.start(self.processes[index].spec, log)
+        self.processes[index] = ServerProcess.start(self.processes[index].spec, log, KEY)
         self.processes[index].wait_ready(300)
 
 
@@ -67,7 +68,7 @@ def replicas(
 ) -> Iterator[Replicas]:
     folder = tmp_path_factory.mktemp("base")
     models[0].save_pretrained(folder)
-    replicas = Replicas([sglang_server(folder, 1, f"fault {n}") for n in range(2)])
+    replicas = Replicas([sglang_server(folder, 1, f"fault {n}", KEY) for n in range(2)])
     yield replicas
     replicas.transport.close()
     for process in replicas.processes:
