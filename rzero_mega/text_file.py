@@ -35,7 +35,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(
-                text, parse_int=str, parse_float=str, parse_constant=_refuse_constant, object_pairs_hook=_unique
+                text, parse_int=str, parse_float=str, parse_constant=refuse_constant, object_pairs_hook=unique_keys
             )
             if not isinstance(row, dict):
                 raise ValueError("not an object, {...}")
@@ -79,16 +79,18 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For json.loads: an object; ValueError for a key that appears twice, of which readers take different values."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} appears twice")
+            raise ValueError(f"the key {key[:80]!r} appears twice")
         found[key] = value
     return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """For json.loads: ValueError for NaN and infinities, which JSON does not have."""
     raise ValueError(f"{name} is no number in JSON")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from rzero_mega.grading.text.extraction import boxed_contents
 
@@ -113,11 +114,16 @@ def extract_choice(text: str, options: Sequence[str]) -> str | None:
     return _Reader(options).read(text[-MAX_TEXT_CHARS:])
 
 
+def letters(options: Sequence[str]) -> str:
+    """The letters of some options: A, B, C …"""
+    return ascii_uppercase[: len(options)]
+
+
 class _Reader:
     """Reads responses to a question with the given options."""
 
     def __init__(self, options: Sequence[str]) -> None:
-        self._letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)]
+        self._letters = letters(options)
         self._texts = dict(zip(self._letters, map(_plain, options), strict=True))
 
     def read(self, text: str) -> str | None:
@@ -132,6 +138,8 @@ class _Reader:
 
     def _before_next_question(self, text: str) -> str:
         """What stands before a next question, if that has an answer already."""
+        if not _NEXT_QUESTION.search(text):
+            return text
         stated = [statement.end for statement in (*self._strong(text), *self._lines(text)) if statement.letter]
         cut = _NEXT_QUESTION.search(text, min(stated)) if stated else None
         return text[: cut.start()] if cut else text

@@ -13,8 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.answer_forms import ANSWER_FORMS
+from rzero_mega.evaluation.choices import letters
 from rzero_mega.evaluation.problem import Problem
-from rzero_mega.evaluation.readings import READINGS, letters
+from rzero_mega.evaluation.readings import READINGS
+from rzero_mega.text_file import MOST_BYTES_OF_ROWS, read_text
 
 GROUPS = ("mathematics", "general", "word problems")
 
@@ -121,12 +123,12 @@ def read_problems(definition: BenchmarkDefinition, path: Path) -> tuple[Problem,
 
 
 def _rows(path: Path) -> list[Any]:
+    text = read_text(path, MOST_BYTES_OF_ROWS)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".jsonl":
             return [json.loads(line) for line in text.split("\n") if line.strip()]
         content = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {first_line(error)}") from None
     rows = content.get("examples") if isinstance(content, dict) else content
     if not isinstance(rows, list):

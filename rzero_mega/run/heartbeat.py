@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from rzero_mega.errors import first_line
 from rzero_mega.patience import Patience
 from rzero_mega.terminal import say
 
@@ -114,7 +115,7 @@ class _Watch:
                 seen = self._read(self._next)
             except RuntimeError as error:
                 # Where the store was, nobody is any more, or the machine is frozen; who started this rank will end it.
-                self._end(f"the machine where the ranks meet does not answer: {str(error).splitlines()[0]}")
+                self._end(f"the machine where the ranks meet does not answer: {first_line(error)}")
                 return
             if seen is not None and seen.left:
                 return

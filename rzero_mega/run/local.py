@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from rzero_mega.errors import UserError
 from rzero_mega.run.directory import RunDirectory
-from rzero_mega.run.lock import holder
+from rzero_mega.run.lock import holder, signature
 
 # A rank has graders, servers and W&B to close.
 TIMEOUT_S = 120.0
@@ -40,15 +39,11 @@ def stop_writer(run: RunDirectory, timeout_s: float = TIMEOUT_S) -> bool:
 
 def _writer_here(lock: Path) -> int | None:
     """The process that signed the lock, if it has the file open: a number in a file may name any process."""
-    try:
-        signed = json.loads(lock.read_bytes())
-        pid, host = int(signed["pid"]), str(signed["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if host != socket.gethostname() or pid < 2:
+    signed = signature(lock)
+    if signed is None or signed.host != socket.gethostname() or signed.pid < 2:
         return None
     try:
-        return pid if any(_is(entry, lock) for entry in Path(f"/proc/{pid}/fd").iterdir()) else None
+        return signed.pid if any(_is(entry, lock) for entry in Path(f"/proc/{signed.pid}/fd").iterdir()) else None
     except OSError:
         return None
 

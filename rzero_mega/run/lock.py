@@ -11,6 +11,7 @@ import socket
 import time
 import weakref
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from rzero_mega.atomic import storage_errors
@@ -116,13 +117,28 @@ def in_use(path: Path) -> str:
     return f"{path.parent}: in use by {holder(path)}; wait for it, stop it, or choose another run.name"
 
 
-def holder(path: Path) -> str:
-    """Who signed the lock file last, in words."""
+@dataclass(frozen=True)
+class Signature:
+    """Who holds a lock, by his own word: a process, its machine, and since when."""
+
+    pid: int
+    host: str
+    since: str
+
+
+def signature(path: Path) -> Signature | None:
+    """Who signed the lock file last; None if nobody did who can be made out."""
     try:
         signed = json.loads(path.read_bytes())
-        return f"process {int(signed['pid'])} on {signed['host']} since {signed['since']}"
+        return Signature(int(signed["pid"]), str(signed["host"]), str(signed["since"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return None
+
+
+def holder(path: Path) -> str:
+    """The same in words."""
+    signed = signature(path)
+    return f"process {signed.pid} on {signed.host} since {signed.since}" if signed else "another process"
 
 
 def is_locked(path: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rzero_mega.atomic import sha256
 from rzero_mega.errors import UserError, first_line
+from rzero_mega.text_file import refuse_constant, unique_keys
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -122,25 +123,15 @@ def read_object(folder: Path, name: str, most_bytes: int | None = None) -> dict[
     if path is None:
         raise UserError(f"{folder / name}: no such file")
     try:
-        found = json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        found = json.loads(
+            path.read_bytes().decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant
+        )
         _check_values(found)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON: {first_line(error)}") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no JSON object")
     return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key in found if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"key {twice[:80]!r} stands there twice")
-    return found
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_values(value: Any) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rzero_mega.errors import UserError, first_line
+from rzero_mega.text_file import unique_keys
 from rzero_mega.weights.bucket import Slot
 
 DTYPE_NAMES = {
@@ -138,7 +139,7 @@ def read_slots(path: Path) -> list[Slot]:
             begin = _LENGTH_BYTES + length
             if length > _LONGEST_HEADER or begin > nbytes:
                 raise ValueError(f"its header has {length} bytes, the file {nbytes}")
-            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_no_duplicates)
+            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=unique_keys)
         if not isinstance(header, dict):
             raise ValueError("its header is no JSON object")
         header.pop("__metadata__", None)
@@ -181,13 +182,6 @@ def _check_places(slots: Sequence[Slot], begin: int, end: int) -> None:
         begin = slot.stop
     if begin != end:
         raise ValueError(f"its tensors end at byte {begin}, the file at {end}: cut short, or not this header's")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in its header")
-    return found
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:

@@ -49,13 +49,6 @@ class _Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    path = tmp_path_factory.mktemp("runs") / "nano-seed0"
-    write_synthetic_run(path).close()
-    return RunDirectory.open_existing(path)
-
-
-@pytest.fixture(scope="module")
 def page(finished: RunDirectory) -> _Page:
     write_report(finished, finished.path / "report.html")
     return _Page(finished.path / "report.html")

@@ -17,17 +17,9 @@ from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_cha
 from rzero_mega.tracking.figures import histogram_figures
 from rzero_mega.tracking.report_data import gather
 from rzero_mega.tracking.words import reason_text
-from tests.tracking.synthetic import write_synthetic_run
 
 LEAST_CONTRAST = 4.5  # WCAG 2.2, AA, for text
 TEXT_COLOURS = ("ink", "muted", "blue", "orange", "green", "purple", "yellow", "grey", "good", "bad")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    path = tmp_path_factory.mktemp("runs") / "nano-seed0"
-    write_synthetic_run(path).close()
-    return RunDirectory.open_existing(path)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rzero_mega.evaluation.readings.choices import Choices, letters
+from rzero_mega.evaluation.readings.choices import Choices
 from rzero_mega.evaluation.readings.mathematics import Mathematics
 from rzero_mega.evaluation.readings.reading import Reading
 from rzero_mega.evaluation.readings.text import Text
 
 READINGS: dict[str, Reading] = {"mathematics": Mathematics(), "choices": Choices(), "text": Text()}
 
-__all__ = ["READINGS", "Choices", "Mathematics", "Reading", "Text", "letters"]
+__all__ = ["READINGS", "Choices", "Mathematics", "Reading", "Text"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rzero_mega.evaluation.choices import extract_choice
+from rzero_mega.evaluation.choices import extract_choice, letters
 from rzero_mega.evaluation.problem import Problem
 from rzero_mega.grading.workers.pool import GradingPool
 
@@ -23,8 +23,3 @@ class Choices:
 
     def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
         return [prediction in problem.answers for prediction, problem in predictions]
-
-
-def letters(options: Sequence[str]) -> str:
-    """The letters of some options: A, B, C …"""
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)]
