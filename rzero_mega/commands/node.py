@@ -118,12 +118,13 @@ class _Supervisor:
             outside = "ended by the scheduler or by a person (SIGTERM); it goes on from the last checkpoint"
             return next(iter(self._folder.failures()), outside)
         death = ranks.first_death if ranks is not None else None
-        if death is not None and death.code == PEER_LOST_EXIT_CODE:
-            # The node whose rank ended first is about to say why.
-            self._folder.await_failure(FAILURE_S)
-            return next(iter(self._folder.failures()), death.why(f" on node {self._place.name}"))
         said = death.why(f" on node {self._place.name}") if death is not None else ""
-        return said or (why_of(self._folder.path, self._ranks) if code else "")
+        said = said or (why_of(self._folder.path, self._ranks) if code else "")
+        if death is not None and death.of_another:
+            # The node of the rank that ended first, or stands still, is about to say why, and knows more.
+            self._folder.await_failure(FAILURE_S)
+            return next(iter(self._folder.failures()), said)
+        return said
 
     @property
     def _first(self) -> bool:

@@ -3,6 +3,7 @@
 Waiting has no limit where the work of others takes as long as it takes (`spmd`); what must not last is a standstill. A
 thread of every rank writes into the store through which the ranks met that the process runs and whether it moved, and
 looks at the next rank's entry. So every rank is watched by one, whatever started them and on whatever machine they are.
+Ranks that `launch` started leave the telling to it: it may find the same at the same time.
 
 A process *moves* if one of the threads that do its work has had a processor since the last look, or if it waits for
 other ranks: that is then the others' standstill. Threads that only accompany the work (progress bars, W&B) are daemons.
@@ -23,12 +24,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+import psutil
+
 from rzero_mega.errors import first_line
 from rzero_mega.patience import Patience
 from rzero_mega.terminal import say
 
 HANG_EXIT_CODE = 124
 """As timeout(1) has it."""
+FOUND = "RZERO_MEGA_FOUND"
+"""Environment variable: the file in which a rank tells its launcher what it found of another one."""
 LOOKS_PER_LIMIT = 10
 PACKAGE = Path(__file__).resolve().parents[1]
 # Files of the calls in which ranks wait for each other; those of the learner have a limit of their own.
@@ -71,7 +76,7 @@ def heartbeat(
 ) -> Iterator[None]:
     """Inside, this rank shows that it moves, and watches the next one.
 
-    `end` gets the line that names a rank that has not moved for `limit_s` seconds; None prints it and ends the process.
+    `end` gets the line that names a rank that has not moved for `limit_s` seconds; None ends the process with it.
     """
     watch = _Watch(store, rank, world, limit_s, end or _leave)
     watch.start()
@@ -141,11 +146,30 @@ class _Watch:
         return Beat(**json.loads(self._store.get(str(rank))))
 
     def _why(self, beat: Beat, stopped: bool) -> str:
+        if stopped and beat.host == socket.gethostname() and is_stopped(beat.pid):
+            return stopped_by_signal(self._next, self._limit_s)
         who = f"rank {self._next} (process {beat.pid} on {beat.host})"
-        limit = f"{self._limit_s:g} s (learner.hang_timeout_s)"
+        limit = _limit(self._limit_s)
         if stopped:
             return f"{who} shows no sign of life since {limit}: it was stopped, or its machine; last at {beat.place}"
         return f"{who} has not moved for {limit}: it hangs at {beat.place}"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process of this machine is one that a signal stopped."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+def stopped_by_signal(rank: int, limit_s: float, where: str = "") -> str:
+    """What is said of such a rank, by whichever watcher finds it first. `where` is such as " on node n1"."""
+    return f"rank {rank} was stopped by a signal{where} and did not go on for {_limit(limit_s)}"
+
+
+def _limit(limit_s: float) -> str:
+    return f"{limit_s:g} s (learner.hang_timeout_s)"
 
 
 class Movement:
@@ -203,5 +227,9 @@ def _time_on_processors(thread: int) -> str | None:
 
 
 def _leave(why: str) -> None:
-    say(f"rzero-mega: {why}; the same command goes on from here", error=True)
+    if FOUND in os.environ:
+        with suppress(OSError):
+            Path(os.environ[FOUND]).write_text(why, encoding="utf-8")
+    else:
+        say(f"rzero-mega: {why}; the same command goes on from here", error=True)
     os._exit(HANG_EXIT_CODE)

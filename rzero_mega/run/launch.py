@@ -8,16 +8,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import psutil
 
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import environment_of_child, module_command
 from rzero_mega.own_file import append_to
 from rzero_mega.patience import Patience
-from rzero_mega.run.heartbeat import HANG_EXIT_CODE
+from rzero_mega.run.heartbeat import FOUND, HANG_EXIT_CODE, is_stopped, stopped_by_signal
 from rzero_mega.run.stop import SIGNAL, StopRequest
 from rzero_mega.scratch import temporary_folder
 
@@ -67,15 +65,18 @@ def launch(arguments: Sequence[str], processes: int, stop: StopRequest, hang_tim
     They meet through a file, so nothing listens on the network but gloo on the loopback interface. When one fails, the
     others are ended; a request to stop is passed on. They die with this process, also when it is killed.
     """
-    with (
-        temporary_folder("ranks") as folder,
-        RankGroup(arguments, range(processes), processes, meeting_in(folder), None, hang_timeout_s) as ranks,
-    ):
-        while ranks.poll() is None:
-            if stop.take():
-                ranks.signal(SIGNAL)
-            time.sleep(POLL_S)
-        return ranks.first_death
+    with temporary_folder("ranks") as folder:
+        found = folder / "found"
+        environment = {**meeting_in(folder), FOUND: str(found)}
+        with RankGroup(arguments, range(processes), processes, environment, None, hang_timeout_s) as ranks:
+            while ranks.poll() is None:
+                if stop.take():
+                    ranks.signal(SIGNAL)
+                time.sleep(POLL_S)
+        death = ranks.first_death
+        if death is not None and death.of_another and found.is_file():
+            death = replace(death, found=found.read_text(encoding="utf-8"))
+        return death
 
 
 def meeting_in(folder: Path) -> dict[str, str]:
@@ -87,12 +88,19 @@ def meeting_in(folder: Path) -> dict[str, str]:
 class FirstDeath:
     """The rank whose end is why the others end, and its code: negative is the signal that killed it.
 
-    `stopped_s` is set for one that was stopped by a signal and did not go on for so many seconds.
+    `stopped_s` is set for one that was stopped by a signal and did not go on for so many seconds, `found` for one that
+    ended because of what it found of another one: the line about that.
     """
 
     rank: int
     code: int
     stopped_s: float | None = None
+    found: str = ""
+
+    @property
+    def of_another(self) -> bool:
+        """Whether the rank ended because another one had, or stood still, perhaps on another node."""
+        return self.stopped_s is None and self.code in (PEER_LOST_EXIT_CODE, HANG_EXIT_CODE)
 
     @property
     def exit_code(self) -> int:
@@ -102,8 +110,9 @@ class FirstDeath:
     def why(self, where: str = "") -> str:
         """One line for a rank that could say nothing itself; empty for the others. `where` is such as " on node n1"."""
         if self.stopped_s is not None:
-            limit = f"{self.stopped_s:g} s (learner.hang_timeout_s)"
-            return f"rank {self.rank} was stopped by a signal{where} and did not go on for {limit}"
+            return stopped_by_signal(self.rank, self.stopped_s, where)
+        if self.found:
+            return self.found
         if self.code < 0:
             return f"rank {self.rank} was killed by {signal.Signals(-self.code).name}{where}"
         if self.code == PEER_LOST_EXIT_CODE:
@@ -159,8 +168,16 @@ class RankGroup:
         elif self.first_death is None:
             # The rank that met the error and the ones that lost their peer end together.
             time.sleep(SETTLE_S)
-            self.first_death = min(self._failed(), key=_rank_of_cause)
+            self.first_death = self._cause(min(self._failed(), key=_rank_of_cause))
         return self.first_death.code
+
+    def _cause(self, death: FirstDeath) -> FirstDeath:
+        """One that ended because another stands still is not the cause, where a signal stopped that other one here."""
+        if death.code == HANG_EXIT_CODE:
+            for rank, child in zip(self._ranks, self._children, strict=True):
+                if is_stopped(child.pid):
+                    return FirstDeath(rank, HANG_EXIT_CODE, self._hang_timeout_s)
+        return death
 
     def _failed(self) -> list[FirstDeath]:
         codes = [child.poll() for child in self._children]
@@ -172,7 +189,7 @@ class RankGroup:
             return None
         self._looked_at = time.monotonic()
         for rank, child, patience in zip(self._ranks, self._children, self._patience, strict=True):
-            if not _is_stopped(child.pid):
+            if not is_stopped(child.pid):
                 patience.sign()
             elif patience.over():
                 return rank
@@ -188,7 +205,7 @@ class RankGroup:
         """End all; those that are stopped, or take longer than GRACE_S seconds, are killed."""
         self.signal(signal.SIGTERM)
         for child in self._children:
-            if child.poll() is None and _is_stopped(child.pid):
+            if child.poll() is None and is_stopped(child.pid):
                 child.kill()
         deadline = time.monotonic() + GRACE_S
         for child in self._children:
@@ -214,13 +231,6 @@ def _rank_of_cause(death: FirstDeath) -> int:
     if death.code == PEER_LOST_EXIT_CODE:
         return 3
     return 1 if death.code < 0 else 2
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except psutil.Error:
-        return False
 
 
 def log_of(logs: Path, rank: int) -> Path:

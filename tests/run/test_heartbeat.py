@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +19,8 @@ from rzero_mega import spmd
 from rzero_mega.atomic import sha256
 from rzero_mega.patience import Patience
 from rzero_mega.run import heartbeat as module
-from rzero_mega.run.heartbeat import Movement, heartbeat, place_of, waits_for_others
+from rzero_mega.run.heartbeat import Movement, heartbeat, is_stopped, place_of, waits_for_others
+from rzero_mega.run.launch import FirstDeath
 from tests.processes import eventually
 
 LIMIT_S = 1.0
@@ -87,6 +91,21 @@ def test_a_rank_that_stands_still_is_named(
     with peer(MemoryStore(), looks, moved) as said:
         assert eventually(lambda: bool(said))
     assert said[0].startswith(message) and "learner/x.py:7 (f)" in said[0]
+
+
+def test_a_process_of_this_machine_that_a_signal_stopped_is_told_as_its_launcher_tells_it() -> None:
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 19)"])
+    try:
+        assert eventually(lambda: is_stopped(child.pid))
+        store, said = MemoryStore(), list[str]()
+        beat = {"host": socket.gethostname(), "pid": child.pid, "looks": 5, "moved": 5, "place": "x.py:7 (f)"}
+        store.set("1", json.dumps(beat))
+        with heartbeat(store, 0, 2, LIMIT_S, said.append):
+            assert eventually(lambda: bool(said))
+        assert said == [FirstDeath(1, 124, LIMIT_S).why()]
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_a_rank_that_moves_and_one_that_has_left_are_not_named() -> None:

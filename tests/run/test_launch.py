@@ -14,8 +14,10 @@ import pytest
 
 from rzero_mega.errors import UserError
 from rzero_mega.run import launch as launch_module
+from rzero_mega.run.heartbeat import FOUND, is_stopped
 from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, STORE, FirstDeath, RankGroup, check_rank
 from rzero_mega.run.stop import StopRequest
+from tests.processes import eventually
 
 KILLED = "import os; os.kill(os.getpid(), 9)"
 STOPPED = "import os; os.kill(os.getpid(), 19)"
@@ -23,6 +25,12 @@ WAITS = "import signal; signal.pause()"
 PEER_LOST = f"import sys; sys.exit({PEER_LOST_EXIT_CODE})"
 USER_ERROR = "import sys; sys.exit(2)"
 BUG = "raise RuntimeError"
+FOUND_ONE = f"""
+import os, sys
+with open(os.environ["{FOUND}"], "w") as file:
+    file.write("rank 0 (process 7 on n1) has not moved")
+sys.exit(124)
+"""
 PATIENCE_S = 1.0
 
 
@@ -40,6 +48,13 @@ PATIENCE_S = 1.0
             "rank 1 was stopped by a signal and did not go on for 1 s (learner",
         ),
         ((STOPPED, STOPPED), FirstDeath(0, 124, 1.0), "rank 0 was stopped by a signal and did not go on for 1 s (lear"),
+        # The other rank notices first.
+        ((STOPPED, FOUND_ONE), FirstDeath(0, 124, 60.0), "rank 0 was stopped by a signal and did not go on for 60 s"),
+        (
+            (WAITS, FOUND_ONE),
+            FirstDeath(1, 124, None, "rank 0 (process 7 on n1) has not moved"),
+            "rank 0 (process 7 on n1) has not moved",
+        ),
     ],
 )
 def test_one_rank_is_named_for_the_end_of_all_and_none_is_left(
@@ -48,13 +63,16 @@ def test_one_rank_is_named_for_the_end_of_all_and_none_is_left(
     started: list[subprocess.Popen[bytes]] = []
 
     def start(_arguments: Sequence[str], environment: Mapping[str, str], _log: Path | None) -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-S", "-c", codes[int(environment["RANK"])]], stderr=-3))
-        return started[-1]
+        code = codes[int(environment["RANK"])]
+        rank = subprocess.Popen([sys.executable, "-S", "-c", code], stderr=-3, env=environment)
+        started.append(rank)
+        assert code != STOPPED or eventually(lambda: is_stopped(rank.pid))
+        return rank
 
     monkeypatch.setattr(launch_module, "_start", start)
     monkeypatch.setattr(launch_module, "GRACE_S", 1.0)
     monkeypatch.setattr(launch_module, "SETTLE_S", 2.0)
-    found = launch_module.launch([], 2, StopRequest(), PATIENCE_S)
+    found = launch_module.launch([], 2, StopRequest(), 60.0 if FOUND_ONE in codes else PATIENCE_S)
     assert found == death
     assert found.why().startswith(why) and bool(found.why()) == bool(why)
     assert all(process.poll() is not None for process in started)
