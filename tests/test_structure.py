@@ -31,8 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"config"},
     # coevolution for prompts: what a run is made of besides its configuration is read in one place.
     "evaluation": {"coevolution", "config", "grading", "rollout"},
-    # coevolution for the plan that status follows, and for what the report shows of checks and records.
-    "tracking": {"config", "coevolution", "run"},
+    # coevolution for the plan that status follows, and for what the report shows of checks and records; evaluation for
+    # the table of results, which report and W&B show.
+    "tracking": {"config", "coevolution", "evaluation", "run"},
     "assets": set(),
     # evaluation for the texts that a submission writes into its run.
     "cluster": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},

@@ -146,3 +146,10 @@ def _filled(template: str, row: dict[str, Any]) -> str:
             return ""
         text += str(row[name]).strip() + rest
     return text.strip()
+
+
+def title_of(benchmark: str) -> str:
+    """How a benchmark is called in tables: `MATH-500`, of a part `MATH-500:50`, and others by their name."""
+    name, _, size = benchmark.partition(":")
+    title = defined_benchmark(name).title if name in benchmark_names() else name
+    return f"{title}:{size}" if size else title

@@ -2,139 +2,195 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from statistics import fmean
 
-from omegaconf import OmegaConf
-
-from rzero_mega.evaluation.statistics import Estimate, accuracy, difference, mean_of
+from rzero_mega.evaluation.results import SCORE, ModelScores
+from rzero_mega.evaluation.statistics import (
+    Estimate,
+    accuracy,
+    between_seeds,
+    detectable,
+    mean_difference,
+    mean_of,
+    over_seeds,
+)
 
 GENERAL = ("supergpqa", "mmlu_pro", "bbeh")
 """With the average of mathematics these are the four that the paper's overall average is of."""
+MATHEMATICS = "mathematics"
 
 
 @dataclass(frozen=True)
-class ModelScores:
-    """A model's score on every question, by benchmark: the same questions in the same order for all models."""
+class Contender:
+    """A column of the table: a model, or those that several seeds of one recipe led to, by seed.
 
-    model: str
-    scores: Mapping[str, Sequence[float]]
+    `model` is the base model's name, and `iteration` the one after which it was measured, where that is known.
+    """
+
+    name: str
+    seeds: Mapping[int, ModelScores]
+    model: str = ""
+    iteration: int | None = None
+
+    @property
+    def one(self) -> ModelScores | None:
+        """The model, if it is one."""
+        return next(iter(self.seeds.values())) if len(self.seeds) == 1 else None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An accuracy, and its difference from the first model's where that has been measured on the same questions."""
+    """A result, its difference from the first column's, and the smallest difference that as many questions show.
+
+    `delta` is None where the two have no problems, or no seeds, in common; `detectable` where seeds are compared.
+    """
 
     value: Estimate
     delta: Estimate | None = None
+    detectable: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A benchmark or an average, with a cell per model; None where a model has not been measured."""
+    """A measure of a benchmark, or an average over several; a cell per column, None where a model was not measured."""
 
     label: str
+    benchmarks: tuple[str, ...]
+    measure: str
     cells: tuple[Cell | None, ...]
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Results of several models, the first of which the others are compared with."""
+    """Results of several models, the first of which the others are compared with. `remarks` belong below it."""
 
-    models: tuple[str, ...]
+    columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    remarks: tuple[str, ...]
 
 
-def result_table(models: Sequence[ModelScores], groups: Mapping[str, str], titles: Mapping[str, str]) -> ResultTable:
-    """A row per benchmark, then averages of groups with several, then the paper's overall average if it can be taken.
+@dataclass(frozen=True)
+class _Line:
+    """What a row is of: benchmarks with the share of each, and the measure."""
+
+    label: str
+    weights: Mapping[str, float]
+    measure: str = SCORE
+
+
+def result_table(columns: Sequence[Contender], groups: Mapping[str, str], titles: Mapping[str, str]) -> ResultTable:
+    """A row per benchmark and measure, then averages of groups, then the paper's overall average if it can be taken.
 
     `groups` and `titles` are by benchmark. An average is of the benchmarks that every model has been measured on.
     """
-    names = [name for name in groups if any(name in model.scores for model in models)]
-    rows = [_row(titles.get(name, name), models, {name: 1.0}) for name in names]
-    everywhere = [name for name in names if all(name in model.scores for model in models)]
-    for group in dict.fromkeys(groups[name] for name in everywhere):
-        members = [name for name in everywhere if groups[name] == group]
+    lines = list(_lines(columns, groups, titles))
+    rows = [
+        Row(line.label, tuple(line.weights), line.measure, tuple(_cell(column, columns[0], line) for column in columns))
+        for line in lines
+    ]
+    names = tuple(column.name for column in columns)
+    return ResultTable(names, tuple(rows), tuple(_remarks(columns, rows)))
+
+
+def kind(benchmark: str) -> str:
+    """The benchmark that `NAME:N` is a part of."""
+    return benchmark.partition(":")[0]
+
+
+def _lines(columns: Sequence[Contender], groups: Mapping[str, str], titles: Mapping[str, str]) -> Iterator[_Line]:
+    models = [model for column in columns for model in column.seeds.values()]
+    names = list(dict.fromkeys(name for model in models for name in model.benchmarks))
+    for name in names:
+        title = titles.get(name, name) + (" (transfer)" if groups.get(name) == "transfer" else "")
+        measured = [model.benchmarks[name] for model in models if name in model.benchmarks]
+        for measure in dict.fromkeys(measure for scores in measured for measure in scores.measures):
+            yield _Line(title if measure == SCORE else f"{title}, {measure}", {name: 1.0}, measure)
+    everywhere = [name for name in names if all(name in model.benchmarks for model in models)]
+    by_group: dict[str, list[str]] = {}
+    for name in everywhere:
+        by_group.setdefault(groups.get(name, "other"), []).append(name)
+    for group, members in by_group.items():
         if len(members) > 1:
-            rows.append(_row(f"{group}, average", models, dict.fromkeys(members, 1 / len(members))))
-    mathematics = [name for name in everywhere if groups[name] == "mathematics"]
-    if mathematics and set(GENERAL) <= set(everywhere):
-        share = 1 / (1 + len(GENERAL))
-        weights = dict.fromkeys(mathematics, share / len(mathematics)) | dict.fromkeys(GENERAL, share)
-        rows.append(_row("overall", models, weights))
-    return ResultTable(tuple(model.model for model in models), tuple(rows))
+            yield _Line(f"{group}, average", dict.fromkeys(members, 1 / len(members)))
+    mathematics = by_group.get(MATHEMATICS, [])
+    general = [name for name in everywhere if kind(name) in GENERAL]
+    if mathematics and sorted(map(kind, general)) == sorted(GENERAL):
+        share = 1 / (1 + len(general))
+        weights = dict.fromkeys(mathematics, share / len(mathematics)) | dict.fromkeys(general, share)
+        yield _Line("overall", weights)
 
 
-def _row(label: str, models: Sequence[ModelScores], weights: Mapping[str, float]) -> Row:
-    first = models[0].scores
-    cells: list[Cell | None] = []
-    for number, model in enumerate(models):
-        if not weights.keys() <= model.scores.keys():
-            cells.append(None)
-            continue
-        groups = [model.scores[name] for name in weights]
-        comparable = number > 0 and all(len(first.get(name, ())) == len(model.scores[name]) for name in weights)
-        if len(groups) == 1:
-            (name,) = weights
-            cells.append(Cell(accuracy(groups[0]), difference(groups[0], first[name]) if comparable else None))
-            continue
-        shares = list(weights.values())
-        deltas = [
-            [b - a for a, b in zip(first[name], model.scores[name], strict=True)] for name in weights if comparable
-        ]
-        cells.append(Cell(mean_of(groups, shares), mean_of(deltas, shares) if comparable else None))
-    return Row(label, tuple(cells))
+def _cell(column: Contender, first: Contender, line: _Line) -> Cell | None:
+    shares = list(line.weights.values())
+    found = {seed: model.on(line.weights, line.measure) for seed, model in column.seeds.items()}
+    scores = {seed: groups for seed, groups in found.items() if groups is not None}
+    if len(scores) < len(found):
+        return None
+    if len(scores) > 1:
+        values = {seed: _mean(groups, shares) for seed, groups in scores.items()}
+        return Cell(over_seeds(list(values.values())), _seeds_delta(column, first, line, values))
+    (groups,) = scores.values()
+    value = accuracy(groups[0]) if len(groups) == 1 else mean_of(groups, shares)
+    before = _before(column.one, first.one, line) if column is not first else None
+    if before is None:
+        return Cell(value)
+    return Cell(value, mean_difference(groups, before, shares), detectable(groups, before, shares))
 
 
-def as_markdown(table: ResultTable) -> str:
-    """A Markdown table, in percent: value [interval], and in points the difference from the first model."""
-    lines = ["| benchmark | " + " | ".join(table.models) + " |", "|---" * (1 + len(table.models)) + "|"]
-    lines += [f"| {row.label} | " + " | ".join(map(_text, row.cells)) + " |" for row in table.rows]
-    return "\n".join(lines) + "\n"
+def _before(model: ModelScores | None, first: ModelScores | None, line: _Line) -> list[tuple[float, ...]] | None:
+    """The first model's scores on the problems of `model`, in their order; None if its problems are others."""
+    if model is None or first is None:
+        return None
+    found = [
+        model.benchmarks[name].paired(first.benchmarks[name], line.measure) if name in first.benchmarks else None
+        for name in line.weights
+    ]
+    known = [scores for scores in found if scores is not None]
+    return known if len(known) == len(found) else None
 
 
-def as_csv(table: ResultTable) -> str:
-    """One line per benchmark and model, as fractions."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("benchmark", "model", "items", "value", "low", "high", "delta", "delta_low", "delta_high"))
-    for row in table.rows:
-        for model, cell in zip(table.models, row.cells, strict=True):
-            if cell:
-                delta = (cell.delta.value, cell.delta.low, cell.delta.high) if cell.delta else ("", "", "")
-                value = cell.value
-                writer.writerow((row.label, model, value.items, value.value, value.low, value.high, *delta))
-    return out.getvalue()
+def _seeds_delta(column: Contender, first: Contender, line: _Line, values: Mapping[int, float]) -> Estimate | None:
+    """Seed by seed where both have the same seeds, otherwise between the two sets of runs."""
+    if column is first or first.one is not None:
+        return None
+    shares, before = list(line.weights.values()), {}
+    for seed, model in first.seeds.items():
+        other = column.seeds.get(seed, next(iter(column.seeds.values())))
+        groups = _before(other, model, line)
+        if groups is None:
+            return None
+        before[seed] = _mean(groups, shares)
+    if before.keys() == values.keys():
+        return over_seeds([values[seed] - before[seed] for seed in values])
+    return between_seeds(list(values.values()), list(before.values()))
 
 
-def remarks(table: ResultTable) -> list[str]:
-    """What samples of these sizes cannot tell: the differences whose interval holds zero, by model."""
-    found = []
-    for number, model in enumerate(table.models):
-        unclear = [
-            row.label for row in table.rows if (cell := row.cells[number]) and cell.delta and not cell.delta.tells_apart
-        ]
+def _mean(groups: Sequence[Sequence[float]], shares: Sequence[float]) -> float:
+    return sum(share * fmean(scores) for share, scores in zip(shares, groups, strict=True))
+
+
+def _remarks(columns: Sequence[Contender], rows: Sequence[Row]) -> Iterator[str]:
+    """What the intervals are, what samples of these sizes cannot tell, and what could not be compared."""
+    several = [column for column in columns if column.one is None]
+    if several:
+        yield "Intervals of several runs are over their seeds, by Student's t: where the mean of more runs would lie."
+    for number, column in enumerate(columns[1:], 1):
+        cells = [(row, cell) for row in rows if (cell := row.cells[number]) is not None]
+        unclear = [(row, cell) for row, cell in cells if cell.delta is not None and not cell.delta.tells_apart]
         if unclear:
-            found.append(f"{model} and {table.models[0]} cannot be told apart on: {', '.join(unclear)}")
-    return found
+            names = "; ".join(row.label + _detectable(cell) for row, cell in unclear)
+            yield f"{column.name} and {columns[0].name} cannot be told apart on {names}."
+        apart = [row.label for row, cell in cells if cell.delta is None and row.cells[0] is not None]
+        if apart and (column.one is None) == (columns[0].one is None):
+            yield f"{column.name} and {columns[0].name} were asked other problems of {', '.join(apart)}: no difference."
+        elif apart:
+            single = column if column.one is not None else columns[0]
+            yield f"{single.name} is one run, which says nothing of other seeds: no difference."
 
 
-def published(model: str) -> dict[str, dict[str, float]]:
-    """The paper's results for a model by stage, in percent; empty if it is not one of the paper's four."""
-    text = (files("rzero_mega.evaluation") / "published.yaml").read_text(encoding="utf-8")
-    rows = OmegaConf.to_container(OmegaConf.create(text))
-    assert isinstance(rows, dict)
-    return dict(rows.get(model.rpartition("/")[2], {}))
-
-
-def _text(cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
-    text = f"{100 * cell.value.value:.1f} [{100 * cell.value.low:.1f}, {100 * cell.value.high:.1f}]"
-    if cell.delta:
-        low, high = 100 * cell.delta.low, 100 * cell.delta.high
-        text += f", {100 * cell.delta.value:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return text
+def _detectable(cell: Cell) -> str:
+    if cell.detectable is None:
+        return f" ({cell.value.items} seeds)"
+    return f" ({cell.value.items:,} questions tell differences from about {100 * cell.detectable:.1f} points on)"
