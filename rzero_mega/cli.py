@@ -203,6 +203,47 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run: Run = None,
+    iteration: Annotated[int | None, typer.Option(help="The last that has one if left out.")] = None,
+    role: Annotated[str, typer.Option(help="solver or challenger.")] = "solver",
+    output: Annotated[Path | None, typer.Option(help="A new folder; RUN-ROLE-ITERATION here if left out.")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Of the base; what its own card says if left out.")
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="The base's name on the hub, where the run had a folder.")
+    ] = None,
+    push: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Send it to the Hugging Face hub too.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="A repository made for it; private if left out.")] = False,
+) -> None:
+    """Write a trained model into a folder of its own, with a card made from the run."""
+    from rzero_mega.commands import export as command
+
+    options = command.ExportOptions(role, iteration, output, licence, base_model, push, public)
+    for line in command.export(_open(run), options):
+        say(line)
+
+
+@app.command()
+def serve(
+    target: Annotated[
+        Path | None,
+        typer.Argument(help="A run, or a model's folder; the latest run if left out.", autocompletion=complete_run),
+    ] = None,
+    overrides: Overrides = None,
+    iteration: Annotated[int | None, typer.Option(help="The last that has a model if left out.")] = None,
+    role: Annotated[str | None, typer.Option(help="solver or challenger; the Solver if left out.")] = None,
+    host: Annotated[str, typer.Option(help="Others than loopback need a key in the environment.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 stands for any free one.")] = 30000,
+) -> None:
+    """Serve a trained model to programs that speak OpenAI's protocol, until Ctrl-C."""
+    from rzero_mega.commands import serve as command
+
+    command.serve(target, command.ServeOptions(host, port, role, iteration), overrides or [])
+
+
+@app.command()
 def convert(
     source: Annotated[
         str, typer.Argument(help="A Megatron checkpoint, or a model as model.path: a folder, a hub name, asset:NAME.")

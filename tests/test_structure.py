@@ -38,6 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # evaluation for the texts that a submission writes into its run.
     "cluster": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "planning": {"config", "weights"},
+    # coevolution for prompts, tracking for what a card says of a run.
+    "release": {"coevolution", "config", "evaluation", "rollout", "run", "tracking", "weights"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
     "commands": {
         "cluster",
@@ -49,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "phases",
         "planning",
         "recipes",
+        "release",
         "rollout",
         "run",
         "tracking",
@@ -83,6 +86,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "tracking": {"torch", "transformers", *ENGINES},
     "evaluation": ENGINES,
     "inspection": {*ENGINES, *HTTP},
+    "release": {*ENGINES, *HTTP},
     "rollout": {"megatron", "transformer_engine"},
     "weights": {"megatron", "sglang", "transformer_engine"},
     "learner": {"sglang", *HTTP},

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import jinja2
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import chat_template_utils
 
 from rzero_mega.errors import UserError
 from rzero_mega.inspection.limits import Say, within_limits
+from rzero_mega.rollout.chat_template import rendered
 from rzero_mega.rollout.limits import stop_tokens
-from rzero_mega.rollout.tokenization import Prompt, PromptEncoder
+from rzero_mega.rollout.tokenization import Prompt, PromptEncoder, load_tokenizer
 from rzero_mega.weights.model_files import (
     CHAT_TEMPLATE,
     GENERATION_CONFIG,
@@ -57,6 +60,23 @@ def inspect_tokenizer(
             read_object(folder, name)
     prompts = [*((p, {}) for p in asking), *((p, {"question": q}) for p in answering for q in QUESTIONS)]
     within_limits(partial(_try, folder, vocab, prompts), seconds, memory_mb)
+
+
+def inspect_template(
+    folder: Path, template: Path, question: str, seconds: float = SECONDS, memory_mb: int = MEMORY_MB
+) -> None:
+    """Have a file's chat template make a prompt of one message; UserError if that takes too long or too much memory.
+
+    A template that refuses the message does what a server will say.
+    """
+
+    def work(say: Say) -> None:
+        say(f"{template.name}: the chat template")
+        text, tokenizer = template.read_text(encoding="utf-8"), load_tokenizer(folder)
+        with suppress(jinja2.TemplateError):
+            rendered(tokenizer, text, question)
+
+    within_limits(work, seconds, memory_mb)
 
 
 def _try(folder: Path, vocab: int, prompts: Sequence[Filled], say: Say) -> None:

@@ -25,7 +25,8 @@ from rzero_mega.weights.model_files import (
 )
 from rzero_mega.weights.shape import ModelShape, read_shape
 
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+# Terms and card among them: what is trained from the model goes under its licence.
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "LICENSE*", "NOTICE*", "README.md"]
 
 
 def resolve_base_model(model: ModelConfig, cache: Path) -> Path:
@@ -46,6 +47,24 @@ def resolve_base_model(model: ModelConfig, cache: Path) -> Path:
         folder = _local_or_hub(model)
     check_model_folder(folder)
     return folder
+
+
+def local_base_model(model: ModelConfig) -> Path | None:
+    """The folder that the base model was published in, if it is on this machine; nothing is downloaded or converted."""
+    from huggingface_hub import snapshot_download
+
+    kind, _, name = model.path.partition(":")
+    if kind == "gguf":
+        return None
+    try:
+        if kind == "asset":
+            return _asset(name)
+        folder = Path(model.path).expanduser()
+        if folder.is_dir():
+            return folder
+        return Path(snapshot_download(model.path, revision=model.revision, local_files_only=True))
+    except (UserError, OSError, ValueError):  # the hub library's errors for what is not cached are of these kinds
+        return None
 
 
 def check_model_folder(folder: Path) -> ModelShape:

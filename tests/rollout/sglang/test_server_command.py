@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.server.command import CPU_STUBS, ServerSpec, server_arguments, server_environment
+from rzero_mega.rollout.sglang.server.command import (
+    CPU_STUBS,
+    TEXT_API,
+    ServerSpec,
+    TextApi,
+    server_arguments,
+    server_environment,
+)
 
 SPEC = ServerSpec(Path("/models/m"), 31000)
 
@@ -33,8 +40,8 @@ def test_arguments_of_a_cpu_server() -> None:
         *("--sampling-backend", "pytorch"),
         *("--max-total-tokens", "65536"),
         *("--context-length", "519"),
-        "--skip-tokenizer-init",
         "--skip-server-warmup",
+        "--skip-tokenizer-init",
         "--sleep-on-idle",
         *("--log-level", "info"),
     ]
@@ -44,6 +51,16 @@ def test_a_gpu_server_chooses_its_backends_and_its_cache_itself() -> None:
     arguments = server_arguments(replace(SPEC, device="cuda", dtype="bfloat16"))
     assert value(arguments, "--device") == "cuda"
     assert not {"--attention-backend", "--sampling-backend", "--max-total-tokens", "--context-length"} & set(arguments)
+
+
+def test_a_server_for_other_programs_has_a_tokenizer_a_name_and_a_template() -> None:
+    spec = replace(SPEC, text_api=TextApi("nano-solver-1", Path("/models/m/solver.jinja")))
+    arguments = server_arguments(spec)
+    assert value(arguments, "--served-model-name") == "nano-solver-1"
+    assert value(arguments, "--chat-template") == "/models/m/solver.jinja"
+    assert "--skip-tokenizer-init" not in arguments
+    assert TEXT_API in server_environment(spec, {})
+    assert TEXT_API not in server_environment(SPEC, {TEXT_API: "1"})
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

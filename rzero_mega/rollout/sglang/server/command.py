@@ -12,6 +12,8 @@ from rzero_mega.errors import UserError
 CPU_STUBS = Path(__file__).with_name("cpu_stubs")
 # Takes the API key from us to the server: a command line can be read by everyone on the machine.
 API_KEY = "RZERO_MEGA_SERVER_API_KEY"
+# Tells the server's program that strangers are to reach the routes of OpenAI's protocol alone.
+TEXT_API = "RZERO_MEGA_SERVER_TEXT_API"
 # A CPU server that is not told how large its KV cache may be takes most of the machine's memory.
 CPU_MAX_TOTAL_TOKENS = 65_536
 # Of its context length SGLang gives a prompt seven tokens less, and a prompt and its response together two less.
@@ -37,12 +39,25 @@ RESERVED = (
     "--max-running-requests",
     "--config",
     "--skip-tokenizer-init",
+    "--served-model-name",
+    "--chat-template",
     "--trust-remote-code",
     "--base-gpu-id",
     "--gpu-id-step",
     "--enable-memory-saver",
     "--enable-weights-cpu-backup",
 )
+
+
+@dataclass(frozen=True)
+class TextApi:
+    """OpenAI's protocol, for programs that know nothing of tokens: under which name, and how messages become a prompt.
+
+    `chat_template` is a .jinja file, which takes the place of whatever template the model has.
+    """
+
+    name: str
+    chat_template: Path
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,9 @@ class ServerSpec:
     response may have together; it must not be more than the model's, which SGLang doesn't check (None: the model's less
     CONTEXT_MARGIN). On CUDA the server runs on the GPUs `first_gpu` … `first_gpu + tp - 1`, and with `memory_saver` it
     can give their memory back (see `turns`). `extra_arguments` go to SGLang as they are.
+
+    A run's servers take and give tokens, and have all of SGLang's routes. One with a `text_api` has those of OpenAI's
+    protocol instead (see `serve.py`).
     """
 
     model: Path
@@ -69,6 +87,7 @@ class ServerSpec:
     first_gpu: int = 0
     memory_saver: bool = False
     extra_arguments: tuple[str, ...] = ()
+    text_api: TextApi | None = None
 
     @property
     def on_loopback(self) -> bool:
@@ -103,7 +122,11 @@ def server_arguments(spec: ServerSpec) -> list[str]:
         values["--max-total-tokens"] = max_total_tokens
     if spec.context_length is not None:
         values["--context-length"] = spec.context_length + CONTEXT_MARGIN
-    switches = ["--skip-tokenizer-init", "--skip-server-warmup"]
+    switches = ["--skip-server-warmup"]
+    if spec.text_api is None:
+        switches.append("--skip-tokenizer-init")
+    else:
+        values |= {"--served-model-name": spec.text_api.name, "--chat-template": spec.text_api.chat_template}
     if spec.device == "cuda":
         # Not CUDA_VISIBLE_DEVICES: a handle to memory names its GPU by the number that the learner knows it by.
         values["--base-gpu-id"] = spec.first_gpu
@@ -150,6 +173,8 @@ def server_environment(
         # Log-probabilities of samples are to be those at the sampling temperature, whatever this machine is used for.
         "SGLANG_RETURN_ORIGINAL_LOGPROB": "0",
     }
+    if spec.text_api is not None:
+        environment[TEXT_API] = "1"
     if spec.context_length is not None:
         # CONTEXT_MARGIN may go past what the model was made for; no token is ever there.
         environment["SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"] = "1"

@@ -53,7 +53,7 @@ class ServerProcess:
         environment: dict[str, str],
     ) -> None:
         """For `start`. `folder` is the server's temporary folder."""
-        self._held_port = _hold_port(spec.host, spec.port)
+        self._held_port = hold_port(spec.host, spec.port)
         self.spec = replace(spec, port=self._held_port.getsockname()[1])
         self.log = log
         self._api_key, self._address = api_key, address
@@ -276,7 +276,7 @@ def installed() -> bool:
     return True
 
 
-def _hold_port(host: str, port: int) -> socket.socket:
+def hold_port(host: str, port: int) -> socket.socket:
     """Keep a port (0: any free one) from other programs, though not from the server that is to listen on it.
 
     Two sockets may have the same port as long as both allow it (SO_REUSEADDR) and no other one listens.

@@ -1,7 +1,7 @@
 """The program that a server runs: `PYTHON -P serve.py ARGUMENTS`, SGLang's own ones.
 
-It is SGLang's own server. What is added: it takes its API key from the environment instead of the command line, and it
-dies with the process that started it.
+It is SGLang's own server. What is added: it takes its API key from the environment instead of the command line, it
+dies with the process that started it, and one that speaks to other programs than a run has no routes but TEXT_ROUTES.
 
 PYTHON may belong to an environment that holds SGLang and not this package. So this file makes the package importable
 from where it lies, without the folder around it, which is the learner's environment; what it imports of the package
@@ -33,9 +33,19 @@ if PACKAGE.name not in sys.modules:
     _import_package()
 
 from rzero_mega.lifetime import die_with_parent  # noqa: E402
-from rzero_mega.rollout.sglang.server.command import API_KEY, Secret  # noqa: E402
+from rzero_mega.rollout.sglang.server.command import API_KEY, TEXT_API, Secret  # noqa: E402
 
 die_with_parent()
+
+TEXT_ROUTES = (
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{model:path}",
+    "/health",
+    "/ready",
+)
+"""What a server of OpenAI's protocol answers. SGLang's other routes load weights, write files and stop generations."""
 
 
 def main(arguments: list[str]) -> None:
@@ -50,6 +60,11 @@ def main(arguments: list[str]) -> None:
     key = os.environ.pop(API_KEY, None)
     if key:
         server_args.api_key = Secret(key)
+    if os.environ.pop(TEXT_API, None):
+        from sglang.srt.entrypoints.http_server import app
+
+        # The rest is gone, not forbidden: what is not there can't be reached with the key either.
+        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", None) in TEXT_ROUTES]
     try:
         run_server(server_args)
     finally:

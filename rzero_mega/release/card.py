@@ -1,0 +1,186 @@
+"""The card of a trained model, made from its run: what it is, how to ask it, what it was trained on, how good it is."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from statistics import fmean
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rzero_mega import __version__
+from rzero_mega.atomic import read_jsonl
+from rzero_mega.config import Config
+from rzero_mega.config.kinds import changes_between, kinds, values_of
+from rzero_mega.config.schema.metadata import Change
+from rzero_mega.evaluation.statistics import mean_of
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.release.folder import TRAINED_PROMPT, TRAINED_TEMPLATE, generation_config
+from rzero_mega.release.licence import Licence
+from rzero_mega.release.trained_model import TrainedModel
+from rzero_mega.rollout.chat_template import beginning, rendered
+from rzero_mega.rollout.tokenization import load_tokenizer
+from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.manifest import Manifest
+from rzero_mega.tracking import run_status
+from rzero_mega.tracking.status import IterationStatus, RunStatus
+from rzero_mega.tracking.summaries import NOTHING, duration, percent
+
+QUESTION = "{question}"
+_HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_FENCE = re.compile(r"`{3,}")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that the run began with: how the run names it, its name on the hub, and its licence, where known."""
+
+    path: str
+    hub_name: str | None
+    licence: Licence | None
+
+    @property
+    def shown(self) -> str:
+        """Its name for readers, without the folders of the machine that it lay on."""
+        return self.hub_name or (PurePath(self.path).name if self.path.startswith(("/", ".", "~")) else self.path)
+
+
+def base_of(config: Config, hub_name: str | None, licence: Licence | None) -> Base:
+    """`hub_name` stands for the one that the configuration has, if it has any."""
+    path = config.model.path
+    named = path if _HUB_NAME.fullmatch(path) and not Path(path).is_dir() else None
+    return Base(path, hub_name or named, licence)
+
+
+def card(trained: TrainedModel, folder: Path, base: Base) -> str:
+    """The README.md of the model in `folder`, which has its prompt and template already."""
+    config, status = trained.run.config, run_status(trained.run)
+    prompt, tokenizer = trained.prompt(), load_tokenizer(folder)
+    template = (folder / TRAINED_TEMPLATE).read_text(encoding="utf-8")
+    environment = Environment(
+        loader=PackageLoader("rzero_mega.release"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("card.md.j2").render(
+        front_matter=_front_matter(base),
+        trained=trained,
+        base=base,
+        prompt=prompt,
+        prompt_shown=_fenced(_shown_prompt(tokenizer, template)),
+        prompt_file=_fenced(prompt.text.strip("\n"), "yaml"),
+        trained_prompt=TRAINED_PROMPT,
+        trained_template=TRAINED_TEMPLATE,
+        generation=generation_config(folder, prompt.sampling),
+        other_prompt=_value(config.prompts.challenger if trained.role == "solver" else config.prompts.solver),
+        benchmarks=_value(config.evaluation.benchmarks),
+        training=(config.solver if trained.role == "solver" else config.challenger).training,
+        table=_results(trained, status),
+        settings=_settings(config),
+        changes=[str(change) for change in status.values],
+        config=config,
+        gpu_hours=_gpu_hours(config, status),
+        seconds=duration(status.seconds),
+        versions=", ".join(f"{name} {release}" for name, release in trained.run.info.versions.items()),
+        release=__version__,
+        run_id=trained.run.info.id,
+    )
+
+
+def _front_matter(base: Base) -> str:
+    head: dict[str, Any] = {}
+    if base.licence is not None:
+        head["license"] = base.licence.identifier
+        head |= {
+            key: text
+            for key, text in (("license_name", base.licence.name), ("license_link", base.licence.link))
+            if text is not None
+        }
+    if base.hub_name is not None:
+        head |= {"base_model": base.hub_name, "base_model_relation": "finetune"}
+    head |= {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["rzero_mega", "r-zero", "self-play", "grpo", "reasoning"],
+    }
+    return yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def _shown_prompt(tokenizer: Any, template: str) -> str:
+    text = rendered(tokenizer, template, QUESTION)
+    return text.removeprefix(beginning(tokenizer))
+
+
+def _fenced(text: str, kind: str = "") -> str:
+    """A block of code that the text can't end."""
+    longest = max((len(match) for match in _FENCE.findall(text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{kind}\n{text}\n{fence}"
+
+
+def _results(trained: TrainedModel, status: RunStatus) -> list[dict[str, str]]:
+    """A row per iteration: what was measured of its Solver and of its labels."""
+    return [_row(trained.run.phase(row.iteration, PhaseName.EVALUATE), row) for row in status.iterations]
+
+
+def _row(evaluation: PhaseDirectory, row: IterationStatus) -> dict[str, str]:
+    scores = _scores(evaluation, evaluation.manifest())
+    return {
+        "iteration": "base" if row.iteration == 0 else str(row.iteration),
+        "mean": _with_interval(row.pass1_mean, scores.get("mean", [])),
+        "greedy": _with_interval(row.pass1_greedy, scores.get("greedy", [])),
+        "label accuracy": percent(row.label_accuracy),
+        "questions kept": NOTHING if row.kept_questions is None else f"{row.kept_questions:,}",
+        "time": duration(sum(row.seconds.values())) if row.seconds else NOTHING,
+    }
+
+
+def _scores(evaluation: PhaseDirectory, manifest: Manifest | None) -> dict[str, list[list[float]]]:
+    """{mean, greedy: scores of each benchmark's questions}; a measure that a benchmark was not given is left out."""
+    artefact = manifest.outputs.get("scores") if manifest is not None else None
+    if artefact is None:
+        return {}
+    found: dict[str, dict[str, list[float]]] = {"mean": defaultdict(list), "greedy": defaultdict(list)}
+    for row in read_jsonl(evaluation.path / artefact.path, sha256=artefact.sha256):
+        for measure, groups in found.items():
+            value = row.get(measure)
+            if isinstance(value, int | float):
+                groups[str(row.get("benchmark"))].append(float(value))
+    return {measure: list(groups.values()) for measure, groups in found.items() if groups}
+
+
+def _with_interval(value: float | None, groups: Sequence[Sequence[float]]) -> str:
+    """A mean over benchmarks with its interval, where the scores at hand are those that it is a mean of."""
+    if value is None or not groups or abs(fmean(map(fmean, groups)) - value) > 1e-9:
+        return percent(value)
+    estimate = mean_of(groups)
+    return f"{100 * value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def _settings(config: Config) -> list[tuple[str, str, str]]:
+    """(key, the paper preset's value, this run's) where they differ and the result depends on it."""
+    shown = []
+    for change in changes_between(values_of(Config()), values_of(config)):
+        if change.key != "recipe" and kinds()[change.key].change is not Change.OPERATIONAL:
+            shown.append((change.key, _value(change.before), _value(change.after)))
+    return shown
+
+
+def _value(value: Any) -> str:
+    """A value in a table, without the folders of a machine."""
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) or "none"
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = PurePath(text).name if text.startswith(("/", "./", "../", "~")) else text
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _gpu_hours(config: Config, status: RunStatus) -> str | None:
+    """Wall time on all GPUs that the configuration has; None for one that is meant for CPUs."""
+    if config.rollout.dtype == "float32":
+        return None
+    gpus = config.placement.nodes * config.placement.gpus_per_node
+    return f"{status.seconds * gpus / 3600:.1f} on {gpus} GPUs"
