@@ -244,6 +244,20 @@ def serve(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run directories, or RUN@ITERATION; runs that differ in their seed alone are one column."),
+    ],
+    form: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
+) -> None:
+    """The table of results with intervals: a run's iterations against its base, or several runs side by side."""
+    from rzero_mega.commands.compare import show_comparison
+
+    show_comparison(runs, form)
+
+
+@app.command()
 def convert(
     source: Annotated[
         str, typer.Argument(help="A Megatron checkpoint, or a model as model.path: a folder, a hub name, asset:NAME.")

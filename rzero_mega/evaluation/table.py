@@ -173,9 +173,12 @@ def _mean(groups: Sequence[Sequence[float]], shares: Sequence[float]) -> float:
 
 def _remarks(columns: Sequence[Contender], rows: Sequence[Row]) -> Iterator[str]:
     """What the intervals are, what samples of these sizes cannot tell, and what could not be compared."""
-    several = [column for column in columns if column.one is None]
+    several = [len(column.seeds) for column in columns if column.one is None]
     if several:
-        yield "Intervals of several runs are over their seeds, by Student's t: where the mean of more runs would lie."
+        count = f"{min(several)} to {max(several)}" if len(set(several)) > 1 else f"{several[0]}"
+        yield f"Intervals of several runs are over their {count} seeds, by Student's t, on these same questions."
+    if any(cell is not None and cell.delta is not None for row in rows for cell in row.cells):
+        yield "Of differences that are none, one in twenty has an interval that leaves out zero."
     for number, column in enumerate(columns[1:], 1):
         cells = [(row, cell) for row in rows if (cell := row.cells[number]) is not None]
         unclear = [(row, cell) for row, cell in cells if cell.delta is not None and not cell.delta.tells_apart]

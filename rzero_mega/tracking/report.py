@@ -71,6 +71,8 @@ def render(data: ReportData) -> str:
         iterations=iterations_table(data),
         levels=levels_table(data),
         benchmarks=benchmarks_table(data),
+        results=results_tables(data),
+        remarks=results_remarks(data),
         dropped=dropped_table(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
@@ -152,6 +154,36 @@ def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]
         percent(record.value(PhaseName.QUESTIONS, "unique_share")),
         duration(record.seconds) if record.manifests else NOTHING,
     )
+
+
+def results_tables(data: ReportData) -> list[Table]:
+    """Accuracies, their differences from the base, and what the paper has of them; none where no scores are kept."""
+    if data.results is None:
+        return []
+    from rzero_mega.evaluation.formats import PAPER_HEADINGS, delta_text, paper_cells, value_text
+
+    table, paper = data.results.table, data.results.paper
+    values, deltas = [], []
+    for row in table.rows:
+        sizes = [cell.value.items for cell in row.cells if cell is not None and len(row.benchmarks) == 1]
+        questions = _count(max(sizes)) if sizes else NOTHING
+        values.append((row.label, questions, *(value_text(cell.value if cell else None) for cell in row.cells)))
+        deltas.append((row.label, *(delta_text(cell.delta if cell else None) for cell in row.cells[1:])))
+    found = [Table(("accuracy, %", "questions", *table.columns), tuple(values))]
+    if len(table.columns) > 1:
+        found.append(Table((f"points from {table.columns[0]}", *table.columns[1:]), tuple(deltas)))
+    if paper is not None:
+        found.append(Table((f"{paper.model} beside the paper", *PAPER_HEADINGS), tuple(paper_cells(paper))))
+    return found
+
+
+def results_remarks(data: ReportData) -> list[str]:
+    """What the tables of results cannot tell, or why there are none."""
+    if data.results is None:
+        return [data.no_results] if data.no_results is not None else []
+    from rzero_mega.tracking.results import remarks
+
+    return remarks(data.results)
 
 
 def benchmarks_table(data: ReportData) -> Table | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion
+from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
 from rzero_mega.tracking.status import RunStatus, run_status
 from rzero_mega.tracking.summaries import mean, scalar
+
+if TYPE_CHECKING:
+    from rzero_mega.tracking.results import Results
 
 Row = Mapping[str, Any]
 # Of the questions that the report shows.
@@ -89,7 +93,7 @@ class ReportData:
     """A run as the report sees it.
 
     `iterations` holds those in which anything happened, the base as number 0; `resumed` counts the attempts after the
-    first, over all finished phases.
+    first, over all finished phases. `results` is the table of results, and `no_results` says why there is none.
     """
 
     info: RunInfo
@@ -97,6 +101,8 @@ class ReportData:
     status: RunStatus
     iterations: tuple[IterationRecord, ...]
     resumed: int
+    results: Results | None = None
+    no_results: str | None = None
 
     @property
     def trained(self) -> tuple[IterationRecord, ...]:
@@ -127,7 +133,21 @@ def gather(run: RunDirectory) -> ReportData:
     per_iteration = -(-run.config.tracking.sample_questions // trained) if trained else 0
     records = tuple(_record(run, number, per_iteration) for number in numbers)
     resumed = sum(manifest.attempts - 1 for record in records for manifest in record.manifests.values())
-    return ReportData(run.info, run.config, run_status(run), records, resumed)
+    return ReportData(run.info, run.config, run_status(run), records, resumed, *results_or_reason(run))
+
+
+def results_or_reason(
+    run: RunDirectory, iterations: Collection[int] | None = None
+) -> tuple[Results | None, str | None]:
+    """The table of results of these iterations, of all by default, or why there is none, which is no error here."""
+    try:
+        from rzero_mega.tracking.results import run_results  # takes scipy, which status does without
+
+        return run_results(run, iterations), None
+    except UserError as error:
+        return None, str(error)
+    except ModuleNotFoundError as error:
+        return None, f"The table of results takes {error.name}, which is not installed here."
 
 
 def _record(run: RunDirectory, iteration: int, shown_questions: int) -> IterationRecord:

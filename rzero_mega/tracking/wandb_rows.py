@@ -2,7 +2,7 @@
 
 W&B puts keys with the same beginning into one section of its page:
 
-    eval/       accuracy, per iteration
+    eval/       accuracy, per iteration; results: a table of them with intervals and gains
     labels/     what the votes gave and what curation kept, per iteration
     questions/  written questions per iteration; challenger/ below it: a step's questions
     train/      challenger/ and solver/: reward, loss, KL, per step
@@ -25,6 +25,7 @@ from rzero_mega.tracking.words import model_text, reason_text
 
 ITERATION = "iteration"
 HISTOGRAM = "p_hat_histogram"
+RESULTS = "eval/results"
 TABLE = "labels/sample"
 TABLE_COLUMNS = (
     "iteration",

@@ -14,12 +14,13 @@ from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import first_line
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
-from rzero_mega.tracking.report_data import sample_questions
+from rzero_mega.tracking.report_data import results_or_reason, sample_questions
 from rzero_mega.tracking.summaries import histogram
 from rzero_mega.tracking.wandb_offline import unsent_folders
 from rzero_mega.tracking.wandb_process import clear_leftovers, end_core, files_below, within
 from rzero_mega.tracking.wandb_rows import (
     HISTOGRAM,
+    RESULTS,
     TABLE,
     TABLE_COLUMNS,
     axes,
@@ -179,8 +180,8 @@ class WandbRun:
         self._sent.rows += 1
 
     def _pictures(self, manifest: Manifest, phase: PhaseDirectory) -> dict[str, Any]:
-        """What is more than a number: the distribution of p̂, and questions with their votes."""
-        pictures = {}
+        """What is more than a number: the distribution of p̂, questions with their votes, accuracies with intervals."""
+        pictures = self._results(manifest)
         bins = histogram(manifest.summary, HISTOGRAM)
         if bins is not None:
             edges, counts = bins
@@ -190,6 +191,20 @@ class WandbRun:
             rows = [table_row(manifest.iteration, question) for question in questions]
             pictures[TABLE] = self._wandb.Table(columns=list(TABLE_COLUMNS), data=rows)
         return pictures
+
+    def _results(self, manifest: Manifest) -> dict[str, Any]:
+        """Of an evaluation, the table of results, with gains over the base where that was evaluated before."""
+        if manifest.phase is not PhaseName.EVALUATE:
+            return {}
+        results, reason = results_or_reason(self._directory, {0, manifest.iteration})
+        if reason is not None:
+            _log.warning("W&B gets no table of results: %s", reason)
+        if results is None:
+            return {}
+        from rzero_mega.tracking.results import WANDB_COLUMNS, wandb_rows
+
+        rows = wandb_rows(results, manifest.iteration)
+        return {RESULTS: self._wandb.Table(columns=list(WANDB_COLUMNS), data=[list(row) for row in rows])}
 
     def _bounded(self, seconds: float, action: Callable[[], T]) -> T:
         with files_below(self._folder):

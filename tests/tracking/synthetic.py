@@ -75,6 +75,8 @@ def _write_phase(phase: PhaseDirectory, rng: random.Random, finish: bool) -> Non
         write_jsonl(outputs["labelled"], rows)
     else:
         summary = _evaluation(phase.iteration)
+        outputs["scores"] = phase.path / "scores.jsonl"
+        write_jsonl(outputs["scores"], _scores(phase.iteration))
     if finish:
         phase.finish(outputs, summary)
         _pretend_time(phase, rng)
@@ -173,9 +175,27 @@ def _labelled(iteration: int, index: int, rng: random.Random) -> LabelledQuestio
     return LabelledQuestion(answered, dropped, str(truth), correct)
 
 
+MEAN, GREEDY, PROBLEMS, SAMPLES = (0.351, 0.442, 0.487, 0.479), (0.468, 0.502, 0.517, 0.489), 500, 8
+
+
+def _scores(iteration: int) -> list[dict[str, Any]]:
+    """Each problem has a difficulty of its own, the same in every iteration; greedy answers are exactly those many."""
+    difficulties, drawn = random.Random("problems"), random.Random(f"scores {iteration}")
+    rows = []
+    for number in range(PROBLEMS):
+        easy = min(1.0, max(0.0, MEAN[iteration] + difficulties.gauss(0, 0.25)))
+        mean = sum(drawn.random() < easy for _ in range(SAMPLES)) / SAMPLES
+        greedy = (number * 7) % PROBLEMS < GREEDY[iteration] * PROBLEMS
+        measured = {"score": mean, "mean": mean, "greedy": greedy, "vote": mean > 0.5}
+        level = str(1 + number % 5)
+        rows.append(
+            {"benchmark": "arithmetic", "level": level, "question": f"{number}+1", "answers": ["1"], **measured}
+        )
+    return rows
+
+
 def _evaluation(iteration: int) -> dict[str, Any]:
-    mean = (0.351, 0.442, 0.487, 0.479)[iteration]
-    greedy = (0.468, 0.502, 0.517, 0.489)[iteration]
+    mean, greedy = MEAN[iteration], GREEDY[iteration]
     by_level = {
         str(level): {"mean": max(0.02, mean + 0.27 - 0.13 * level), "greedy": max(0.03, greedy + 0.27 - 0.13 * level)}
         for level in range(1, 6)
