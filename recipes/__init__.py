@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from rzero_mega.config import Config, load_config, preset_names
@@ -29,3 +31,17 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Config:
     recipe = getattr(importlib.import_module(f"{__name__}.{name}"), name)
     config: Config = recipe(overrides)
     return config
+
+
+def grid_names() -> list[str]:
+    """Names of the grids that are shipped with the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in _grids().iterdir() if file.name.endswith(".yaml"))
+
+
+def grid_text(name: str) -> str:
+    """The YAML of a shipped grid."""
+    return (_grids() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _grids() -> Traversable:
+    return resources.files(__name__) / "grids"

@@ -18,7 +18,7 @@ from rzero_mega.commands.process import INTERRUPTED_EXIT_CODE, leave, run_proces
 from rzero_mega.commands.usage import CommandLineError, complaint, complete_recipe, complete_run, complete_setting
 from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
 from rzero_mega.errors import UserError
-from rzero_mega.recipes import load_recipe, recipe_names
+from rzero_mega.recipes import grid_names, load_recipe, recipe_names
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.job import local_place, place_from
 from rzero_mega.terminal import say
@@ -115,6 +115,30 @@ def submit(
     if cluster is None:
         raise UserError("--cluster: needed, a YAML file that describes the cluster; or --local to run here")
     leave(command.submit(recipe, overrides or [], cluster, dry_run, wait, partial(check_start, as_job=True)))
+
+
+@app.command()
+def grid(
+    file: Annotated[str, typer.Argument(help=f"A YAML file, or a grid of the package: {', '.join(grid_names())}.")],
+    root: Annotated[Path, typer.Option(help="Its runs lie below, in a folder of the grid's name.")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(min=1, help="How many runs at a time on this machine.")] = 1,
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given several times.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given several times.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what each run is; start nothing.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Print what there is so far; start nothing.")] = False,
+    form: Annotated[str, typer.Option("--format", help="Of the table: text, markdown or csv.")] = "text",
+) -> None:
+    """Run whatever a grid still needs, recipes under several seeds, and print one table with intervals."""
+    from rzero_mega.commands import grid as command
+
+    selection = command.Selection(tuple(arm or ()), tuple(seed or ()))
+    command.check_form(form)
+    if table:
+        say(command.table(file, str(root), selection, form), end="")
+    elif dry_run:
+        say(command.dry_run(file, str(root), selection))
+    else:
+        leave(command.run_here(file, str(root), selection, jobs, form))
 
 
 @app.command()

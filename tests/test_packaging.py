@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 # Of the repository, which package it becomes.
 ELSEWHERE = {"recipes": "rzero_mega/recipes", "slurm": "rzero_mega/cluster/examples"}
+DATA = {"recipes/grids": "rzero_mega/recipes/grids"}
 BUILD = "import sys; from setuptools.build_meta import {0}; {0}(sys.argv[1])"
 
 
@@ -61,7 +62,7 @@ def test_the_wheel_holds_every_file_of_the_packages_but_documents(built: Path, s
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {name for name in sources if name.startswith("rzero_mega/")}
     expected -= {name for name in expected if name.endswith(".md") and "/assets/" not in name}
-    for folder, package in ELSEWHERE.items():
+    for folder, package in (ELSEWHERE | DATA).items():
         here = (Path(name) for name in sources if Path(name).parent == Path(folder))
         expected |= {f"{package}/{file.name}" for file in here if file.suffix in (".py", ".yaml")}
     assert names == expected

@@ -40,12 +40,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "planning": {"config", "weights"},
     # coevolution for prompts, tracking for what a card says of a run.
     "release": {"coevolution", "config", "evaluation", "rollout", "run", "tracking", "weights"},
+    # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.
+    "grid": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
     "commands": {
         "cluster",
         "config",
         "coevolution",
         "evaluation",
+        "grid",
         "inspection",
         "learner",
         "phases",
@@ -82,6 +85,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "grading": {"torch", "transformers", *ENGINES, *HTTP},
     "run": {"torch", "transformers", *ENGINES, *HTTP},
     "cluster": {"torch", "transformers", *ENGINES, *HTTP},
+    "grid": {"torch", "transformers", *ENGINES, *HTTP},
     "planning": {"torch", "transformers", *ENGINES, *HTTP},
     "tracking": {"torch", "transformers", *ENGINES},
     "evaluation": ENGINES,
@@ -93,7 +97,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
 }
 # Not everyone has these: they are imported where they are used.
 OPTIONAL = {"sglang", "nemo_run", "wandb", "transformer_engine", "gguf", "accelerate", "matplotlib"}
-PURE = ("config", "coevolution", "grading", "run", "cluster", "tracking", "evaluation", "planning")
+PURE = ("config", "coevolution", "grading", "run", "cluster", "tracking", "evaluation", "planning", "grid")
 
 LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 

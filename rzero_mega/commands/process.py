@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from rzero_mega.atomic import storage_failure
 from rzero_mega.errors import UserError
-from rzero_mega.lifetime import die_with_parent
+from rzero_mega.lifetime import PARENT, die_with_parent
 from rzero_mega.rollout.sglang.nodes.job_files import JOB
 from rzero_mega.run.heartbeat import HANG_EXIT_CODE
 from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, is_rank
@@ -38,7 +38,7 @@ def run_process(app: Callable[[], None]) -> None:
 
     An interruption is 130, a request to stop 75.
     """
-    if is_rank():
+    if is_rank() or PARENT in os.environ:
         die_with_parent()
     prepare_streams()
     quiet_libraries()

@@ -1,0 +1,166 @@
+"""A grid file: which arms a grid has, under which seeds, and the cells that follow, one run each.
+
+name: nano_ablations              # the folder of its runs; the file's name if left out
+recipe: nano                      # of all arms; a recipe, a preset or a YAML file, as `rzero-mega run` takes it
+seeds: [0, 1, 2, 3, 4]
+overrides: [iterations=5]         # of all arms, key=value as on a command line
+arms:                             # the first is what the others are compared with
+  rzero:
+  no_filter: {ablation: no_filter}
+  slow: {overrides: [solver.training.optimizer.learning_rate=5.0e-5]}
+results: [mean, greedy]           # columns of the table; all that there are if left out
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rzero_mega.config import Config
+from rzero_mega.config.kinds import values_of
+from rzero_mega.config.schema import NO_ABLATION
+from rzero_mega.config.suggestions import alike, did_you_mean
+from rzero_mega.config.typed import merged
+from rzero_mega.errors import UserError
+from rzero_mega.grid.cell import Cell
+from rzero_mega.grid.results import RESULTS
+from rzero_mega.recipes import grid_names, grid_text, load_recipe
+from rzero_mega.yaml_text import Node, Scalar, parse_yaml, read_yaml
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# What makes a cell the cell that it is.
+_OWN_KEYS = ("seed", "run.name", "run.root")
+
+
+@dataclass
+class Arm:
+    """What the runs of one arm have in common, on top of what all arms have."""
+
+    recipe: str | None = None
+    ablation: str = NO_ABLATION
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _File:
+    """The keys of a grid file besides `arms`."""
+
+    name: str | None = None
+    recipe: str | None = None
+    seeds: list[int] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=lambda: list(RESULTS))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid as its file says it. `source` is what errors call the file."""
+
+    source: str
+    name: str
+    recipe: str | None
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...]
+    results: tuple[str, ...]
+    arms: dict[str, Arm]
+
+    def cells(self, root: str) -> list[Cell]:
+        """All cells, their configurations resolved, in the order in which they are run: seed by seed over the arms.
+
+        So all arms are complete for the first seeds as early as can be. Their runs lie in `root`/`name`. UserError
+        names arm and key for a wrong recipe or override, and two arms that are the same.
+        """
+        cells = [self._cell(name, seed, root) for seed in self.seeds for name in self.arms]
+        seen: dict[str, str] = {}
+        for cell in cells[: len(self.arms)]:
+            values = repr({**values_of(cell.config), "run.name": None})
+            if values in seen:
+                raise UserError(f"{self.source}: arms {seen[values]} and {cell.arm} are the same; remove one")
+            seen[values] = cell.arm
+        return cells
+
+    def _cell(self, name: str, seed: int, root: str) -> Cell:
+        arm = self.arms[name]
+        recipe = arm.recipe or self.recipe
+        if recipe is None:
+            raise UserError(f"{self.source}: arm {name}: recipe: is missing, here and for all arms; for instance nano")
+        overrides = [*self.overrides, *arm.overrides]
+        if arm.ablation != NO_ABLATION:
+            overrides.append(f"ablation={arm.ablation}")
+        overrides += [f"seed={seed}", f"run.root={Path(root) / self.name}", f"run.name={name}-seed{seed}"]
+        try:
+            config: Config = load_recipe(recipe, overrides)
+        except UserError as error:
+            raise UserError(f"{self.source}: arm {name}: {error}") from None
+        return Cell(name, seed, (recipe, *overrides), config)
+
+
+def read_grid(file: str) -> Grid:
+    """A grid file, or a grid that ships with the package, by name.
+
+    UserError names file and key for what is unknown, missing, of another type, or there twice.
+    """
+    if file in grid_names():
+        return _grid(parse_yaml(grid_text(file), file), file, file)
+    path = Path(file)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        close = alike(path.stem, grid_names())
+        hint = f"did you mean {close}?" if close else f"there are {', '.join(grid_names())}"
+        raise UserError(f"{file}: no such grid or YAML file; {hint}")
+    return _grid(read_yaml(path), file, path.stem)
+
+
+def _grid(node: Node, source: str, stem: str) -> Grid:
+    if not isinstance(node, dict):
+        raise UserError(f"{source}: has to be a mapping of keys, name, recipe, seeds, arms")
+    rest = dict(node)
+    arms = _arms(rest.pop("arms", {}), source)
+    known = merged(_File(), rest, source)
+    name = known.name or stem
+    _check_name(name, "name", source)
+    if not known.seeds:
+        raise UserError(f"{source}: seeds: is missing, for instance [0, 1, 2, 3, 4]")
+    _check_once(known.seeds, "seeds", source)
+    _check_once(known.results, "results", source)
+    for result in known.results:
+        if result not in RESULTS:
+            hint = did_you_mean(result, list(RESULTS)) or f"; there are {', '.join(RESULTS)}"
+            raise UserError(f"{source}: results: {result!r} is no result{hint}")
+    _check_overrides(known.overrides, "overrides", source)
+    seeds, overrides, results = tuple(known.seeds), tuple(known.overrides), tuple(known.results)
+    return Grid(source, name, known.recipe, seeds, overrides, results, arms)
+
+
+def _arms(node: Node, source: str) -> dict[str, Arm]:
+    if not isinstance(node, dict) or not node:
+        raise UserError(f"{source}: arms: has to be a mapping, NAME: {{recipe, ablation, overrides}}, of one or more")
+    return dict(_each_arm(node, source))
+
+
+def _each_arm(node: dict[str, Node], source: str) -> Iterator[tuple[str, Arm]]:
+    for name, given in node.items():
+        _check_name(name, "arms", source)
+        empty = isinstance(given, Scalar) and given.plain and given.text in ("", "null")
+        arm = merged(Arm(), {} if empty else given, f"arm {name} of {source}")
+        _check_overrides(arm.overrides, f"arm {name}: overrides", source)
+        yield name, arm
+
+
+def _check_name(name: str, key: str, source: str) -> None:
+    if not _NAME.fullmatch(name):
+        what = f"{name!r} is not a folder's name; use letters, digits, dots, dashes and underscores"
+        raise UserError(f"{source}: {key}: {what}")
+
+
+def _check_once(values: Sequence[object], key: str, source: str) -> None:
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise UserError(f"{source}: {key}: {value} stands there twice; remove one")
+
+
+def _check_overrides(overrides: Sequence[str], where: str, source: str) -> None:
+    for override in overrides:
+        if override.partition("=")[0].strip() in _OWN_KEYS:
+            raise UserError(f"{source}: {where}: {override}: is what the grid gives each of its runs; remove it")

@@ -1,0 +1,61 @@
+"""What a run has brought so far: its results, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.run import Manifest, RunDirectory
+from rzero_mega.tracking.summaries import scalar
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a result stands: in which phase's summary, under which key. `share` says that it lies between 0 and 1."""
+
+    phase: PhaseName
+    key: str
+    share: bool = True
+
+
+RESULTS: Mapping[str, Result] = {
+    "mean": Result(PhaseName.EVALUATE, "pass1_mean"),
+    "greedy": Result(PhaseName.EVALUATE, "pass1_greedy"),
+    "label accuracy": Result(PhaseName.LABELS, "label_accuracy"),
+    "kept": Result(PhaseName.LABELS, "kept", share=False),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The base model, or what an iteration made of it: values by the names of results."""
+
+    label: str
+    values: Mapping[str, float]
+
+
+def run_results(run: RunDirectory) -> list[Stage]:
+    """The finished stages of a run, in order: those of which no phase is left."""
+    planned: dict[int, list[PhaseName]] = {}
+    for plan in iteration_plan(run.config):
+        planned.setdefault(plan.iteration, []).append(plan.name)
+    stages = []
+    for iteration, names in planned.items():
+        manifests = {name: run.phase(iteration, name).manifest() for name in names}
+        if all(manifests.values()):
+            stages.append(Stage(BASE if iteration == 0 else str(iteration), _values(manifests)))
+    return stages
+
+
+def _values(manifests: Mapping[PhaseName, Manifest | None]) -> dict[str, float]:
+    found = {}
+    for name, result in RESULTS.items():
+        manifest = manifests.get(result.phase)
+        value = scalar(manifest.summary, result.key) if manifest is not None else None
+        if value is not None:
+            found[name] = value
+    return found
