@@ -20,13 +20,18 @@ def with_absolute_paths(config: Config, here: Path) -> Config:
         return str(here / text) if (here / text).is_file() else text
 
     sglang, weights = config.rollout.sglang, config.weights
+    data = config.evaluation.data
     prompts = replace(config.prompts, challenger=_prompt(config.prompts.challenger, here))
     model = config.model.path
     return replace(
         config,
         model=replace(config.model, path=str(here / model) if (here / model).is_dir() else model),
         prompts=replace(prompts, solver=_prompt(config.prompts.solver, here)),
-        evaluation=replace(config.evaluation, benchmarks=[file(name) for name in config.evaluation.benchmarks]),
+        evaluation=replace(
+            config.evaluation,
+            benchmarks=[file(name) for name in config.evaluation.benchmarks],
+            data=data and str(here / data),
+        ),
         weights=replace(weights, folder=weights.folder and str(here / weights.folder)),
         rollout=replace(config.rollout, sglang=replace(sglang, python=sglang.python and str(here / sglang.python))),
     )

@@ -59,7 +59,7 @@ def check_inference(config: Config) -> None:
             load_prompt(name).check_role(takes_question)
         except UserError as error:
             raise UserError(f"prompts.{key}: {error}") from None
-    load_benchmarks(config.evaluation.benchmarks)
+    load_benchmarks(config.evaluation)
 
 
 def check_evaluation(config: Config) -> None:

@@ -11,9 +11,10 @@ import torch
 from rzero_mega.commands.preflight import preflight
 from rzero_mega.config.schema import Config
 from rzero_mega.config.steps import phase_steps
+from rzero_mega.evaluation.scores import summary
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import InferenceContext, load_encoder, new_grader, open_server_pool
-from rzero_mega.phases.evaluate import score_model, summary
+from rzero_mega.phases.evaluate import score_model
 from rzero_mega.scratch import temporary_folder
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.weights.base_model import resolve_base_model
@@ -31,4 +32,5 @@ def evaluate_model(config: Config) -> dict[str, Any]:
         server_pool = stack.enter_context(open_server_pool(config, logs))
         ctx = InferenceContext(config, load_encoder(model), grader, server_pool)
         with progress.phase(0, PhaseName.EVALUATE, phase_steps(config, PhaseName.EVALUATE, None)) as bar:
-            return summary(score_model(ctx, model, bar))
+            scores = score_model(ctx, model, bar)
+    return summary(scores, {benchmark.name: benchmark.group for benchmark in ctx.benchmarks})

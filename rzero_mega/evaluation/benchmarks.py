@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rzero_mega.config.schema import EvaluationConfig
+from rzero_mega.config.suggestions import alike
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import held_out_set
-from rzero_mega.text_file import is_missing, read_rows
+from rzero_mega.evaluation.data_folder import data_file
+from rzero_mega.evaluation.definition import (
+    BenchmarkDefinition,
+    Protocol,
+    benchmark_names,
+    defined_benchmark,
+    parse_definition,
+    read_problems,
+)
+from rzero_mega.evaluation.problem import Problem
+from rzero_mega.text_file import is_missing, read_rows, read_text
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A question, its answer, and the level that it is reported under."""
-
-    question: str
-    answer: str
-    level: str
+PER_LEVEL = 100
+"""Problems of a level in a built-in benchmark, the most that `NAME:N` asks for."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named list of problems."""
+    """A named list of problems, how responses to them are read (`readings.READINGS`), and whose average it is in.
+
+    `protocol` is None where `evaluation.samples` and `evaluation.sampling` say how answers are drawn.
+    """
 
     name: str
     problems: tuple[Problem, ...]
+    reading: str = "mathematics"
+    protocol: Protocol | None = None
+    group: str = "other"
 
 
-def load_benchmarks(names: Sequence[str]) -> list[Benchmark]:
-    """All of them, each under a name of its own; UserError where two are called alike, or one cannot be read."""
+def load_benchmarks(config: EvaluationConfig) -> list[Benchmark]:
+    """All of them, each under a name of its own.
+
+    UserError names those whose data is missing, two that are called alike, or one that cannot be read.
+    """
+    _check_data(config)
     found: dict[str, str] = {}
     benchmarks = []
-    for name in names:
-        benchmark = load_benchmark(name)
+    for name in config.benchmarks:
+        benchmark = load_benchmark(name, config.data)
         if benchmark.name in found:
             raise UserError(
                 f"evaluation.benchmarks: {found[benchmark.name]!r} and {name!r} are both called {benchmark.name}; "
@@ -44,33 +61,99 @@ def load_benchmarks(names: Sequence[str]) -> list[Benchmark]:
     return benchmarks
 
 
-def load_benchmark(name: str) -> Benchmark:
-    """`arithmetic` (500 held-out expressions), `arithmetic:N` (N a level), or the path of a JSON-lines file.
+def load_benchmark(name: str, data: str | None = None) -> Benchmark:
+    """A built-in or defined benchmark, or a path of a .jsonl file or a YAML definition; `NAME:N` is a part of it.
 
-    A file has an object with `question` and `answer`, and maybe `level`, on every line. UserError says what is wrong.
+    Of a built-in one that is N of each level, elsewhere N problems, always the same. `data` is the folder with the
+    files of defined benchmarks. UserError says what is wrong.
     """
-    kind, _, size = name.partition(":")
-    if kind == "arithmetic":
-        if size and not (size.isdecimal() and 1 <= int(size) <= 100):
-            raise UserError(f"evaluation.benchmarks: {name!r}: problems per level go from 1 to 100")
-        return Benchmark("arithmetic", _arithmetic(int(size or 100)))
     path = Path(name)
-    if path.suffix != ".jsonl" or is_missing(path):
-        raise UserError(
-            f"evaluation.benchmarks: {name!r} is neither arithmetic, arithmetic:N nor a .jsonl file; "
-            "give a file whose lines are objects with question and answer"
-        )
-    return Benchmark(path.stem, tuple(_read(path)))
+    if path.suffix in (".jsonl", ".yaml", ".yml") and not is_missing(path):
+        return _of_file(path)
+    kind, colon, size = name.partition(":")
+    most = PER_LEVEL if kind in BUILT_IN else None
+    if colon and not (size.isdecimal() and 1 <= int(size) <= (most or int(size))):
+        what = f"problems per level go from 1 to {most}" if most else "NAME:N asks for N problems, 1 or more"
+        raise UserError(f"evaluation.benchmarks: {name!r}: {what}")
+    if kind in BUILT_IN:
+        built_in = BUILT_IN[kind]
+        return Benchmark(kind, tuple(built_in.problems(int(size or PER_LEVEL))), group=built_in.group)
+    if kind not in benchmark_names():
+        raise UserError(f"evaluation.benchmarks: {_unknown(name, kind)}")
+    definition = defined_benchmark(kind)
+    problems = read_problems(definition, data_file(kind, data))
+    benchmark = _defined(definition, problems)
+    return replace(benchmark, name=name, problems=some_of(problems, int(size))) if size else benchmark
 
 
-def _arithmetic(per_level: int) -> tuple[Problem, ...]:
+def some_of(problems: Sequence[Problem], count: int) -> tuple[Problem, ...]:
+    """So many of them in their order, chosen by a hash of the question: of the same data always the same."""
+    ranked = sorted(range(len(problems)), key=lambda i: hashlib.sha256(problems[i].question.encode()).digest())
+    return tuple(problems[i] for i in sorted(ranked[:count]))
+
+
+def _check_data(config: EvaluationConfig) -> None:
+    """UserError names all defined benchmarks whose data is missing or damaged, and how to get it."""
+    kinds = dict.fromkeys(name.partition(":")[0] for name in config.benchmarks)
+    faults: dict[str, str] = {}
+    for kind in kinds.keys() & set(benchmark_names()):
+        try:
+            data_file(kind, config.data)
+        except UserError as error:
+            faults[kind] = str(error)
+    if not faults:
+        return
+    missing = [kind for kind in kinds if kind in faults]
+    if config.data is None:
+        what = f"{', '.join(missing)}: no data; evaluation.data=FOLDER says where it lies"
+    else:
+        what = "; ".join(faults[kind] for kind in missing)
+    raise UserError(
+        f"evaluation.benchmarks: {what}; `rzero-mega benchmarks fetch {' '.join(missing)} --to "
+        f"{config.data or 'FOLDER'}` gets it where there is internet"
+    )
+
+
+def _unknown(name: str, kind: str) -> str:
+    known = [*BUILT_IN, *benchmark_names()]
+    if close := alike(kind, known):
+        return f"{name!r} is no benchmark; did you mean {close}?"
+    return (
+        f"{name!r} is neither {', '.join(known)}, nor a .jsonl file or a YAML definition that is there; "
+        "give a file whose lines are objects with question and answer"
+    )
+
+
+def _of_file(path: Path) -> Benchmark:
+    if path.suffix == ".jsonl":
+        return Benchmark(path.stem, tuple(_read(path)))
+    definition = parse_definition(path.stem, read_text(path))
+    if definition.file is None:
+        raise UserError(f"{path}: names no file; add `file:`, the .jsonl or .json file with the data")
+    return _defined(definition, read_problems(definition, path.parent / Path(definition.file).expanduser()))
+
+
+def _defined(definition: BenchmarkDefinition, problems: tuple[Problem, ...]) -> Benchmark:
+    return Benchmark(definition.name, problems, definition.reading, definition.protocol, definition.group)
+
+
+def _arithmetic(per_level: int) -> Iterator[Problem]:
     seen: dict[int, int] = {}
-    problems = []
     for problem in held_out_set():
         seen[problem.level] = seen.get(problem.level, 0) + 1
         if seen[problem.level] <= per_level:
-            problems.append(Problem(problem.expression, problem.answer, str(problem.level)))
-    return tuple(problems)
+            yield Problem(problem.expression, (problem.answer,), str(problem.level))
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A benchmark that needs no data: its group, and its problems from how many of each level are asked for."""
+
+    group: str
+    problems: Callable[[int], Iterable[Problem]]
+
+
+BUILT_IN = {"arithmetic": BuiltIn("mathematics", _arithmetic)}
 
 
 def _read(path: Path) -> list[Problem]:
@@ -81,7 +164,7 @@ def _read(path: Path) -> list[Problem]:
         texts = [text for text in found if isinstance(text, str) and text.strip()]
         if len(texts) < len(found):
             raise UserError(f"{path}:{line}: question, answer and level, if there is one, have to be texts or numbers")
-        problems.append(Problem(*texts))
+        problems.append(Problem(texts[0], (texts[1],), texts[2]))
     if not problems:
         raise UserError(f"{path}: holds no problems")
     return problems

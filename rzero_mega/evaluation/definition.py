@@ -18,7 +18,9 @@ from rzero_mega.evaluation.problem import Problem
 from rzero_mega.evaluation.readings import READINGS
 from rzero_mega.text_file import MOST_BYTES_OF_ROWS, read_text
 
-GROUPS = ("mathematics", "general", "word problems")
+GROUPS = ("mathematics", "general", "word problems", "transfer", "other")
+"""Averages are taken over a group. Transfer is a family of problems that the Challenger never writes: it stays out of
+the mean over all benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,6 @@ class BenchmarkDefinition:
     name: str
     title: str
     group: str
-    items: int
     question: list[str]
     """Templates of the question over a row's fields, for instance `{Body} {Question}`: the first that a row fills."""
     answer: list[str]
@@ -58,11 +59,15 @@ class BenchmarkDefinition:
     """Name in `answer_forms.ANSWER_FORMS`: what of the field is the answer."""
     reading: str
     """Name in `readings.READINGS`: how a response is read."""
+    items: int | None = None
+    """How many problems the data holds; other numbers are refused."""
     options: str | None = None
     """Field with the options' texts, in order."""
     level: list[str] = field(default_factory=list)
     """Field that results are broken down by."""
     hub: HubSource | None = None
+    file: str | None = None
+    """Of a definition of one's own: the .jsonl or .json file with the data, relative to the definition's folder."""
     protocol: Protocol = field(default_factory=Protocol)
 
     def problem(self, row: dict[str, Any]) -> Problem:
@@ -106,6 +111,11 @@ def parse_definition(name: str, text: str) -> BenchmarkDefinition:
     for key, allowed in (("group", GROUPS), ("answer_form", tuple(ANSWER_FORMS)), ("reading", tuple(READINGS))):
         if getattr(definition, key) not in allowed:
             raise UserError(f"benchmark {name}: {key} {getattr(definition, key)!r} is none of {', '.join(allowed)}")
+    protocol = definition.protocol
+    if protocol.samples < 1 or protocol.max_new_tokens < 1 or not 0 <= protocol.top_p <= 1 or protocol.temperature < 0:
+        raise UserError(f"benchmark {name}: protocol needs samples and max_new_tokens from 1, top_p from 0 to 1")
+    if (protocol.samples > 1) != (protocol.temperature > 0):
+        raise UserError(f"benchmark {name}: protocol needs a temperature above 0 for several samples, and 0 for one")
     return definition
 
 
@@ -119,6 +129,8 @@ def read_problems(definition: BenchmarkDefinition, path: Path) -> tuple[Problem,
             raise UserError(f"{path}: row {number} {error}") from None
     if not problems:
         raise UserError(f"{path}: holds no problems")
+    if definition.items not in (None, len(problems)):
+        raise UserError(f"{path}: holds {len(problems)} problems, and {definition.name} has {definition.items}")
     return tuple(problems)
 
 

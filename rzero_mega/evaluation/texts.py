@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from typing import Any
 
 from rzero_mega.coevolution.prompts import prompt_text
 from rzero_mega.config.schema import Config
-from rzero_mega.evaluation.benchmarks import Benchmark, Problem, load_benchmarks
+from rzero_mega.evaluation.benchmarks import BUILT_IN, Benchmark, load_benchmarks
+from rzero_mega.evaluation.definition import Protocol
+from rzero_mega.evaluation.problem import Problem
 
 CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
 
 
 def run_texts(config: Config) -> dict[str, str]:
     """Both prompts and all problems, by the key that names them; UserError for a file that can't be read."""
-    benchmarks = load_benchmarks(config.evaluation.benchmarks)
+    benchmarks = load_benchmarks(config.evaluation)
     return {
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),
@@ -25,15 +28,43 @@ def run_texts(config: Config) -> dict[str, str]:
 
 
 def benchmarks_text(benchmarks: Sequence[Benchmark]) -> str:
-    """A line of JSON per problem."""
-    rows = [{"benchmark": bench.name, **asdict(problem)} for bench in benchmarks for problem in bench.problems]
+    """A line of JSON per problem, and before those of a defined benchmark one that says how it is asked and read."""
+    rows: list[dict[str, Any]] = []
+    for bench in benchmarks:
+        if bench.protocol is not None:
+            rows.append(_header(bench))
+        rows += ({"benchmark": bench.name, **_row(problem)} for problem in bench.problems)
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def parse_benchmarks(text: str) -> list[Benchmark]:
     """The benchmarks that `benchmarks_text` wrote down."""
     rows = [json.loads(line) for line in text.split("\n") if line]
-    return [
-        Benchmark(name, tuple(Problem(**{key: row[key] for key in row if key != "benchmark"}) for row in some))
-        for name, some in groupby(rows, key=lambda row: str(row["benchmark"]))
-    ]
+    return [_benchmark(name, list(some)) for name, some in groupby(rows, key=lambda row: str(row["benchmark"]))]
+
+
+def _header(benchmark: Benchmark) -> dict[str, Any]:
+    assert benchmark.protocol is not None
+    asked = {"reading": benchmark.reading, "group": benchmark.group, "protocol": asdict(benchmark.protocol)}
+    return {"benchmark": benchmark.name, **asked}
+
+
+def _row(problem: Problem) -> dict[str, Any]:
+    """One answer stands under `answer`: that is how texts of earlier versions have it."""
+    answer = {"answer": problem.answers[0]} if len(problem.answers) == 1 else {"answers": problem.answers}
+    options = {"options": problem.options} if problem.options else {}
+    return {"question": problem.question, **answer, "level": problem.level, **options}
+
+
+def _benchmark(name: str, rows: list[dict[str, Any]]) -> Benchmark:
+    if "protocol" not in rows[0]:
+        group = BUILT_IN[name].group if name in BUILT_IN else "other"
+        return Benchmark(name, tuple(map(_problem, rows)), group=group)
+    header, *rows = rows
+    protocol = Protocol(**header["protocol"])
+    return Benchmark(name, tuple(map(_problem, rows)), header["reading"], protocol, header["group"])
+
+
+def _problem(row: Mapping[str, Any]) -> Problem:
+    answers = (row["answer"],) if "answer" in row else tuple(row["answers"])
+    return Problem(row["question"], answers, row["level"], tuple(row.get("options", ())))

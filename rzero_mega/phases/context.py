@@ -86,7 +86,7 @@ class InferenceContext:
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """What is evaluated, and kept out of the training questions."""
-        return load_benchmarks(self.config.evaluation.benchmarks)
+        return load_benchmarks(self.config.evaluation)
 
     def engine(self, role: Role, model: Path) -> RolloutEngine:
         """An engine on the model of the folder, in the role's place: a role has one engine at a time."""

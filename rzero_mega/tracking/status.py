@@ -167,7 +167,12 @@ def models_line(status: RunStatus) -> str | None:
 def _benchmarks(manifest: Manifest | None) -> dict[str, float]:
     found = manifest.summary.get("by_benchmark") if manifest else None
     named = found if isinstance(found, Mapping) else {}
-    means = {str(name): scalar(values, "mean") for name, values in named.items() if isinstance(values, Mapping)}
+    # Runs of earlier versions have no score: their benchmarks were all sampled.
+    means = {
+        str(name): scalar(values, "score" if "score" in values else "mean")
+        for name, values in named.items()
+        if isinstance(values, Mapping)
+    }
     return {name: value for name, value in means.items() if value is not None}
 
 

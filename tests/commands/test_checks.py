@@ -55,7 +55,7 @@ def nano(*overrides: str) -> Config:
         ),
         ("nano", "prompts.solver=missing.yaml", "prompts.solver: missing.yaml"),
         ("nano", "solver.reward.format_pattern=(a", "solver.reward.format_pattern: '(a' at character 1"),
-        ("nano", "evaluation.benchmarks=[math500]", "evaluation.benchmarks: 'math500' is neither"),
+        ("nano", "evaluation.benchmarks=[math500]", "evaluation.benchmarks: math500: no data"),
         ("nano", "evaluation.benchmarks=[a/x.jsonl,b/x.jsonl]", "'a/x.jsonl' and 'b/x.jsonl' are both called x"),
         ("nano", "evaluation.benchmarks=[arithmetic,arithmetic:3]", "are both called arithmetic"),
         ("nano", "run.root=file", "file/nano-seed0: "),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from rzero_mega.config.schema import EvaluationConfig
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.benchmarks import Problem, load_benchmark
+from rzero_mega.evaluation.benchmarks import load_benchmark, load_benchmarks
+from rzero_mega.evaluation.data_folder import MANIFEST
+from rzero_mega.evaluation.definition import Protocol
+from rzero_mega.evaluation.problem import Problem
+from rzero_mega.evaluation.texts import benchmarks_text, parse_benchmarks
 
 ROW = '{"question": "1+1?", "answer": "2"}\n'
 
@@ -33,13 +39,13 @@ def test_a_line_ends_at_a_line_feed_and_nowhere_else(text: str, tmp_path: Path) 
     [ROW, ROW.strip(), f"\ufeff{ROW}", f"\n{ROW}\n\n", ROW.replace("\n", "\r\n"), f"  \n{ROW}\t\n", f"\r\n{ROW}"],
 )
 def test_byte_order_marks_and_blank_lines_are_no_problems(data: str, tmp_path: Path) -> None:
-    assert load_benchmark(written(tmp_path, data)).problems == (Problem("1+1?", "2", "all"),)
+    assert load_benchmark(written(tmp_path, data)).problems == (Problem("1+1?", ("2",), "all"),)
 
 
 @pytest.mark.parametrize("number", ["7", "0.10", "12345678901234567890.10", "1e400", "-0", "1E5"])
 def test_a_number_is_the_text_that_was_typed(number: str, tmp_path: Path) -> None:
     row = f'{{"question": "?", "answer": {number}, "level": {number}}}'
-    assert load_benchmark(written(tmp_path, row)).problems == (Problem("?", number, number),)
+    assert load_benchmark(written(tmp_path, row)).problems == (Problem("?", (number,), number),)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +82,85 @@ def test_a_folder_of_that_name_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").mkdir()
     with pytest.raises(UserError, match=r"mine\.jsonl: is a folder"):
         load_benchmark(str(tmp_path / "mine.jsonl"))
+
+
+GSM8K_ROW = '{"question": "1+1?", "answer": "It is 2.\\n#### 2"}\n'
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["arithmetics"], "did you mean arithmetic?"),
+        (["math-500"], "did you mean math500?"),
+        (["qwertyuiop"], "is neither arithmetic"),
+        (["missing.jsonl"], "'missing.jsonl'"),
+        (["arithmetic:101"], "problems per level go from 1 to 100"),
+        (["gsm8k", "math500", "arithmetic"], "gsm8k.jsonl: is missing; "),
+        (["gsm8k", "math500", "arithmetic"], "`rzero-mega benchmarks fetch gsm8k math500 --to "),
+    ],
+)
+def test_what_is_no_benchmark_or_has_no_data_is_one_line(names: list[str], complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load_benchmarks(EvaluationConfig(benchmarks=names, data=str(tmp_path)))
+    assert complaint in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gsm8k:0", "gsm8k:", "gsm8k:x", "gsm8k:-1"])
+def test_a_part_has_a_size(name: str) -> None:
+    with pytest.raises(UserError, match=r"NAME:N asks for N problems"):
+        load_benchmark(name)
+
+
+def test_without_a_folder_the_error_says_how_to_name_one() -> None:
+    with pytest.raises(UserError, match=r"gsm8k, svamp: no data; evaluation\.data=FOLDER"):
+        load_benchmarks(EvaluationConfig(benchmarks=["gsm8k", "svamp:3"]))
+
+
+@pytest.mark.parametrize(
+    ("fetched", "complaint"), [({}, "malformed"), ([], "malformed"), ({"sha256": "0" * 64}, "is not what was fetched")]
+)
+def test_data_that_is_not_what_was_fetched_is_refused(fetched: object, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "gsm8k.jsonl").write_text(GSM8K_ROW)
+    row = {"file": "gsm8k.jsonl", "items": 1, "repository": "openai/gsm8k", "revision": None}
+    whole = {**row, **fetched} if isinstance(fetched, dict) and fetched else fetched
+    (tmp_path / MANIFEST).write_text(json.dumps({"gsm8k": whole}))
+    with pytest.raises(UserError, match=complaint):
+        load_benchmarks(EvaluationConfig(benchmarks=["gsm8k"], data=str(tmp_path)))
+
+
+def test_data_with_another_number_of_problems_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gsm8k.jsonl").write_text(GSM8K_ROW)
+    with pytest.raises(UserError, match=r"holds 1 problems, and gsm8k has 1319"):
+        load_benchmark("gsm8k", str(tmp_path))
+
+
+def test_a_part_of_a_benchmark_is_always_the_same(tmp_path: Path) -> None:
+    rows = [GSM8K_ROW.replace("1+1", f"1+{i}") for i in range(1319)]
+    (tmp_path / "gsm8k.jsonl").write_text("".join(rows))
+    whole = load_benchmark("gsm8k", str(tmp_path))
+    some, more = (load_benchmark(f"gsm8k:{n}", str(tmp_path)) for n in (20, 40))
+    assert (some.name, some.group, some.reading) == ("gsm8k:20", "mathematics", "mathematics")
+    assert len(some.problems) == 20 and set(some.problems) < set(more.problems) < set(whole.problems)
+    assert list(some.problems) == [problem for problem in whole.problems if problem in some.problems]
+    assert some.problems != whole.problems[:20]
+
+
+def test_a_definition_of_one_s_own(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"q": "Which?", "choices": ["x", "y"], "gold": "B", "kind": "easy"}\n')
+    definition = tmp_path / "mine.yaml"
+    text = (
+        "title: Mine\ngroup: general\nquestion: ['{q}']\nanswer: [gold]\nanswer_form: plain\noptions: choices\n"
+        "level: [kind]\nreading: choices\nprotocol: {samples: 4, temperature: 0.6, max_new_tokens: 64}\n"
+    )
+    definition.write_text(f"{text}file: data.jsonl\n")
+    found = load_benchmark(str(definition))
+    assert found.problems == (Problem("Which?", ("B",), "easy", ("x", "y")),)
+    assert (found.name, found.reading, found.group) == ("mine", "choices", "general")
+    assert found.protocol == Protocol(4, 0.6, 1.0, 64)
+    assert parse_benchmarks(benchmarks_text([found])) == [found]
+    definition.write_text(text)
+    with pytest.raises(UserError, match="names no file"):
+        load_benchmark(str(definition))
+    definition.write_text(f"{text}file: other.jsonl\n")
+    with pytest.raises(UserError, match=r"other\.jsonl"):
+        load_benchmark(str(definition))

@@ -50,7 +50,7 @@ def data_file(name: str) -> Path:
 @pytest.mark.parametrize("name", benchmark_names())
 def test_every_definition_is_whole(name: str) -> None:
     definition = defined_benchmark(name)
-    assert definition.items > 0
+    assert definition.items is not None and definition.items > 0
     assert (definition.options is not None) == (definition.reading == "choices")
     assert (definition.protocol.samples > 1) == (definition.protocol.temperature > 0)
 
@@ -143,7 +143,7 @@ def test_a_broken_file_is_one_line(tmp_path: Path, rows: str, what: str) -> None
     [
         ("title: T", "MISSING|missing|Missing"),
         ("a: 1", "Key 'a'"),
-        ("title: T\ngroup: x\nitems: 1\nquestion: [q]\nanswer: [a]\nanswer_form: plain\nreading: text", "group 'x'"),
+        ("title: T\ngroup: x\nquestion: [q]\nanswer: [a]\nanswer_form: plain\nreading: text", "group 'x'"),
     ],
 )
 def test_a_broken_definition_names_its_key(text: str, what: str) -> None:

@@ -48,7 +48,7 @@ def open_run(config: Config, work: PhaseName | None = None) -> None:
 def test_benchmarks_read_back_as_they_were(config: Callable[..., Config], tmp_path: Path, names: list[str]) -> None:
     paths = [str(tmp_path / "mine.jsonl") if name == "mine" else name for name in names]
     found = config(f"evaluation.benchmarks={paths}")
-    assert parse_benchmarks(run_texts(found)[BENCHMARKS]) == list(load_benchmarks(found.evaluation.benchmarks))
+    assert parse_benchmarks(run_texts(found)[BENCHMARKS]) == list(load_benchmarks(found.evaluation))
 
 
 @pytest.mark.parametrize(("file", "key"), [("solver.yaml", "prompts.solver"), ("mine.jsonl", "evaluation.benchmarks")])

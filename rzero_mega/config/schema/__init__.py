@@ -25,6 +25,7 @@ from rzero_mega.config.schema.run import (
     EvaluationConfig,
     GradingConfig,
     PlacementConfig,
+    ProtocolConfig,
     RunConfig,
     TrackingConfig,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "OptimizerConfig",
     "PlacementConfig",
     "PromptsConfig",
+    "ProtocolConfig",
     "QuestionsConfig",
     "RepetitionConfig",
     "RolloutConfig",

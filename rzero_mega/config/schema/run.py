@@ -51,18 +51,37 @@ class GradingConfig:
 
 
 @dataclass
+class ProtocolConfig:
+    """Over the protocols of benchmarks that state one, for small models and short evaluations. null: as stated."""
+
+    samples: int | None = number(None, 2)
+    """Sampled answers per problem where a protocol takes the mean over several."""
+
+    max_new_tokens: int | None = number(None, 1)
+    """Longest answer, tokens."""
+
+
+@dataclass
 class EvaluationConfig:
     """Phase 5: how well the Solver does, after every iteration, on problems that nobody trains on."""
 
     benchmarks: list[str] = field(default_factory=list, metadata=stating(EVALUATION_NAMED, path=True))
-    """`arithmetic` (500 held-out expressions), `arithmetic:N` (N per level), or paths of .jsonl files whose lines have
-    `question`, `answer` and maybe `level`. Empty: no evaluation."""
+    """Names of benchmarks, as `rzero-mega benchmarks` lists them, or paths: of .jsonl files whose lines have
+    `question`, `answer` and maybe `level`, or of YAML definitions. NAME:N is a fixed part: N problems, or N per level
+    of arithmetic. Empty: no evaluation."""
+
+    data: str | None = path(None, FREE)
+    """Folder with the data of the benchmarks, as `rzero-mega benchmarks fetch` writes it. Arithmetic needs none."""
 
     samples: int = number(1, 1, kind=EVALUATION)
-    """Sampled answers per problem, for mean pass@1 and the vote. More make both less noisy, at proportional cost."""
+    """Sampled answers per problem of a benchmark without a protocol of its own (arithmetic, .jsonl files), for mean
+    pass@1 and the vote. More make both less noisy, at proportional cost."""
 
     sampling: SamplingConfig = field(default_factory=SamplingConfig, metadata=stating(EVALUATION))
-    """How answers are sampled; greedy pass@1 is measured with temperature 0 besides."""
+    """How answers are sampled there; greedy pass@1 is measured with temperature 0 besides."""
+
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=stating(EVALUATION))
+    """What is asked otherwise than the benchmarks' own protocols say. Figures so measured are not those of papers."""
 
     base_model: bool = value(True, FREE)
     """Evaluate the base model first, as iteration 0, for gains to be told against."""

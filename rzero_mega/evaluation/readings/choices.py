@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rzero_mega.evaluation.choices import extract_choice, letters
 from rzero_mega.evaluation.problem import Problem
+from rzero_mega.evaluation.readings.reading import classes_of_same
 from rzero_mega.grading.workers.pool import GradingPool
 
 
@@ -23,3 +24,6 @@ class Choices:
 
     def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
         return [prediction in problem.answers for prediction, problem in predictions]
+
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+        return classes_of_same(groups)

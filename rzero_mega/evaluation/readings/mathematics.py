@@ -28,3 +28,6 @@ class Mathematics:
         verdicts = grader.equivalent_pairs([(prediction, answer) for _, prediction, answer in pairs])
         equal = zip((number for number, _, _ in pairs), (verdict.equal for verdict in verdicts), strict=True)
         return [any(right for _, right in group) for _, group in groupby(equal, key=lambda entry: entry[0])]
+
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+        return grader.equivalence_classes(groups)

@@ -23,3 +23,16 @@ class Reading(Protocol):
     def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
         """Whether each prediction is right."""
         ...
+
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+        """The class of each prediction of a problem among its others, for votes; None has none."""
+        ...
+
+
+def classes_of_same(groups: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
+    """Classes of predictions that are the same text, numbered in the order of their first appearance."""
+    found = []
+    for group in groups:
+        numbers: dict[str, int] = {}
+        found.append([None if text is None else numbers.setdefault(text, len(numbers)) for text in group])
+    return found

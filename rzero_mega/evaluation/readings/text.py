@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from rzero_mega.evaluation.problem import Problem
+from rzero_mega.evaluation.readings.reading import classes_of_same
 from rzero_mega.grading.text.extraction import extract_answer
 from rzero_mega.grading.workers.pool import GradingPool
 
@@ -35,6 +36,9 @@ class Text:
 
     def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
         return [any(same_text(prediction, answer) for answer in problem.answers) for prediction, problem in predictions]
+
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+        return classes_of_same(groups)
 
 
 def same_text(prediction: str, answer: str) -> bool:

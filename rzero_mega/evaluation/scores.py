@@ -1,0 +1,131 @@
+"""From responses to scores: what each answers, whether it is right, and what that makes of problems and benchmarks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from rzero_mega.coevolution.votes import majority_vote
+from rzero_mega.evaluation.benchmarks import Benchmark
+from rzero_mega.evaluation.problem_score import ProblemScore
+from rzero_mega.evaluation.readings import READINGS
+from rzero_mega.grading.workers.pool import GradingPool
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model said: greedily where `sample` is None, else as that sample. Cut off, it answers nothing."""
+
+    problem: int
+    sample: int | None
+    text: str
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a response answers, None if nothing, and whether that is right."""
+
+    prediction: str | None
+    right: bool
+
+
+def judge(benchmark: Benchmark, responses: Sequence[Response], grader: GradingPool) -> list[Judgement]:
+    """Read and judge responses to problems of one benchmark."""
+    reading, problems = READINGS[benchmark.reading], benchmark.problems
+    predictions = [
+        reading.prediction(response.text, problems[response.problem]) if response.finished else None
+        for response in responses
+    ]
+    given = [
+        (prediction, problems[response.problem])
+        for prediction, response in zip(predictions, responses, strict=True)
+        if prediction is not None
+    ]
+    verdicts = iter(reading.verdicts(given, grader))
+    return [Judgement(prediction, prediction is not None and next(verdicts)) for prediction in predictions]
+
+
+def problem_scores(
+    benchmark: Benchmark, responses: Sequence[Response], judgements: Sequence[Judgement], grader: GradingPool
+) -> list[ProblemScore]:
+    """The scores of all problems of a benchmark. `responses` hold at least one to each."""
+    greedy: dict[int, bool] = {}
+    samples: dict[int, list[tuple[int, Judgement]]] = defaultdict(list)
+    for response, judgement in zip(responses, judgements, strict=True):
+        if response.sample is None:
+            greedy[response.problem] = judgement.right
+        else:
+            samples[response.problem].append((response.sample, judgement))
+    drawn = {problem: [judgement for _, judgement in sorted(some, key=_index)] for problem, some in samples.items()}
+    votes = _votes(benchmark, drawn, grader)
+    scores = []
+    for number, problem in enumerate(benchmark.problems):
+        mean = fmean(judgement.right for judgement in drawn[number]) if number in drawn else None
+        score = mean if mean is not None else float(greedy[number])
+        found = (score, mean, greedy.get(number), votes.get(number))
+        scores.append(ProblemScore(benchmark.name, problem.level, problem.question, problem.answers, *found))
+    return scores
+
+
+def _index(entry: tuple[int, Judgement]) -> int:
+    return entry[0]
+
+
+def _votes(benchmark: Benchmark, drawn: Mapping[int, Sequence[Judgement]], grader: GradingPool) -> dict[int, bool]:
+    """Whether the majority of each problem's samples is right: the verdict on the first answer of its class."""
+    groups = [[judgement.prediction for judgement in some] for some in drawn.values()]
+    votes = {}
+    for (number, some), group, classes in zip(
+        drawn.items(), groups, READINGS[benchmark.reading].classes(groups, grader), strict=True
+    ):
+        answer = majority_vote(classes, group).answer
+        votes[number] = answer is not None and some[group.index(answer)].right
+    return votes
+
+
+def summary(scores: Sequence[ProblemScore], groups: Mapping[str, str]) -> dict[str, Any]:
+    """Accuracies by benchmark and by level of each, and their means over benchmarks, of which each counts alike.
+
+    `groups` says the group of each benchmark. What is of the group transfer has a mean of its own. A figure is None
+    where nothing has it.
+    """
+    benchmarks = _grouped(scores, lambda score: score.benchmark)
+    accuracies = {name: _accuracy(some) for name, some in benchmarks.items()}
+    transfer = [name for name in accuracies if groups[name] == "transfer"]
+    trained = [name for name in accuracies if name not in transfer] or transfer
+    # A level's name says nothing outside its benchmark.
+    several = len(benchmarks) > 1
+    levels = _grouped(scores, lambda score: f"{score.benchmark}: {score.level}" if several else score.level)
+    return {
+        "value": _mean([accuracies[name]["score"] for name in trained]),
+        "transfer": _mean([accuracies[name]["score"] for name in transfer]),
+        "pass1_mean": _mean([accuracies[name]["mean"] for name in trained]),
+        "pass1_greedy": _mean([accuracies[name]["greedy"] for name in trained]),
+        "vote_accuracy": _mean([accuracies[name]["vote"] for name in trained]),
+        "problems": len(scores),
+        "by_benchmark": {
+            name: {**accuracies[name], "problems": len(some), "group": groups[name]}
+            for name, some in benchmarks.items()
+        },
+        "by_level": {level: _accuracy(some) for level, some in sorted(levels.items())},
+    }
+
+
+def _grouped(scores: Sequence[ProblemScore], key: Callable[[ProblemScore], str]) -> dict[str, list[ProblemScore]]:
+    groups: dict[str, list[ProblemScore]] = defaultdict(list)
+    for score in scores:
+        groups[key(score)].append(score)
+    return groups
+
+
+def _accuracy(scores: Sequence[ProblemScore]) -> dict[str, float | None]:
+    return {name: _mean([getattr(score, name) for score in scores]) for name in ("score", "mean", "greedy", "vote")}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
