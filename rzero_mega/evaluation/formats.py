@@ -54,7 +54,7 @@ def paper_cells(paper: BesidePaper) -> list[tuple[str, ...]]:
     """The rows beside the paper, under "benchmark" and PAPER_HEADINGS, in percent and points."""
     return [
         (
-            row.label,
+            row.label.removesuffix(", average"),
             row.column,
             *(f"{100 * value:.1f}" for value in (row.ours, row.paper)),
             signed(row.ours - row.paper),

@@ -1,4 +1,4 @@
-"""The environment of a login node, tools/slurm-submit.txt, in which `rzero-mega submit` runs without torch."""
+"""The environment of a login node, tools/slurm-submit.txt: `submit`, `status`, `compare` run in it, without torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 
 from tests import ROOT
 
-# What a login node's command imports before it hands a job to NeMo-Run, and whose distributions these are.
+# What a login node's commands import, `submit` before it hands a job to NeMo-Run, and whose distributions these are.
 CODE = """
 import importlib.metadata, json, sys
 import rzero_mega.cli, rzero_mega.cluster.command, rzero_mega.cluster.submit
+import rzero_mega.commands.compare, rzero_mega.commands.status
 from rzero_mega.recipes import load_recipe
 load_recipe("nano")
 of = importlib.metadata.packages_distributions()
@@ -24,5 +25,5 @@ def test_submission_imports_nothing_that_its_environment_lacks() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, cwd=ROOT)
     lines = (ROOT / "tools" / "slurm-submit.txt").read_text().splitlines()
     there = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
-    assert {"typer", "pyyaml", "psutil"} <= set(json.loads(done.stdout))
+    assert {"typer", "pyyaml", "psutil", "scipy"} <= set(json.loads(done.stdout))
     assert set(json.loads(done.stdout)) - there <= {"rzero-mega", "setuptools"}
