@@ -9,7 +9,7 @@ from rich.console import Console
 from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
-from rzero_mega.tracking.status import RunStatus, models_line
+from rzero_mega.tracking.status import RunStatus, interval_lines, models_line
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
@@ -32,6 +32,8 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
 
 def _show(console: Console, status: RunStatus, state: str | None) -> None:
     console.print(iterations_table(status, state, console.width))
+    for line in interval_lines(status):
+        say(line)
     benchmarks = benchmarks_table(status)
     if benchmarks is not None:
         console.print(benchmarks)

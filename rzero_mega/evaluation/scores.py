@@ -12,6 +12,7 @@ from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.readings import READINGS
+from rzero_mega.evaluation.statistics import accuracy, mean_of
 from rzero_mega.grading.workers.pool import GradingPool
 
 
@@ -91,7 +92,7 @@ def summary(scores: Sequence[ProblemScore], groups: Mapping[str, str]) -> dict[s
     """Accuracies by benchmark and by level of each, and their means over benchmarks, of which each counts alike.
 
     `groups` says the group of each benchmark. What is of the group transfer has a mean of its own. A figure is None
-    where nothing has it.
+    where nothing has it. `intervals` are the ends of each figure's, 95 %, over problems.
     """
     benchmarks = _grouped(scores, lambda score: score.benchmark)
     accuracies = {name: _accuracy(some) for name, some in benchmarks.items()}
@@ -100,12 +101,17 @@ def summary(scores: Sequence[ProblemScore], groups: Mapping[str, str]) -> dict[s
     # A level's name says nothing outside its benchmark.
     several = len(benchmarks) > 1
     levels = _grouped(scores, lambda score: f"{score.benchmark}: {score.level}" if several else score.level)
+    figures = {
+        "value": (trained, "score"),
+        "transfer": (transfer, "score"),
+        "pass1_mean": (trained, "mean"),
+        "pass1_greedy": (trained, "greedy"),
+        "vote_accuracy": (trained, "vote"),
+    }
+    intervals = {key: _interval([benchmarks[name] for name in names], m) for key, (names, m) in figures.items()}
     return {
-        "value": _mean([accuracies[name]["score"] for name in trained]),
-        "transfer": _mean([accuracies[name]["score"] for name in transfer]),
-        "pass1_mean": _mean([accuracies[name]["mean"] for name in trained]),
-        "pass1_greedy": _mean([accuracies[name]["greedy"] for name in trained]),
-        "vote_accuracy": _mean([accuracies[name]["vote"] for name in trained]),
+        **{key: _mean([accuracies[name][measure] for name in names]) for key, (names, measure) in figures.items()},
+        "intervals": {key: ends for key, ends in intervals.items() if ends is not None},
         "problems": len(scores),
         "by_benchmark": {
             name: {**accuracies[name], "problems": len(some), "group": groups[name]}
@@ -124,6 +130,16 @@ def _grouped(scores: Sequence[ProblemScore], key: Callable[[ProblemScore], str])
 
 def _accuracy(scores: Sequence[ProblemScore]) -> dict[str, float | None]:
     return {name: _mean([getattr(score, name) for score in scores]) for name in ("score", "mean", "greedy", "vote")}
+
+
+def _interval(benchmarks: Sequence[Sequence[ProblemScore]], measure: str) -> list[float] | None:
+    """Of the mean over the benchmarks that have the measure."""
+    drawn = [[getattr(score, measure) for score in scores] for scores in benchmarks]
+    known = [[float(value) for value in values] for values in drawn if None not in values]
+    if not known:
+        return None
+    found = accuracy(known[0]) if len(known) == 1 else mean_of(known)
+    return [found.low, found.high]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

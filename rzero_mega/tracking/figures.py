@@ -66,8 +66,9 @@ class Metric:
 
 def iteration_figures(data: ReportData) -> list[Figure]:
     """Curves over the iterations."""
+    mean = "score" if data.headline == "value" else "mean"
     accuracy = [
-        Curve("mean", "blue", lambda r: r.value(PhaseName.EVALUATE, "pass1_mean")),
+        Curve(mean, "blue", lambda r: r.value(PhaseName.EVALUATE, data.headline)),
         Curve("greedy", "green", lambda r: r.value(PhaseName.EVALUATE, "pass1_greedy")),
         Curve("vote", "purple", lambda r: r.value(PhaseName.EVALUATE, "vote_accuracy"), dashed=True),
     ]

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from rzero_mega.run.run_log import RunLogHandler, with_times
 from rzero_mega.terminal import in_one_line, new_console
-from rzero_mega.tracking.status import IterationStatus, RunStatus
+from rzero_mega.tracking.status import IterationStatus, RunStatus, by_protocol, interval_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
 _log = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ class Progress:
     def table(self, status: RunStatus) -> None:
         """Print the table of iterations."""
         self._console.print(iterations_table(status, width=self._console.width))
+        for line in interval_lines(status):
+            self._console.print(line)
         benchmarks = benchmarks_table(status)
         if benchmarks is not None:
             self._console.print(benchmarks)
@@ -183,8 +185,8 @@ def _log_on(console: Console, times: bool) -> Iterator[None]:
 
 
 # Columns in the order in which a narrow terminal does without them, the last first.
-_COLUMNS = ("iteration", "mean", "greedy", "time", "kept", "label accuracy", "flawed")
-_SHOWN = ("iteration", "mean", "greedy", "label accuracy", "kept", "flawed", "time")
+_COLUMNS = ("iteration", "score", "mean", "greedy", "time", "kept", "label accuracy", "flawed")
+_SHOWN = ("iteration", "score", "mean", "greedy", "label accuracy", "kept", "flawed", "time")
 
 
 def iterations_table(status: RunStatus, state: str | None = None, width: int = 80) -> Table:
@@ -193,7 +195,8 @@ def iterations_table(status: RunStatus, state: str | None = None, width: int = 8
     `state` stands for the run's own where that is given.
     """
     rows = [_cells(row) for row in status.iterations]
-    kept = list(_COLUMNS)
+    unwanted = ("mean", "greedy") if by_protocol(status) else ("score",)
+    kept = [name for name in _COLUMNS if name not in unwanted]
     while len(kept) > 2 and _width(kept, rows) > width:
         kept.pop()
     shown = [name for name in _SHOWN if name in kept]
@@ -230,6 +233,7 @@ def _cells(row: IterationStatus) -> dict[str, str]:
     seconds = sum(row.seconds.values())
     return {
         "iteration": "base" if row.iteration == 0 else str(row.iteration),
+        "score": percent(row.value),
         "mean": percent(row.pass1_mean),
         "greedy": percent(row.pass1_greedy),
         "label accuracy": percent(row.label_accuracy),

@@ -19,6 +19,8 @@ from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
 from rzero_mega.tracking.words import model_text, reason_text
 
+_ACCURACIES = {"pass1_mean": "Mean pass@1", "pass1_greedy": "Greedy pass@1", "vote_accuracy": "Vote"}
+_SCORE = {"value": "Score"}
 _STEP_SECONDS = (("generate", "generate_seconds"), ("reward", "reward_seconds"), ("train", "train_seconds"))
 
 
@@ -97,7 +99,7 @@ def verdict(data: ReportData) -> str:
                 "whose lines are objects with question and answer, the same command measures it"
             )
         return f"{done} of {data.config.iterations} iterations in {time}; {why}."
-    before, after = data.base.value(PhaseName.EVALUATE, "pass1_mean"), last.value(PhaseName.EVALUATE, "pass1_mean")
+    before, after = (record.value(PhaseName.EVALUATE, data.headline) for record in (data.base, last))
     count = f"{last.iteration} iteration{'s' if last.iteration != 1 else ''}"
     so_far = "" if state == "finished" else " so far"
     return (
@@ -110,7 +112,7 @@ def tiles(data: ReportData) -> list[Tile]:
     found: list[Tile] = []
     last = data.last_evaluated()
     if last is not None:
-        for key, name in (("pass1_mean", "Mean pass@1"), ("pass1_greedy", "Greedy pass@1"), ("vote_accuracy", "Vote")):
+        for key, name in (_SCORE if data.headline == "value" else _ACCURACIES).items():
             value, gain = last.value(PhaseName.EVALUATE, key), data.gain(last, key)
             note = f"{points(gain)} points over base" if gain is not None else f"iteration {last.iteration}"
             if value is not None:
@@ -130,7 +132,8 @@ def tiles(data: ReportData) -> list[Tile]:
 
 def iterations_table(data: ReportData) -> Table:
     """What every iteration brought."""
-    headings = ("iteration", "mean", "gain", "greedy", "vote", "label accuracy", "all labels", "asked", "well-formed")
+    first = "score" if data.headline == "value" else "mean"
+    headings = ("iteration", first, "gain", "greedy", "vote", "label accuracy", "all labels", "asked", "well-formed")
     rows = tuple(_iteration_row(data, record) for record in data.iterations)
     return Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time"), rows)
 
@@ -140,7 +143,7 @@ def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]
     gain = data.gain(record) if record.iteration else None
     return (
         record.name,
-        percent(record.value(PhaseName.EVALUATE, "pass1_mean")),
+        percent(record.value(PhaseName.EVALUATE, data.headline)),
         NOTHING if gain is None else points(gain),
         percent(record.value(PhaseName.EVALUATE, "pass1_greedy")),
         percent(record.value(PhaseName.EVALUATE, "vote_accuracy")),

@@ -12,7 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
-from rzero_mega.tracking.status import RunStatus, run_status
+from rzero_mega.tracking.status import RunStatus, by_protocol, run_status
 from rzero_mega.tracking.summaries import mean, scalar
 
 if TYPE_CHECKING:
@@ -116,11 +116,17 @@ class ReportData:
 
     def last_evaluated(self) -> IterationRecord | None:
         """The last trained iteration with an accuracy."""
-        done = [record for record in self.trained if record.value(PhaseName.EVALUATE, "pass1_mean") is not None]
+        done = [record for record in self.trained if record.value(PhaseName.EVALUATE, self.headline) is not None]
         return done[-1] if done else None
 
-    def gain(self, record: IterationRecord, key: str = "pass1_mean") -> float | None:
-        """Accuracy over that of the base, as a difference of shares."""
+    @property
+    def headline(self) -> str:
+        """The accuracy that stands for a model: over samples, or by the protocols of benchmarks that have their own."""
+        return "value" if by_protocol(self.status) else "pass1_mean"
+
+    def gain(self, record: IterationRecord, key: str | None = None) -> float | None:
+        """Accuracy over that of the base, as a difference of shares; the headline's by default."""
+        key = key or self.headline
         before = self.base.value(PhaseName.EVALUATE, key) if self.base else None
         after = record.value(PhaseName.EVALUATE, key)
         return None if before is None or after is None else after - before

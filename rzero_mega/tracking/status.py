@@ -11,7 +11,7 @@ from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.current import Current, current_phase
-from rzero_mega.tracking.summaries import scalar
+from rzero_mega.tracking.summaries import is_number, percent, scalar
 from rzero_mega.tracking.values import KeyHistory, key_histories
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
@@ -38,6 +38,7 @@ class PhaseStatus:
 class IterationStatus:
     """One iteration; shares are between 0 and 1, null where not known (yet). `seconds` is per finished phase.
 
+    `value` is the mean of what each benchmark's protocol asks for; `intervals` are 95 % over problems, by these names.
     `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean.
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw.
     """
@@ -46,8 +47,10 @@ class IterationStatus:
     label_accuracy: float | None
     kept_questions: int | None
     flawed_questions: float | None
+    value: float | None
     pass1_mean: float | None
     pass1_greedy: float | None
+    intervals: Mapping[str, tuple[float, float]]
     benchmarks: Mapping[str, float]
     seconds: Mapping[PhaseName, float]
     phases: Mapping[PhaseName, PhaseStatus]
@@ -125,8 +128,10 @@ def _iteration_status(
         label_accuracy=_number(manifests.get(PhaseName.LABELS), "label_accuracy"),
         kept_questions=_count(manifests.get(PhaseName.LABELS), "kept"),
         flawed_questions=_number(manifests.get(PhaseName.LABELS), "hacking", "closed"),
+        value=_number(manifests[PhaseName.EVALUATE], "value"),
         pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
         pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
+        intervals=_intervals(manifests[PhaseName.EVALUATE]),
         benchmarks=_benchmarks(manifests[PhaseName.EVALUATE]),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
         phases=phases,
@@ -162,6 +167,38 @@ def models_line(status: RunStatus) -> str | None:
     ]
     kept = sum(phase.model == "kept" for row in status.iterations for phase in row.phases.values())
     return f"models: {kept} kept; removed: {', '.join(gone)}" if gone else None
+
+
+def interval_lines(status: RunStatus) -> list[str]:
+    """The intervals of base and last iteration, a line per accuracy that `iterations_table` shows."""
+    evaluated = [row for row in status.iterations if row.intervals]
+    names = {"value": "score"} if by_protocol(status) else {"pass1_mean": "mean", "pass1_greedy": "greedy"}
+    lines = []
+    for key, name in names.items():
+        rows = [row for row in evaluated if key in row.intervals]
+        shown = [rows[0], *rows[-1:]] if len(rows) > 1 else rows
+        words = [_with_interval(row, key) for row in shown]
+        if words:
+            lines.append(f"{name:6} {' → '.join(words)}, 95 %")
+    return lines
+
+
+def by_protocol(status: RunStatus) -> bool:
+    """Whether benchmarks are scored by protocols of their own, some of them greedily: a mean would be of the others."""
+    return any(row.value is not None and row.value != row.pass1_mean for row in status.iterations)
+
+
+def _with_interval(row: IterationStatus, key: str) -> str:
+    low, high = row.intervals[key]
+    name = "base" if row.iteration == 0 else f"iteration {row.iteration}"
+    return f"{name} {percent(getattr(row, key))} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _intervals(manifest: Manifest | None) -> dict[str, tuple[float, float]]:
+    found = manifest.summary.get("intervals") if manifest else None
+    named = found if isinstance(found, Mapping) else {}
+    pairs = {str(key): ends for key, ends in named.items() if isinstance(ends, list) and len(ends) == 2}
+    return {key: (low, high) for key, (low, high) in pairs.items() if is_number(low) and is_number(high)}
 
 
 def _benchmarks(manifest: Manifest | None) -> dict[str, float]:

@@ -46,6 +46,12 @@ def test_transfer_stays_out_of_the_mean() -> None:
     assert (found["value"], found["pass1_mean"], found["transfer"]) == (1.0, 1.0, 0.25)
 
 
+def test_a_figure_has_the_interval_of_its_benchmarks() -> None:
+    scores = [score("a", "1", 1.0), score("a", "1", 0.0), score("b", "1", 1.0), score("other", "1", 0.25)]
+    found = summary(scores, {"a": "mathematics", "b": "general", "other": "transfer"})["intervals"]
+    assert found["value"] == [0.5, 1.0] and found["transfer"] == [0.25, 0.25]
+
+
 def test_what_no_benchmark_draws_has_no_figure() -> None:
     greedy = ProblemScore("a", "all", "?", ("!",), 1.0, None, True, None)
     found = summary([greedy], {"a": "general"})
@@ -55,6 +61,7 @@ def test_what_no_benchmark_draws_has_no_figure() -> None:
         1.0,
         None,
     )
+    assert found["intervals"].keys() == {"value", "pass1_greedy"}
 
 
 def test_a_benchmark_is_asked_by_its_protocol_and_one_without_as_the_run_says() -> None:

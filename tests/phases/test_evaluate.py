@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.coevolution.plan import BASE, EvaluateInputs
+from rzero_mega.evaluation.statistics import accuracy
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import evaluate
 from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
@@ -67,15 +68,20 @@ def test_scores_of_known_answers(run: ScriptedRun) -> None:
             "vote": False,
         },
     ]
-    accuracy = {"score": 1.25 / 3, "mean": 1.25 / 3, "greedy": 1 / 3, "vote": 2 / 3}
-    assert summary(phase) == {
+    found = summary(phase)
+    ends = found.pop("intervals")
+    assert ends.keys() == {"value", "pass1_mean", "pass1_greedy", "vote_accuracy"}
+    assert ends["pass1_greedy"] == [accuracy([1.0, 0.0, 0.0]).low, accuracy([1.0, 0.0, 0.0]).high]
+    assert ends["value"] == ends["pass1_mean"] == [0.25, 0.5]
+    values = {"score": 1.25 / 3, "mean": 1.25 / 3, "greedy": 1 / 3, "vote": 2 / 3}
+    assert found == {
         "value": 1.25 / 3,
         "transfer": None,
         "pass1_mean": 1.25 / 3,
         "pass1_greedy": 1 / 3,
         "vote_accuracy": 2 / 3,
         "problems": 3,
-        "by_benchmark": {"problems": {**accuracy, "problems": 3, "group": "other"}},
+        "by_benchmark": {"problems": {**values, "problems": 3, "group": "other"}},
         "by_level": {
             "easy": {"score": 0.5, "mean": 0.5, "greedy": 1.0, "vote": 1.0},
             "hard": {"score": 0.375, "mean": 0.375, "greedy": 0.0, "vote": 0.5},

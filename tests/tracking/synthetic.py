@@ -200,8 +200,9 @@ def _evaluation(iteration: int) -> dict[str, Any]:
         str(level): {"mean": max(0.02, mean + 0.27 - 0.13 * level), "greedy": max(0.03, greedy + 0.27 - 0.13 * level)}
         for level in range(1, 6)
     }
-    accuracy = {"pass1_mean": mean, "pass1_greedy": greedy, "vote_accuracy": greedy + 0.05}
-    return {**accuracy, "by_level": by_level, "problems": 500}
+    accuracy = {"value": mean, "pass1_mean": mean, "pass1_greedy": greedy, "vote_accuracy": greedy + 0.05}
+    intervals = {key: [value - 0.03, value + 0.03] for key, value in accuracy.items()}
+    return {**accuracy, "intervals": intervals, "by_level": by_level, "problems": 500}
 
 
 def _pretend_time(phase: PhaseDirectory, rng: random.Random) -> None:

@@ -11,7 +11,8 @@ import pytest
 from rzero_mega.config import load_config
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
-from rzero_mega.tracking.status import planned_steps, run_status
+from rzero_mega.tracking.progress import iterations_table
+from rzero_mega.tracking.status import RunStatus, interval_lines, planned_steps, run_status
 
 
 def run_with(path: Path, *overrides: str) -> RunDirectory:
@@ -67,6 +68,39 @@ def test_status_tells_finished_running_skipped_and_pending_apart(run: RunDirecto
     assert json.loads(json.dumps(status.as_json()))["iterations"][1]["kept_questions"] == 120
     run.close()
     assert run_status(RunDirectory.open_existing(run.path)).iterations[1].phases[PhaseName.SOLVER].state == "stopped"
+
+
+def evaluated(run: RunDirectory, *summaries: dict[str, object]) -> RunStatus:
+    for iteration, summary in enumerate(summaries):
+        _finish(run.phase(iteration, PhaseName.EVALUATE), **summary)
+    return run_status(run)
+
+
+def test_intervals_of_base_and_last_iteration_stand_below_the_table(run: RunDirectory) -> None:
+    first: dict[str, object] = {"value": 0.25, "pass1_mean": 0.25, "pass1_greedy": 0.5}
+    ends = {"value": [0.2, 0.3], "pass1_mean": [0.2, 0.3], "pass1_greedy": [0.4, 0.6]}
+    status = evaluated(run, {**first, "intervals": ends}, {**first, "pass1_greedy": 0.55, "intervals": ends})
+    assert interval_lines(status) == [
+        "mean   base 25.0 % [20.0, 30.0] → iteration 1 25.0 % [20.0, 30.0], 95 %",
+        "greedy base 50.0 % [40.0, 60.0] → iteration 1 55.0 % [40.0, 60.0], 95 %",
+    ]
+    assert status.as_json()["iterations"][0]["intervals"]["value"] == (0.2, 0.3)
+    assert [str(column.header) for column in iterations_table(status).columns][:3] == ["iteration", "mean", "greedy"]
+
+
+def test_benchmarks_with_protocols_of_their_own_are_told_by_their_scores(run: RunDirectory) -> None:
+    # Of two benchmarks one is sampled and one is answered greedily: neither mean nor greedy is of both.
+    scores = {"value": 0.3, "pass1_mean": 0.2, "pass1_greedy": 0.4, "intervals": {"value": [0.25, 0.35]}}
+    status = evaluated(run, scores)
+    assert interval_lines(status) == ["score  base 30.0 % [25.0, 35.0], 95 %"]
+    table = iterations_table(status)
+    assert [str(column.header) for column in table.columns][:3] == ["iteration", "score", "label accuracy"]
+    assert "30.0 %" in table.columns[1].cells
+
+
+@pytest.mark.parametrize("intervals", [None, 3, {"value": [1]}, {"value": ["a", 1]}, {"pass1_mean": [None, None]}])
+def test_intervals_that_no_phase_writes_are_none(run: RunDirectory, intervals: object) -> None:
+    assert interval_lines(evaluated(run, {"value": 0.3, "pass1_mean": 0.3, "intervals": intervals})) == []
 
 
 def test_a_run_that_trains_its_challenger_and_has_no_benchmarks_skips_evaluation_alone(tmp_path: Path) -> None:
