@@ -11,6 +11,8 @@ from rzero_mega.coevolution.checks import CHECKS, flaw
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
 from rzero_mega.coevolution.records import VotedQuestion
+from rzero_mega.coevolution.votes import Vote
+from rzero_mega.config.panel import Voter
 from rzero_mega.config.schema import ChecksConfig, CurationConfig
 from rzero_mega.errors import UserError
 
@@ -21,6 +23,7 @@ REASONS = (
     "overlong",
     "unanswered",
     *CHECKS,
+    "support",
     "below_band",
     "above_band",
     "question_text",
@@ -37,6 +40,7 @@ ADVICE = {
     "seen_before": "raise labels.curation.near_duplicates.threshold",
     "near_duplicate": "raise labels.curation.near_duplicates.threshold",
     "overlong": "raise learner.tokens_per_micro_batch, or lower solver.training.sampling.max_new_tokens",
+    "support": "lower labels.curation.minimum_support",
     "below_band": "lower labels.curation.low",
     "above_band": "raise labels.curation.high",
     "question_text": "shorten labels.curation.drop_questions_containing",
@@ -120,6 +124,13 @@ def _copied(position: int, copies: Copies | None, config: CurationConfig) -> str
     return None
 
 
+def _banded_share(vote: Vote, config: CurationConfig) -> Fraction:
+    if config.band_of == "solver" and vote.by_source:
+        own = next(votes for votes in vote.by_source if votes.source == Voter.SOLVER)
+        return Fraction(own.count, own.samples)
+    return Fraction(vote.count, vote.samples)
+
+
 def _reason(
     item: VotedQuestion,
     band: tuple[Fraction, Fraction],
@@ -133,7 +144,9 @@ def _reason(
     found = flaw(item, checks)
     if found is not None:
         return found
-    share = Fraction(vote.count, vote.samples)
+    if any(source.count < config.minimum_support for source in vote.by_source):
+        return "support"
+    share = _banded_share(vote, config)
     if share < band[0]:
         return "below_band"
     if share > band[1]:

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from rzero_mega.coevolution.streams import permutation
+from rzero_mega.config.panel import Voter, vote_sources
 from rzero_mega.config.schema import Config
 from rzero_mega.phase_name import PhaseName
 
@@ -65,12 +66,32 @@ class EarlierDataSets:
 
 
 @dataclass(frozen=True)
+class OtherVoters:
+    """Models that `labels.panel` gives votes besides the Solver."""
+
+    models: tuple[tuple[Voter, Source], ...]
+
+    def __iter__(self) -> Iterator[Source]:
+        """Each of them."""
+        return (source for _, source in self.models)
+
+    def __str__(self) -> str:
+        """For instance "base, 2/solver/model"."""
+        return ", ".join(map(str, self))
+
+
+@dataclass(frozen=True)
 class LabelsInputs:
     """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with."""
 
     solver: Source
     questions: Source
     earlier: EarlierDataSets
+    others: OtherVoters = OtherVoters(())
+
+    def model(self, voter: Voter) -> Source:
+        """The model of one who votes."""
+        return {Voter.SOLVER: self.solver, **dict(self.others.models)}[voter]
 
 
 @dataclass(frozen=True)
@@ -124,7 +145,7 @@ class PhasePlan:
         found: list[Source] = []
         for field in fields(self.inputs):
             value = getattr(self.inputs, field.name)
-            found += value if isinstance(value, EarlierDataSets) else (value,)
+            found += (value,) if isinstance(value, Source) else value
         return tuple(found)
 
     def __str__(self) -> str:
@@ -149,7 +170,7 @@ def iteration_plan(config: Config) -> list[PhasePlan]:
     if evaluates and config.evaluation.base_model:
         plan.append(_evaluation(0))
     for iteration in range(1, config.iterations + 1):
-        plan += _iteration(iteration, config.challenger.train)
+        plan += _iteration(iteration, config)
         if evaluates:
             plan.append(_evaluation(iteration))
     return plan
@@ -180,14 +201,22 @@ def _evaluation(iteration: int) -> PhasePlan:
     return PhasePlan(iteration, EvaluateInputs(_model(PhaseName.SOLVER, iteration)))
 
 
-def _iteration(iteration: int, trains_challenger: bool) -> list[PhasePlan]:
+def _iteration(iteration: int, config: Config) -> list[PhasePlan]:
     solver, challenger, plans = _model(PhaseName.SOLVER, iteration - 1), BASE, []
-    if trains_challenger:
+    if config.challenger.train:
         plans.append(PhasePlan(iteration, ChallengerInputs(_model(PhaseName.CHALLENGER, iteration - 1), solver)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
-    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, EarlierDataSets(iteration - 1)))
+    labels = PhasePlan(
+        iteration, LabelsInputs(solver, questions.output, EarlierDataSets(iteration - 1), _others(iteration, config))
+    )
     return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(solver, labels.output))]
+
+
+def _others(iteration: int, config: Config) -> OtherVoters:
+    models = {Voter.BASE: BASE, Voter.EARLIER: _model(PhaseName.SOLVER, max(0, iteration - 2))}
+    voters = dict.fromkeys(source.voter for source in vote_sources(config.labels))
+    return OtherVoters(tuple((voter, models[voter]) for voter in voters if voter in models))
 
 
 def _model(role: PhaseName, iteration: int) -> Source:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from rzero_mega.coevolution.votes import Vote
+from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.records import field, optional_field, typed
 
 
@@ -46,7 +46,7 @@ class VotedQuestion:
 
 @dataclass(frozen=True)
 class AnsweredQuestion(VotedQuestion):
-    """A part of the labels phase: a voted question with the answers behind the vote, by sample index.
+    """A voted question with the answers behind the vote, by sample index.
 
     An answer is None where a sample gave none. `tokens` counts those of all samples.
     """
@@ -68,6 +68,7 @@ class AnsweredQuestion(VotedQuestion):
             "tally": [list(pair) for pair in vote.tally],
             "cut_off": vote.cut_off,
             "tokens": self.tokens,
+            **({"by_source": [asdict(votes) for votes in vote.by_source]} if vote.by_source else {}),
         }
 
     @classmethod
@@ -80,11 +81,39 @@ class AnsweredQuestion(VotedQuestion):
             answered=field(row, "answered", int),
             tally=tuple((typed(a, str, "tally"), typed(count, int, "tally")) for a, count in field(row, "tally", list)),
             cut_off=field(row, "cut_off", int),
+            by_source=tuple(_source_votes(entry) for entry in row.get("by_source", ())),
         )
         answers = tuple(None if a is None else typed(a, str, "answers") for a in field(row, "answers", list))
         if vote.samples < 1 or len(answers) != vote.samples:
             raise ValueError(f"{len(answers)} answers of {vote.samples} samples")
         return cls(WrittenQuestion.from_json(row), vote, answers, field(row, "tokens", int))
+
+
+def _source_votes(row: Mapping[str, Any]) -> SourceVotes:
+    return SourceVotes(field(row, "source", str), field(row, "count", int), field(row, "samples", int))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A part of the labels phase: what one source of votes answers to a question, by sample index.
+
+    An answer is None where a sample gave none. `tokens` counts those of all samples, `cut_off` the samples that did not
+    end by themselves.
+    """
+
+    answers: tuple[str | None, ...]
+    tokens: int
+    cut_off: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Answers:
+        """Checked; see `Record`."""
+        answers = tuple(None if a is None else typed(a, str, "answers") for a in field(row, "answers", list))
+        return cls(answers, field(row, "tokens", int), field(row, "cut_off", int))
 
 
 @dataclass(frozen=True)

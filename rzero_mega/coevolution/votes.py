@@ -10,11 +10,20 @@ UNANSWERED_TEXT = "None"
 
 
 @dataclass(frozen=True)
+class SourceVotes:
+    """How many of a source's `samples` gave the answer that won, where votes come from several sources."""
+
+    source: str
+    count: int
+    samples: int
+
+
+@dataclass(frozen=True)
 class Vote:
     """Result of a vote: `count` of `samples` samples gave `answer`; `answered` of them gave any answer.
 
     `tally` has every class of equal answers with its votes, the most frequent first; `cut_off` samples did not end by
-    themselves.
+    themselves. `by_source` is empty where one source gives all votes.
     """
 
     answer: str | None
@@ -23,6 +32,7 @@ class Vote:
     answered: int
     tally: tuple[tuple[str, int], ...] = ()
     cut_off: int = 0
+    by_source: tuple[SourceVotes, ...] = ()
 
     @property
     def share(self) -> float:

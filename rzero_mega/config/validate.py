@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema import Config, LabelsConfig, TrainingConfig
 from rzero_mega.errors import UserError
 
 # Past these no library that a value goes to takes it: seeds and counts, seconds (three years), other numbers.
@@ -103,6 +103,7 @@ def _check_between(config: Config) -> None:
     curation = config.labels.curation
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")
+    _check_panel(config.labels)
     learner = config.learner
     ParallelLayout.from_config(learner.layout, learner.processes)
     ahead = config.challenger.training.ahead or config.solver.training.ahead
@@ -118,3 +119,14 @@ def _check_between(config: Config) -> None:
         )
     if learner.fp8.parameters and learner.fp8.format == "none":
         raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")
+
+
+def _check_panel(labels: LabelsConfig) -> None:
+    own = labels.votes.samples - labels.panel.votes
+    if own < 0 or (own == 0 and labels.curation.band_of == "solver"):
+        raise UserError(
+            f"labels.panel: gives away {labels.panel.votes} votes of {labels.votes.samples} (labels.votes.samples); "
+            "lower its numbers or raise labels.votes.samples"
+        )
+    if labels.panel.votes and labels.votes.unanswered != "denominator":
+        raise UserError("labels.votes.unanswered: a panel counts votes for answers only; set it to denominator")

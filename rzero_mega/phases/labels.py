@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,38 +14,65 @@ from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.curation import curate
 from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import LabelsInputs, Source
-from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.records import (
+    AnsweredQuestion,
+    Answers,
+    LabelledQuestion,
+    TrainingQuestion,
+    WrittenQuestion,
+)
+from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.budgets import longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.voting import collect_votes
+from rzero_mega.phases.voting import count_votes, draw_answers
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
-    """Label the questions of Q_i by S_{i-1}, part by part, then keep those in the band."""
+    """Label the questions of Q_i by S_{i-1} and who else votes, part by part, then keep those in the band."""
     config = ctx.config.labels
     questions = ctx.records(inputs.questions, WrittenQuestion)
-    solver = ctx.engine("solver", ctx.model(inputs.solver))
-    planned = parts(len(questions), config.questions_per_part)
+    sources, here = vote_sources(config), parts(len(questions), config.questions_per_part)
+    # Source by source, so that each model is loaded once.
+    planned = [(source, number) for source in sources for number in range(len(here))]
     finished = spmd.on_rank_0(phase.directory.checked_parts, len(planned))
-    for part, here in enumerate(planned):
-        if part not in finished:
-            asked = questions[here.start : here.stop]
-            answered = collect_votes(ctx, solver, asked, config.votes, phase.seed_key(part))
-            spmd.on_rank_0(phase.directory.write_part, part, answered)
-            ctx.stop_if_asked()
-        phase.bar.advance(part + 1)
-    longest = min(solver.context - 1, longest_trainable(ctx.config, "solver"))
-    solver.close()
-    spmd.on_rank_0(_curate, ctx, phase, len(planned), inputs.earlier, longest)
+    longest = longest_trainable(ctx.config, "solver")
+    for voter, of_voter in groupby(enumerate(planned), key=lambda entry: entry[1][0].voter):
+        engine = ctx.engine("solver", ctx.model(inputs.model(voter)))
+        longest = min(longest, engine.context - 1)
+        for part, (source, number) in of_voter:
+            if part not in finished:
+                asked = questions[here[number].start : here[number].stop]
+                key = phase.seed_key(number) if source == sources[0] else phase.seed_key(source.name, number)
+                answers = draw_answers(ctx, engine, asked, source, config.votes.sampling, key)
+                spmd.on_rank_0(phase.directory.write_part, part, answers)
+                ctx.stop_if_asked()
+            phase.bar.advance(part + 1)
+        engine.close()
+    spmd.on_rank_0(_curate, ctx, phase, questions, inputs.earlier, longest)
 
 
-def _curate(ctx: RunContext, phase: ActivePhase, planned: int, earlier_data: Iterable[Source], longest: int) -> None:
+def _answered(ctx: RunContext, phase: ActivePhase, questions: Sequence[WrittenQuestion]) -> list[AnsweredQuestion]:
+    """The vote on every question, from the parts of all sources."""
+    config = ctx.config.labels
+    sources, per_source = vote_sources(config), len(parts(len(questions), config.questions_per_part))
+    answers = phase.directory.read_parts(Answers, len(sources) * per_source)
+    of_source = [answers[start : start + len(questions)] for start in range(0, len(answers), len(questions))]
+    return count_votes(ctx, questions, sources, of_source, config.votes.unanswered)
+
+
+def _curate(
+    ctx: RunContext,
+    phase: ActivePhase,
+    questions: Sequence[WrittenQuestion],
+    earlier_data: Iterable[Source],
+    longest: int,
+) -> None:
     """From the answers of all parts to the data set, in which no prompt has more than `longest` tokens."""
     directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
-    answered = directory.read_parts(AnsweredQuestion, planned)
+    answered = _answered(ctx, phase, questions)
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]

@@ -1,44 +1,113 @@
-"""The frozen Solver answers questions; the majority of its answers is the label."""
+"""Models answer questions; the majority of the answers is the label."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.records import AnsweredQuestion, WrittenQuestion
-from rzero_mega.coevolution.votes import majority_vote
-from rzero_mega.config.schema import VotesConfig
+from rzero_mega.coevolution.panel import panel_vote
+from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
+from rzero_mega.config.panel import Voter, VoteSource
+from rzero_mega.config.schema import SamplingConfig, VotesConfig
+from rzero_mega.evaluation.reexpression import Reexpression, reexpressions
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import draw_where_possible
 from rzero_mega.phases.responses import boxed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
+MOST_FORMS = 3
+"""Other forms of a question that the votes of a source are spread over."""
+
 
 def collect_votes(
     ctx: InferenceContext, solver: RolloutEngine, questions: Sequence[WrittenQuestion], votes: VotesConfig, key: str
 ) -> list[AnsweredQuestion]:
-    """`votes.samples` answers to every question, and the vote on them; `key` names the random streams."""
-    requests = [
-        Request(f"{key}/{i}", ctx.solver_prompt(question.text), votes.samples, votes.sampling)
+    """`votes.samples` answers of one model to every question, and the vote on them; `key` names the random streams."""
+    source = VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
+    answers = draw_answers(ctx, solver, questions, source, votes.sampling, key)
+    with ctx.stopwatch.measure("reward_seconds"):
+        return spmd.on_rank_0(count_votes, ctx, questions, [source], [answers], votes.unanswered)
+
+
+def draw_answers(
+    ctx: InferenceContext,
+    engine: RolloutEngine,
+    questions: Sequence[WrittenQuestion],
+    source: VoteSource,
+    sampling: SamplingConfig,
+    key: str,
+) -> list[Answers]:
+    """What a source of votes answers to every question; `key` names the random streams."""
+    asked = [
+        asked
         for i, question in enumerate(questions)
+        for asked in _asked(ctx, question.text, source, sampling, f"{key}/{i}")
     ]
     with ctx.stopwatch.measure("generate_seconds"):
-        samples = draw_where_possible(solver, requests)
+        samples = draw_where_possible(engine, [one.request for one in asked])
     with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.on_rank_0(_count, ctx, questions, samples, votes)
+        return spmd.on_rank_0(_read, ctx, asked, samples, source.samples)
 
 
-def _count(
-    ctx: InferenceContext, questions: Sequence[WrittenQuestion], samples: Sequence[Sample], votes: VotesConfig
+def count_votes(
+    ctx: InferenceContext,
+    questions: Sequence[WrittenQuestion],
+    sources: Sequence[VoteSource],
+    answers: Sequence[Sequence[Answers]],
+    unanswered: str,
 ) -> list[AnsweredQuestion]:
-    answers, m = boxed_answers(ctx, samples), votes.samples
-    groups = [answers[start : start + m] for start in range(0, len(answers), m)]
-    answered = []
-    for i, (question, group, classes) in enumerate(
-        zip(questions, groups, ctx.grader.equivalence_classes(groups), strict=True)
-    ):
-        drawn = samples[i * m : (i + 1) * m]
-        cut_off = sum(not sample.finished for sample in drawn)
-        vote = majority_vote(classes, group, votes.unanswered, cut_off)
-        answered.append(AnsweredQuestion(question, vote, tuple(group), sum(len(sample.tokens) for sample in drawn)))
-    return answered
+    """The vote on every question; `answers` has a list per source, with what it answers to each question."""
+    pooled = [_pooled(of_all_sources) for of_all_sources in zip(*answers, strict=True)]
+    classes = ctx.grader.equivalence_classes([one.answers for one in pooled])
+    return [
+        AnsweredQuestion(
+            question, panel_vote(sources, equal, one.answers, unanswered, one.cut_off), one.answers, one.tokens
+        )
+        for question, one, equal in zip(questions, pooled, classes, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request, and the form of the question that it asks; None for the question as it stands."""
+
+    request: Request
+    form: Reexpression | None
+
+
+def _asked(
+    ctx: InferenceContext, question: str, source: VoteSource, sampling: SamplingConfig, key: str
+) -> Iterator[_Asked]:
+    forms = reexpressions(question, min(MOST_FORMS, source.samples)) if source.reexpressed else []
+    if not forms:
+        yield _Asked(Request(key, ctx.solver_prompt(question), source.samples, sampling), None)
+    for number, form in enumerate(forms):
+        samples = len(range(number, source.samples, len(forms)))
+        yield _Asked(Request(f"{key}/{number}", ctx.solver_prompt(form.question), samples, sampling), form)
+
+
+def _read(
+    ctx: InferenceContext, asked: Sequence[_Asked], samples: Sequence[Sample], per_question: int
+) -> list[Answers]:
+    """The answers of each question in a row, those to another form of it mapped back."""
+    forms = [one.form for one in asked for _ in range(one.request.n)]
+    answers = [
+        form.restore(answer) if form else answer
+        for form, answer in zip(forms, boxed_answers(ctx, samples), strict=True)
+    ]
+    found = []
+    for start in range(0, len(samples), per_question):
+        here = slice(start, start + per_question)
+        tokens = sum(len(sample.tokens) for sample in samples[here])
+        cut_off = sum(not sample.finished for sample in samples[here])
+        found.append(Answers(tuple(answers[here]), tokens, cut_off))
+    return found
+
+
+def _pooled(of_all_sources: Sequence[Answers]) -> Answers:
+    return Answers(
+        tuple(answer for one in of_all_sources for answer in one.answers),
+        sum(one.tokens for one in of_all_sources),
+        sum(one.cut_off for one in of_all_sources),
+    )

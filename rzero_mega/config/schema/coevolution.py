@@ -148,6 +148,13 @@ class CurationConfig:
     high: float = number(0.75, 0.0, 1.0)
     """Upper end of the band of p, inclusive. Above it questions are too easy to learn from."""
 
+    band_of: str = choice("all", "solver")
+    """Whose votes the band is on. all: p as above. solver: p is the share of the Solver's votes on the question as it
+    stands that gave the label, whoever else votes (labels.panel)."""
+
+    minimum_support: int = number(0, 0)
+    """Drop questions whose label has fewer votes than this from one of the sources of `labels.panel`."""
+
     drop_duplicates: bool = True
     """Of questions that are the same but for whitespace, look at the first only."""
 
@@ -176,11 +183,40 @@ class CurationConfig:
 
 
 @dataclass
+class PanelConfig:
+    """Who gives `labels.votes.samples` besides the Solver: what nobody else is given, the Solver votes. All 0: R-Zero.
+
+    Re-expressed questions are the same ones in another form, whose answers are mapped back; a question that has no
+    other form is asked as it stands.
+    """
+
+    base: int = number(0, 0, fixed=Fixed.PARTS)
+    """Votes of the base model."""
+
+    earlier: int = number(0, 0, fixed=Fixed.PARTS)
+    """Votes of the Solver of the iteration before the last, S_{i-2}."""
+
+    solver_reexpressed: int = number(0, 0, fixed=Fixed.PARTS)
+    """Votes of the Solver on the question re-expressed."""
+
+    base_reexpressed: int = number(0, 0, fixed=Fixed.PARTS)
+    """Votes of the base model on the question re-expressed."""
+
+    @property
+    def votes(self) -> int:
+        """How many of a question's votes are not the Solver's on the question as it stands."""
+        return self.base + self.earlier + self.solver_reexpressed + self.base_reexpressed
+
+
+@dataclass
 class LabelsConfig:
-    """Phase 3: the frozen Solver's majority becomes the label of a question."""
+    """Phase 3: the majority of a question's votes becomes its label."""
 
     votes: VotesConfig = field(default_factory=VotesConfig)
-    """The Solver's answers to each question, whose majority is its label."""
+    """The answers to each question, whose majority is its label."""
+
+    panel: PanelConfig = field(default_factory=PanelConfig)
+    """Whose answers they are."""
 
     curation: CurationConfig = field(default_factory=CurationConfig)
     """Which labelled questions the Solver is trained on."""

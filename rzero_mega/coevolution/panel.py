@@ -1,0 +1,45 @@
+"""The panel that labels a question: a budget of votes split over several models, and over ways to put the question.
+
+A Solver that is trained on its own majority grows sure of its errors: its share of votes stops telling right labels
+from wrong ones. Votes of models that did not learn those errors, and votes on the same question in other words, do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from rzero_mega.coevolution.votes import SourceVotes, Vote, majority_vote
+from rzero_mega.config.panel import VoteSource
+
+
+def panel_vote(
+    sources: Sequence[VoteSource],
+    classes: Sequence[int | None],
+    answers: Sequence[str | None],
+    unanswered: str = "denominator",
+    cut_off: int = 0,
+) -> Vote:
+    """The plurality of all votes, which come source by source, and what each source said to it.
+
+    Of two classes with as many votes the one that is seen first wins, so that a tie goes to the sources that stand
+    first. A panel of one source is the vote of R-Zero.
+    """
+    vote = majority_vote(classes, answers, unanswered, cut_off)
+    if len(sources) == 1:
+        return vote
+    winner = next(
+        (c for c, answer in zip(classes, answers, strict=True) if c is not None and answer == vote.answer), None
+    )
+    by_source = tuple(
+        SourceVotes(source.name, 0 if winner is None else list(classes[here]).count(winner), source.samples)
+        for source, here in _slices(sources)
+    )
+    return replace(vote, by_source=by_source)
+
+
+def _slices(sources: Sequence[VoteSource]) -> Iterator[tuple[VoteSource, slice]]:
+    start = 0
+    for source in sources:
+        yield source, slice(start, start + source.samples)
+        start += source.samples

@@ -1,0 +1,48 @@
+"""Who votes on a question, as `labels.votes` and `labels.panel` say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rzero_mega.config.schema import LabelsConfig
+
+
+class Voter(StrEnum):
+    """Which model votes."""
+
+    SOLVER = "solver"
+    """S_{i-1}, as in R-Zero."""
+
+    BASE = "base"
+    """The base model."""
+
+    EARLIER = "earlier"
+    """S_{i-2}; the base model where there is none."""
+
+
+@dataclass(frozen=True)
+class VoteSource:
+    """A share of the votes: so many `samples` of one model, on the question as it stands or re-expressed."""
+
+    voter: Voter
+    reexpressed: bool
+    samples: int
+
+    @property
+    def name(self) -> str:
+        """For instance "base" or "solver_reexpressed"."""
+        return f"{self.voter}_reexpressed" if self.reexpressed else str(self.voter)
+
+
+def vote_sources(config: LabelsConfig) -> tuple[VoteSource, ...]:
+    """Who gives the `votes.samples` votes of a question, those of one model in a row; who gives none is left out."""
+    panel = config.panel
+    sources = (
+        VoteSource(Voter.SOLVER, False, config.votes.samples - panel.votes),
+        VoteSource(Voter.SOLVER, True, panel.solver_reexpressed),
+        VoteSource(Voter.BASE, False, panel.base),
+        VoteSource(Voter.BASE, True, panel.base_reexpressed),
+        VoteSource(Voter.EARLIER, False, panel.earlier),
+    )
+    return tuple(source for source in sources if source.samples)
