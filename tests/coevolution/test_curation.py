@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rzero_mega.coevolution.curation import ADVICE, REASONS, Curation, curate
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
-from rzero_mega.coevolution.votes import Vote
+from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import CurationConfig
 from rzero_mega.errors import UserError
@@ -169,3 +169,24 @@ def test_every_question_is_either_kept_in_order_or_counted_once(cases: list[tupl
     assert positions == sorted(positions)
     assert [item for item, reason in zip(items, result.reasons, strict=True) if reason is None] == list(result.kept)
     assert all(result.reasons.count(reason) == count for reason, count in result.dropped.items())
+
+
+def voted_by(solver: int, base: int, question: str) -> VotedQuestion:
+    sources = (SourceVotes("solver", solver, 5), SourceVotes("base", base, 5))
+    return VotedQuestion(WrittenQuestion(question, None), Vote("7", solver + base, 10, 10, by_source=sources))
+
+
+def test_a_label_needs_so_many_votes_of_every_source() -> None:
+    config = CurationConfig(minimum_support=2)
+    items = [voted_by(5, 1, "one of the base"), voted_by(1, 4, "one of the Solver"), voted_by(3, 2, "enough")]
+    assert dropped(config, *items) == {"support": 2}
+    assert dropped(config, labelled(5, question="of one source")) == {}
+
+
+def test_the_band_can_be_on_the_solvers_own_votes() -> None:
+    sure, unsure = voted_by(5, 2, "the Solver is sure"), voted_by(3, 5, "the base is sure")
+    assert dropped(CurationConfig(), sure, unsure) == {"above_band": 1}
+    assert dropped(CurationConfig(band_of="solver"), sure, unsure) == {"above_band": 1}
+    kept = [item.question.text for item in curate([sure, unsure], CurationConfig(band_of="solver")).kept]
+    assert kept == ["the base is sure"]
+    assert [item.question.text for item in curate([sure, unsure], CurationConfig()).kept] == ["the Solver is sure"]

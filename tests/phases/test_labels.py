@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from rzero_mega.coevolution.curation import REASONS
-from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, Source
+from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
 from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
+from rzero_mega.config.panel import Voter
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
@@ -163,3 +164,36 @@ def test_a_damaged_question_is_named_by_file_and_line(run: ScriptedRun, solver: 
     path.write_text('{"question": "1+2", "own_answer": null}\n{"question": 3, "own_answer": null}\n')
     with pytest.raises(UserError, match=r"questions\.jsonl: line 2 is malformed: question is of type int"):
         labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
+
+
+PANEL = (
+    "labels.votes.samples=4",
+    "labels.panel={base: 1, solver_reexpressed: 1}",
+    "labels.curation.minimum_support=1",
+    "labels.curation.high=1.0",
+)
+
+
+def by_form(prompt: str, index: int) -> str:
+    answers = {"1+2": "3", "2+1": "3", "9-4": "5", "4-9": "-5", "7*8": "54", "8*7": "56", "6+6": "12"}
+    return f"\\boxed{{{answers[prompt.removeprefix('Q:').removesuffix(chr(10) + 'A:')]}}}"
+
+
+def test_a_panel_asks_each_source_for_its_share_and_maps_answers_back(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted(*SIZES, *PANEL)
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS])
+    engine = run.script("solver", by_form)
+    phase = run.begin(PhaseName.LABELS)
+    inputs = LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0), OtherVoters(((Voter.BASE, BASE),)))
+    labels.run(run.ctx, phase, inputs)
+    found = {row["question"]: row for row in rows(phase, "labelled")}
+    assert found["9-4"]["answers"] == ["5", "5", "5", "5"]
+    assert found["7*8"]["answers"] == ["54", "54", "56", "54"] and found["7*8"]["dropped"] == "support"
+    assert found["7*8"]["by_source"] == [
+        {"source": "solver", "count": 2, "samples": 2},
+        {"source": "solver_reexpressed", "count": 0, "samples": 1},
+        {"source": "base", "count": 1, "samples": 1},
+    ]
+    assert sum(request.n for request in engine.requests) == 4 * len(ANSWERS)
+    assert len({request.key for request in engine.requests}) == len(engine.requests)
+    assert steps_shown(phase) == [1, 2, 3, 4, 5, 6]
