@@ -271,7 +271,9 @@ def serve(
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Run directories, or RUN@ITERATION; runs that differ in their seed alone are one column."),
+        typer.Argument(
+            help="Runs, RUN@ITERATION, folders of eval --output; runs that differ in their seed alone are one column."
+        ),
     ],
     form: Annotated[str, typer.Option("--format", help="text, markdown or csv.")] = "text",
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.commands.compare import compared, show_comparison
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.problem_score import ProblemScore
@@ -16,6 +17,7 @@ from rzero_mega.evaluation.published import OF_MATHEMATICS
 from rzero_mega.evaluation.table import GENERAL
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
+from rzero_mega.run.sealed import write_sealed
 from tests.evaluation.scores import rows
 from tests.tracking.evaluated import write_evaluations
 
@@ -101,6 +103,34 @@ def test_a_model_of_the_paper_is_set_beside_it(tmp_path: Path) -> None:
         ("overall", "iteration 1"),
     ]
     assert paper.rows[-1].our_gain == pytest.approx(0.1) and paper.rows[-1].paper_gain == pytest.approx(0.0344)
+
+
+def kept(folder: Path, found: list[ProblemScore], model: str) -> str:
+    """What `eval --output` leaves of a model."""
+    folder.mkdir(parents=True)
+    write_jsonl(folder / "scores.jsonl", (row.as_json() for row in found))
+    by_benchmark = {name: {"group": group} for name, group in GROUPS.items()}
+    facts = {"of": "0" * 64, "model": model, "seed": 0, "summary": {"by_benchmark": by_benchmark}}
+    write_sealed(folder / "evaluation.json", facts)
+    return str(folder)
+
+
+def test_an_evaluation_of_a_model_stands_beside_runs(written: Written, tmp_path: Path) -> None:
+    run = written("a", {0: scores(10), 1: scores(20)})
+    other = kept(tmp_path / "out" / "other-model", scores(25), "/models/other-model")
+    table = compared([run, other]).table
+    assert table.columns == ("a@1", "other-model")
+    cell = table.rows[0].cells[1]
+    assert cell and cell.delta and cell.delta.value == pytest.approx(0.125)
+    assert table.rows[-1].label == "mathematics, average"
+    assert compared([other]).table.columns == ("other-model",)
+    with pytest.raises(UserError, match=r"out: holds several evaluations; name them: .*/out/other-model"):
+        compared([str(tmp_path / "out")])
+    with pytest.raises(UserError, match="has no iterations; leave out the @"):
+        compared([f"{other}@1"])
+    (tmp_path / "out" / "other-model" / "evaluation.json").write_text('{"model": "x", "sha256": "0"}')
+    with pytest.raises(UserError, match=r"evaluation\.json: malformed: has changed"):
+        compared([other])
 
 
 @pytest.mark.parametrize("columns", [80, 120])
