@@ -13,10 +13,7 @@ from rzero_mega.yaml_text import Node, Scalar, parse_yaml
 
 OF_MATHEMATICS = ("math500", "gsm8k", "amc23", "minerva_math", "olympiadbench", "aime24", "aime25")
 """What the paper's average of mathematics is of."""
-JUDGE = (
-    "The paper had a judge look again at what rules call wrong, and ours is by rules alone: gains can be compared, "
-    "values only roughly."
-)
+JUDGE = "The paper had a judge look again at what rules call wrong: gains can be compared, values only roughly."
 PART = "Ours is of a part of the problems."
 OTHER_AVERAGE = (
     "The paper's average of mathematics is of MATH-500, GSM8K, AMC23, Minerva, OlympiadBench, AIME24 and AIME25; ours "

@@ -20,6 +20,7 @@ from rzero_mega.evaluation.statistics import (
 GENERAL = ("supergpqa", "mmlu_pro", "bbeh")
 """With the average of mathematics these are the four that the paper's overall average is of."""
 MATHEMATICS = "mathematics"
+RULES = "rule-based"
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Contender:
     """A column of the table: a model, or those that several seeds of one recipe led to, by seed.
 
     `model` is the base model's name, and `iteration` the one after which it was measured, where that is known.
+    `graded` says by whose word its answers are right.
     """
 
     name: str
     seeds: Mapping[int, ModelScores]
     model: str = ""
     iteration: int | None = None
+    graded: str = RULES
 
     @property
     def one(self) -> ModelScores | None:
@@ -172,7 +175,8 @@ def _mean(groups: Sequence[Sequence[float]], shares: Sequence[float]) -> float:
 
 
 def _remarks(columns: Sequence[Contender], rows: Sequence[Row]) -> Iterator[str]:
-    """What the intervals are, what samples of these sizes cannot tell, and what could not be compared."""
+    """Who graded, what the intervals are, what samples of these sizes cannot tell, and what could not be compared."""
+    yield from _graders(columns)
     several = [len(column.seeds) for column in columns if column.one is None]
     if several:
         count = f"{min(several)} to {max(several)}" if len(set(several)) > 1 else f"{several[0]}"
@@ -191,6 +195,16 @@ def _remarks(columns: Sequence[Contender], rows: Sequence[Row]) -> Iterator[str]
         elif apart:
             single = column if column.one is not None else columns[0]
             yield f"{single.name} is one run, which says nothing of other seeds: no difference."
+
+
+def _graders(columns: Sequence[Contender]) -> Iterator[str]:
+    graders = list(dict.fromkeys(column.graded for column in columns))
+    if len(graders) == 1:
+        yield f"Grading is {graders[0]}."
+        return
+    for grader in graders:
+        yield f"{', '.join(column.name for column in columns if column.graded == grader)}: grading is {grader}."
+    yield "Where graders differ, so may accuracies of the same answers."
 
 
 def _detectable(cell: Cell) -> str:

@@ -56,7 +56,8 @@ def test_differences_are_from_the_first_model_and_what_they_cannot_tell_is_said(
     assert math500 and math500.delta == difference(BETTER["math500"], SCORES["math500"])
     assert math500.delta.tells_apart
     assert all(row.cells[0] and row.cells[0].delta is None for row in table.rows)
-    (remark,) = table.remarks
+    grader, by_chance, remark = table.remarks
+    assert grader == "Grading is rule-based." and "one in twenty" in by_chance
     assert remark.startswith(
         "iteration 1 and base cannot be told apart on GSM8K (200 questions tell differences from about 1.5 points on); "
         "supergpqa (100 questions tell differences from about 3.0 points on); mmlu_pro"
@@ -85,7 +86,7 @@ def test_models_that_were_asked_something_else_are_not_compared(change: dict[str
     table = result_table([BASE, Contender("m", {0: asked})], GROUPS, TITLES)
     cell = table.rows[0].cells[1]
     assert cell and cell.delta is None and cell.value.value == 0.5
-    assert table.remarks == ("m and base were asked other problems of MATH-500: no difference.",)
+    assert table.remarks[1:] == ("m and base were asked other problems of MATH-500: no difference.",)
 
 
 def test_an_average_is_of_what_all_models_have() -> None:
@@ -131,13 +132,22 @@ def test_seeds_are_compared_seed_by_seed_where_they_are_the_same_and_as_two_sets
     table = result_table([seeded("base", base), others], GROUPS, {})
     cell = table.rows[0].cells[1]
     assert cell and cell.delta == between_seeds(list(after.values()), list(base.values()))
-    assert not cell.delta.tells_apart and "cannot be told apart on gsm8k (3 seeds)" in table.remarks[1]
+    assert not cell.delta.tells_apart and "cannot be told apart on gsm8k (3 seeds)" in table.remarks[-1]
 
 
 def test_one_run_is_not_compared_with_several() -> None:
     table = result_table([seeded("a", {0: 0.5}), seeded("b", {0: 0.5, 1: 0.6})], GROUPS, {})
     assert table.rows[0].cells[1] and table.rows[0].cells[1].delta is None
-    assert table.remarks[1] == "a is one run, which says nothing of other seeds: no difference."
+    assert table.remarks[-1] == "a is one run, which says nothing of other seeds: no difference."
+
+
+def test_graders_that_differ_are_named() -> None:
+    table = result_table([BASE, replace(TRAINED, graded="rules, then a judge")], GROUPS, TITLES)
+    assert table.remarks[:3] == (
+        "base: grading is rule-based.",
+        "iteration 1: grading is rules, then a judge.",
+        "Where graders differ, so may accuracies of the same answers.",
+    )
 
 
 def test_csv_holds_every_number() -> None:
