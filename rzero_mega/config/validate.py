@@ -6,9 +6,10 @@ import math
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import Config, LabelsConfig, TrainingConfig
+from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, TrainingConfig
 from rzero_mega.errors import UserError
 
 # Past these no library that a value goes to takes it: seeds and counts, seconds (three years), other numbers.
@@ -96,8 +97,30 @@ def _check_time_limits(config: Config) -> None:
             )
 
 
+def _check_endpoint(key: str, endpoint: EndpointConfig) -> None:
+    """An address that holds a secret is not quoted: errors are logged."""
+    if endpoint.url is None:
+        return
+    try:
+        parts = urlsplit(endpoint.url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or not endpoint.url.isprintable() or " " in endpoint.url:
+        raise UserError(f"{key}.url: is no address; write for instance http://127.0.0.1:30000/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UserError(
+            f"{key}.url: holds a user, a password or a query, which would stand in files of the run; leave them out, "
+            f"and name the variable that holds the key by {key}.key_variable"
+        )
+    if not endpoint.model:
+        raise UserError(f"{key}.model: is empty; name the model that {endpoint.url} is to be asked for")
+
+
 def _check_between(config: Config) -> None:
     _check_time_limits(config)
+    _check_endpoint("evaluation.judge.endpoint", config.evaluation.judge.endpoint)
+    _check_endpoint("labels.audit.endpoint", config.labels.audit.endpoint)
     _check_training("challenger.training", config.challenger.training, config.learner.tokens_per_micro_batch)
     _check_training("solver.training", config.solver.training, config.learner.tokens_per_micro_batch)
     curation = config.labels.curation

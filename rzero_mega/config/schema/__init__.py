@@ -19,6 +19,7 @@ from rzero_mega.config.schema.coevolution import (
     SolverRewardConfig,
     VotesConfig,
 )
+from rzero_mega.config.schema.endpoint import EndpointConfig, JudgeConfig, LabelAuditConfig
 from rzero_mega.config.schema.learner import CheckpointConfig, Fp8Config, GuardConfig, LayoutConfig, LearnerConfig
 from rzero_mega.config.schema.rollout import RolloutConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.config.schema.root import NO_ABLATION, Config, ModelConfig, PromptsConfig
@@ -48,11 +49,14 @@ __all__ = [
     "ChecksConfig",
     "Config",
     "CurationConfig",
+    "EndpointConfig",
     "EvaluationConfig",
     "Fp8Config",
     "GradingConfig",
     "GrpoConfig",
     "GuardConfig",
+    "JudgeConfig",
+    "LabelAuditConfig",
     "LabelsConfig",
     "LayoutConfig",
     "LearnerConfig",

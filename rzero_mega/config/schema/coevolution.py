@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import IDENTITY, Fixed, choice, number, of, value
+from rzero_mega.config.schema.endpoint import LabelAuditConfig
+from rzero_mega.config.schema.metadata import FREE, IDENTITY, Fixed, choice, number, of, stating, value
 from rzero_mega.config.schema.training import SamplingConfig, TrainingConfig
 from rzero_mega.phase_name import PhaseName
 
@@ -220,6 +221,9 @@ class LabelsConfig:
 
     curation: CurationConfig = field(default_factory=CurationConfig)
     """Which labelled questions the Solver is trained on."""
+
+    audit: LabelAuditConfig = field(default_factory=LabelAuditConfig, metadata=stating(FREE))
+    """How many labels are true, by a stronger model's word; for the report alone."""
 
     questions_per_part: int = number(1000, 1, fixed=Fixed.PARTS)
     """Questions per part. A kill costs at most the part under way. The random streams are named by part, so that

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rzero_mega.config.schema.endpoint import JudgeConfig
 from rzero_mega.config.schema.metadata import (
     EVALUATION,
     EVALUATION_NAMED,
@@ -85,6 +86,9 @@ class EvaluationConfig:
 
     base_model: bool = value(True, FREE)
     """Evaluate the base model first, as iteration 0, for gains to be told against."""
+
+    judge: JudgeConfig = field(default_factory=JudgeConfig, metadata=stating(EVALUATION))
+    """A model that looks again at what the rules called wrong."""
 
 
 @dataclass
