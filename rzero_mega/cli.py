@@ -209,6 +209,20 @@ def verify(run: Run = None) -> None:
     say(verify_and_show(_open(run)))
 
 
+@app.command()
+def audit(
+    run: Run = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Keys of labels.audit: its endpoint, shares, samples.")
+    ] = None,
+    iteration: Annotated[int | None, typer.Option(help="All that have labels if left out.")] = None,
+) -> None:
+    """Have a stronger model answer a share of the questions, and say how many labels are true."""
+    from rzero_mega.commands.audit import audit_run
+
+    audit_run(_open(run), iteration, overrides or [])
+
+
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="As model.path: a folder, a hub name, asset:NAME, gguf:PACKAGE.")],

@@ -43,11 +43,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.
     "grid": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
+    # grading for audits, which are no phase.
     "commands": {
         "cluster",
         "config",
         "coevolution",
         "evaluation",
+        "grading",
         "grid",
         "inspection",
         "learner",

@@ -24,6 +24,7 @@ from rzero_mega.coevolution.records import (
 from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
+from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.budgets import longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
@@ -127,6 +128,6 @@ def _summary(labelled: Sequence[LabelledQuestion], dropped: Mapping[str, int], s
         "p_hat_histogram": {"edges": [(k - 0.5) / samples for k in range(samples + 2)], "counts": counts},
         "label_accuracy": fmean(kept) if kept else None,
         "label_accuracy_all": fmean(audited) if audited else None,
-        "audited": len(kept),
+        "audit": exact_audit(labelled).as_json(),
         "answer_length": fmean(question.tokens / question.vote.samples for question in answered),
     }

@@ -8,6 +8,7 @@ Its layout:
     events.jsonl    what happened and when
     .lock           held by the one writer
     iterations/<i>/<phase>/   see `phase.py`; iteration 0 has only `evaluate`, of the base model
+    iterations/<i>/audit/     what a model said of the labels (`rzero-mega audit`); no phase looks at it
 """
 
 from __future__ import annotations

@@ -27,15 +27,13 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """A line. Each segment is drawn on its own; `spread` is a half-width around the line per point."""
+    """A line. Each segment is drawn on its own; `spread` has the ends of a band around the line per point."""
 
     name: str
     colour: str
     segments: tuple[tuple[Point, ...], ...]
-    spread: tuple[tuple[float, ...], ...] = ()
+    spread: tuple[tuple[Point, ...], ...] = ()
     dashed: bool = False
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-    """What a value can be; the spread ends there."""
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -249,9 +247,8 @@ def _grid(x: Axis, y: Axis, x_label: str, left: float, right: float) -> Markup:
 def _line(line: Series, x: Axis, y: Axis, shares: bool) -> Markup:
     parts = []
     for segment, spread in zip(line.segments, line.spread, strict=False):
-        ends = [(px, *_spread_ends(line, py, half)) for (px, py), half in zip(segment, spread, strict=True)]
-        above = [(x.at(px), y.at(high)) for px, _, high in ends]
-        below = [(x.at(px), y.at(low)) for px, low, _ in ends]
+        above = [(x.at(px), y.at(high)) for (px, _), (_, high) in zip(segment, spread, strict=True)]
+        below = [(x.at(px), y.at(low)) for (px, _), (low, _) in zip(segment, spread, strict=True)]
         outline = " ".join(f"{px:.2f},{py:.2f}" for px, py in [*above, *reversed(below)])
         parts.append(_format('<polygon points="{}" fill="var(--{})" opacity="0.14"/>', outline, line.colour))
     for segment in line.segments:
@@ -281,17 +278,8 @@ def _end_labels(series: Sequence[Series], x: Axis, y: Axis, shares: bool) -> Mar
 
 def _extent(series: Sequence[Series]) -> list[float]:
     values = [y for line in series for _, y in line.points]
-    for line in series:
-        for segment, spread in zip(line.segments, line.spread, strict=False):
-            for (_, y), half in zip(segment, spread, strict=True):
-                values += _spread_ends(line, y, half)
+    values += [end for line in series for spread in line.spread for ends in spread for end in ends]
     return values or [0.0, 1.0]
-
-
-def _spread_ends(line: Series, value: float, half: float) -> tuple[float, float]:
-    """The ends of a spread, within what the values can be and never inside the value itself."""
-    low, high = line.bounds
-    return min(value, max(value - half, low)), max(value, min(value + half, high))
 
 
 def _value_axis(values: Sequence[float], shares: bool, zero: bool, start: float, end: float) -> Axis:

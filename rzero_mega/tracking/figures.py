@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
+from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
+from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.report_data import IterationRecord, ReportData
 from rzero_mega.tracking.summaries import duration, histogram, scalar
 
@@ -72,10 +76,6 @@ def iteration_figures(data: ReportData) -> list[Figure]:
         Curve("greedy", "green", lambda r: r.value(PhaseName.EVALUATE, "pass1_greedy")),
         Curve("vote", "purple", lambda r: r.value(PhaseName.EVALUATE, "vote_accuracy"), dashed=True),
     ]
-    labels = [
-        Curve("kept questions", "blue", lambda r: r.value(PhaseName.LABELS, "label_accuracy")),
-        Curve("all questions", "grey", lambda r: r.value(PhaseName.LABELS, "label_accuracy_all"), dashed=True),
-    ]
     questions = [
         Curve("asked", "grey", lambda r: r.value(PhaseName.QUESTIONS, "asked"), dashed=True),
         Curve("labelled", "purple", lambda r: r.value(PhaseName.LABELS, "labelled")),
@@ -96,7 +96,7 @@ def iteration_figures(data: ReportData) -> list[Figure]:
     ]
     figures = [
         _per_iteration(data, "Accuracy on held-out problems", "pass@1, base = before training", accuracy, True),
-        _per_iteration(data, "Label accuracy", "share of labels that are true; never trained on", labels, True),
+        label_figure(data),
         _per_iteration(data, "Questions", "per iteration", questions, False),
         _per_iteration(data, "Difficulty", "1 \N{MINUS SIGN} mean p̂ of the questions", difficulty, True),
         _per_iteration(data, "Diversity", "share of the questions", diversity, True),
@@ -177,6 +177,53 @@ def exploit_figure(data: ReportData) -> Figure | None:
         Curve("samples without an answer", "grey", lambda r: r.exploit(PhaseName.LABELS, "unanswered"), dashed=True),
     ]
     return _per_iteration(data, "Written questions", "share of the questions, or of their samples", curves, True)
+
+
+def label_figure(data: ReportData) -> Figure | None:
+    """Label accuracy of the kept questions by every oracle, with intervals; the paper's beside it."""
+    audits = [(record.iteration, audit) for record in data.trained for audit in record.audits]
+    oracles = list(dict.fromkeys(audit.oracle for _, audit in audits))
+    series = []
+    for oracle, colour in zip(oracles, itertools.cycle(("blue", "purple", "orange")), strict=False):
+        labels = [(iteration, audit.kept) for iteration, audit in audits if audit.oracle == oracle]
+        name = "kept questions" if oracle == EXACT else f"kept, by {oracle}"
+        series += _accuracy_line(name, colour, [(float(iteration), kept) for iteration, kept in labels])
+    exactly = [(record.iteration, record.value(PhaseName.LABELS, "label_accuracy_all")) for record in data.trained]
+    points = tuple((float(iteration), value) for iteration, value in exactly if value is not None)
+    if points:
+        series.append(Series("all questions", "grey", (points,), dashed=True))
+    if not series:
+        return None
+    numbers = sorted({int(x) for line in series for x, _ in line.points} | set(range(1, data.config.iterations + 1)))
+    paper = tuple((float(i), value) for i in numbers if (value := paper_accuracy(i)) is not None)
+    series += [Series("the paper's", "yellow", (paper,), dashed=True)] if paper else []
+    title, note = "Label accuracy", "share of labels that are true, 95 % interval shaded; never trained on"
+    ticks = [(float(number), str(number)) for number in numbers]
+    svg = line_chart(series, ticks, "iteration", shares=True, end_labels=True, name=f"{title}, {note}")
+    return Figure(title, note, svg, _legend(series))
+
+
+def p_hat_figures(data: ReportData) -> list[Figure]:
+    """Label accuracy by p̂, a figure per iteration and oracle."""
+    figures = []
+    for record in data.trained:
+        for audit in record.audits:
+            line = _accuracy_line("accuracy", "blue", audit.by_p_hat)
+            if not line:
+                continue
+            title, note = f"Iteration {record.name}", f"share of labels that are true, by {audit.oracle}, by p̂"
+            ticks = [(value, f"{value:g}") for value in (0.0, 0.25, 0.5, 0.75, 1.0)]
+            axis = line_chart(line, ticks, "p̂", shares=True, zero=True, name=f"{title}, {note}")
+            figures.append(Figure(title, note, axis))
+    return figures
+
+
+def _accuracy_line(name: str, colour: str, found: Sequence[tuple[float, AuditedLabels]]) -> list[Series]:
+    """The accuracies that are known, with their intervals; no line where none is."""
+    known = [(x, labels) for x, labels in found if labels.accuracy is not None]
+    points = tuple((x, labels.accuracy) for x, labels in known if labels.accuracy is not None)
+    ends = tuple((labels.low or 0.0, 1.0 if labels.high is None else labels.high) for _, labels in known)
+    return [Series(name, colour, (points,), (ends,))] if points else []
 
 
 def level_figure(data: ReportData) -> Figure | None:
@@ -260,12 +307,18 @@ def _steps(data: ReportData, metric: Metric) -> Series | None:
         points = [(record.iteration - 1 + (row["step"] - 0.5) / steps, scalar(row, metric.key)) for row in rows]
         if points:
             segments.append(tuple((x, y) for x, y in points if y is not None))
-            spreads.append(tuple((scalar(row, metric.spread) or 0.0) if metric.spread else 0.0 for row in rows))
+            spreads.append(
+                tuple(_band(metric, row, y) for row, (_, y) in zip(rows, points, strict=True) if y is not None)
+            )
     if not segments:
         return None
-    return Series(
-        metric.name, metric.colour, tuple(segments), tuple(spreads) if metric.spread else (), bounds=metric.bounds
-    )
+    return Series(metric.name, metric.colour, tuple(segments), tuple(spreads) if metric.spread else ())
+
+
+def _band(metric: Metric, row: Mapping[str, Any], value: float) -> tuple[float, float]:
+    """The ends of a step's spread, within what the values can be and never inside the value itself."""
+    half, (low, high) = (scalar(row, metric.spread) or 0.0) if metric.spread else 0.0, metric.bounds
+    return min(value, max(value - half, low)), max(value, min(value + half, high))
 
 
 def _legend(series: Sequence[Series]) -> tuple[Legend, ...]:

@@ -15,6 +15,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
+from rzero_mega.tracking.label_audits import HEADINGS, audit_rows
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
 from rzero_mega.tracking.words import model_text, reason_text
@@ -76,6 +77,8 @@ def render(data: ReportData) -> str:
         results=results_tables(data),
         remarks=results_remarks(data),
         dropped=dropped_table(data),
+        audits=audits_table(data),
+        p_hat_figures=figures.p_hat_figures(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
         exploits=exploits_tables(data),
@@ -230,6 +233,12 @@ def exploits_tables(data: ReportData) -> list[Table]:
     """How much there was of each way to earn without a hard question, in written questions and while training."""
     tables = [Table(exploit_headings(data, name), exploit_rows(data, phase)) for name, phase in TABLES]
     return [table for table in tables if table.rows]
+
+
+def audits_table(data: ReportData) -> Table | None:
+    """Label accuracy by iteration and oracle; None where nothing is audited."""
+    rows = audit_rows((record.iteration, audit) for record in data.trained for audit in record.audits)
+    return Table(HEADINGS, tuple(rows)) if rows else None
 
 
 def dropped_table(data: ReportData) -> Table | None:

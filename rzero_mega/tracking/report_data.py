@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
+from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.status import RunStatus, by_protocol, run_status
 from rzero_mega.tracking.summaries import mean, scalar
 
@@ -40,6 +42,7 @@ class IterationRecord:
     manifests: Mapping[PhaseName, Manifest]
     rows: Mapping[PhaseName, Sequence[Row]]
     questions: tuple[LabelledQuestion, ...]
+    audits: tuple[LabelAudit, ...] = ()
 
     @property
     def name(self) -> str:
@@ -167,7 +170,8 @@ def _record(run: RunDirectory, iteration: int, shown_questions: int) -> Iteratio
         rows[name] = phase.metrics()
     shown = PhaseName.LABELS in manifests
     questions = sample_questions(run.phase(iteration, PhaseName.LABELS), shown_questions) if shown else []
-    return IterationRecord(iteration, manifests, rows, tuple(questions))
+    audits = label_audits(run, iteration, manifests.get(PhaseName.LABELS))
+    return IterationRecord(iteration, manifests, rows, tuple(questions), audits)
 
 
 def sample_questions(phase: PhaseDirectory, count: int) -> list[LabelledQuestion]:

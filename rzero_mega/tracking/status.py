@@ -6,11 +6,13 @@ from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.config.steps import phase_steps
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.current import Current, current_phase
+from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.summaries import is_number, percent, scalar
 from rzero_mega.tracking.values import KeyHistory, key_histories
 
@@ -40,7 +42,8 @@ class IterationStatus:
 
     `value` is the mean of what each benchmark's protocol asks for; `intervals` are 95 % over problems, by these names.
     `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean.
-    `flawed_questions` is the share of the written questions in which a check that is on finds a flaw.
+    `flawed_questions` is the share of the written questions in which a check that is on finds a flaw. `audits` are
+    those of the labels, by every oracle that was asked.
     """
 
     iteration: int
@@ -54,6 +57,7 @@ class IterationStatus:
     benchmarks: Mapping[str, float]
     seconds: Mapping[PhaseName, float]
     phases: Mapping[PhaseName, PhaseStatus]
+    audits: tuple[LabelAudit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def _iteration_status(
         benchmarks=_benchmarks(manifests[PhaseName.EVALUATE]),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
         phases=phases,
+        audits=label_audits(run, iteration, manifests.get(PhaseName.LABELS)),
     )
 
 

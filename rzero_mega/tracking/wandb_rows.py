@@ -15,17 +15,20 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.config import Config, presets_within
 from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunInfo
+from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.summaries import flat_numbers
 from rzero_mega.tracking.words import model_text, reason_text
 
 ITERATION = "iteration"
 HISTOGRAM = "p_hat_histogram"
 RESULTS = "eval/results"
+ACCURACY_TABLE = "labels/accuracy_by_p_hat"
 TABLE = "labels/sample"
 TABLE_COLUMNS = (
     "iteration",
@@ -82,7 +85,15 @@ def summary_values(manifest: Manifest) -> dict[str, float]:
     if section is not None:
         plain = {key: value for key, value in manifest.summary.items() if key != HISTOGRAM}
         values |= {f"{section}/{_short(key)}": value for key, value in flat_numbers(plain)}
+    paper = paper_accuracy(manifest.iteration)
+    if manifest.phase is PhaseName.LABELS and paper is not None:
+        values["labels/paper_label_accuracy"] = paper
     return values
+
+
+def audit_values(iteration: int, audit: LabelAudit) -> dict[str, float]:
+    """A model's audit of an iteration's labels, which comes after the phase."""
+    return {ITERATION: iteration, **{f"labels/oracle/{key}": value for key, value in flat_numbers(audit.as_json())}}
 
 
 def table_row(iteration: int, labelled: LabelledQuestion) -> tuple[Any, ...]:

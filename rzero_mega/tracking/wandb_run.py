@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -11,18 +13,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rzero_mega.atomic import read_json, write_json
+from rzero_mega.coevolution.label_audit import EXACT
 from rzero_mega.errors import first_line
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
+from rzero_mega.tracking.label_audits import ACCURACY_COLUMNS, accuracy_rows, label_audits
 from rzero_mega.tracking.report_data import results_or_reason, sample_questions
 from rzero_mega.tracking.summaries import histogram
 from rzero_mega.tracking.wandb_offline import unsent_folders
 from rzero_mega.tracking.wandb_process import clear_leftovers, end_core, files_below, within
 from rzero_mega.tracking.wandb_rows import (
+    ACCURACY_TABLE,
     HISTOGRAM,
+    ITERATION,
     RESULTS,
     TABLE,
     TABLE_COLUMNS,
+    audit_values,
     axes,
     step_values,
     summary_values,
@@ -154,6 +161,21 @@ class WandbRun:
             if phase.path not in self._complete:
                 self._send_phase(phase, offsets[phase.phase])
             offsets[phase.phase] += self._complete.get(phase.path, 0)
+            if phase.phase is PhaseName.LABELS:
+                self._send_audits(phase)
+
+    def _send_audits(self, labels: PhaseDirectory) -> None:
+        """A model's audit of the labels, made at any time; one that was done again goes again."""
+        for audit in label_audits(self._directory, labels.iteration, labels.manifest()):
+            stamp = hashlib.sha256(json.dumps(audit.as_json()).encode()).hexdigest()[:12]
+            name = f"{labels.iteration}/audit/{stamp}"
+            if name not in self._sent.summaries:
+                values = {} if audit.oracle == EXACT else audit_values(labels.iteration, audit)
+                rows = [list(row) for row in accuracy_rows(labels.iteration, audit)]
+                table = self._wandb.Table(columns=list(ACCURACY_COLUMNS), data=rows)
+                self._log({ITERATION: labels.iteration, **values, ACCURACY_TABLE: table})
+                self._sent.summaries.append(name)
+                self._sent.save(self._folder / SENT)
 
     def _send_phase(self, phase: PhaseDirectory, offset: int) -> None:
         manifest = phase.manifest()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rzero_mega.coevolution.curation import REASONS
+from rzero_mega.coevolution.label_audit import EXACT, LabelAudit
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
 from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
@@ -89,14 +90,35 @@ def test_the_summary_counts_what_the_records_say(run: ScriptedRun, solver: Scrip
     phase = run.begin(PhaseName.LABELS)
     labels.run(run.ctx, phase, INPUTS)
     found = summary(phase)
-    assert (found["labelled"], found["kept"], found["audited"]) == (4, 2, 2)
+    assert (found["labelled"], found["kept"]) == (4, 2)
     assert found["dropped"] == dict.fromkeys(REASONS, 0) | {"above_band": 1, "below_band": 1}
     assert found["p_hat_mean"] == (1 + 0.5 + 0.25 + 0.5) / 4 and found["difficulty"] == 1 - found["p_hat_mean"]
     assert found["p_hat_histogram"]["counts"] == [0, 1, 2, 0, 1]
     assert found["p_hat_histogram"]["edges"] == [-0.125, 0.125, 0.375, 0.625, 0.875, 1.125]
     assert (found["label_accuracy"], found["label_accuracy_all"]) == (0.5, 0.75)
+    # Counted by hand: 12 = 6+6 is kept and right, 54 = 7*8 kept and wrong; 3 = 1+2 and 5 = 9-4 are dropped and right.
+    audit = LabelAudit.from_json(found["audit"])
+    assert (audit.oracle, audit.agreement) == (EXACT, None)
+    assert (audit.kept.questions, audit.kept.right, audit.kept.wrong, audit.kept.accuracy) == (2, 1, 1, 0.5)
+    assert (audit.dropped.questions, audit.dropped.right, audit.dropped.wrong) == (2, 2, 0)
+    by_p_hat = [(p_hat, labels.right, labels.wrong) for p_hat, labels in audit.by_p_hat]
+    assert by_p_hat == [(0.25, 1, 0), (0.5, 1, 1), (1.0, 1, 0)]
     assert (found["hacking"]["unanswered"], found["hacking"]["cut_off"]) == (2 / 16, 1 / 16)
     assert found["timeouts"] == 0
+
+
+def test_nothing_that_is_trained_on_depends_on_the_truth(
+    run: ScriptedRun, solver: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    known = (phase.directory.path / "dataset.jsonl").read_bytes()
+    for path in (phase.directory.manifest_path, phase.directory.path / "dataset.jsonl"):
+        path.unlink()
+    monkeypatch.setattr(labels, "true_answer", lambda question: None)
+    labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
+    assert summary(phase)["label_accuracy"] is None
+    assert (phase.directory.path / "dataset.jsonl").read_bytes() == known
 
 
 def test_every_question_of_a_part_has_a_stream_of_its_own(run: ScriptedRun, solver: ScriptedEngine) -> None:

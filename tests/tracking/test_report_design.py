@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.coevolution.curation import REASONS
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows, text_width
-from rzero_mega.tracking.figures import histogram_figures
+from rzero_mega.tracking.figures import Metric, _band, histogram_figures
 from rzero_mega.tracking.report_data import gather
 from rzero_mega.tracking.words import reason_text
 
@@ -99,7 +100,8 @@ def test_no_bar_lies_half_in_the_band(votes: int, band: tuple[float, float]) -> 
 
 @pytest.mark.parametrize("mean", [0.0, 0.05, 0.5, 0.95, 1.0])
 def test_a_standard_deviation_ends_where_values_end(mean: float) -> None:
-    line = Series("r", "blue", (((0.0, mean), (1.0, mean)),), ((0.45, 0.45),), bounds=(0.0, 1.0))
+    band = _band(Metric("r", "blue", PhaseName.SOLVER, "mean", "deviation", (0.0, 1.0)), {"deviation": 0.45}, mean)
+    line = Series("r", "blue", (((0.0, mean), (1.0, mean)),), ((band, band),))
     root = ElementTree.fromstring(line_chart([line], [(0.0, "0")], "x", zero=True))
     (area,) = root.iter("polygon")
     heights = [float(point.split(",")[1]) for point in area.attrib["points"].split()]
