@@ -10,7 +10,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
 from rzero_mega.tracking.label_audits import audits_table
-from rzero_mega.tracking.status import RunStatus, interval_lines, models_line
+from rzero_mega.tracking.status import RunStatus, grading_lines, interval_lines, models_line
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
@@ -44,5 +44,5 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
     if status.current is not None:
         say(str(status.current))
     models = models_line(status)
-    for line in [*map(str, status.values), *([models] if models is not None else [])]:
+    for line in [*grading_lines(status), *map(str, status.values), *([models] if models is not None else [])]:
         say(line)

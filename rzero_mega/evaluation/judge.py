@@ -7,18 +7,18 @@ JSON strings, out of which a candidate can't write instructions of its own; a ve
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.schema import JudgeConfig
 from rzero_mega.evaluation.endpoint import ChatAnswer, ChatRequest, Endpoint
+from rzero_mega.evaluation.judge_report import JudgeReport
 from rzero_mega.evaluation.statistics import accuracy
-from rzero_mega.records import bounded, field
 
-RULES = "rule-based"
 LONGEST_CANDIDATE = 1_000
 """Characters. What is longer is no final answer, and is not judged."""
 PROMPT = (
@@ -30,6 +30,8 @@ PROMPT = (
 )
 _VERDICT = re.compile(r"[\s*]*(CORRECT|INCORRECT)[\s*.]*", re.IGNORECASE)
 _REASONING = ("<think>", "</think>")
+SECTION = "evaluation.judge.endpoint"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,54 +45,27 @@ class Graded:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class JudgeReport:
-    """What a judge did: of `rechecked` answers that the rules called wrong it called `overturned` right.
+SecondLook = Callable[[Sequence[Graded]], tuple[list[bool], JudgeReport]]
+"""Verdicts on responses in their order, after the judge has seen those that the rules called wrong."""
 
-    `unreadable` verdicts count as "wrong". `unasked` answers stay as the rules have them: the budget was used up, or
-    the endpoint did not answer. `agreed` of `sample` answers, drawn at random from all, have the rules' verdict;
-    `low` and `high` are the 95 % interval of that share.
+
+def second_look(config: JudgeConfig, seed: int, answers: Path) -> SecondLook | None:
+    """What an evaluation does after the rules; None where no judge is configured.
+
+    `answers` is the file that keeps what the judge said. A judge that is out of order is warned of: the rules' verdicts
+    stand then. UserError if its key is not set, or another process is asking it.
     """
+    if config.endpoint.url is None:
+        return None
 
-    model: str
-    rechecked: int
-    overturned: int
-    unreadable: int
-    unasked: int
-    sample: int
-    agreed: int
-    low: float | None
-    high: float | None
+    def look(graded: Sequence[Graded]) -> tuple[list[bool], JudgeReport]:
+        with Endpoint(config.endpoint, SECTION, answers) as endpoint:
+            verdicts, report, problem = recheck(graded, config, endpoint, seed)
+        if problem is not None:
+            _log.warning("%s; %d answers stay as the rules have them", problem, report.unasked)
+        return verdicts, report
 
-    def __str__(self) -> str:
-        """For tables."""
-        parts = [f"{self.rechecked} re-checked", f"{self.overturned} overturned"]
-        parts += [f"{self.unreadable} verdicts unreadable"] if self.unreadable else []
-        parts += [f"{self.unasked} not asked"] if self.unasked else []
-        if self.sample and self.low is not None and self.high is not None:
-            interval = f"{100 * self.low:.1f}, {100 * self.high:.1f}"
-            parts.append(
-                f"agreement with the rules on a sample of {self.sample}: "
-                f"{100 * self.agreed / self.sample:.1f} % [{interval}]"
-            )
-        return f"rules, then {self.model} ({', '.join(parts)})"
-
-    def as_json(self) -> dict[str, Any]:
-        """The object of a summary."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> JudgeReport:
-        """Checked; see `Record`."""
-        names = ("rechecked", "overturned", "unreadable", "unasked", "sample", "agreed")
-        counts = {name: int(bounded(field(row, name, int), name, 0)) for name in names}
-        low, high = (None if row[name] is None else bounded(float(row[name]), name, 0, 1) for name in ("low", "high"))
-        return cls(field(row, "model", str), **counts, low=low, high=high)
-
-
-def graded_by(report: JudgeReport | None) -> str:
-    """By whose word answers are right, in words."""
-    return RULES if report is None else str(report)
+    return look
 
 
 def recheck(

@@ -17,6 +17,7 @@ from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.label_audits import HEADINGS, audit_rows
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
+from rzero_mega.tracking.status import grading_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
 from rzero_mega.tracking.words import model_text, reason_text
 
@@ -184,12 +185,12 @@ def results_tables(data: ReportData) -> list[Table]:
 
 
 def results_remarks(data: ReportData) -> list[str]:
-    """What the tables of results cannot tell, or why there are none."""
+    """By whose word answers are right, and what the tables of results cannot tell; or why there are none."""
     if data.results is None:
         return [data.no_results] if data.no_results is not None else []
     from rzero_mega.tracking.results import remarks
 
-    return remarks(data.results)
+    return [*grading_lines(data.status), *remarks(data.results)]
 
 
 def benchmarks_table(data: ReportData) -> Table | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.config.steps import phase_steps
+from rzero_mega.evaluation.judge_report import graded_by
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.current import Current, current_phase
@@ -43,7 +44,7 @@ class IterationStatus:
     `value` is the mean of what each benchmark's protocol asks for; `intervals` are 95 % over problems, by these names.
     `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean.
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw. `audits` are
-    those of the labels, by every oracle that was asked.
+    those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right.
     """
 
     iteration: int
@@ -58,6 +59,7 @@ class IterationStatus:
     seconds: Mapping[PhaseName, float]
     phases: Mapping[PhaseName, PhaseStatus]
     audits: tuple[LabelAudit, ...] = ()
+    graded_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _iteration_status(
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
         phases=phases,
         audits=label_audits(run, iteration, manifests.get(PhaseName.LABELS)),
+        graded_by=graded_by(evaluated.summary) if (evaluated := manifests[PhaseName.EVALUATE]) else None,
     )
 
 
@@ -160,6 +163,14 @@ def _model(folder: PhaseDirectory, manifest: Manifest) -> ModelState | None:
     if (folder.path / artefact.path).exists():
         return "kept"
     return "removed" if folder.is_removed("model") else "missing"
+
+
+def grading_lines(status: RunStatus) -> list[str]:
+    """By whose word answers are right: one line where all iterations have the same."""
+    words = {row.iteration: row.graded_by for row in status.iterations if row.graded_by is not None}
+    if len(set(words.values())) == 1:
+        return [f"answers: {next(iter(words.values()))}"]
+    return [f"answers of {f'iteration {i}' if i else 'the base'}: {text}" for i, text in words.items()]
 
 
 def models_line(status: RunStatus) -> str | None:

@@ -14,12 +14,12 @@ from rzero_mega.evaluation.judge import (
     LONGEST_CANDIDATE,
     PROMPT,
     Graded,
-    JudgeReport,
-    graded_by,
     recheck,
     request_of,
+    second_look,
     verdict_of,
 )
+from rzero_mega.evaluation.judge_report import JudgeReport, graded_by
 from tests.evaluation.endpoint.chat_server import ChatServer, Reply, said
 
 
@@ -85,7 +85,7 @@ def test_agreement_is_told_on_a_sample_of_right_and_wrong_ones(server: ChatServe
         "rules, then judge-1 (5 re-checked, 1 overturned, agreement with the rules on a sample of 10: 80.0 % "
         "[49.0, 94.3])"
     )
-    assert JudgeReport.from_json(json.loads(json.dumps(report.as_json()))) == report
+    assert graded_by({"judge": json.loads(json.dumps(report.as_json()))}) == str(report)
     asked = len(server.asked)
     assert judged(server, tmp_path, items, sample=10)[1] == report and len(server.asked) == asked
 
@@ -155,4 +155,19 @@ def test_a_judge_out_of_order_changes_nothing_and_is_told(server: ChatServer, tm
 
 
 def test_without_a_judge_tables_say_so() -> None:
-    assert graded_by(None) == "rule-based"
+    assert graded_by({}) == graded_by({"judge": None}) == "rule-based"
+    assert graded_by({"judge": {"model": 3}}) == "rules, then a judge whose report is unreadable"
+
+
+def test_a_second_look_is_there_where_a_judge_is_configured(
+    server: ChatServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert second_look(JudgeConfig(), 0, tmp_path / "judge.jsonl") is None
+    items = [Graded("q", ("1/2",), "half", False), Graded("r", ("1/2",), "2", False)]
+    look = second_look(JudgeConfig(EndpointConfig(url=server.url, model="m"), 0), 0, tmp_path / "judge.jsonl")
+    assert look is not None
+    server.answer = right_way_round
+    assert look(items)[0] == [True, False] and not caplog.records
+    server.answer = lambda body: Reply(401, b"no")
+    assert look([*items, Graded("s", ("1",), "one", False)])[0] == [True, False, False]
+    assert "HTTP 401: no; 1 answers stay as the rules have them" in caplog.text
