@@ -11,6 +11,7 @@ import jinja2
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from rzero_mega.errors import UserError, first_line
+from rzero_mega.rollout.bounded_template import TemplateRunsOn, bounded_rendering, check_length
 
 # Private-use characters around the spelling of a control token in untrusted text, between marking and encoding.
 OPEN, CLOSE = "\ue000", "\ue001"
@@ -92,9 +93,17 @@ class PromptEncoder:
 
     def _render(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
         try:
-            text: str = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=add_generation_prompt, tokenize=False, date_string=DATE
-            )
+            with bounded_rendering():
+                text: str = self._tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=add_generation_prompt, tokenize=False, date_string=DATE
+                )
+            check_length(text)
+        except TemplateRunsOn as error:
+            said = " ".join(" ".join(message["content"] for message in messages).split())
+            raise UserError(
+                f"the chat template of {self._tokenizer.name_or_path} {error} for one prompt ({said[-80:]!r}); "
+                "take a template without such loops"
+            ) from None
         except (jinja2.TemplateError, ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
             raise UserError(f"the chat template refuses a prompt with the roles {roles}: {first_line(error)}") from None

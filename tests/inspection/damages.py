@@ -417,7 +417,7 @@ OF_TOKENIZER = [
     Damage("a template that calls itself", template(RECURSION), "chat template"),
     Damage("a template that says nothing", template("{# #}"), "empty prompt"),
     Damage("a template that reaches for classes", template("{{ messages.__class__.x }}" + CHATML), "chat template"),
-    Damage("a template that loops", template(LOOP), "takes longer than"),
+    Damage("a template that loops", template(LOOP), "of its lines"),
     Damage("a template that takes memory", template("{{ 'x' * (10 ** 10) }}"), "memory"),
     Damage("a template that grows", template(GROWTH), "memory"),
     Damage("a template with today's date", template("{{ strftime_now('%Y-%m-%d') }}" + CHATML), "each day"),

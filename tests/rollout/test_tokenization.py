@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from rzero_mega.assets import nano_base_path
+from rzero_mega.errors import UserError
+from rzero_mega.rollout import bounded_template
 from rzero_mega.rollout.tokenization import CLOSE, OPEN, PromptEncoder
 
 BOS, START, END = "<|begin|>", "<|im_start|>", "<|im_end|>"
@@ -71,6 +75,36 @@ def test_a_chat_prompt_is_what_the_chat_template_gives() -> None:
         Template().messages(question="what is 12 + 30?"), add_generation_prompt=True, return_dict=False
     )
     assert list(PromptEncoder(CHAT_TOKENIZER).encode_prompt(Template(), question="what is 12 + 30?")) == expected
+
+
+LOOPS = {
+    "{% for i in range(90000) %}{% for j in range(90000) %}{% set x = i + j %}{% endfor %}{% endfor %}": "of its lines",
+    "{% macro m(n) %}{% for i in range(9) %}{% if n %}{{ m(n - 1) }}{% endif %}{% endfor %}{% endmacro %}{{ m(9) }}": (
+        "of its lines"
+    ),
+    "{{ 'ab' * 500001 }}": "1,000,000 characters",
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_template_that_runs_on_for_a_certain_question_is_named_in_one_line(loop: str, tmp_path: Path) -> None:
+    last = "messages[-1]['content']"
+    tokenizer = byte_tokenizer(f"{{% if 'dog' in {last} %}}{loop}{{% endif %}}{{{{ {last} }}}}")
+    tokenizer.save_pretrained(tmp_path)
+    encoder = PromptEncoder(AutoTokenizer.from_pretrained(tmp_path))
+    assert encoder.encode_prompt(Template(), question="a cat") and sys.gettrace() is None
+    with pytest.raises(UserError) as caught:
+        encoder.encode_prompt(Template(), question="a\ndog")
+    message = str(caught.value)
+    assert f"the chat template of {tmp_path} " in message and LOOPS[loop] in message and "a dog" in message
+    assert "\n" not in message and sys.gettrace() is None
+
+
+def test_a_template_that_computes_for_long_in_few_lines_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_template, "MOST_SECONDS", 0.2)
+    busy = "{% for i in range(90000) %}{% set x = range(99999) | sum %}{% endfor %}"
+    with pytest.raises(UserError, match=r"takes more than 0\.2 s for one prompt"):
+        PromptEncoder(byte_tokenizer(busy)).encode_prompt(Template(), question="1")
 
 
 @pytest.mark.parametrize("tokenizer", [CHAT_TOKENIZER, PLAIN_TOKENIZER])
