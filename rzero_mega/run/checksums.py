@@ -90,9 +90,12 @@ class Checksums:
         atomic.write_json(folder / CHECKSUMS, {"step": self.step, "files": rows})
 
     @classmethod
-    def read(cls, folder: Path) -> Checksums:
-        """UserError names the file if it is missing or malformed, and every file that is too many or too few."""
-        path, advice = folder / CHECKSUMS, another_checkpoint(folder)
+    def read(cls, folder: Path, advice: str | None = None) -> Checksums:
+        """UserError names the file if it is missing or malformed, and every file that is too many or too few.
+
+        `advice` is what to do then; None is that for a checkpoint of a run.
+        """
+        path, advice = folder / CHECKSUMS, advice or another_checkpoint(folder)
         if not path.is_file():
             raise UserError(f"{path}: is missing; {advice}")
         try:
@@ -104,10 +107,15 @@ class Checksums:
         check_names(folder, [*files, CHECKSUMS], advice)
         return found
 
-    def check(self, folder: Path, names: Iterable[str]) -> None:
+    def check(self, folder: Path, names: Iterable[str], advice: str | None = None) -> None:
         """UserError names the first of the files that is not what it was when the checkpoint was written."""
         for name in names:
-            check_file(folder / name, self.files[name], another_checkpoint(folder))
+            check_file(folder / name, self.files[name], advice or another_checkpoint(folder))
+
+
+def has_checksums(folder: Path) -> bool:
+    """Whether the checkpoint has them: one of a run has, one that was converted from a model has not."""
+    return (folder / CHECKSUMS).is_file()
 
 
 def another_checkpoint(folder: Path) -> str:

@@ -25,7 +25,7 @@ from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
-from rzero_mega.run.checksums import Checksums
+from rzero_mega.run.checksums import Checksums, has_checksums
 from rzero_mega.weights.shape import ModelShape
 
 # Moments in the layout of the model's parameters: reloadable under another number of data-parallel ranks.
@@ -58,6 +58,8 @@ def load_model_only(folder: Path, model: Model) -> None:
 
     UserError as `load`.
     """
+    if has_checksums(folder):
+        _check_checksums(folder)
     _check_shape(folder, check_files(folder), model)
     state = {"model": _sharded_weights(model, {})}
     try:

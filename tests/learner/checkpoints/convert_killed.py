@@ -1,14 +1,17 @@
-"""Converts and dies by SIGKILL in the middle of it.
+"""Converts, again and again, and dies by SIGKILL in the middle of it.
 
-Usage: `python -m tests.learner.checkpoints.convert_killed AFTER SOURCE TARGET [TEMPLATE]`. It dies when tensor number
-AFTER is asked for. With AFTER 0 it lives, and prints how many tensors it read.
+Reads attempts from standard input as JSON, [after, source, target, template or null], and makes each in a fork of this
+process, which has imported everything once. One dies when tensor number `after` is asked for, with 0 it lives. Prints
+how each ended: [exit code, tensors read by one that lived, whether the target is there].
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights
 FILE_BYTES = 40_000
 
 
-def main() -> None:
-    after, (source, target, *template) = int(sys.argv[1]), map(Path, sys.argv[2:])
+def attempt(after: int, source: Path, target: Path, template: Path | None) -> int:
+    """Convert; how many tensors were read."""
     count = 0
 
     def counted(read: Any) -> Any:
@@ -35,8 +38,34 @@ def main() -> None:
 
     MergedReader.read = counted(MergedReader.read)  # type: ignore[method-assign]
     StoredWeights.read = counted(StoredWeights.read)  # type: ignore[method-assign]
-    convert.convert(source, target, template[0] if template else None, file_bytes=FILE_BYTES)
-    print(count)
+    convert.convert(source, target, template, file_bytes=FILE_BYTES)
+    return count
+
+
+def in_fork(after: int, source: Path, target: Path, template: Path | None) -> tuple[int, int, bool]:
+    """The attempt in a child."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.write(theirs, b"%d" % attempt(after, source, target, template))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        count = int(pipe.read() or b"0")
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), count, target.exists()
+
+
+def main() -> None:
+    attempts = json.load(sys.stdin)
+    ended = [in_fork(after, Path(s), Path(t), None if x is None else Path(x)) for after, s, t, x in attempts]
+    print(json.dumps(ended))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
+from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.checkpoint import load_model_only
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.checkpoints.conversion.work_folder import JOURNAL
@@ -152,6 +153,25 @@ def test_a_checkpoint_of_training_gives_the_weights_that_were_trained(
     assert not same(tensors_of(tmp_path / "hf"), tensors_of(models[BASE]))
 
 
+@pytest.mark.gloo
+@pytest.mark.parametrize("file", ["__1_0.distcp", ".metadata", "common.pt", "metadata.json"])
+def test_a_checkpoint_of_training_that_is_damaged_is_named_by_its_checksums(
+    file: str, models: dict[str, Path], alone: ParallelLayout, trained: tuple[Path, dict[str, Outcome]], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(trained[0] / "checkpoint-tp2", tmp_path / "source"))
+    data = bytearray((source / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (source / file).write_bytes(data)
+    message = refused(source, tmp_path / "hf", template=models[BASE])
+    assert message.startswith(f"{source / file}: has changed since it was written") and "copy it here again" in message
+    with pytest.raises(UserError, match=f"{file}: has changed since"):
+        load_model_only(source, learner(models[BASE], alone)._model)
+    (source / file).unlink()
+    missing = f"{source / file}: is missing" if file != ".metadata" else "nor a checkpoint"
+    assert missing in refused(source, tmp_path / "hf", template=models[BASE])
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 def test_fused_experts_are_converted_like_split_ones(
     models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -190,32 +210,33 @@ def test_another_dtype_is_told_to_the_configuration(models: dict[str, Path], tmp
     assert same(tensors_of(tmp_path / "wide"), {name: tensor.float() for name, tensor in expected.items()})
 
 
-def killed(after: int, *paths: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.learner.checkpoints.convert_killed", str(after), *map(str, paths)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
 @pytest.mark.parametrize(("to", "kills"), [("megatron", (1, 19)), ("hf", (9,))])
 def test_a_killed_conversion_goes_on_and_ends_as_an_uninterrupted_one(
     to: str, kills: tuple[int, ...], models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    source, *template = [models[BASE]] if to == "megatron" else [checkpoints[BASE], models[BASE]]
-    uninterrupted = killed(0, source, tmp_path / "uninterrupted", *template)
-    assert uninterrupted.returncode == 0, uninterrupted.stderr
-    assert int(uninterrupted.stdout) >= 19
-    for after in kills:
-        target = tmp_path / f"target-{after}"
-        died = killed(after, source, target, *template)
-        assert died.returncode == -signal.SIGKILL
-        assert not target.exists()
-        resumed = killed(0, source, target, *template)
-        assert resumed.returncode == 0, resumed.stderr
-        assert bytes_of(target) == bytes_of(tmp_path / "uninterrupted")
-        if after > 1:
-            assert int(resumed.stdout) < int(uninterrupted.stdout)
-    left = {"uninterrupted", *(f"target-{after}" for after in kills)}
-    assert {path.name for path in tmp_path.iterdir()} == left
+    source, template = (models[BASE], None) if to == "megatron" else (checkpoints[BASE], models[BASE])
+    targets = {0: tmp_path / "uninterrupted", **{after: tmp_path / f"target-{after}" for after in kills}}
+    order = [(0, 0), *((after, target) for target in kills for after in (target, 0))]
+    attempts = [[after, str(source), str(targets[target]), template and str(template)] for after, target in order]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.learner.checkpoints.convert_killed"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        input=json.dumps(attempts),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout.splitlines()[-1])
+    whole = ended[0][1]
+    assert whole >= 19
+    for (after, target), (code, read, there) in zip(order, ended, strict=True):
+        assert (code, there) == ((-signal.SIGKILL, False) if after else (0, True)), done.stderr
+        if not after:
+            assert bytes_of(targets[target]) == bytes_of(targets[0])
+            assert read < whole or target <= 1
+    assert set(tmp_path.iterdir()) == set(targets.values())
 
 
 GROWTH = """

@@ -22,6 +22,7 @@ from rzero_mega.learner.checkpoints.conversion.compatibility import check_templa
 from rzero_mega.learner.checkpoints.conversion.stored_tensors import StoredTensor, stored_tensors
 from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights, write_checkpoint
 from rzero_mega.learner.checkpoints.conversion.work_folder import WorkFolder
+from rzero_mega.run.checksums import Checksums, has_checksums
 from rzero_mega.weights.agreement import check_agreement
 from rzero_mega.weights.bucket import plan_buckets
 from rzero_mega.weights.hf_folder import SHARD_BYTES, HfWeights, dtype_named, say_dtype, shard_names, write_index
@@ -109,6 +110,10 @@ def _to_hf(
     source: Path, target: Path, template: Path, dtype: str | None, report: Report, file_bytes: int
 ) -> Conversion:
     shape = read_shape(template)
+    if has_checksums(source):
+        advice = "copy it here again, or convert another checkpoint"
+        checksums = Checksums.read(source, advice)
+        checksums.check(source, checksums.files, advice)
     weights = StoredWeights(source)
     tensors = stored_tensors(shape)
     check_template(source, weights, template, tensors, shape)
