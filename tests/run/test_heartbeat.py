@@ -146,20 +146,28 @@ def test_a_thread_moves_while_it_computes_or_wakes_and_not_in_a_call_that_does_n
             time.sleep(0.2)
             moved.append(movement.seen(main))
 
-    def looks_while(work: Callable[[], object]) -> list[bool]:
+    def looks_while(work: Callable[[threading.Thread], object]) -> list[bool]:
+        """The looks in the middle of work that lasts as long as they do."""
         moved.clear()
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()
-        work()
+        work(watcher)
         watcher.join()
         return moved[1:-1]
 
+    def wakes(watcher: threading.Thread) -> None:
+        while watcher.is_alive():
+            over.wait(0.01)
+
+    def computes(watcher: threading.Thread) -> None:
+        while watcher.is_alive():
+            pass
+
     blocked.start()
     try:
-        assert looks_while(lambda: over.wait(1.2)) == [False, False]
-        assert looks_while(lambda: [over.wait(0.01) for _ in range(120)]) == [True, True]
-        deadline = time.monotonic() + 1.2
-        assert looks_while(lambda: [None for _ in iter(lambda: time.monotonic() > deadline, True)]) == [True, True]
+        assert looks_while(threading.Thread.join) == [False, False]
+        assert looks_while(wakes) == [True, True]
+        assert looks_while(computes) == [True, True]
     finally:
         over.set()
         blocked.join()

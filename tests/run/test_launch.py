@@ -66,12 +66,16 @@ def test_one_rank_is_named_for_the_end_of_all_and_none_is_left(
         code = codes[int(environment["RANK"])]
         rank = subprocess.Popen([sys.executable, "-S", "-c", code], stderr=-3, env=environment)
         started.append(rank)
-        assert code != STOPPED or eventually(lambda: is_stopped(rank.pid))
+        # Each is where it was to be before anybody looks, however busy the machine is.
+        if code == STOPPED:
+            assert eventually(lambda: is_stopped(rank.pid))
+        elif code != WAITS:
+            rank.wait()
         return rank
 
     monkeypatch.setattr(launch_module, "_start", start)
     monkeypatch.setattr(launch_module, "GRACE_S", 1.0)
-    monkeypatch.setattr(launch_module, "SETTLE_S", 2.0)
+    monkeypatch.setattr(launch_module, "SETTLE_S", 0.0)
     found = launch_module.launch([], 2, StopRequest(), 60.0 if FOUND_ONE in codes else PATIENCE_S)
     assert found == death
     assert found.why().startswith(why) and bool(found.why()) == bool(why)

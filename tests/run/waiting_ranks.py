@@ -45,7 +45,7 @@ def on_rank_1(act: Callable[[], object]) -> None:
 
 
 def main(case: str, folder: Path) -> None:
-    if case in ("alone", "late"):
+    if case == "late":
         start_process_groups(ParallelLayout(dp=2), 0, COLLECTIVE_TIMEOUT_S)
     else:  # without Megatron, which takes seconds to import
         _start_distributed(2, timedelta(seconds=COLLECTIVE_TIMEOUT_S))
