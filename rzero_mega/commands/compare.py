@@ -12,6 +12,7 @@ from rzero_mega.config.kinds import kinds, values_of
 from rzero_mega.config.schema.metadata import Change
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.formats import as_csv, as_markdown
+from rzero_mega.evaluation.judge_report import grader
 from rzero_mega.evaluation.published import published
 from rzero_mega.evaluation.results import ModelScores, read_scores
 from rzero_mega.evaluation.table import Contender
@@ -98,10 +99,11 @@ class _Kept:
         return self
 
     def at(self, iteration: int) -> tuple[Contender, Mapping[str, str]]:
-        summary, model = self.facts.get("summary"), str(self.facts.get("model", ""))
+        found, model = self.facts.get("summary"), str(self.facts.get("model", ""))
+        summary = found if isinstance(found, dict) else {}
         scores = read_scores(self.folder / "scores.jsonl")
         stage = 0 if published(model) else None  # a model of that name is the paper's base itself
-        return Contender(self.name, {0: scores}, model, stage), groups_of(summary if isinstance(summary, dict) else {})
+        return Contender(self.name, {0: scores}, model, stage, grader(summary)), groups_of(summary)
 
 
 def show_comparison(arguments: Sequence[str], form: str) -> None:
@@ -137,7 +139,7 @@ def compared(arguments: Sequence[str]) -> Results:
                 one, grouped = source.at(iteration)
                 models[source.seed] = next(iter(one.seeds.values()))
                 groups |= grouped
-            columns.append(Contender(_name(alike, iteration, alone), models, one.model, one.iteration))
+            columns.append(Contender(_name(alike, iteration, alone), models, one.model, one.iteration, one.graded))
     return results_of(columns, groups)
 
 

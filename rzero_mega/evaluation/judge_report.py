@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,7 +60,16 @@ class JudgeReport:
 
 def graded_by(summary: Mapping[str, Any]) -> str:
     """By whose word the answers of an evaluation are right, in words, by its summary."""
+    return _words(summary, str)
+
+
+def grader(summary: Mapping[str, Any]) -> str:
+    """The same without what the judge found: equal of evaluations that were graded alike."""
+    return _words(summary, lambda report: f"rules, then {report.model}")
+
+
+def _words(summary: Mapping[str, Any], of_judge: Callable[[JudgeReport], str]) -> str:
     try:
-        return str(JudgeReport.from_json(summary[SUMMARY])) if summary.get(SUMMARY) is not None else RULES
+        return of_judge(JudgeReport.from_json(summary[SUMMARY])) if summary.get(SUMMARY) is not None else RULES
     except (KeyError, TypeError, ValueError):
         return "rules, then a judge whose report is unreadable"

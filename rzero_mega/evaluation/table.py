@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from rzero_mega.evaluation.judge_report import RULES
 from rzero_mega.evaluation.results import SCORE, ModelScores
 from rzero_mega.evaluation.statistics import (
     Estimate,
@@ -20,7 +21,6 @@ from rzero_mega.evaluation.statistics import (
 GENERAL = ("supergpqa", "mmlu_pro", "bbeh")
 """With the average of mathematics these are the four that the paper's overall average is of."""
 MATHEMATICS = "mathematics"
-RULES = "rule-based"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from rzero_mega.evaluation.definition import title_of
 from rzero_mega.evaluation.formats import PAPER_HEADINGS, delta_text, paper_cells, value_text
+from rzero_mega.evaluation.judge_report import grader
 from rzero_mega.evaluation.published import BesidePaper, beside_paper
 from rzero_mega.evaluation.results import read_scores
 from rzero_mega.evaluation.table import Contender, ResultTable, result_table
@@ -53,7 +54,7 @@ def contender(run: RunDirectory, manifest: Manifest, name: str | None = None) ->
     iteration, scores = manifest.iteration, manifest.outputs["scores"]
     model = read_scores(run.phase(iteration, PhaseName.EVALUATE).path / scores.path, scores.sha256)
     own = "base" if iteration == 0 else f"iteration {iteration}"
-    return Contender(name or own, {run.config.seed: model}, run.config.model.path, iteration)
+    return Contender(name or own, {run.config.seed: model}, run.config.model.path, iteration, grader(manifest.summary))
 
 
 def groups_of(summary: Mapping[str, object]) -> dict[str, str]:
