@@ -12,7 +12,7 @@ from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, values_of
 from rzero_mega.config.load import with_overrides
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.endpoint import Endpoint
+from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.label_audit import OracleAudit, chosen_for_audit, oracle_audit
 from rzero_mega.grading import GradingPool
 from rzero_mega.phase_name import PhaseName

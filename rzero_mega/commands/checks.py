@@ -17,6 +17,7 @@ from rzero_mega.config.schema import Config
 from rzero_mega.config.suggestions import alike
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
+from rzero_mega.evaluation.endpoint.key import check_key
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.layout_rules import check_layout
@@ -38,6 +39,8 @@ def check_start(config: Config, as_job: bool = False) -> None:
     placement, shape = placement_of(config), known_model(config.model.path)
     if shape is not None:
         check_layout(shape, ParallelLayout.from_config(config.learner.layout, config.learner.processes))
+    if not as_job:
+        check_key(config.evaluation.judge.endpoint, "evaluation.judge.endpoint")
     if not as_job and any(place.node for place in placement.servers):
         raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
     if config.rollout.engine == "sglang":
@@ -66,6 +69,7 @@ def check_evaluation(config: Config) -> None:
     """UserError where there is nothing to score a model on, or no way to ask it."""
     if not config.evaluation.benchmarks:
         raise UserError(f"evaluation.benchmarks: empty, there is nothing to score the model on; {HOW_TO_EVALUATE}")
+    check_key(config.evaluation.judge.endpoint, "evaluation.judge.endpoint")
     check_inference(config)
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.schema import JudgeConfig
-from rzero_mega.evaluation.endpoint import ChatAnswer, ChatRequest, Endpoint
+from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
+from rzero_mega.evaluation.endpoint.client import Endpoint
+from rzero_mega.evaluation.endpoint.key import check_key
 from rzero_mega.evaluation.judge_report import JudgeReport
 from rzero_mega.evaluation.statistics import accuracy
 
@@ -57,6 +59,7 @@ def second_look(config: JudgeConfig, seed: int, answers: Path) -> SecondLook | N
     """
     if config.endpoint.url is None:
         return None
+    check_key(config.endpoint, SECTION)
 
     def look(graded: Sequence[Graded]) -> tuple[list[bool], JudgeReport]:
         with Endpoint(config.endpoint, SECTION, answers) as endpoint:

@@ -15,7 +15,8 @@ from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.config.schema import LabelAuditConfig
-from rzero_mega.evaluation.endpoint import Asked, ChatAnswer, ChatRequest, Endpoint
+from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
+from rzero_mega.evaluation.endpoint.client import Asked, Endpoint
 from rzero_mega.evaluation.statistics import accuracy
 from rzero_mega.grading import GradingPool, extract_answer
 

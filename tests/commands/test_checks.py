@@ -22,6 +22,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 
+JUDGE = "evaluation.judge.endpoint"
+
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +56,11 @@ def nano(*overrides: str) -> Config:
             "prompts.solver: nano_challenger: the placeholder {question} is mis",
         ),
         ("nano", "prompts.solver=missing.yaml", "prompts.solver: missing.yaml"),
+        (
+            "nano",
+            f"{JUDGE}.url=http://h/v1 {JUDGE}.model=m {JUDGE}.key_variable=NO_SUCH_KEY",
+            "evaluation.judge.endpoint.key_variable: the environment variable NO_SUCH_KEY is not set",
+        ),
         ("nano", "solver.reward.format_pattern=(a", "solver.reward.format_pattern: '(a' at character 1"),
         ("nano", "evaluation.benchmarks=[math500]", "evaluation.benchmarks: math500: no data"),
         ("nano", "evaluation.benchmarks=[a/x.jsonl,b/x.jsonl]", "'a/x.jsonl' and 'b/x.jsonl' are both called x"),

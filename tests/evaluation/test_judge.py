@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rzero_mega.config.schema import EndpointConfig, JudgeConfig
-from rzero_mega.evaluation.endpoint import ChatAnswer, Endpoint
+from rzero_mega.evaluation.endpoint.chat import ChatAnswer
+from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.judge import (
     LONGEST_CANDIDATE,
     PROMPT,

@@ -13,7 +13,7 @@ from rzero_mega.coevolution.label_audit import EXACT, LabelAudit, Outcome
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import EndpointConfig, LabelAuditConfig
-from rzero_mega.evaluation.endpoint import Endpoint
+from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.label_audit import OracleAudit, chosen_for_audit, exact_audit, oracle_audit
 from rzero_mega.grading import GradingPool
 from tests.evaluation.endpoint.chat_server import ChatServer, Reply, said

@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.coevolution.label_audit import AuditedLabels, LabelAudit
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
+from rzero_mega.run.sealed import write_sealed
 from rzero_mega.tracking import WandbRun
+from rzero_mega.tracking.label_audits import SUMMARY, audit_folder
 from tests import ROOT
 from tests.tracking.synthetic import CHALLENGER_STEPS, ITERATIONS, SOLVER_STEPS, synthetic_config, write_synthetic_run
 
@@ -123,6 +127,38 @@ def test_the_table_holds_questions_with_reasons_in_words(tmp_path: Path, monkeyp
     assert not any("\x1b" in str(cell) or "\u202e" in str(cell) for row in rows for cell in row)
 
 
+def _audit(run: RunDirectory, right: int) -> None:
+    """A model's audit of iteration 2, as `rzero-mega audit` leaves it."""
+    labels = run.phase(2, PhaseName.LABELS).artefact("labelled")
+    kept = AuditedLabels(400, right=right, wrong=10, unanswerable=3, low=0.7, high=0.85)
+    audit = LabelAudit("oracle-1", kept, AuditedLabels(900), ((0.5, kept), (0.9, AuditedLabels(0))), 0.9)
+    audit_folder(run, 2).mkdir(exist_ok=True)
+    write_sealed(audit_folder(run, 2) / SUMMARY, {"labels": labels.sha256, "audit": audit.as_json()})
+
+
+def test_a_label_audit_is_sent_once_whenever_it_is_made_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = _use(monkeypatch, FakeWandb())
+    with write_synthetic_run(tmp_path / "run") as run:
+        tracker = WandbRun(run)
+        tracker.sync()
+        _audit(run, 40)
+        tracker.sync()
+        tracker.finish()
+        WandbRun(run).finish()
+        _audit(run, 50)
+        WandbRun(run).finish()
+    assert [step for step, _ in fake.history] == list(range(len(fake.history)))
+    sent = [values for _, values in fake.history if "labels/oracle/kept/accuracy" in values]
+    assert [(v["iteration"], v["labels/oracle/kept/accuracy"]) for v in sent] == [(2, 0.8), (2, 50 / 60)]
+    columns, rows = sent[0]["labels/accuracy_by_p_hat"]
+    assert rows == [[2, "oracle-1", 0.5, 40, 10, 0.8, 0.7, 0.85]] and len(columns) == len(rows[0])
+    exact = [v["labels/audit/kept/low"] for _, v in fake.history if "labels/audit/kept/low" in v]
+    paper = [v["labels/paper_label_accuracy"] for _, v in fake.history if "labels/paper_label_accuracy" in v]
+    assert len(exact) == ITERATIONS and paper == [0.79, 0.69, 0.63]
+
+
 def _reopen_and_list(path: Path) -> list[Any]:
     return list(RunDirectory.open_existing(path).phases())
 
@@ -230,7 +266,8 @@ with write_synthetic_run(Path(sys.argv[1]), int(sys.argv[2])) as run:
     assert any(b"train/solver/reward_mean" in log.read_bytes() for log in logs)
     sent = json.loads((path / "wandb" / "sent.json").read_text())
     assert sent["steps"] == {"challenger": ITERATIONS * CHALLENGER_STEPS, "solver": ITERATIONS * SOLVER_STEPS}
-    assert len(sent["summaries"]) == 1 + 5 * ITERATIONS
+    audits = ITERATIONS
+    assert len(sent["summaries"]) == 1 + 5 * ITERATIONS + audits
     for file in path.rglob("*"):
         assert not file.is_file() or FAKE_KEY.encode() not in file.read_bytes(), file
 

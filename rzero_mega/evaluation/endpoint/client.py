@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from rzero_mega.config.schema import EndpointConfig
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.endpoint.cache import AnswerCache
 from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
+from rzero_mega.evaluation.endpoint.key import check_key
 
 LARGEST_ANSWER = 8 * 2**20
 """Bytes of a response; reasoning of 32,000 tokens takes about 200,000."""
@@ -40,18 +40,6 @@ _BUSY = (408, 409, 425, 429)
 _NOT_US = (401, 403, 404, 405)
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _log = logging.getLogger(__name__)
-
-
-def check_key(config: EndpointConfig, section: str) -> str | None:
-    """The key, out of the environment. UserError if the variable that the configuration names is not set."""
-    if config.url is None or config.key_variable is None:
-        return None
-    key = os.environ.get(config.key_variable, "").strip()
-    if not key:
-        raise UserError(f"{section}.key_variable: the environment variable {config.key_variable} is not set; export it")
-    if not (key.isascii() and key.isprintable()):
-        raise UserError(f"{section}.key_variable: the environment variable {config.key_variable} holds no key")
-    return key
 
 
 class _Fault(Exception):

@@ -18,8 +18,10 @@ import pytest
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import EndpointConfig
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.endpoint import Asked, ChatAnswer, ChatRequest, Endpoint, check_key
 from rzero_mega.evaluation.endpoint import client as client_module
+from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
+from rzero_mega.evaluation.endpoint.client import Asked, Endpoint
+from rzero_mega.evaluation.endpoint.key import check_key
 from tests import ROOT
 from tests.evaluation.endpoint.chat_server import ChatServer, Reply, said
 
@@ -218,7 +220,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from rzero_mega.config.schema import EndpointConfig
-from rzero_mega.evaluation.endpoint import ChatRequest, Endpoint
+from rzero_mega.evaluation.endpoint.chat import ChatRequest
+from rzero_mega.evaluation.endpoint.client import Endpoint
 
 config = EndpointConfig(url=sys.argv[1], model="m", concurrency=1, timeout_s=120.0)
 with Endpoint(config, "oracle", Path(sys.argv[2])) as endpoint:
