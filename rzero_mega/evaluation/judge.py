@@ -10,7 +10,6 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rzero_mega.coevolution.streams import permutation
@@ -18,7 +17,7 @@ from rzero_mega.config.schema import JudgeConfig
 from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
 from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.endpoint.key import check_key
-from rzero_mega.evaluation.judge_report import JudgeReport
+from rzero_mega.evaluation.judge_report import Graded, JudgeReport, SecondLook
 from rzero_mega.evaluation.statistics import accuracy
 
 LONGEST_CANDIDATE = 1_000
@@ -34,21 +33,6 @@ _VERDICT = re.compile(r"[\s*]*(CORRECT|INCORRECT)[\s*.]*", re.IGNORECASE)
 _REASONING = ("<think>", "</think>")
 SECTION = "evaluation.judge.endpoint"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Graded:
-    """A response as the rules see it: `candidate` is its final answer, if it has one; `right` their verdict."""
-
-    question: str
-    references: tuple[str, ...]
-    candidate: str | None
-    right: bool
-    options: tuple[str, ...] = ()
-
-
-SecondLook = Callable[[Sequence[Graded]], tuple[list[bool], JudgeReport]]
-"""Verdicts on responses in their order, after the judge has seen those that the rules called wrong."""
 
 
 def second_look(config: JudgeConfig, seed: int, answers: Path) -> SecondLook | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,17 @@ from rzero_mega.records import bounded, field
 RULES = "rule-based"
 SUMMARY = "judge"
 """Key of an evaluation's summary."""
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A response as the rules see it: `candidate` is its final answer, if it has one; `right` their verdict."""
+
+    question: str
+    references: tuple[str, ...]
+    candidate: str | None
+    right: bool
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,10 @@ class JudgeReport:
         counts = {name: int(bounded(field(row, name, int), name, 0)) for name in names}
         low, high = (None if row[name] is None else bounded(float(row[name]), name, 0, 1) for name in ("low", "high"))
         return cls(field(row, "model", str), **counts, low=low, high=high)
+
+
+SecondLook = Callable[[Sequence[Graded]], tuple[list[bool], JudgeReport]]
+"""Verdicts on responses in their order, after the judge has seen those that the rules called wrong."""
 
 
 def graded_by(summary: Mapping[str, Any]) -> str:

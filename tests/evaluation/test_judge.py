@@ -14,13 +14,12 @@ from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.judge import (
     LONGEST_CANDIDATE,
     PROMPT,
-    Graded,
     recheck,
     request_of,
     second_look,
     verdict_of,
 )
-from rzero_mega.evaluation.judge_report import JudgeReport, graded_by, grader
+from rzero_mega.evaluation.judge_report import Graded, JudgeReport, graded_by, grader
 from tests.evaluation.endpoint.chat_server import ChatServer, Reply, said
 
 
