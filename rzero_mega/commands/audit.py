@@ -19,9 +19,9 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.sealed import write_sealed
-from rzero_mega.terminal import new_console
+from rzero_mega.terminal import say
 from rzero_mega.tracking import Progress, WandbRun
-from rzero_mega.tracking.label_audits import ANSWERS, ROWS, SUMMARY, audit_folder, audits_table
+from rzero_mega.tracking.label_audits import ANSWERS, ROWS, SUMMARY, audit_folder, audit_lines
 from rzero_mega.tracking.status import run_status
 
 SECTION = "labels.audit"
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def audit_run(run: RunDirectory, iteration: int | None, overrides: Sequence[str]) -> None:
-    """Audit one iteration's labels, or all that there are, print the table, and tell W&B.
+    """Audit one iteration's labels, or all that there are, print what came out, and tell W&B.
 
     What the overrides say holds for this audit; the run keeps its configuration. A run that is at work may be audited.
     """
@@ -43,9 +43,8 @@ def audit_run(run: RunDirectory, iteration: int | None, overrides: Sequence[str]
     ):
         for labels in labelled:
             _audit(run, labels, config, grader, progress)
-    table = audits_table((row.iteration, audit) for row in run_status(run).iterations for audit in row.audits)
-    if table is not None:
-        new_console().print(table)
+    for line in audit_lines((row.iteration, audit) for row in run_status(run).iterations for audit in row.audits):
+        say(line)
     _tell_wandb(run)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
-from rzero_mega.tracking.label_audits import audits_table
+from rzero_mega.tracking.label_audits import audit_lines
 from rzero_mega.tracking.status import RunStatus, grading_lines, interval_lines, models_line
 
 
@@ -33,14 +33,12 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
 
 def _show(console: Console, status: RunStatus, state: str | None) -> None:
     console.print(iterations_table(status, state, console.width))
-    for line in interval_lines(status):
+    audits = audit_lines((row.iteration, audit) for row in status.iterations for audit in row.audits)
+    for line in [*interval_lines(status), *audits]:
         say(line)
     benchmarks = benchmarks_table(status)
     if benchmarks is not None:
         console.print(benchmarks)
-    audits = audits_table((row.iteration, audit) for row in status.iterations for audit in row.audits)
-    if audits is not None:
-        console.print(audits)
     if status.current is not None:
         say(str(status.current))
     models = models_line(status)

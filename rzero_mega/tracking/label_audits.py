@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from rzero_mega.coevolution.label_audit import AuditedLabels, LabelAudit
+from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels, LabelAudit
 from rzero_mega.errors import UserError
 from rzero_mega.run import Manifest, RunDirectory
 from rzero_mega.run.phase import ITERATIONS
@@ -76,12 +74,12 @@ def audit_rows(audits: Iterable[tuple[int, LabelAudit]]) -> list[tuple[str, ...]
         rows.append(
             (
                 str(iteration),
-                audit.oracle if audit.agreement is None else f"{audit.oracle}, agrees {percent(audit.agreement, 0)}",
+                _oracle(audit),
                 accuracy_text(audit.kept),
                 percent(paper_accuracy(iteration)),
                 accuracy_text(audit.dropped),
-                _share(sum(labels.unanswerable for labels in both), asked),
-                _share(sum(labels.unsure for labels in both), asked),
+                NOTHING if audit.oracle == EXACT else _share(sum(labels.unanswerable for labels in both), asked),
+                NOTHING if audit.oracle == EXACT else _share(sum(labels.unsure for labels in both), asked),
                 str(left) if left else NOTHING,
             )
         )
@@ -95,19 +93,18 @@ def accuracy_text(labels: AuditedLabels) -> str:
     return f"{percent(labels.accuracy)} [{100 * labels.low:.1f}, {100 * labels.high:.1f}] of {labels.known}"
 
 
-def audits_table(audits: Iterable[tuple[int, LabelAudit]]) -> Table | None:
-    """For the terminal; None where nothing is audited. The paper's figures stand in the report."""
-    rows = audit_rows(audits)
-    if not rows:
-        return None
-    left_out = HEADINGS.index("the paper's")
-    table = Table(title="label accuracy, with 95 % intervals", title_justify="left")
-    for number, heading in enumerate(HEADINGS):
-        if number != left_out:
-            table.add_column(heading, justify="left" if heading == "oracle" else "right")
-    for row in rows:
-        table.add_row(*(cell for number, cell in enumerate(row) if number != left_out))
-    return table
+def audit_lines(audits: Iterable[tuple[int, LabelAudit]]) -> list[str]:
+    """For the terminal: a line per iteration and oracle."""
+    lines = []
+    for iteration, audit in audits:
+        both = (audit.kept, audit.dropped)
+        counts = {
+            name: sum(getattr(labels, name) for labels in both) for name in ("unanswerable", "unsure", "unaudited")
+        }
+        more = [f"{count} {name}" for name, count in counts.items() if count]
+        parts = [f"kept {accuracy_text(audit.kept)}", f"dropped {accuracy_text(audit.dropped)}", *more]
+        lines.append(f"labels of iteration {iteration}, by {_oracle(audit)}: {'; '.join(parts)}")
+    return lines
 
 
 def accuracy_rows(iteration: int, audit: LabelAudit) -> list[tuple[object, ...]]:
@@ -117,6 +114,11 @@ def accuracy_rows(iteration: int, audit: LabelAudit) -> list[tuple[object, ...]]
         for p_hat, labels in audit.by_p_hat
         if labels.known
     ]
+
+
+def _oracle(audit: LabelAudit) -> str:
+    """Its name, and how far a model agrees with itself."""
+    return audit.oracle if audit.agreement is None else f"{audit.oracle}, agrees {percent(audit.agreement, 0)}"
 
 
 def _share(count: int, of: int) -> str:
