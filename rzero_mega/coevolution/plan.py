@@ -1,7 +1,8 @@
 """The iteration plan: which phases a run has, and which earlier outputs each of them starts from.
 
 R-Zero (arXiv 2508.05004, section 3.1): Q_i is trained from Q_{i-1} against S_{i-1}; Q_i writes the questions, S_{i-1}
-labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base model.
+labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base model. With labelled data an iteration
+is the last of these alone.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass, fields
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.panel import Voter, vote_sources
 from rzero_mega.config.schema import Config
+from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.phase_name import PhaseName
 
 
 @dataclass(frozen=True)
 class Source:
-    """An output of an earlier phase; without a phase, the base model."""
+    """An output of an earlier phase; without a phase, what the run was given: the base model, the labelled data."""
 
     iteration: int
     phase: PhaseName | None
@@ -25,10 +27,11 @@ class Source:
 
     def __str__(self) -> str:
         """For instance "base" or "2/challenger/model"."""
-        return "base" if self.phase is None else f"{self.iteration}/{self.phase}/{self.name}"
+        return self.name if self.phase is None else f"{self.iteration}/{self.phase}/{self.name}"
 
 
-BASE = Source(0, None, "model")
+BASE = Source(0, None, "base")
+LABELLED_DATA = Source(0, None, "labelled.data")
 
 
 @dataclass(frozen=True)
@@ -103,19 +106,28 @@ class SolverInputs:
 
 
 @dataclass(frozen=True)
+class LabelledInputs:
+    """The Solver that is trained, and the data with known answers that it is trained on."""
+
+    solver: Source
+    data: Source
+
+
+@dataclass(frozen=True)
 class EvaluateInputs:
     """The Solver that is measured."""
 
     solver: Source
 
 
-PhaseInputs = ChallengerInputs | QuestionsInputs | LabelsInputs | SolverInputs | EvaluateInputs
+PhaseInputs = ChallengerInputs | QuestionsInputs | LabelsInputs | SolverInputs | LabelledInputs | EvaluateInputs
 
 _NAMES: dict[type[PhaseInputs], PhaseName] = {
     ChallengerInputs: PhaseName.CHALLENGER,
     QuestionsInputs: PhaseName.QUESTIONS,
     LabelsInputs: PhaseName.LABELS,
     SolverInputs: PhaseName.SOLVER,
+    LabelledInputs: PhaseName.SOLVER,
     EvaluateInputs: PhaseName.EVALUATE,
 }
 _OUTPUTS = {
@@ -163,14 +175,19 @@ def iteration_plan(config: Config) -> list[PhasePlan]:
     """All phases of a run in order. Iteration 0 has only the evaluation of the base model.
 
     There is no evaluation without benchmarks, none of the base with `evaluation.base_model` false, and no challenger
-    phase with `challenger.train` false, where the base model writes the questions of every iteration.
+    phase with `challenger.train` false, where the base model writes the questions of every iteration. With a
+    `labelled.method` an iteration trains its Solver on `labelled.data`, and there is no Challenger.
     """
     evaluates = bool(config.evaluation.benchmarks)
     plan = []
     if evaluates and config.evaluation.base_model:
         plan.append(_evaluation(0))
     for iteration in range(1, config.iterations + 1):
-        plan += _iteration(iteration, config)
+        if config.labelled.method == VOTES:
+            plan += _iteration(iteration, config)
+        else:
+            solver = _model(PhaseName.SOLVER, iteration - 1)
+            plan.append(PhasePlan(iteration, LabelledInputs(solver, LABELLED_DATA)))
         if evaluates:
             plan.append(_evaluation(iteration))
     return plan

@@ -14,6 +14,7 @@ from rzero_mega.coevolution.solver_reward import format_pieces
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
 from rzero_mega.config.schema import Config
+from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.suggestions import alike
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
@@ -89,6 +90,8 @@ def check_phase(config: Config, iteration: int, name: str) -> None:
         raise UserError(
             f"iteration 0: has only {PhaseName.EVALUATE}, of the base model; {name} begins with iteration 1"
         )
+    if config.labelled.method != VOTES and name not in (PhaseName.SOLVER, PhaseName.EVALUATE):
+        raise UserError(f"labelled.method: {config.labelled.method} trains the Solver alone; there is no phase {name}")
     keys = {
         PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model",
         PhaseName.CHALLENGER: "challenger.train",

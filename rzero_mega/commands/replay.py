@@ -12,7 +12,8 @@ from rzero_mega import spmd
 from rzero_mega.commands.start import spread
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.load import load_config
-from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema import Config, LossConfig, TrainingConfig
+from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import GradientCheck
 from rzero_mega.learner.learner import Learner
@@ -40,6 +41,16 @@ class Replay:
         """The configuration of the phase that it happened in."""
         challenger = self.failure.phase is PhaseName.CHALLENGER
         return self.config.challenger.training if challenger else self.config.solver.training
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether the phase was one of supervised fine-tuning."""
+        return self.config.labelled.method == SFT
+
+    @property
+    def loss(self) -> LossConfig:
+        """The loss of the phase that it happened in."""
+        return self.config.labelled.sft if self.fine_tunes else self.training.grpo
 
 
 def replay_and_show(folder: Path, model: Path | None, overrides: Sequence[str]) -> None:
@@ -83,10 +94,10 @@ def run_replay(replay: Replay) -> list[str]:
         replay.model,
         layout,
         config.learner,
-        training.grpo,
+        replay.loss,
         training.optimizer,
         sampling.max_new_tokens,
-        sampling.temperature,
+        1.0 if replay.fine_tunes else sampling.temperature,
     )
     batch = read_batch(replay.folder, learner.shape.vocab)
     found = learner.replay(batch)

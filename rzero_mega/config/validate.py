@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, TrainingConfig
+from rzero_mega.config.schema.labelled import SFT, VOTES
 from rzero_mega.errors import UserError
 
 # Past these no library that a value goes to takes it: seeds and counts, seconds (three years), other numbers.
@@ -51,11 +52,22 @@ def _check_range(key: str, value: float, low: float | None, high: float | None) 
         raise UserError(f"{key}: {shown} is above the largest possible value {high}")
 
 
-def _check_training(key: str, training: TrainingConfig, token_budget: int) -> None:
+def _check_labelled(config: Config) -> None:
+    labelled = config.labelled
+    if labelled.method != VOTES and labelled.data is None:
+        raise UserError(f"labelled.data: labelled.method {labelled.method} needs it, a JSON-lines file or arithmetic:N")
+    if labelled.method == VOTES and labelled.data is not None:
+        raise UserError("labelled.method: labelled.data is for grpo or sft; set one of the two")
+
+
+def _check_training(key: str, training: TrainingConfig, token_budget: int, samples: bool = True) -> None:
+    """`samples` says whether the phase draws rollouts."""
     if training.use_step is not None and training.use_step > training.steps:
         raise UserError(
             f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)"
         )
+    if not samples:
+        return
     if training.ahead and training.grpo.importance_cap is None:
         raise UserError(f"{key}.grpo.importance_cap: rollouts drawn ahead ({key}.ahead) need one; set for instance 2.0")
     sequences = training.prompts_per_step * training.rollouts_per_prompt
@@ -121,8 +133,10 @@ def _check_between(config: Config) -> None:
     _check_time_limits(config)
     _check_endpoint("evaluation.judge.endpoint", config.evaluation.judge.endpoint)
     _check_endpoint("labels.audit.endpoint", config.labels.audit.endpoint)
-    _check_training("challenger.training", config.challenger.training, config.learner.tokens_per_micro_batch)
-    _check_training("solver.training", config.solver.training, config.learner.tokens_per_micro_batch)
+    _check_labelled(config)
+    budget = config.learner.tokens_per_micro_batch
+    _check_training("challenger.training", config.challenger.training, budget)
+    _check_training("solver.training", config.solver.training, budget, samples=config.labelled.method != SFT)
     curation = config.labels.curation
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")

@@ -9,6 +9,7 @@ gains in this world are known without a judge. Everything here is pure, and ever
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
@@ -88,6 +89,20 @@ def truth(expression: str) -> int | None:
         else:
             total, term = total + term, number if operator == "+" else -number
     return total + term
+
+
+def written_steps(expression: str) -> Iterator[str]:
+    """Work a well-formed expression out, ``12*3=36`` and ``36+5=41`` for ``12*3+5``: products first, from the left."""
+    chain = parse(expression)
+    if chain is None:
+        raise ValueError(f"not an arithmetic expression: {expression!r}")
+    numbers, operators = list(chain.numbers), list(chain.operators)
+    while operators:
+        at = operators.index("*") if "*" in operators else 0
+        left, operator, right = numbers[at], operators.pop(at), numbers[at + 1]
+        value = left * right if operator == "*" else left + right if operator == "+" else left - right
+        numbers[at : at + 2] = [value]
+        yield f"{left}{operator}{right}={value}"
 
 
 def is_held_out(expression: str) -> bool:

@@ -12,18 +12,22 @@ from rzero_mega.coevolution.prompts import prompt_text
 from rzero_mega.config.schema import Config
 from rzero_mega.evaluation.benchmarks import BUILT_IN, Benchmark, load_benchmarks
 from rzero_mega.evaluation.definition import Protocol
+from rzero_mega.evaluation.labelled import labelled_text
 from rzero_mega.evaluation.problem import Problem
 
 CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
+LABELLED = "labelled.data"
 
 
 def run_texts(config: Config) -> dict[str, str]:
-    """Both prompts and all problems, by the key that names them; UserError for a file that can't be read."""
+    """Prompts, problems and labelled data, by the key that names them; UserError for a file that can't be read."""
     benchmarks = load_benchmarks(config.evaluation)
+    labelled = labelled_text(config)
     return {
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),
         BENCHMARKS: benchmarks_text(benchmarks),
+        **({LABELLED: labelled} if labelled is not None else {}),
     }
 
 

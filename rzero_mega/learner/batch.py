@@ -17,6 +17,8 @@ from rzero_mega.learner.megatron.context_parallel import TokenSplit, zigzag
 class TrainingSequence:
     """One rollout: prompt and response tokens, the rollout engine's log-probability per response token, its advantage.
 
+    Or an example that somebody has `written`, which has neither: zeros that its loss does not look at.
+
     A sequence that does not `train` keeps its place in the batch's normalisation and contributes no loss.
     """
 
@@ -25,6 +27,11 @@ class TrainingSequence:
     rollout_logprobs: tuple[float, ...]
     advantage: float
     train: bool = True
+
+    @classmethod
+    def written(cls, prompt: tuple[int, ...], completion: tuple[int, ...]) -> TrainingSequence:
+        """An example for supervised fine-tuning."""
+        return cls(prompt, completion, (0.0,) * len(completion), 0.0)
 
     @property
     def length(self) -> int:

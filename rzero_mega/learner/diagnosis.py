@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from rzero_mega import spmd
-from rzero_mega.config.schema import GrpoConfig
+from rzero_mega.config.schema import LossConfig
 from rzero_mega.learner.batch import LocalUpdate
 from rzero_mega.learner.forward_backward import accumulate_gradients
 from rzero_mega.learner.megatron.compat import calls_megatron
@@ -61,7 +61,7 @@ class NonFiniteOrigin:
 
 
 @calls_megatron
-def diagnose(model: Model, update: LocalUpdate, config: GrpoConfig) -> NonFiniteOrigin | None:
+def diagnose(model: Model, update: LocalUpdate, config: LossConfig) -> NonFiniteOrigin | None:
     """Run the update again; the earliest origin over all ranks, the same on every rank. All ranks take part.
 
     None if every activation and gradient of single micro-batches is finite. Leaves gradients in the model's buffers.

@@ -13,10 +13,11 @@ from megatron.core.distributed import finalize_model_grads
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
-from rzero_mega.config.schema import GrpoConfig
+from rzero_mega.config.schema import LossConfig
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch
 from rzero_mega.learner.logprobs import hidden_logprobs
-from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs, grpo_loss
+from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs
+from rzero_mega.learner.losses.objective import token_loss
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
@@ -44,7 +45,7 @@ def score(model: Model, micro_batches: Sequence[MicroBatch], temperature: float 
 
 
 @calls_megatron
-def accumulate_gradients(model: Model, update: LocalUpdate, config: GrpoConfig) -> Tensor:
+def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) -> Tensor:
     """Put the gradients of one update's loss into the model's buffers.
 
     Returns the update's statistics over all ranks, [len(STATISTICS)] in fp32 (see `losses.grpo`).
@@ -62,7 +63,7 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: GrpoConfig) 
             old_logprobs=old,
             reference_logprobs=reference,
         )
-        loss, statistics = grpo_loss(logprobs, entropy, inputs, config)
+        loss, statistics = token_loss(logprobs, entropy, inputs, config)
         return loss, torch.zeros([], dtype=torch.int, device=loss.device), statistics
 
     model.config.finalize_model_grads_func = _finalize_summed_gradients

@@ -1,4 +1,4 @@
-"""One policy that learns: GRPO steps on Megatron-core, its weights under Hugging Face names, its checkpoints."""
+"""One policy that learns: its steps on Megatron-core, its weights under Hugging Face names, its checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig, WeightsConfig
+from rzero_mega.config.schema import LearnerConfig, LossConfig, OptimizerConfig, WeightsConfig
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch
 from rzero_mega.learner.checkpoints import checkpoint
 from rzero_mega.learner.checkpoints.async_save import PendingSave
@@ -29,8 +29,8 @@ from rzero_mega.learner.guard import (
     describe_origin,
     stop_training,
 )
-from rzero_mega.learner.losses.aggregation import token_weights
 from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
+from rzero_mega.learner.losses.objective import has_old_policy, has_reference, loss_weights
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.megatron.fp8 import token_multiple
@@ -76,24 +76,25 @@ class Learner:
         model_folder: Path,
         layout: ParallelLayout,
         learner: LearnerConfig,
-        grpo: GrpoConfig,
+        loss: LossConfig,
         optimizer: OptimizerConfig,
         longest_response: int,
         temperature: float = 1.0,
     ) -> None:
-        """Load the model of `model_folder`; it is also the reference of the KL term. The optimizer is fresh.
+        """Load the model of `model_folder`; it is also the reference of a KL term. The optimizer is fresh.
 
         `longest_response` is in tokens, for the loss aggregation `constant`. `temperature` is the one that rollouts are
         drawn at: policy, old policy and reference are all taken at it. The layout's process groups are running.
         """
         self._temperature = temperature
-        self._layout, self._config, self._grpo = layout, learner, grpo
+        self._layout, self._config, self._loss = layout, learner, loss
         self._longest_response = longest_response
         self._model = build_model(read_shape(model_folder), layout, learner)
         load_weights(self._model, model_folder)
         # The reference is this rank's shards in host memory, swapped in for scoring: a second model would double the
         # memory of the weights on the device.
-        self._reference = {name: w.to("cpu", copy=True) for name, w in self._model.local_weights().items()}
+        weights = self._model.local_weights() if has_reference(loss) else {}
+        self._reference = {name: w.to("cpu", copy=True) for name, w in weights.items()}
         self._optimizer = build_optimizer(self._model, optimizer)
         offload = learner.offload
         self._offloader = None if offload == "none" else Offloader(self._model, self._optimizer, offload)
@@ -101,12 +102,12 @@ class Learner:
     def train_step(
         self, sequences: Sequence[TrainingSequence], on_failure: Callable[[FailedUpdate], None] = stop_training
     ) -> StepMetrics:
-        """One R-Zero step: the rollouts in slices of `sequences_per_update`, one optimizer update each, in order.
+        """One step: the sequences in slices of `sequences_per_update`, one optimizer update each, in order.
 
         An update that `learner.guard` objects to is not applied. `on_failure` is told of it, on every rank with the
         weights as they were before it: what it raises ends the step, and if it returns the update is skipped.
         """
-        size = self._grpo.sequences_per_update
+        size = self._loss.sequences_per_update
         slices = [sequences[i : i + size] for i in range(0, len(sequences), size)]
         updates = self._local_updates(slices)
         rows, checks = [], []
@@ -117,7 +118,7 @@ class Learner:
                 rows.append(statistics)
                 checks.append(check)
             else:
-                batch = self._update_batch(rollouts, update, with_old=len(updates) > 1)
+                batch = self._update_batch(rollouts, update, len(updates))
                 on_failure(FailedUpdate(number, batch, check, self._origin(batch, update, check.loss)))
         return _metrics(rows, checks, skipped=len(updates) - len(checks))
 
@@ -202,29 +203,24 @@ class Learner:
             SequenceCost.of(self._model.shape),
             layout.micro_batch_multiple,
         )
-        loss_weights = token_weights(
-            self._grpo.loss_aggregation,
-            [len(s.response) for s in sequences],
-            self._grpo.sequences_per_micro_batch,
-            self._longest_response,
-        )
+        weights = loss_weights(self._loss, [len(s.response) for s in sequences], self._longest_response)
         mine = plan[parallel_state.get_data_parallel_rank()]
-        return [build_micro_batch(sequences, loss_weights, indices, split, device()) for indices in mine]
+        return [build_micro_batch(sequences, weights, indices, split, device()) for indices in mine]
 
     def _local_updates(self, slices: Sequence[Sequence[TrainingSequence]]) -> list[LocalUpdate]:
         """This rank's part of a step's updates, with what their losses compare with, scored before the first update."""
         packed = [self._micro_batches(rollouts) for rollouts in slices]
         every = [micro_batch for micro_batches in packed for micro_batch in micro_batches]
-        old = score(self._model, every, self._temperature) if len(packed) > 1 else None
+        old = score(self._model, every, self._temperature) if has_old_policy(self._loss, len(packed)) else None
         reference = None
-        if self._grpo.kl_coefficient > 0:
+        if has_reference(self._loss):
             with self._reference_weights():
                 reference = score(self._model, every, self._temperature)
         return LocalUpdate(every, old, reference, self._temperature).split([len(parts) for parts in packed])
 
     def _compute_gradients(self, update: LocalUpdate) -> tuple[Tensor, GradientCheck]:
         """The update's gradients into the model's buffers; its statistics, and what the guard says of them."""
-        statistics = accumulate_gradients(self._model, update, self._grpo).cpu()
+        statistics = accumulate_gradients(self._model, update, self._loss).cpu()
         return statistics, check_gradients(statistics, self._model, self._optimizer, self._config.guard)
 
     @calls_megatron
@@ -233,19 +229,19 @@ class Learner:
         if not done:
             raise RuntimeError("Megatron's optimizer did not take gradients that the guard had found finite")
 
-    def _update_batch(self, rollouts: Sequence[TrainingSequence], update: LocalUpdate, with_old: bool) -> UpdateBatch:
-        """The update with its log-probabilities by sequence, gathered on every rank."""
+    def _update_batch(self, rollouts: Sequence[TrainingSequence], update: LocalUpdate, updates: int) -> UpdateBatch:
+        """The update, one of so many of its step, with its log-probabilities by sequence, gathered on every rank."""
 
         def gather(scores: Sequence[Tensor] | None) -> tuple[tuple[float, ...], ...]:
             return tuple(tuple(row) for row in _by_sequence(update.micro_batches, scores, len(rollouts)))
 
-        old = gather(update.old_logprobs) if with_old else None
-        reference = gather(update.reference_logprobs) if self._grpo.kl_coefficient > 0 else None
+        old = gather(update.old_logprobs) if has_old_policy(self._loss, updates) else None
+        reference = gather(update.reference_logprobs) if has_reference(self._loss) else None
         return UpdateBatch(tuple(rollouts), old, reference)
 
     def _origin(self, batch: UpdateBatch, update: LocalUpdate, loss: float) -> str:
         """Where the update goes wrong, by running it once more; its gradients are dropped."""
-        origin = diagnose(self._model, update, self._grpo)
+        origin = diagnose(self._model, update, self._loss)
         self._optimizer.zero_grad()
         return describe_origin(origin, batch, loss)
 

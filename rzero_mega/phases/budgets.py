@@ -6,6 +6,7 @@ from typing import Literal
 
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema.labelled import SFT, VOTES
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence, longest_prompt
@@ -18,6 +19,17 @@ def longest_trainable(config: Config, role: Role) -> int:
     """Tokens of the longest prompt that the role can be trained on, beside the longest response."""
     response = _training(config, role).sampling.max_new_tokens
     return longest_prompt(response, config.learner.tokens_per_micro_batch, _multiple(config))
+
+
+def longest_trained(config: Config) -> int:
+    """Tokens of the longest sequence that a micro-batch holds."""
+    return longest_prompt(0, config.learner.tokens_per_micro_batch, _multiple(config))
+
+
+def engine_context(config: Config, max_positions: int) -> int:
+    """Tokens that a sequence on the rollout engine may have, of a model of so many positions."""
+    sglang = config.rollout.engine == "sglang"
+    return (config.rollout.sglang.context_length if sglang else None) or max_positions
 
 
 def check_trainable(config: Config, role: Role, prompt: int) -> None:
@@ -35,8 +47,7 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
     """
     asks = len(encoder.encode_prompt(load_prompt(config.prompts.challenger)))
     answers = len(encoder.encode_prompt(load_prompt(config.prompts.solver), question="")) + 1
-    sglang = config.rollout.engine == "sglang"
-    context = (config.rollout.sglang.context_length if sglang else None) or max_positions
+    context = engine_context(config, max_positions)
     for role, prompt in (("challenger", asks), ("solver", answers)):
         if prompt >= context:
             key = "rollout.sglang.context_length" if context != max_positions else "model.path"
@@ -44,9 +55,9 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
                 f"{key}: a context of {context} tokens does not hold the prompt of prompts.{role}, which has {prompt}; "
                 "shorten the prompt"
             )
-    if config.challenger.train and config.challenger.training.steps:
+    if config.labelled.method == VOTES and config.challenger.train and config.challenger.training.steps:
         check_trainable(config, "challenger", asks)
-    if config.solver.training.steps:
+    if config.labelled.method != SFT and config.solver.training.steps:
         check_trainable(config, "solver", answers)
 
 

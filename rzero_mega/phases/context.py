@@ -15,12 +15,13 @@ from typing import Literal, ParamSpec
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import Source
+from rzero_mega.coevolution.plan import LABELLED_DATA, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
-from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, SOLVER, parse_benchmarks
+from rzero_mega.evaluation.labelled import LabelledExample, load_labelled, parse_labelled
+from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
 from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
@@ -140,6 +141,12 @@ class RunContext(InferenceContext):
         return super().benchmarks if text is None else parse_benchmarks(text)
 
     @cached_property
+    def labelled(self) -> list[LabelledExample]:
+        """The labelled data that the run began with, whatever becomes of their file."""
+        text = self.run.text(LABELLED)
+        return load_labelled(self.config) if text is None else parse_labelled(text)
+
+    @cached_property
     def _challenger_template(self) -> PromptTemplate:
         text = self.run.text(CHALLENGER)
         return super()._challenger_template if text is None else parse_prompt(text, self.config.prompts.challenger)
@@ -190,6 +197,8 @@ class RunContext(InferenceContext):
         return {str(source): self._sha256(source) for source in sources}
 
     def _sha256(self, source: Source) -> str:
+        if source == LABELLED_DATA:
+            return self.run.info.texts[LABELLED]
         if source.phase is None:
             return self.base_sha256
         return self.run.phase(source.iteration, source.phase).artefact(source.name).sha256

@@ -15,6 +15,7 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.plan import (
     ChallengerInputs,
     EvaluateInputs,
+    LabelledInputs,
     LabelsInputs,
     PhaseInputs,
     PhasePlan,
@@ -28,7 +29,7 @@ from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
-from rzero_mega.phases import challenger, evaluate, labels, questions, solver
+from rzero_mega.phases import challenger, evaluate, labelled, labels, questions, solver
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
@@ -98,6 +99,8 @@ def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
             labels.run(ctx, phase, inputs)
         case SolverInputs():
             solver.run(ctx, phase, inputs)
+        case LabelledInputs():
+            labelled.run(ctx, phase, inputs)
         case EvaluateInputs():
             evaluate.run(ctx, phase, inputs)
         case _:

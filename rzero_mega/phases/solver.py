@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import SolverInputs, solver_batch
+from rzero_mega.coevolution.plan import SolverInputs, Source, solver_batch
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
@@ -18,27 +19,40 @@ from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
-    """Train S_{i-1} into S_i."""
-    training = ctx.config.solver.training
+    """Train S_{i-1} into S_i on the curated questions and their labels."""
     dataset = ctx.records(inputs.dataset, TrainingQuestion)
-    prompts = [ctx.solver_prompt(item.question) for item in dataset]
+    prompts, labels = [ctx.solver_prompt(item.question) for item in dataset], [item.answer for item in dataset]
+    train_on(ctx, phase, inputs.solver, prompts, labels)
+
+
+def train_on(
+    ctx: RunContext,
+    phase: ActivePhase,
+    start: Source,
+    prompts: Sequence[tuple[int, ...]],
+    answers: Sequence[str],
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Train the model of `start` to give `answers[i]` to `prompts[i]`; `facts` are for the phase's summary."""
+    training = ctx.config.solver.training
     order = derive_seed(phase.seed_key("order"))
 
     def roll_out(step: int, solver: RolloutEngine) -> Rollouts:
-        batch = solver_batch(len(dataset), step, training.prompts_per_step, order)
+        batch = solver_batch(len(prompts), step, training.prompts_per_step, order)
         requests = [
             Request(phase.seed_key(step, i), prompts[item], training.rollouts_per_prompt, training.sampling)
             for i, item in enumerate(batch)
         ]
         with ctx.stopwatch.measure("generate_seconds"):
             samples = solver.generate(requests)
-        labels = [dataset[item].answer for item in batch for _ in range(training.rollouts_per_prompt)]
+        labels = [answers[item] for item in batch for _ in range(training.rollouts_per_prompt)]
         with ctx.stopwatch.measure("reward_seconds"):
             rewards = spmd.on_rank_0(_rewards, ctx, samples, labels)
         metrics = {"accuracy_to_label": fmean(reward.accuracy for reward in rewards)}
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
-    train_policy(ctx, phase, "solver", inputs.solver, training, max(map(len, prompts), default=0), roll_out)
+    longest = max(map(len, prompts), default=0)
+    train_policy(ctx, phase, "solver", start, training, longest, roll_out, facts=facts)
 
 
 def _rewards(ctx: RunContext, samples: Sequence[Sample], labels: Sequence[str]) -> list[SolverReward]:

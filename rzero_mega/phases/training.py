@@ -1,33 +1,25 @@
-"""The GRPO loop that the Challenger's and the Solver's phases share: roll out, reward, learn, update the engine."""
+"""The GRPO steps that the Challenger's and the Solver's phases share: roll out, reward, learn, update the engine."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from rzero_mega import spmd
-from rzero_mega.atomic import atomic_folder
 from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.phases.budgets import check_trainable
-from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
-from rzero_mega.phases.failures import FailurePolicy
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
+from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
-from rzero_mega.run import PhaseDirectory
-from rzero_mega.weights.hf_folder import write_hf_folder
-from rzero_mega.weights.sources import WeightSource, tensors_of
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 
 RollOut = Callable[[int, RolloutEngine], Rollouts]
@@ -41,11 +33,12 @@ def train_policy(
     training: TrainingConfig,
     longest_prompt: int,
     roll_out: RollOut,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train the model of `start` for the phase's steps and leave it as output `model`.
+    """Train the model of `start` for the phase's steps and leave it as output `model`; `facts` are for the summary.
 
-    Goes on from the last checkpoint; the steps after it are done again and come out the same. UserError before the
-    first step if a prompt of `longest_prompt` tokens and its response may not fit into a micro-batch.
+    UserError before the first step if a prompt of `longest_prompt` tokens and its response may not fit into a
+    micro-batch.
     """
     check_trainable(ctx.config, role, longest_prompt)
     ctx.rest_servers()
@@ -61,44 +54,67 @@ def train_policy(
     )
     with _servers_turn(ctx, learner):
         engine = ctx.engine(role, model)
-    weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
+    run_steps(ctx, phase, learner, training, _GrpoSteps(ctx, learner, engine, training, roll_out), facts or {})
 
-    def draw(step: int) -> Rollouts:
-        with _servers_turn(ctx, learner):
-            return roll_out(step, engine)
 
-    prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, weights, ctx.rollout_thread)
-    done = _resume(phase.directory, learner, engine, weights, prefetcher, training)
-    checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, prefetcher.save)
-    failures = FailurePolicy(ctx, phase, learner)
-    phase.bar.advance(done)
-    for step in range(done + 1, training.steps + 1):
-        began = time.perf_counter()
-        rollouts = prefetcher.take(step)
-        sequences = _sequences(rollouts, training)
-        if step == done + 1 and ctx.config.weights.verify.probe_every:
+class _GrpoSteps(Steps):
+    """Rollouts of the present policy, updates on them, and the weights' way to the engine that draws the next."""
+
+    shown: ClassVar = {"reward": "reward_mean", "kl": "kl", "length": "response_length"}
+
+    def __init__(
+        self, ctx: RunContext, learner: Learner, engine: RolloutEngine, training: TrainingConfig, roll_out: RollOut
+    ) -> None:
+        """The engine has the learner's weights."""
+        self._ctx, self._learner, self._engine, self._training = ctx, learner, engine, training
+        self._weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
+
+        def draw(step: int) -> Rollouts:
+            with _servers_turn(ctx, learner):
+                return roll_out(step, engine)
+
+        thread = ctx.rollout_thread
+        self._prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, self._weights, thread)
+        self._agreed = False
+
+    def resume(self, done: int, checkpoint: Path) -> None:
+        """The engine gets the weights of the checkpoint, which may hold rollouts drawn ahead."""
+        self._engine.update_weights(self._weights, version=done)
+        self._prefetcher.load(checkpoint, partial(_fit, self._training))
+
+    def save(self, checkpoint: Path) -> None:
+        """Rollouts that are drawn ahead go into the checkpoint."""
+        self._prefetcher.save(checkpoint)
+
+    def take(self, step: int, on_failure: OnFailure) -> Row:
+        """The step's row."""
+        ctx, engine = self._ctx, self._engine
+        rollouts = self._prefetcher.take(step)
+        sequences = _sequences(rollouts, self._training)
+        if not self._agreed and ctx.config.weights.verify.probe_every:
             # Before the first update the two must agree, whatever would be the cause if they did not.
-            _probe(ctx, learner, engine, sequences, done)
-        with prefetcher.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
-            metrics = learner.train_step(sequences, failures.at(step))
+            self._probe(sequences, step - 1)
+        self._agreed = True
+        with self._prefetcher.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
+            metrics = self._learner.train_step(sequences, on_failure)
         with ctx.stopwatch.measure("update_seconds"):
-            engine.update_weights(weights, version=step)
-            probe = _probe(ctx, learner, engine, sequences, step) if _probe_is_due(ctx, step) else {}
-        if step == (training.use_step or training.steps):
-            _write_model(ctx, phase.directory, learner)
-        seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
-        row = {**_row(rollouts, metrics, probe, seconds), "staleness": rollouts.staleness(step)}
-        row["learning_rate"] = training.optimizer.learning_rate
-        _log(ctx, phase.directory, step, row)
-        checkpoints.after_step(step, last=training.steps)
-        phase.bar.advance(step, reward=row["reward_mean"], kl=row["kl"], length=row["response_length"])
-        if step < training.steps:
-            ctx.stop_if_asked(checkpoints.save_now, step)
-    if done == training.steps and training.use_step is None:
-        _write_model(ctx, phase.directory, learner)
-    engine.close()
-    checkpoints.finish()
-    spmd.on_rank_0(_finish, phase.directory)
+            engine.update_weights(self._weights, version=step)
+            probe = self._probe(sequences, step) if _probe_is_due(ctx, step) else {}
+        return {**_row(rollouts, metrics, probe), "staleness": rollouts.staleness(step)}
+
+    def close(self) -> None:
+        """The engine goes."""
+        self._engine.close()
+
+    def _probe(self, sequences: Sequence[TrainingSequence], step: int) -> Row:
+        """Log-probabilities of a few rollouts, learner against engine; UserError if the engine has other weights."""
+        config, verify = self._ctx.config, self._ctx.config.weights.verify
+        chosen = sequences[: verify.probe_sequences]
+        ours = self._learner.score(chosen)
+        with _servers_turn(self._ctx, self._learner):
+            theirs = self._engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
+        result = check_probe(ours, theirs, probe_dtype(config), verify.probe_tolerance, str(step))
+        return {"probe_difference": result.mean}
 
 
 @contextmanager
@@ -107,25 +123,6 @@ def _servers_turn(ctx: RunContext, learner: Learner) -> Iterator[None]:
     with learner.offloaded():
         yield
         ctx.rest_servers()
-
-
-def _resume(
-    directory: PhaseDirectory,
-    learner: Learner,
-    engine: RolloutEngine,
-    weights: WeightSource,
-    prefetcher: RolloutPrefetcher,
-    training: TrainingConfig,
-) -> int:
-    """Go on from the last checkpoint, if there is one; the number of steps that are done."""
-    checkpoint = spmd.on_rank_0(directory.latest_checkpoint)
-    done = 0
-    if checkpoint is not None:
-        done = learner.load(checkpoint[1])
-        engine.update_weights(weights, version=done)
-        prefetcher.load(checkpoint[1], partial(_fit, training))
-    spmd.on_rank_0(directory.truncate_metrics, done)
-    return done
 
 
 def _fit(training: TrainingConfig, rollouts: Rollouts) -> bool:
@@ -143,46 +140,13 @@ def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSeq
     ]
 
 
-def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str, float]) -> None:
-    spmd.on_rank_0(directory.log_step, step, row)
-    if ctx.wandb is not None:
-        ctx.wandb.sync()
-
-
 def _probe_is_due(ctx: RunContext, step: int) -> bool:
     every = ctx.config.weights.verify.probe_every
     return every > 0 and step % every == 0
 
 
-def _probe(
-    ctx: RunContext, learner: Learner, engine: RolloutEngine, sequences: Sequence[TrainingSequence], step: int
-) -> dict[str, float]:
-    """Log-probabilities of a few rollouts, learner against engine; UserError if the engine has other weights."""
-    config, verify = ctx.config, ctx.config.weights.verify
-    chosen = sequences[: verify.probe_sequences]
-    ours = learner.score(chosen)
-    with _servers_turn(ctx, learner):
-        theirs = engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
-    result = check_probe(ours, theirs, probe_dtype(config), verify.probe_tolerance, str(step))
-    return {"probe_difference": result.mean}
-
-
-def _write_model(ctx: RunContext, directory: PhaseDirectory, learner: Learner) -> None:
-    """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
-    tensors = tensors_of(learner.weights([0], ctx.config.weights))
-    spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", tensors, ctx.base)
-
-
-def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:
-    with atomic_folder(path) as folder:
-        write_hf_folder(folder, tensors, base)
-
-
-def _row(
-    rollouts: Rollouts, metrics: StepMetrics, probe: Mapping[str, float], seconds: Mapping[str, float]
-) -> dict[str, float]:
+def _row(rollouts: Rollouts, metrics: StepMetrics, probe: Row) -> Row:
     lengths = [len(sample.tokens) for sample in rollouts.samples]
-    learned = asdict(metrics)
     return {
         "reward_mean": fmean(rollouts.rewards),
         "reward_std": pstdev(rollouts.rewards),
@@ -190,16 +154,6 @@ def _row(
         "truncated_rate": fmean(not sample.finished for sample in rollouts.samples),
         **rollouts.metrics,
         **probe,
-        **{name: learned[name] for name in learned if name not in ("tokens", "updates")},
+        **asdict(metrics),
         "updates": float(metrics.updates),
-        "tokens_per_second": metrics.tokens / max(1e-9, seconds["step_seconds"]),
-        **{what: round(value, 4) for what, value in seconds.items()},
     }
-
-
-def _finish(directory: PhaseDirectory) -> None:
-    """The summary has the mean over the steps of everything that the last one logged."""
-    rows = directory.metrics()
-    names = [name for name in (rows[-1] if rows else {}) if name != "step"]
-    means = {name: fmean(row[name] for row in rows if name in row) for name in names}
-    directory.finish({"model": Path("model")}, means)

@@ -31,6 +31,18 @@ def stop_tokens(folder: Path) -> frozenset[int]:
     return frozenset(found)
 
 
+def end_token(folder: Path) -> int:
+    """The id that ends what a model is taught to say: the template's end of turn, else the end of the sequence.
+
+    UserError if nothing ends a response.
+    """
+    tokenizer = load_tokenizer(folder)
+    for token in (PromptEncoder(tokenizer).end_of_turn(), tokenizer.eos_token_id, *sorted(stop_tokens(folder))):
+        if token is not None:
+            return int(token)
+    raise UserError(f"{folder}: nothing ends a response: name an eos_token_id in {GENERATION_CONFIG}")
+
+
 def check_prompts(requests: Sequence[Request], context: int) -> None:
     """UserError if a prompt is empty, or leaves no room for one more token in a context of so many."""
     for request in requests:

@@ -66,6 +66,18 @@ class PromptEncoder:
         text = self._render(template.messages(**marked), add_generation_prompt=True)
         return tuple(self._encode(text, with_beginning=False))
 
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Token ids of a whole prompt as it stands, its control tokens included.
+
+        The tokenizer's usual beginning goes before it, unless it begins with a control token itself.
+        """
+        begins = self._control.match(text) is None
+        return tuple(self._tokenizer.encode(text, add_special_tokens=begins, split_special_tokens=False))
+
+    def encode_said(self, text: str) -> tuple[int, ...]:
+        """Token ids of what follows a prompt. It is untrusted: control tokens spelled out are ordinary characters."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
     def end_of_turn(self) -> int | None:
         """The control token that the chat template writes after what an assistant said; None if it writes none."""
         if not self._tokenizer.chat_template:

@@ -52,6 +52,18 @@ def test_the_roles_of_the_challenger_phase_are_not_mixed_up() -> None:
     assert str(phase.inputs.solver) == "1/solver/model"
 
 
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_with_labelled_data_an_iteration_is_the_solver_s_phase_alone(method: str) -> None:
+    data = (f"labelled.method={method}", "labelled.data=my.jsonl")
+    assert lines(config("iterations=2", "evaluation.benchmarks=[arithmetic]", *data)) == [
+        "0 evaluate: base -> scores",
+        "1 solver: base, labelled.data -> model",
+        "1 evaluate: 1/solver/model -> scores",
+        "2 solver: 1/solver/model, labelled.data -> model",
+        "2 evaluate: 2/solver/model -> scores",
+    ]
+
+
 def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:
     names = [(phase.iteration, phase.name) for phase in iteration_plan(config("iterations=1"))]
     assert [name for _, name in names] == ["challenger", "questions", "labels", "solver"]

@@ -121,6 +121,11 @@ def test_a_phase_that_the_run_does_not_have_is_named_with_what_was_meant(
         run_phase(nano("ablation=untrained_challenger"), iteration, name)
 
 
+def test_a_run_on_labelled_data_has_no_challenger() -> None:
+    with pytest.raises(UserError, match=r"labelled\.method: sft trains the Solver alone; there is no phase labels"):
+        run_phase(nano("labelled.method=sft", "labelled.data=arithmetic:5"), 1, "labels")
+
+
 def test_a_run_without_benchmarks_is_warned_of_with_how_to_add_one(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("rzero_mega").propagate = True
     checks.check_start(load_recipe("qwen3_8b"))

@@ -21,7 +21,7 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, LossConfig, OptimizerConfig, SftConfig  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
@@ -40,7 +40,8 @@ from tests.weights.plan_checks import plan_violations  # noqa: E402
 class TrainingCase(LayoutCase):
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
-    `grpo` and `optimizer` hold values that differ from the defaults. With `reversed_order` each update's rollouts come
+    `grpo` and `optimizer` hold values that differ from the defaults; with `sft` the loss is that of fine-tuning, with
+    updates of the size that `grpo` says. With `reversed_order` each update's rollouts come
     last first. With `bucket_bytes` the trained weights are also taken by the fast executor, in buckets of that size, by
     the last rank, and after another step by all ranks.
     """
@@ -55,6 +56,7 @@ class TrainingCase(LayoutCase):
     save: str | None = None
     grpo: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    sft: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ def _run(case: TrainingCase, folder: Path) -> None:
     start_process_groups(case.layout, 0)
     settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=case.tokens_per_micro_batch)
     optimizer = OptimizerConfig(**case.optimizer)
-    learner = Learner(Path(case.model), case.layout, settings, GrpoConfig(**case.grpo), optimizer, longest_response=30)
+    loss: LossConfig = GrpoConfig(**case.grpo)
+    if case.sft:
+        loss = SftConfig(loss.sequences_per_update)
+    learner = Learner(Path(case.model), case.layout, settings, loss, optimizer, longest_response=30)
     vocabulary = learner._model.shape.vocab
     found: dict[str, Any] = {"metrics": [], "scores_before": [], "scores_after": [], "error": None}
     try:

@@ -23,6 +23,7 @@ from rzero_mega.learner.losses.grpo import STATISTICS, TokenInputs, grpo_loss
 from rzero_mega.learner.losses.importance import truncated_importance
 from rzero_mega.learner.losses.kl import k3_divergence
 from rzero_mega.learner.losses.policy import clipped_policy_loss
+from rzero_mega.learner.losses.sft import sft_loss
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=20)
 LOGPROB = st.floats(-20.0, 0.0, width=32)
@@ -263,3 +264,14 @@ def test_a_sequence_that_does_not_train_adds_no_gradient_and_is_still_measured()
     assert gradient[2] == 0
     assert gradient[1] != 0
     assert dict(zip(STATISTICS, sums.tolist(), strict=True))["tokens"] == 3
+
+
+def test_the_loss_of_fine_tuning_is_the_weighted_cross_entropy_of_the_completion() -> None:
+    logprobs = torch.tensor([math.nan, -1.0, -1.05, -2.3], dtype=torch.float64, requires_grad=True)
+    loss, sums = sft_loss(logprobs, ENTROPY, inputs())
+    (gradient,) = torch.autograd.grad(loss, logprobs)
+    assert loss.item() == pytest.approx(0.25 * 1.0 + 0.25 * 1.05 + 0.5 * 2.3)
+    assert gradient.tolist() == [0.0, -0.25, -0.25, -0.5]
+    named = dict(zip(STATISTICS, sums.tolist(), strict=True))
+    assert (named.pop("loss"), named.pop("tokens"), named.pop("entropy")) == (pytest.approx(loss.item()), 3, 6)
+    assert set(named.values()) == {0.0}

@@ -16,6 +16,6 @@ class RolloutsOnly:
         self.drawn: list[Rollouts] = []
         self.arguments: tuple[Any, ...] = ()
 
-    def __call__(self, *arguments: Any) -> None:
+    def __call__(self, *arguments: Any, **_named: Any) -> None:
         *self.arguments, roll_out = arguments  # type: ignore[assignment]
         self.drawn = [roll_out(step, self.engine) for step in range(1, self.steps + 1)]

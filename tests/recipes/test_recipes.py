@@ -41,7 +41,7 @@ TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]
 HOPPER = (9, 0)
 ROOM = H100.memory * (1 - MEMORY_MARGIN)
-ON_CPUS = ("nano", "smollm2")
+ON_CPUS = ("nano", "nano_labelled", "smollm2")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
 # What the templates of the prompts may take besides the request.
@@ -107,12 +107,14 @@ def memory_fraction(config: Config) -> float:
 def test_the_recipes_of_the_specification_are_shipped() -> None:
     assert recipe_names() == [
         "nano",
+        "nano_labelled",
         "octothinker_3b",
         "octothinker_8b",
         "qwen3_14b",
         "qwen3_30b_a3b",
         "qwen3_32b",
         "qwen3_4b",
+        "qwen3_4b_labelled",
         "qwen3_8b",
         "smollm2",
     ]
@@ -172,7 +174,14 @@ def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
         load_benchmark(benchmark)
 
 
-@pytest.mark.parametrize("name", CLUSTER)
+def test_labelled_fine_tuning_is_the_solver_s_phase_of_the_recipe_that_it_is_named_after() -> None:
+    labelled, config = recipe("qwen3_4b_labelled"), recipe("qwen3_4b")
+    for part in ("solver", "model", "learner", "rollout", "placement", "prompts"):
+        assert getattr(labelled, part) == getattr(config, part)
+    assert (labelled.labelled.method, labelled.labelled.data, labelled.iterations) == ("grpo", "math_train.jsonl", 1)
+
+
+@pytest.mark.parametrize("name", [name for name in CLUSTER if recipe(name).labelled.method == "votes"])
 def test_the_algorithm_of_a_cluster_s_recipe_is_the_paper_s_hardened(name: str) -> None:
     config, hardened = recipe(name), load_config(["paper", "hardened"])
     for part in ("iterations", "challenger", "questions", "labels", "checks", "solver", "prompts", "ablation"):

@@ -20,6 +20,7 @@ from rzero_mega.config.schema.coevolution import (
     VotesConfig,
 )
 from rzero_mega.config.schema.endpoint import EndpointConfig, JudgeConfig, LabelAuditConfig
+from rzero_mega.config.schema.labelled import LabelledConfig
 from rzero_mega.config.schema.learner import CheckpointConfig, Fp8Config, GuardConfig, LayoutConfig, LearnerConfig
 from rzero_mega.config.schema.rollout import RolloutConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.config.schema.root import NO_ABLATION, Config, ModelConfig, PromptsConfig
@@ -34,8 +35,10 @@ from rzero_mega.config.schema.run import (
 from rzero_mega.config.schema.training import (
     AdvantageConfig,
     GrpoConfig,
+    LossConfig,
     OptimizerConfig,
     SamplingConfig,
+    SftConfig,
     TrainingConfig,
 )
 
@@ -57,9 +60,11 @@ __all__ = [
     "GuardConfig",
     "JudgeConfig",
     "LabelAuditConfig",
+    "LabelledConfig",
     "LabelsConfig",
     "LayoutConfig",
     "LearnerConfig",
+    "LossConfig",
     "ModelConfig",
     "NearDuplicatesConfig",
     "OptimizerConfig",
@@ -72,6 +77,7 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "SamplingConfig",
+    "SftConfig",
     "SglangConfig",
     "SolverConfig",
     "SolverRewardConfig",

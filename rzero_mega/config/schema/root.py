@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from rzero_mega.config.preset_files import ablation_names
 from rzero_mega.config.schema.checks import ChecksConfig
 from rzero_mega.config.schema.coevolution import ChallengerConfig, LabelsConfig, QuestionsConfig, SolverConfig
+from rzero_mega.config.schema.labelled import LabelledConfig
 from rzero_mega.config.schema.learner import LearnerConfig
 from rzero_mega.config.schema.metadata import (
     FREE,
@@ -94,6 +95,9 @@ class Config:
 
     solver: SolverConfig = field(default_factory=SolverConfig, metadata=stating(of(PhaseName.SOLVER)))
     """Phase 4: the Solver's training."""
+
+    labelled: LabelledConfig = field(default_factory=LabelledConfig)
+    """Labelled data for the Solver's training, in place of phases 1 to 3."""
 
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """What trains: processes, layout, precision, memory, checkpoints."""

@@ -84,6 +84,17 @@ class GrpoConfig:
 
 
 @dataclass
+class SftConfig:
+    """The loss of supervised fine-tuning: cross entropy, mean over the tokens of an update's completions."""
+
+    sequences_per_update: int = number(64, 1)
+    """Examples per optimizer update. A step makes one update, and the steps go over the data in epochs."""
+
+
+LossConfig = GrpoConfig | SftConfig
+
+
+@dataclass
 class OptimizerConfig:
     """AdamW, made afresh at the start of every phase."""
 

@@ -29,7 +29,7 @@ class TokenInputs:
     reference_logprobs: Tensor | None
 
 
-# Names of the statistics that `grpo_loss` returns, in order: the loss and sums over response tokens, then maxima over
+# Names of the statistics that a loss returns, in order: the loss and sums over response tokens, then maxima over
 # response tokens, which are 0 where there are none.
 SUMS = ("loss", "tokens", "kl", "entropy", "clipped", "logprob_difference", "importance", "ratio")
 MAXIMA = ("logprob_difference_max", "ratio_max")
@@ -56,11 +56,28 @@ def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: Gr
         per_token = per_token + config.kl_coefficient * kl
     loss = (per_token * weight).sum()
     with torch.no_grad():
-        difference, ratio = (old - rollout).abs(), (logprobs - old).exp()
-        columns = [kl, entropy[mask], policy.clipped.float(), difference, importance, ratio]
-        sums = [loss.detach(), mask.sum().float(), *(column.sum() for column in columns)]
-        statistics = torch.stack([*sums, _largest(difference), _largest(ratio)])
+        statistics = statistics_of(
+            loss,
+            mask,
+            kl=kl,
+            entropy=entropy[mask],
+            clipped=policy.clipped.float(),
+            logprob_difference=(old - rollout).abs(),
+            importance=importance,
+            ratio=(logprobs - old).exp(),
+        )
     return loss, statistics
+
+
+def statistics_of(loss: Tensor, mask: Tensor, **columns: Tensor) -> Tensor:
+    """[len(STATISTICS)] from the loss, the response mask [t] and a column [response tokens] for each of `SUMS`.
+
+    A column that is left out counts as zeros.
+    """
+    nothing = loss.new_zeros(int(mask.sum()))
+    found = {name: columns.get(name, nothing) for name in SUMS[2:]}
+    sums = [loss, mask.sum().float(), *(found[name].sum() for name in SUMS[2:])]
+    return torch.stack([*sums, *(_largest(found[name.removesuffix("_max")]) for name in MAXIMA)])
 
 
 def _largest(column: Tensor) -> Tensor:

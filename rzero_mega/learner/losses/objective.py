@@ -1,0 +1,36 @@
+"""Which loss an update has, and what it compares with: GRPO's, or that of supervised fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from rzero_mega.config.schema import GrpoConfig, LossConfig
+from rzero_mega.learner.losses.aggregation import token_mean, token_weights
+from rzero_mega.learner.losses.grpo import TokenInputs, grpo_loss
+from rzero_mega.learner.losses.sft import sft_loss
+
+
+def token_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: LossConfig) -> tuple[Tensor, Tensor]:
+    """(loss [], statistics [len(STATISTICS)]) of one micro-batch from its `logprobs` and `entropy`, [t] in fp32."""
+    if isinstance(config, GrpoConfig):
+        return grpo_loss(logprobs, entropy, inputs, config)
+    return sft_loss(logprobs, entropy, inputs)
+
+
+def loss_weights(config: LossConfig, lengths: Sequence[int], longest_response: int) -> list[float]:
+    """Weight of every response token of each sequence of an update; `lengths` are those of the responses."""
+    if isinstance(config, GrpoConfig):
+        return token_weights(config.loss_aggregation, lengths, config.sequences_per_micro_batch, longest_response)
+    return token_mean(lengths)
+
+
+def has_old_policy(config: LossConfig, updates: int) -> bool:
+    """Whether log-probabilities before a step's first update are other ones than those of the policy itself."""
+    return isinstance(config, GrpoConfig) and updates > 1
+
+
+def has_reference(config: LossConfig) -> bool:
+    """Whether the loss has a KL term to the model at the start of the phase."""
+    return isinstance(config, GrpoConfig) and config.kl_coefficient > 0

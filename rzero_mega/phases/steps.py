@@ -1,0 +1,119 @@
+"""The steps of a training phase, whatever they train on: resumed, logged, saved, stopped between two of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from rzero_mega import spmd
+from rzero_mega.atomic import atomic_folder
+from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.learner.guard import FailedUpdate
+from rzero_mega.learner.learner import Learner
+from rzero_mega.phases.checkpoints import Checkpoints
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.failures import FailurePolicy
+from rzero_mega.run import PhaseDirectory
+from rzero_mega.weights.hf_folder import write_hf_folder
+from rzero_mega.weights.sources import tensors_of
+
+Row = dict[str, float]
+OnFailure = Callable[[FailedUpdate], None]
+
+
+class Steps:
+    """What a step does besides what all phases do in one. Every rank makes the same calls."""
+
+    shown: ClassVar[Mapping[str, str]] = {}
+    """What the progress bar shows: a word for a key of the row."""
+
+    def take(self, step: int, on_failure: OnFailure) -> Row:
+        """Do a step, counted from 1; its row of metrics, with the `tokens` that were trained on."""
+        raise NotImplementedError
+
+    def resume(self, done: int, checkpoint: Path) -> None:
+        """Go on after `done` steps: the learner has loaded the checkpoint, in which `save` has left files."""
+
+    def save(self, checkpoint: Path) -> None:
+        """Add files to a checkpoint. Rank 0 alone calls it."""
+
+    def close(self) -> None:
+        """There will be no further step."""
+
+
+def run_steps(
+    ctx: RunContext,
+    phase: ActivePhase,
+    learner: Learner,
+    training: TrainingConfig,
+    steps: Steps,
+    facts: Mapping[str, Any],
+) -> None:
+    """Do the phase's steps and leave the model as output `model`; `facts` go into the phase's summary.
+
+    Goes on from the last checkpoint; the steps after it are done again and come out the same.
+    """
+    done = _resume(phase.directory, learner, steps)
+    checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, steps.save)
+    failures = FailurePolicy(ctx, phase, learner)
+    phase.bar.advance(done)
+    for step in range(done + 1, training.steps + 1):
+        began = time.perf_counter()
+        row = steps.take(step, failures.at(step))
+        if step == (training.use_step or training.steps):
+            _write_model(ctx, phase.directory, learner)
+        seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
+        row["tokens_per_second"] = row.pop("tokens") / max(1e-9, seconds["step_seconds"])
+        row |= {what: round(value, 4) for what, value in seconds.items()}
+        row["learning_rate"] = training.optimizer.learning_rate
+        _log(ctx, phase.directory, step, row)
+        checkpoints.after_step(step, last=training.steps)
+        phase.bar.advance(step, **{word: row[key] for word, key in steps.shown.items()})
+        if step < training.steps:
+            ctx.stop_if_asked(checkpoints.save_now, step)
+    if done == training.steps and training.use_step is None:
+        _write_model(ctx, phase.directory, learner)
+    steps.close()
+    checkpoints.finish()
+    spmd.on_rank_0(_finish, phase.directory, facts)
+
+
+def _resume(directory: PhaseDirectory, learner: Learner, steps: Steps) -> int:
+    """Go on from the last checkpoint, if there is one; the number of steps that are done."""
+    checkpoint = spmd.on_rank_0(directory.latest_checkpoint)
+    done = 0
+    if checkpoint is not None:
+        done = learner.load(checkpoint[1])
+        steps.resume(done, checkpoint[1])
+    spmd.on_rank_0(directory.truncate_metrics, done)
+    return done
+
+
+def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str, float]) -> None:
+    spmd.on_rank_0(directory.log_step, step, row)
+    if ctx.wandb is not None:
+        ctx.wandb.sync()
+
+
+def _write_model(ctx: RunContext, directory: PhaseDirectory, learner: Learner) -> None:
+    """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
+    tensors = tensors_of(learner.weights([0], ctx.config.weights))
+    spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", tensors, ctx.base)
+
+
+def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:
+    with atomic_folder(path) as folder:
+        write_hf_folder(folder, tensors, base)
+
+
+def _finish(directory: PhaseDirectory, facts: Mapping[str, Any]) -> None:
+    """The summary has the mean over the steps of everything that the last one logged."""
+    rows = directory.metrics()
+    names = [name for name in (rows[-1] if rows else {}) if name != "step"]
+    means = {name: fmean(row[name] for row in rows if name in row) for name in names}
+    directory.finish({"model": Path("model")}, {**means, **facts})
