@@ -339,7 +339,8 @@ def row(name: str) -> str:
 def table() -> str:
     columns = ("recipe", "model", "nodes × GPUs", "learner", "servers per role", "FP8", "learner, GB per GPU")
     by_size = sorted(CLUSTER, key=lambda name: total_parameters(shape_of(recipe(name))))
-    rows = [row(name) for name in (*ON_CPUS, *by_size)]
+    # Labelled fine-tuning has model and layout of the recipe that it is named after.
+    rows = [row(name) for name in (*ON_CPUS, *by_size) if not name.endswith("_labelled")]
     return f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n{''.join(rows)}"
 
 
