@@ -17,6 +17,7 @@ from rzero_mega import __version__
 from rzero_mega.atomic import read_jsonl
 from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, kinds, values_of
+from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.schema.metadata import Change
 from rzero_mega.evaluation.statistics import mean_of
 from rzero_mega.phase_name import PhaseName
@@ -66,7 +67,7 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         loader=PackageLoader("rzero_mega.release"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("card.md.j2").render(
-        front_matter=_front_matter(base),
+        front_matter=_front_matter(base, config),
         trained=trained,
         base=base,
         prompt=prompt,
@@ -77,6 +78,7 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         generation=generation_config(folder, prompt.sampling),
         other_prompt=_value(config.prompts.challenger if trained.role == "solver" else config.prompts.solver),
         benchmarks=_value(config.evaluation.benchmarks),
+        labelled=_labelled(trained),
         training=(config.solver if trained.role == "solver" else config.challenger).training,
         table=_results(trained, status),
         settings=_settings(config),
@@ -90,7 +92,7 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
     )
 
 
-def _front_matter(base: Base) -> str:
+def _front_matter(base: Base, config: Config) -> str:
     head: dict[str, Any] = {}
     if base.licence is not None:
         head["license"] = base.licence.identifier
@@ -101,12 +103,31 @@ def _front_matter(base: Base) -> str:
         }
     if base.hub_name is not None:
         head |= {"base_model": base.hub_name, "base_model_relation": "finetune"}
+    method = config.labelled.method
+    how = ["r-zero", "self-play", "grpo"] if method == VOTES else [method]
     head |= {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["rzero_mega", "r-zero", "self-play", "grpo", "reasoning"],
+        "tags": ["rzero_mega", *how, "reasoning"],
     }
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def _labelled(trained: TrainedModel) -> dict[str, Any] | None:
+    """What the card says of labelled data; None where the labels were votes."""
+    labelled = trained.run.config.labelled
+    if labelled.method == VOTES:
+        return None
+    manifest = trained.run.phase(trained.iteration, PhaseName.SOLVER).manifest()
+    summary = manifest.summary if manifest is not None else {}
+    dropped = summary.get("dropped", {})
+    return {
+        "method": labelled.method,
+        "data": PurePath(str(labelled.data)).name,
+        "examples": summary.get("examples", NOTHING),
+        "sha256": trained.run.info.texts.get("labelled.data", NOTHING),
+        "dropped": ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or NOTHING,
+    }
 
 
 def _shown_prompt(tokenizer: Any, template: str) -> str:

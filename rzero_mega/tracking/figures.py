@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels
+from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
 from rzero_mega.tracking.label_audits import paper_accuracy
@@ -136,6 +137,9 @@ def step_figures(data: ReportData) -> list[Figure]:
         _per_step(data, "Challenger: questions", "shares of a step's questions", form, zero=True),
         _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
     ]
+    if data.config.labelled.method == SFT:
+        loss = [Metric("loss", "blue", PhaseName.SOLVER, "loss")]
+        figures.append(_per_step(data, "Solver: loss", "cross entropy, nats per token", loss, zero=True))
     for title, note, key, shares, zero in both:
         roles = [
             Metric("Challenger", "orange", PhaseName.CHALLENGER, key),

@@ -125,6 +125,18 @@ class TestCard:
         assert "No questions or answers that people wrote were trained on" in card
         assert "GPU-hours" not in card
 
+    def test_labelled_data_is_named(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "r", "labelled.method=grpo", "labelled.data=arithmetic:20", iterations=1)
+        export(run, ExportOptions(output=tmp_path / "out"))
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "after labelled fine-tuning by rzero_mega, iteration 1: GRPO, rewarded where" in card
+        assert (
+            f"The answers of arithmetic:20, – examples (SHA-256 of the run's copy: {run.info.texts['labelled.data']})"
+            in card
+        )
+        assert "Label accuracy*" not in card and "No questions or answers that people wrote" not in card
+        assert front_matter(tmp_path / "out")["tags"] == ["rzero_mega", "grpo", "reasoning"]
+
     def test_a_base_of_this_machine_is_named_without_its_path(self, tmp_path: Path) -> None:
         base = tmp_path / "secret-project" / "My-Base"
         shutil.copytree(nano_base_path(), base, ignore=shutil.ignore_patterns("README.md"))
