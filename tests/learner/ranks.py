@@ -141,7 +141,7 @@ def _check_executor(learner: Learner, case: TrainingCase) -> None:
     some = fast_weights(learner, [ranks - 1], case.bucket_bytes or 1)
     _assert_same_bytes(some, learner, case, receives=rank == ranks - 1)
     everyone = fast_weights(learner, range(ranks), case.bucket_bytes or 1)
-    learner.train_step(rollouts(99, learner.shape.vocab))
+    learner.train_step(rollouts(99, learner.shape.vocab)[:3])  # one update
     _assert_same_bytes(everyone, learner, case, receives=True)
 
 

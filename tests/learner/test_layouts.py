@@ -50,18 +50,25 @@ OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
 VOCABULARY = 61
 RESULTS = ROOT / "tools" / "RESULTS.md"
 TABLE_START, TABLE_END = "<!-- parity -->", "<!-- /parity -->"
-MODELS = ("plain", "tied", "moe", "one-kv-head")
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("qwen3", {}),
+    "tied": ("qwen3", {"tie_word_embeddings": True}),
+    "moe": ("qwen3_moe", {}),
+    "one-kv-head": ("qwen2", {"num_key_value_heads": 1}),
+    # Two stages of two virtual ones each have a layer.
+    "plain-deep": ("qwen3", {"num_hidden_layers": 4}),
+    "tied-deep": ("qwen3", {"num_hidden_layers": 4, "tie_word_embeddings": True}),
+    "moe-deep": ("qwen3_moe", {"num_hidden_layers": 4}),
+}
+STEPS = 2
 
 
 @pytest.fixture(scope="module")
 def outcomes(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     folder = tmp_path_factory.mktemp("layouts")
-    for tied in (False, True):
-        model = tiny_model("qwen3", num_hidden_layers=4, tie_word_embeddings=tied, vocab_size=VOCABULARY)
-        model.save_pretrained(folder / ("tied" if tied else "plain"))
-    tiny_model("qwen3_moe", num_hidden_layers=4, vocab_size=VOCABULARY).save_pretrained(folder / "moe")
-    tiny_model("qwen2", num_key_value_heads=1, vocab_size=VOCABULARY).save_pretrained(folder / "one-kv-head")
-    settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER}
+    for model, (family, keys) in MODELS.items():
+        tiny_model(family, vocab_size=VOCABULARY, **keys).save_pretrained(folder / model)
+    settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER, "last": STEPS}
     cases = [TrainingCase(f"{model}-single", str(folder / model), **settings) for model in MODELS]
     for name, layout in LAYOUTS.items():
         cases.append(TrainingCase(name, str(folder / model_of(name)), **layout, **settings, bucket_bytes=BUCKET_BYTES))
@@ -69,7 +76,8 @@ def outcomes(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
 
 
 def model_of(layout: str) -> str:
-    return next((model for model in MODELS if layout.startswith(model)), "plain")
+    model = next((model for model in MODELS if layout.startswith(model)), "plain")
+    return f"{model}-deep" if "vpp" in LAYOUTS[layout] else model
 
 
 def single(outcomes: dict[str, Outcome], layout: str) -> Outcome:
@@ -88,9 +96,9 @@ def test_the_rollouts_exercise_what_the_layouts_must_agree_on(outcomes: dict[str
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_metrics_of_three_steps_equal_those_of_one_process(layout: str, outcomes: dict[str, Outcome]) -> None:
+def test_metrics_of_every_step_equal_those_of_one_process(layout: str, outcomes: dict[str, Outcome]) -> None:
     expected, found = single(outcomes, layout).metrics, outcomes[layout].metrics
-    assert len(found) == 3
+    assert len(found) == STEPS
     for step, (ours, theirs) in enumerate(zip(found, expected, strict=True), start=1):
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, abs=TOLERANCE, rel=TOLERANCE), f"step {step}: {name}"
