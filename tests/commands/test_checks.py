@@ -172,10 +172,10 @@ def test_the_checks_import_nothing_that_takes_seconds() -> None:
 
 
 def test_the_plan_of_ten_thousand_iterations_takes_a_moment() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     text = dry_run(nano("iterations=10000"))
     # Listing all earlier data sets in each iteration took five minutes and seven gigabytes.
-    assert len(text) < 4_000_000 and time.monotonic() - began < 60
+    assert len(text) < 4_000_000 and time.process_time() - began < 60
     assert "# 10000/labels: 9999/solver/model, 10000/questions/questions, 1..9999/labels/dataset -> dataset" in text
 
 
