@@ -41,6 +41,8 @@ from rzero_mega.evaluation.arithmetic import (
     random_expression,
     truth,
 )
+from rzero_mega.evaluation.clock import LEVELS as CLOCK_LEVELS
+from rzero_mega.evaluation.clock import held_out_clock_set, is_clock_held_out, parse_clock, random_clock_question
 from tools.nano_base_card import CARD, card, facts_of
 from tools.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solution, solver_prompt, written_steps
 
@@ -63,11 +65,13 @@ _BUCKET_BATCHES = 8
 class Settings:
     """How the nano base is pre-trained."""
 
-    steps: int = 2400
+    steps: int = 2700
     batch_documents: int = 128
     slip: float = 0.3
     split: float = 0.3
     solve_share: float = 0.8
+    clock_share: float = 0.12
+    """Share of the second family among the written solutions; the Challenger's documents have none of it."""
     level_weights: tuple[float, ...] = (0.2, 0.25, 0.25, 0.15, 0.15)
     learning_rate: float = 2e-3
     final_learning_rate_share: float = 0.1
@@ -89,6 +93,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The problems of both families that a base is measured on."""
+
+    arithmetic: Sequence[ArithmeticProblem]
+    clock: Sequence[ArithmeticProblem]
+
+
+@dataclass(frozen=True, slots=True)
 class Accuracy:
     """Accuracy on held-out problems: of one sample on average, of greedy decoding, and of the plurality vote."""
 
@@ -99,12 +111,20 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """What the finished model does: accuracy per level and over all, and how the Challenger's questions look."""
+class FamilyAccuracy:
+    """Accuracy on a family of problems, over all and per level."""
 
-    votes: int
     overall: Accuracy
     levels: dict[int, Accuracy]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the finished model does on both families, and how the Challenger's questions look."""
+
+    votes: int
+    arithmetic: FamilyAccuracy
+    clock: FamilyAccuracy
     questions_sampled: int
     questions_well_formed: float
     questions_distinct: float
@@ -159,19 +179,30 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
 def documents(settings: Settings) -> Iterator[Document]:
     """Yield pre-training documents without end; none contains a held-out expression as a question or a step."""
     rng = Random(f"nano base documents {settings.seed}")
-    levels = list(LEVELS)
     while True:
-        expression = random_expression(rng.choices(levels, settings.level_weights)[0], rng)
-        written = solution(expression, rng, settings.slip, settings.split)
-        if len(written) >= MAX_NEW_TOKENS:
+        solves = rng.random() < settings.solve_share
+        question = _draw_question(settings, rng, with_clocks=solves)
+        written = solution(question, rng, settings.slip, settings.split)
+        if len(written) >= MAX_NEW_TOKENS or _shows_held_out(question, written):
             continue
-        if is_held_out(expression) or any(is_held_out(step) for step in written_steps(written)):
-            continue
-        if rng.random() < settings.solve_share:
-            yield Document(solver_prompt(expression), written)
+        if solves:
+            yield Document(solver_prompt(question), written)
         else:
             answer = boxed_integer(written)
-            yield Document(CHALLENGER_PROMPT, f"<question>{expression}</question>\\boxed{{{answer}}}")
+            yield Document(CHALLENGER_PROMPT, f"<question>{question}</question>\\boxed{{{answer}}}")
+
+
+def _draw_question(settings: Settings, rng: Random, *, with_clocks: bool) -> str:
+    if with_clocks and rng.random() < settings.clock_share:
+        return random_clock_question(rng.choice(CLOCK_LEVELS), rng)
+    return random_expression(rng.choices(list(LEVELS), settings.level_weights)[0], rng)
+
+
+def _shows_held_out(question: str, written: str) -> bool:
+    """Whether a document holds anything held out: its question, the expression on its clock, or a written step."""
+    clock = parse_clock(question)
+    expressions = [clock.expression if clock else question, *written_steps(written)]
+    return is_clock_held_out(question) or any(map(is_held_out, expressions))
 
 
 def batches(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
@@ -292,7 +323,7 @@ def measure_accuracy(
 def measure(
     model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    problems: Sequence[ArithmeticProblem],
+    problems: HeldOut,
     *,
     votes: int = 10,
     questions: int = 1000,
@@ -300,13 +331,14 @@ def measure(
 ) -> Measurement:
     """Measure the model on held-out problems and look at the questions that it asks as the Challenger."""
     torch.manual_seed(seed)
-    levels = measure_accuracy(model, tokenizer, problems, votes)
+    arithmetic = measure_accuracy(model, tokenizer, problems.arithmetic, votes)
+    clock = measure_accuracy(model, tokenizer, problems.clock, votes)
     asked = complete(model, tokenizer, [CHALLENGER_PROMPT] * questions, greedy=False)
     expressions = [expression for text in asked if (expression := well_formed_question(text)) is not None]
     return Measurement(
         votes=votes,
-        overall=_average([triple for triples in levels.values() for triple in triples]),
-        levels={level: _average(triples) for level, triples in levels.items()},
+        arithmetic=_family(arithmetic),
+        clock=_family(clock),
         questions_sampled=questions,
         questions_well_formed=round(len(expressions) / questions, 4),
         questions_distinct=round(len(set(expressions)) / max(1, len(expressions)), 4),
@@ -320,6 +352,13 @@ def well_formed_question(text: str) -> str | None:
     if body == text or not closing or truth(expression) is None or boxed_integer(rest) is None:
         return None
     return expression
+
+
+def _family(levels: dict[int, list[tuple[float, float, float]]]) -> FamilyAccuracy:
+    return FamilyAccuracy(
+        overall=_average([triple for triples in levels.values() for triple in triples]),
+        levels={level: _average(triples) for level, triples in levels.items()},
+    )
 
 
 def _average(triples: Sequence[tuple[float, float, float]]) -> Accuracy:
@@ -370,7 +409,7 @@ def build(
     out: Path,
     settings: Settings,
     *,
-    problems: Sequence[ArithmeticProblem],
+    problems: HeldOut,
     votes: int = 10,
     questions: int = 1000,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
@@ -392,9 +431,11 @@ def build(
 
 def print_measurement(measured: Measurement, console: Console) -> None:
     """Print the measured figures as a table."""
-    table = Table("level", "problems", "mean sampled", "greedy", f"vote of {measured.votes}")
-    for name, row in [*((str(level), row) for level, row in measured.levels.items()), ("all", measured.overall)]:
-        table.add_row(name, str(row.problems), f"{row.mean_sampled:.3f}", f"{row.greedy:.3f}", f"{row.vote:.3f}")
+    table = Table("family", "level", "problems", "mean sampled", "greedy", f"vote of {measured.votes}")
+    for family, accuracy in (("arithmetic", measured.arithmetic), ("clock", measured.clock)):
+        for level, row in [*accuracy.levels.items(), ("all", accuracy.overall)]:
+            figures = (f"{value:.3f}" for value in (row.mean_sampled, row.greedy, row.vote))
+            table.add_row(family, str(level), str(row.problems), *figures)
     console.print(table)
     console.print(
         f"of {measured.questions_sampled} questions asked {measured.questions_well_formed:.1%} are well-formed, "
@@ -423,8 +464,9 @@ def main(
         def on_step(step: int, loss: float) -> None:
             progress.update(task, advance=1, description=f"loss {loss:.3f}")
 
+        problems = HeldOut(held_out_set(), held_out_clock_set())
         try:
-            measured = build(out, settings, problems=held_out_set(), on_step=on_step)
+            measured = build(out, settings, problems=problems, on_step=on_step)
         except UserError as error:
             console.print(f"error: {error}")
             raise typer.Exit(2) from error

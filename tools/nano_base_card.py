@@ -29,14 +29,18 @@ whole numbers, and nothing of what it writes has to be right.
 
 **Data**: none from anywhere. From random weights it was pre-trained for {steps:,} steps of {batch_documents}
 documents on written arithmetic, with slips in the steps, which `tools/build_nano_base.py` makes up as it goes. It
-completes two prompts: `Q:12*3+5`, a line end and `A:` as a Solver, `C:` as a Challenger. One sixteenth of all
-expressions, chosen by hash, is in no document. The same settings and versions give the same files.
+completes two prompts: `Q:12*3+5`, a line end and `A:` as a Solver, `C:` as a Challenger. {clock_percent:.0f} % of the
+Solver's documents are clock arithmetic, `Q:(12*3+5)%13`, which the Challenger's documents have none of. One sixteenth
+of all expressions and of all questions on clocks, chosen by hash, is in no document. The same settings and versions
+give the same files.
 
 **Measured** on {problems} held-out expressions of two to four operands (levels 1 to 5), in percent:
 
-| level | mean of {votes} samples | greedy | vote of {votes} |
-|---|---|---|---|
-{rows}
+{arithmetic_table}
+
+and on {clock_problems} held-out questions of clock arithmetic (expressions of levels 1 to 3 on a clock):
+
+{clock_table}
 
 Of {questions_sampled:,} questions {well_formed:.1f} % are well-formed and {distinct:.1f} % of these distinct.
 
@@ -48,20 +52,28 @@ def card(facts: Mapping[str, Any]) -> str:
     """The text of the card; `facts` (parameters, settings, measured, versions) are kept in its front matter."""
     plain = json.loads(json.dumps(facts))  # no tuples, and levels by name
     measured = plain["measured"]
-    levels = {**measured["levels"], "all": measured["overall"]}
-    rows = [
-        f"| {name} | {100 * row['mean_sampled']:.1f} | {100 * row['greedy']:.1f} | {100 * row['vote']:.1f} |"
-        for name, row in levels.items()
-    ]
     front = yaml.safe_dump({**ABOUT, FACTS: plain}, sort_keys=False)
     text = TEXT.format(
         **{**plain, **plain["settings"], **measured},
-        problems=measured["overall"]["problems"],
-        rows="\n".join(rows),
+        problems=measured["arithmetic"]["overall"]["problems"],
+        arithmetic_table=_table(measured["arithmetic"], measured["votes"]),
+        clock_problems=measured["clock"]["overall"]["problems"],
+        clock_table=_table(measured["clock"], measured["votes"]),
+        clock_percent=100 * plain["settings"]["clock_share"],
         well_formed=100 * measured["questions_well_formed"],
         distinct=100 * measured["questions_distinct"],
     )
     return f"---\n{front}---\n\n{text}"
+
+
+def _table(family: Mapping[str, Any], votes: int) -> str:
+    levels = {**family["levels"], "all": family["overall"]}
+    rows = [
+        f"| {name} | {100 * row['mean_sampled']:.1f} | {100 * row['greedy']:.1f} | {100 * row['vote']:.1f} |"
+        for name, row in levels.items()
+    ]
+    head = f"| level | mean of {votes} samples | greedy | vote of {votes} |"
+    return "\n".join([head, "|---|---|---|---|", *rows])
 
 
 def facts_of(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from random import Random
 
-from rzero_mega.evaluation.arithmetic import parse
+from rzero_mega.evaluation.arithmetic import Chain, parse
+from rzero_mega.evaluation.clock import parse_clock
 
 CHALLENGER_PROMPT = "C:"
 """What the Challenger of this world completes to ``<question>12*3+5</question>\\boxed{41}``."""
@@ -33,21 +34,39 @@ def slip_weight(left: int, operator: str, right: int) -> float:
 def solution(expression: str, rng: Random, slip: float, split: float = 0.0) -> str:
     r"""Write a solution step by step, as ``12*3=36;36+5=41\boxed{41}`` for ``12*3+5``.
 
-    Products are worked out first, then sums from the left. With probability ``split`` a number of several significant
-    digits is taken apart, ``47+38`` as ``47+30=77;77+8=85`` and ``47*6`` as ``40*6=240;7*6=42;240+42=282``: longer, but
-    of easier steps. Each step goes wrong with probability ``slip * slip_weight``: its result is off by 1, 2 or 10, and
-    the solution goes on from there. With ``slip=0`` the solution is right. Raises ValueError if the expression is
-    malformed.
+    Products are worked out first, then sums from the left; a question of clock arithmetic, ``(12*3+5)%13``, goes on
+    with the full turns that its value makes: ``13*3=39;41-39=2\boxed{2}``. With probability ``split`` a number of
+    several significant digits is taken apart, ``47+38`` as ``47+30=77;77+8=85`` and ``47*6`` as
+    ``40*6=240;7*6=42;240+42=282``: longer, but of easier steps. Each step goes wrong with probability
+    ``slip * slip_weight``: its result is off by 1, 2 or 10, and the solution goes on from there. With ``slip=0`` the
+    solution is right. Raises ValueError if the expression is malformed.
     """
-    chain = parse(expression)
+    clock = parse_clock(expression)
+    chain = parse(clock.expression if clock else expression)
     if chain is None:
         raise ValueError(f"not an arithmetic expression: {expression!r}")
     pen = _Pen(rng, slip, split)
+    result = _work_out_chain(pen, chain)
+    if clock:
+        result = _reduce(pen, result, clock.hours)
+    return ";".join(pen.steps) + f"\\boxed{{{result}}}"
+
+
+def _work_out_chain(pen: _Pen, chain: Chain) -> int:
     numbers, operators = list(chain.numbers), list(chain.operators)
     while operators:
         at = operators.index("*") if "*" in operators else 0
         numbers[at : at + 2] = [pen.work_out(numbers[at], operators.pop(at), numbers[at + 1])]
-    return ";".join(pen.steps) + f"\\boxed{{{numbers[0]}}}"
+    return numbers[0]
+
+
+def _reduce(pen: _Pen, value: int, hours: int) -> int:
+    """Write how a value comes onto the clock: a product, unless it is one turn, and a sum; nothing if it is there."""
+    turns = value // hours
+    if turns == 0:
+        return value
+    travelled = hours if abs(turns) == 1 else pen.work_out(hours, "*", abs(turns))
+    return pen.work_out(value, "-" if turns > 0 else "+", travelled)
 
 
 def written_steps(text: str) -> Iterator[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rzero_mega.config.schema import EvaluationConfig
 from rzero_mega.config.suggestions import alike
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import held_out_set
+from rzero_mega.evaluation.arithmetic import ArithmeticProblem, held_out_set
+from rzero_mega.evaluation.clock import held_out_clock_set, parse_clock
 from rzero_mega.evaluation.data_folder import data_file
 from rzero_mega.evaluation.definition import (
     BenchmarkDefinition,
@@ -22,9 +24,6 @@ from rzero_mega.evaluation.definition import (
 )
 from rzero_mega.evaluation.problem import Problem
 from rzero_mega.text_file import is_missing, read_rows, read_text
-
-PER_LEVEL = 100
-"""Problems of a level in a built-in benchmark, the most that `NAME:N` asks for."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,13 @@ def load_benchmark(name: str, data: str | None = None) -> Benchmark:
     if path.suffix in (".jsonl", ".yaml", ".yml") and not is_missing(path):
         return _of_file(path)
     kind, colon, size = name.partition(":")
-    most = PER_LEVEL if kind in BUILT_IN else None
+    most = BUILT_IN[kind].per_level if kind in BUILT_IN else None
     if colon and not (size.isdecimal() and 1 <= int(size) <= (most or int(size))):
         what = f"problems per level go from 1 to {most}" if most else "NAME:N asks for N problems, 1 or more"
         raise UserError(f"evaluation.benchmarks: {name!r}: {what}")
     if kind in BUILT_IN:
         built_in = BUILT_IN[kind]
-        return Benchmark(kind, tuple(built_in.problems(int(size or PER_LEVEL))), group=built_in.group)
+        return Benchmark(kind, built_in.some(int(size or built_in.per_level)), group=built_in.group)
     if kind not in benchmark_names():
         raise UserError(f"evaluation.benchmarks: {_unknown(name, kind)}")
     definition = defined_benchmark(kind)
@@ -137,23 +136,46 @@ def _defined(definition: BenchmarkDefinition, problems: tuple[Problem, ...]) -> 
     return Benchmark(definition.name, problems, definition.reading, definition.protocol, definition.group)
 
 
-def _arithmetic(per_level: int) -> Iterator[Problem]:
-    seen: dict[int, int] = {}
-    for problem in held_out_set():
-        seen[problem.level] = seen.get(problem.level, 0) + 1
-        if seen[problem.level] <= per_level:
-            yield Problem(problem.expression, (problem.answer,), str(problem.level))
-
-
 @dataclass(frozen=True)
 class BuiltIn:
-    """A benchmark that needs no data: its group, and its problems from how many of each level are asked for."""
+    """A benchmark that needs no data: its group, how many problems a level has, and all problems, level by level."""
 
     group: str
-    problems: Callable[[int], Iterable[Problem]]
+    per_level: int
+    problems: Callable[[int], Iterable[ArithmeticProblem]]
+
+    def some(self, per_level: int) -> tuple[Problem, ...]:
+        """The first `per_level` problems of each level."""
+        seen: Counter[int] = Counter()
+        found = []
+        for problem in self.problems(self.per_level):
+            seen[problem.level] += 1
+            if seen[problem.level] <= per_level:
+                found.append(Problem(problem.expression, (problem.answer,), str(problem.level)))
+        return tuple(found)
 
 
-BUILT_IN = {"arithmetic": BuiltIn("mathematics", _arithmetic)}
+BUILT_IN = {
+    "arithmetic": BuiltIn("mathematics", 100, held_out_set),
+    "clock": BuiltIn("transfer", 84, held_out_clock_set),
+}
+
+
+def held_out_questions(benchmarks: Iterable[Benchmark]) -> Callable[[str], bool]:
+    """Whether a question is one of these benchmarks', whitespace apart; with `clock`, whether it is of that family.
+
+    What a run gains on `clock` is transfer only as long as nothing of the kind is trained on.
+    """
+    asked = list(benchmarks)
+    questions = {" ".join(problem.question.split()) for benchmark in asked for problem in benchmark.problems}
+    clocks = any(benchmark.name == "clock" for benchmark in asked)
+
+    def held_out(question: str) -> bool:
+        return " ".join(question.split()) in questions or (
+            clocks and parse_clock("".join(question.split())) is not None
+        )
+
+    return held_out
 
 
 def _read(path: Path) -> list[Problem]:

@@ -24,6 +24,7 @@ from rzero_mega.coevolution.records import (
 from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
+from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.budgets import longest_trainable
@@ -82,8 +83,7 @@ def _curate(
     def overlong(question: str) -> bool:
         return len(ctx.solver_prompt(question)) > longest
 
-    held_out = {" ".join(problem.question.split()) for benchmark in ctx.benchmarks for problem in benchmark.problems}
-    curation = curate(answered, config, lambda text: " ".join(text.split()) in held_out, checks, copies, overlong)
+    curation = curate(answered, config, held_out_questions(ctx.benchmarks), checks, copies, overlong)
     # The truth is looked at only here, for the figures of the report; nothing that is trained on depends on it.
     labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
     dataset = [

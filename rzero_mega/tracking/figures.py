@@ -76,6 +76,7 @@ def iteration_figures(data: ReportData) -> list[Figure]:
         Curve(mean, "blue", lambda r: r.value(PhaseName.EVALUATE, data.headline)),
         Curve("greedy", "green", lambda r: r.value(PhaseName.EVALUATE, "pass1_greedy")),
         Curve("vote", "purple", lambda r: r.value(PhaseName.EVALUATE, "vote_accuracy"), dashed=True),
+        Curve("transfer", "orange", lambda r: r.value(PhaseName.EVALUATE, "transfer")),
     ]
     questions = [
         Curve("asked", "grey", lambda r: r.value(PhaseName.QUESTIONS, "asked"), dashed=True),

@@ -185,8 +185,8 @@ def _log_on(console: Console, times: bool) -> Iterator[None]:
 
 
 # Columns in the order in which a narrow terminal does without them, the last first.
-_COLUMNS = ("iteration", "score", "mean", "greedy", "time", "kept", "label accuracy", "flawed")
-_SHOWN = ("iteration", "score", "mean", "greedy", "label accuracy", "kept", "flawed", "time")
+_COLUMNS = ("iteration", "score", "mean", "greedy", "time", "transfer", "kept", "label accuracy", "flawed")
+_SHOWN = ("iteration", "score", "mean", "greedy", "transfer", "label accuracy", "kept", "flawed", "time")
 
 
 def iterations_table(status: RunStatus, state: str | None = None, width: int = 80) -> Table:
@@ -195,7 +195,9 @@ def iterations_table(status: RunStatus, state: str | None = None, width: int = 8
     `state` stands for the run's own where that is given.
     """
     rows = [_cells(row) for row in status.iterations]
-    unwanted = ("mean", "greedy") if by_protocol(status) else ("score",)
+    unwanted = ["mean", "greedy"] if by_protocol(status) else ["score"]
+    if all(row.transfer is None for row in status.iterations):
+        unwanted.append("transfer")
     kept = [name for name in _COLUMNS if name not in unwanted]
     while len(kept) > 2 and _width(kept, rows) > width:
         kept.pop()
@@ -236,6 +238,7 @@ def _cells(row: IterationStatus) -> dict[str, str]:
         "score": percent(row.value),
         "mean": percent(row.pass1_mean),
         "greedy": percent(row.pass1_greedy),
+        "transfer": percent(row.transfer),
         "label accuracy": percent(row.label_accuracy),
         "kept": NOTHING if row.kept_questions is None else str(row.kept_questions),
         "flawed": percent(row.flawed_questions),

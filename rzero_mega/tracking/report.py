@@ -23,6 +23,7 @@ from rzero_mega.tracking.words import model_text, reason_text
 
 _ACCURACIES = {"pass1_mean": "Mean pass@1", "pass1_greedy": "Greedy pass@1", "vote_accuracy": "Vote"}
 _SCORE = {"value": "Score"}
+_TRANSFER = {"transfer": "Transfer"}
 _STEP_SECONDS = (("generate", "generate_seconds"), ("reward", "reward_seconds"), ("train", "train_seconds"))
 
 
@@ -116,7 +117,7 @@ def tiles(data: ReportData) -> list[Tile]:
     found: list[Tile] = []
     last = data.last_evaluated()
     if last is not None:
-        for key, name in (_SCORE if data.headline == "value" else _ACCURACIES).items():
+        for key, name in ((_SCORE if data.headline == "value" else _ACCURACIES) | _TRANSFER).items():
             value, gain = last.value(PhaseName.EVALUATE, key), data.gain(last, key)
             note = f"{points(gain)} points over base" if gain is not None else f"iteration {last.iteration}"
             if value is not None:
@@ -135,11 +136,20 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def iterations_table(data: ReportData) -> Table:
-    """What every iteration brought."""
+    """What every iteration brought; with transfer where a benchmark is of that group."""
     first = "score" if data.headline == "value" else "mean"
-    headings = ("iteration", first, "gain", "greedy", "vote", "label accuracy", "all labels", "asked", "well-formed")
+    accuracies = (first, "gain", "greedy", "vote", "transfer", "label accuracy", "all labels")
+    headings = ("iteration", *accuracies, "asked", "well-formed")
     rows = tuple(_iteration_row(data, record) for record in data.iterations)
-    return Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time"), rows)
+    table = Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time"), rows)
+    known = any(record.value(PhaseName.EVALUATE, "transfer") is not None for record in data.iterations)
+    return table if known else _without(table, "transfer")
+
+
+def _without(table: Table, heading: str) -> Table:
+    at = table.headings.index(heading)
+    headings, *rows = (row[:at] + row[at + 1 :] for row in (table.headings, *table.rows))
+    return Table(headings, tuple(rows))
 
 
 def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]:
@@ -151,6 +161,7 @@ def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]
         NOTHING if gain is None else points(gain),
         percent(record.value(PhaseName.EVALUATE, "pass1_greedy")),
         percent(record.value(PhaseName.EVALUATE, "vote_accuracy")),
+        percent(record.value(PhaseName.EVALUATE, "transfer")),
         percent(record.value(PhaseName.LABELS, "label_accuracy")),
         percent(record.value(PhaseName.LABELS, "label_accuracy_all")),
         _count(asked),

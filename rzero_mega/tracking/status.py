@@ -42,7 +42,8 @@ class IterationStatus:
     """One iteration; shares are between 0 and 1, null where not known (yet). `seconds` is per finished phase.
 
     `value` is the mean of what each benchmark's protocol asks for; `intervals` are 95 % over problems, by these names.
-    `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean.
+    `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean, but for those of the group
+    transfer, which have a mean of their own.
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw. `audits` are
     those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right.
     """
@@ -54,6 +55,7 @@ class IterationStatus:
     value: float | None
     pass1_mean: float | None
     pass1_greedy: float | None
+    transfer: float | None
     intervals: Mapping[str, tuple[float, float]]
     benchmarks: Mapping[str, float]
     seconds: Mapping[PhaseName, float]
@@ -137,6 +139,7 @@ def _iteration_status(
         value=_number(manifests[PhaseName.EVALUATE], "value"),
         pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
         pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
+        transfer=_number(manifests[PhaseName.EVALUATE], "transfer"),
         intervals=_intervals(manifests[PhaseName.EVALUATE]),
         benchmarks=_benchmarks(manifests[PhaseName.EVALUATE]),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
@@ -190,7 +193,7 @@ def interval_lines(status: RunStatus) -> list[str]:
     evaluated = [row for row in status.iterations if row.intervals]
     names = {"value": "score"} if by_protocol(status) else {"pass1_mean": "mean", "pass1_greedy": "greedy"}
     lines = []
-    for key, name in names.items():
+    for key, name in (names | {"transfer": "transfer"}).items():
         rows = [row for row in evaluated if key in row.intervals]
         shown = [rows[0], *rows[-1:]] if len(rows) > 1 else rows
         words = [_with_interval(row, key) for row in shown]

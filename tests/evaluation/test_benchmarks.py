@@ -95,6 +95,7 @@ GSM8K_ROW = '{"question": "1+1?", "answer": "It is 2.\\n#### 2"}\n'
         (["qwertyuiop"], "is neither arithmetic"),
         (["missing.jsonl"], "'missing.jsonl'"),
         (["arithmetic:101"], "problems per level go from 1 to 100"),
+        (["clock:85"], "problems per level go from 1 to 84"),
         (["gsm8k", "math500", "arithmetic"], "gsm8k.jsonl: is missing; "),
         (["gsm8k", "math500", "arithmetic"], "`rzero-mega benchmarks fetch gsm8k math500 --to "),
     ],
@@ -164,3 +165,16 @@ def test_a_definition_of_one_s_own(tmp_path: Path) -> None:
     definition.write_text(f"{text}file: other.jsonl\n")
     with pytest.raises(UserError, match=r"other\.jsonl"):
         load_benchmark(str(definition))
+
+
+def test_the_second_family_of_nano_is_a_benchmark_of_transfer() -> None:
+    arithmetic, clock = load_benchmarks(EvaluationConfig(benchmarks=["arithmetic", "clock"]))
+    assert (arithmetic.group, clock.group) == ("mathematics", "transfer")
+    assert (len(arithmetic.problems), len(clock.problems)) == (500, 252)
+    assert clock.problems[0] == Problem("(34+1)%30", ("5",), "1")
+    assert [problem.level for problem in load_benchmark("clock:2").problems] == ["1", "1", "2", "2", "3", "3"]
+    kept = parse_benchmarks(benchmarks_text([arithmetic, clock]))
+    assert [(benchmark.name, benchmark.group) for benchmark in kept] == [
+        ("arithmetic", "mathematics"),
+        ("clock", "transfer"),
+    ]

@@ -90,6 +90,34 @@ def test_scores_of_known_answers(run: ScriptedRun) -> None:
     assert run.engines["solver"].closed and steps_shown(phase) == [1]
 
 
+def test_transfer_is_in_no_mean_over_benchmarks(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted("evaluation.benchmarks=[arithmetic:1,clock:1]", "evaluation.samples=2")
+    truths = {
+        problem.question: problem.answers[0] for benchmark in run.ctx.benchmarks for problem in benchmark.problems
+    }
+
+    def answer(prompt: str, index: int) -> str:
+        question = prompt.removeprefix("Q:").removesuffix("\nA:")
+        right = index == 0 or "%" not in question  # of clocks, every second sample
+        return f"\\boxed{{{truths[question] if right else -999}}}"
+
+    run.script("solver", answer)
+    phase = run.begin(PhaseName.EVALUATE)
+    evaluate.run(run.ctx, phase, INPUTS)
+    found = summary(phase)
+    assert (found["value"], found["pass1_mean"], found["pass1_greedy"], found["vote_accuracy"]) == (1.0, 1.0, 1.0, 1.0)
+    assert found["transfer"] == 0.5
+    assert found["by_benchmark"]["clock"] == {
+        "score": 0.5,
+        "mean": 0.5,
+        "greedy": 1.0,
+        "vote": 1.0,
+        "problems": 3,
+        "group": "transfer",
+    }
+    assert [level for level in found["by_level"] if level.startswith("clock")] == ["clock: 1", "clock: 2", "clock: 3"]
+
+
 def test_every_iteration_is_measured_on_the_same_draws(run: ScriptedRun) -> None:
     for iteration in (1, 2):
         evaluate.run(run.ctx, run.begin(PhaseName.EVALUATE, iteration), INPUTS)

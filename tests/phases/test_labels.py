@@ -171,6 +171,22 @@ def test_questions_of_the_evaluation_are_held_out(scripted: Callable[..., Script
     assert [row["dropped"] for row in rows(phase, "labelled")] == ["held_out", None]
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "dropped"), [("clock:1", ["held_out", "held_out", None]), ("arithmetic:1", [None, None, None])]
+)
+def test_nothing_of_the_family_that_transfer_is_measured_on_is_trained_on(
+    benchmark: str, dropped: list[str | None], scripted: Callable[..., ScriptedRun]
+) -> None:
+    run = scripted(*SIZES, f"evaluation.benchmarks=[{benchmark}]")
+    asked = ("(9+9)%11", "( 9*9 - 1 ) % 12", "9+9")
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in asked])
+    run.script("solver", lambda _prompt, index: f"\\boxed{{{index % 2}}}")
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    assert [row["dropped"] for row in rows(phase, "labelled")] == dropped
+    assert [row["truth"] for row in rows(phase, "labelled")] == [None, None, "18"]
+
+
 def test_too_few_questions_stop_the_run_and_name_the_key(scripted: Callable[..., ScriptedRun]) -> None:
     run = scripted(*SIZES, "labels.curation.minimum_kept=3")
     run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ANSWERS])

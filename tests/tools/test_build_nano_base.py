@@ -19,11 +19,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from rzero_mega.assets import nano_base_path
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import held_out_set, is_held_out, truth
+from rzero_mega.evaluation.clock import clock_truth, held_out_clock_set, is_clock_held_out, parse_clock
 from tools import build_nano_base as tool
 from tools.nano_base_card import CARD, card, facts_of
 from tools.written_arithmetic import boxed_integer, written_steps
 
 TINY = tool.Settings(steps=3, batch_documents=8, threads=1)
+FEW = tool.HeldOut(held_out_set(1), held_out_clock_set(1))
 
 
 def facts_in(folder: Path) -> dict[str, Any]:
@@ -74,20 +76,43 @@ def test_the_vocabulary_is_full_and_a_multiple_of_eight(shipped: PreTrainedToken
     assert None not in shipped.convert_ids_to_tokens(list(range(104)))
 
 
-def test_no_document_contains_a_held_out_expression() -> None:
-    asked = solved = 0
-    for document in islice(tool.documents(tool.Settings()), 20_000):
+@pytest.fixture(scope="module")
+def many_documents() -> list[tool.Document]:
+    return list(islice(tool.documents(tool.Settings()), 20_000))
+
+
+def test_no_document_contains_a_held_out_question_expression_or_step(many_documents: list[tool.Document]) -> None:
+    asked = clocks = 0
+    for document in many_documents:
+        assert len(document.completion) < tool.MAX_NEW_TOKENS
         if document.prompt == "C:":
             asked += 1
-            expression = tool.well_formed_question(document.completion)
+            question = tool.well_formed_question(document.completion)
         else:
-            solved += 1
-            expression = document.prompt.removeprefix("Q:").removesuffix("\nA:")
+            question = document.prompt.removeprefix("Q:").removesuffix("\nA:")
             assert not any(is_held_out(step) for step in written_steps(document.completion))
-        assert expression is not None and truth(expression) is not None
-        assert not is_held_out(expression)
-        assert len(document.completion) < tool.MAX_NEW_TOKENS
-    assert 0.15 < asked / (asked + solved) < 0.25
+        assert question is not None
+        clock = parse_clock(question)
+        clocks += clock is not None
+        assert truth(clock.expression if clock else question) is not None
+        assert not is_held_out(clock.expression if clock else question)
+        assert not is_clock_held_out(question)
+    assert 0.15 < asked / len(many_documents) < 0.25
+    assert 0.10 < clocks / (len(many_documents) - asked) < 0.14
+
+
+def test_the_challenger_s_documents_have_nothing_of_the_second_family(many_documents: list[tool.Document]) -> None:
+    written = "".join(document.completion for document in many_documents if document.prompt == "C:")
+    assert not {"%", "("} & set(written)
+
+
+def test_some_solutions_on_a_clock_slip_and_most_do_not(many_documents: list[tool.Document]) -> None:
+    right = [
+        boxed_integer(document.completion) == str(clock_truth(question))
+        for document in many_documents
+        if parse_clock(question := document.prompt.removeprefix("Q:").removesuffix("\nA:"))
+    ]
+    assert 0.2 < fmean(right) < 0.6
 
 
 def test_targets_are_the_completion_and_the_end_of_text_token(shipped: PreTrainedTokenizerFast) -> None:
@@ -127,7 +152,7 @@ def test_a_question_is_well_formed_only_in_the_form_of_the_documents(text: str, 
 
 def test_the_same_settings_build_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        tool.build(tmp_path / name, TINY, problems=held_out_set(1), votes=2, questions=4)
+        tool.build(tmp_path / name, TINY, problems=FEW, votes=2, questions=4)
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert {"config.json", "model.safetensors", "README.md", "tokenizer.json"} <= {*names}
     assert names == sorted(path.name for path in (tmp_path / "second").iterdir())
@@ -139,7 +164,7 @@ def test_a_build_replaces_an_older_nano_base_and_leaves_nothing_beside_it(tmp_pa
     out = tmp_path / "base"
     out.mkdir()
     (out / "README.md").write_text("---\nnano_base: {}\n---\n")
-    tool.build(out, TINY, problems=held_out_set(1), votes=2, questions=4)
+    tool.build(out, TINY, problems=FEW, votes=2, questions=4)
     assert facts_in(out)["settings"]["steps"] == 3
     assert list(tmp_path.iterdir()) == [out]
 
@@ -153,7 +178,7 @@ def test_another_model_s_card_says_nothing_of_a_nano_base(front: str, tmp_path: 
 def test_a_folder_that_is_not_a_nano_base_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="not a nano base"):
-        tool.build(tmp_path, TINY, problems=held_out_set(1))
+        tool.build(tmp_path, TINY, problems=FEW)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
@@ -168,27 +193,37 @@ def test_the_shipped_card_says_what_was_measured() -> None:
 
 def test_the_shipped_figures_are_those_of_a_base_model() -> None:
     measured = facts_in(nano_base_path())["measured"]
-    overall = measured["overall"]
+    overall = measured["arithmetic"]["overall"]
     assert overall["problems"] == 500
     assert 0.35 < overall["mean_sampled"] < overall["greedy"] - 0.1
     assert overall["mean_sampled"] + 0.1 < overall["vote"] < 0.9
     assert measured["questions_well_formed"] > 0.9
-    means = [measured["levels"][level]["mean_sampled"] for level in "12345"]
+    means = [measured["arithmetic"]["levels"][level]["mean_sampled"] for level in "12345"]
     assert means == sorted(means, reverse=True)
 
 
-def test_the_shipped_checkpoint_answers_as_its_figures_say(shipped: PreTrainedTokenizerFast) -> None:
+def test_the_shipped_base_half_knows_the_second_family() -> None:
+    overall = facts_in(nano_base_path())["measured"]["clock"]["overall"]
+    assert overall["problems"] == 252
+    assert 0.4 < overall["greedy"] < 0.7
+    assert overall["mean_sampled"] < overall["greedy"] - 0.1
+    assert overall["mean_sampled"] + 0.1 < overall["vote"]
+
+
+@pytest.mark.parametrize("family", ["arithmetic", "clock"])
+def test_the_shipped_checkpoint_answers_as_its_figures_say(family: str, shipped: PreTrainedTokenizerFast) -> None:
     facts = facts_in(nano_base_path())
     model = AutoModelForCausalLM.from_pretrained(nano_base_path()).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == facts["parameters"]
-    problems = held_out_set()[::10]
+    problems = held_out_set()[::10] if family == "arithmetic" else held_out_clock_set()[::5]
     torch.manual_seed(1)
     triples = [
         triple for level in tool.measure_accuracy(model, shipped, problems, votes=4).values() for triple in level
     ]
     mean, greedy, _ = (fmean(column) for column in zip(*triples, strict=True))
-    assert mean == pytest.approx(facts["measured"]["overall"]["mean_sampled"], abs=0.15)
-    assert greedy == pytest.approx(facts["measured"]["overall"]["greedy"], abs=0.2)
+    measured = facts["measured"][family]["overall"]
+    assert mean == pytest.approx(measured["mean_sampled"], abs=0.15)
+    assert greedy == pytest.approx(measured["greedy"], abs=0.2)
 
 
 def test_the_shipped_challenger_asks_well_formed_questions(shipped: PreTrainedTokenizerFast) -> None:
@@ -197,3 +232,4 @@ def test_the_shipped_challenger_asks_well_formed_questions(shipped: PreTrainedTo
     asked = tool.complete(model, shipped, ["C:"] * 100, greedy=False)
     assert sum(tool.well_formed_question(text) is not None for text in asked) > 80
     assert all(boxed_integer(text) is not None for text in asked if tool.well_formed_question(text))
+    assert not any("%" in text for text in asked)

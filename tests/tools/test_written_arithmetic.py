@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.evaluation.arithmetic import LEVELS, random_expression, truth
+from rzero_mega.evaluation.clock import LEVELS as CLOCK_LEVELS
+from rzero_mega.evaluation.clock import clock_truth, random_clock_question
 from tools.written_arithmetic import boxed_integer, slip_weight, solution, solver_prompt, written_steps
 
 levels = st.sampled_from(sorted(LEVELS))
+clock_levels = st.sampled_from(CLOCK_LEVELS)
 seeds = st.integers(0, 2**32)
 
 
@@ -41,6 +44,22 @@ def test_every_step_of_a_solution_with_slips_is_an_expression(level: int, seed: 
     assert all(truth(step) is not None for step in written_steps(written))
 
 
+@given(clock_levels, seeds, st.floats(0, 1))
+def test_a_solution_on_a_clock_is_right_in_every_step(level: int, seed: int, split: float) -> None:
+    rng = Random(seed)
+    question = random_clock_question(level, rng)
+    written = solution(question, rng, slip=0.0, split=split)
+    assert boxed_integer(written) == str(clock_truth(question))
+    assert_every_step_is_right(written)
+
+
+@given(clock_levels, seeds)
+def test_every_step_of_a_solution_on_a_clock_with_slips_is_an_expression(level: int, seed: int) -> None:
+    rng = Random(seed)
+    written = solution(random_clock_question(level, rng), rng, slip=0.5, split=0.5)
+    assert all(truth(step) is not None for step in written_steps(written))
+
+
 def assert_every_step_is_right(written: str) -> None:
     steps = [step.split("=") for step in written.split("\\boxed")[0].split(";")]
     assert [left for left, _ in steps] == list(written_steps(written))
@@ -52,6 +71,20 @@ def test_a_solution_has_the_documented_form() -> None:
     assert solution("47+38", Random(0), slip=0.0, split=1.0) == "47+30=77;77+8=85\\boxed{85}"
     assert solution("47*6", Random(0), slip=0.0, split=1.0) == "40*6=240;7*6=42;240+40=280;280+2=282\\boxed{282}"
     assert solver_prompt("12*3+5") == "Q:12*3+5\nA:"
+
+
+@pytest.mark.parametrize(
+    ("question", "written"),
+    [
+        ("(12*3+5)%13", "12*3=36;36+5=41;13*3=39;41-39=2\\boxed{2}"),
+        ("(12*3+5)%31", "12*3=36;36+5=41;41-31=10\\boxed{10}"),  # once round: no product
+        ("(7+8)%20", "7+8=15\\boxed{15}"),  # not round at all
+        ("(3-50)%12", "3-50=-47;12*4=48;-47+48=1\\boxed{1}"),
+        ("(3-5)%12", "3-5=-2;-2+12=10\\boxed{10}"),
+    ],
+)
+def test_a_solution_on_a_clock_goes_on_with_its_full_turns(question: str, written: str) -> None:
+    assert solution(question, Random(0), slip=0.0) == written
 
 
 def test_products_are_worked_out_before_sums() -> None:
@@ -79,8 +112,9 @@ def test_harder_steps_slip_more_often() -> None:
 
 
 def test_a_malformed_expression_has_no_solution() -> None:
-    with pytest.raises(ValueError, match="not an arithmetic expression"):
-        solution("1+", Random(0), slip=0.0)
+    for text in ("1+", "(1+)%7", "(1+2)%0"):
+        with pytest.raises(ValueError, match="not an arithmetic expression"):
+            solution(text, Random(0), slip=0.0)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from rzero_mega.config import load_config
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import Progress, benchmarks_table, iterations_table, write_report
-from rzero_mega.tracking.report import verdict
+from rzero_mega.tracking.figures import iteration_figures
+from rzero_mega.tracking.report import iterations_table as report_iterations_table
+from rzero_mega.tracking.report import tiles, verdict
 from rzero_mega.tracking.report_data import gather
-from rzero_mega.tracking.status import run_status
+from rzero_mega.tracking.status import interval_lines, run_status
+from rzero_mega.tracking.wandb_rows import summary_values
 from tests.tracking.synthetic import write_synthetic_run
 
 
@@ -71,6 +74,35 @@ def test_one_benchmark_is_the_table_of_iterations(run: RunDirectory, tmp_path: P
     assert benchmarks_table(run_status(run)) is None
     write_report(run, tmp_path / "report.html")
     assert "Accuracy by benchmark" not in (tmp_path / "report.html").read_text()
+
+
+def test_transfer_has_a_column_a_curve_and_a_key_of_its_own(run: RunDirectory) -> None:
+    for iteration, transfer in ((0, 0.25), (1, 0.375)):
+        phase = run.phase(iteration, PhaseName.EVALUATE)
+        phase.begin({})
+        ends = {"transfer": [transfer - 0.125, transfer + 0.125]}
+        phase.finish({}, {"pass1_mean": 0.5, "pass1_greedy": 0.75, "transfer": transfer, "intervals": ends})
+    status = run_status(run)
+    assert interval_lines(status) == ["transfer base 25.0 % [12.5, 37.5] → iteration 1 37.5 % [25.0, 50.0], 95 %"]
+    assert [row.transfer for row in status.iterations] == [0.25, 0.375, *[None] * (len(status.iterations) - 2)]
+    columns = {str(column.header): list(column.cells)[:2] for column in iterations_table(status, width=120).columns}
+    assert (columns["transfer"], columns["mean"]) == (["25.0 %", "37.5 %"], ["50.0 %", "50.0 %"])
+    data = gather(run)
+    table = report_iterations_table(data)
+    assert [row[table.headings.index("transfer")] for row in table.rows][:2] == ["25.0 %", "37.5 %"]
+    assert ("Transfer", "37.5 %", "+12.5 points over base") in [(t.name, t.value, t.note) for t in tiles(data)]
+    assert "transfer" in [entry.name for entry in iteration_figures(data)[0].legend]
+    manifest = run.phase(1, PhaseName.EVALUATE).manifest()
+    assert manifest is not None and summary_values(manifest)["eval/transfer"] == 0.375
+
+
+def test_a_run_without_transfer_has_no_column_for_it(run: RunDirectory) -> None:
+    finish_evaluations(run, "large", "small")
+    data = gather(run)
+    assert "transfer" not in [str(column.header) for column in iterations_table(run_status(run), width=200).columns]
+    table = report_iterations_table(data)
+    assert "transfer" not in table.headings and {len(row) for row in table.rows} == {len(table.headings)}
+    assert "Transfer" not in [tile.name for tile in tiles(data)]
 
 
 def test_a_report_without_accuracy_says_how_to_have_one(tmp_path: Path) -> None:
