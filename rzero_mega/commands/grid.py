@@ -94,3 +94,5 @@ def _tell(outcome: Outcome) -> None:
         say(f"rzero-mega: {name} failed: {in_one_line(line)}", error=True)
     for name, holder in outcome.elsewhere.items():
         say(f"rzero-mega: {name} is being run by {holder}", error=True)
+    for name, source in outcome.missing.items():
+        say(f"rzero-mega: {name} starts from {source}, which is not finished", error=True)

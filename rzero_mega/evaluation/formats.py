@@ -30,9 +30,9 @@ _HEADINGS = (
 def as_markdown(table: ResultTable, paper: BesidePaper | None = None) -> str:
     """Markdown tables, in percent: value [interval], and in points the difference from the first column; remarks."""
     rows = [(row.label, *map(_both, row.cells)) for row in table.rows]
-    parts = [_markdown(("benchmark", *table.columns), rows), *table.remarks]
+    parts = [markdown_table(("benchmark", *table.columns), rows), *table.remarks]
     if paper is not None:
-        parts += [_markdown(("beside the paper", *PAPER_HEADINGS), paper_cells(paper)), *paper.remarks]
+        parts += [markdown_table(("beside the paper", *PAPER_HEADINGS), paper_cells(paper)), *paper.remarks]
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,6 +98,7 @@ def _numbers(estimate: Estimate | None) -> tuple[float | None, ...]:
     return (estimate.value, *ends)
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table without a line break at its end."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

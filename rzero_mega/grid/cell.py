@@ -10,8 +10,10 @@ from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
 from rzero_mega.config import Config
 from rzero_mega.config.kinds import kinds
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.lock import is_locked
+from rzero_mega.run.phase import ITERATIONS
 from rzero_mega.tracking.values import key_histories
 
 
@@ -27,12 +29,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid. `arguments` are those of `rzero-mega run`, whose configuration `config` is."""
+    """One run of a grid. `arguments` are those of `rzero-mega run`, whose configuration `config` is.
+
+    It starts from the last Solver of `after`, the cell of another arm under the same seed, where that is given.
+    """
 
     arm: str
     seed: int
     arguments: tuple[str, ...]
     config: Config
+    after: Cell | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +62,15 @@ class Cell:
     def plan(self) -> list[PhasePlan]:
         """The phases that it has, in order."""
         return iteration_plan(self.config)
+
+    @property
+    def last_solver(self) -> Path:
+        """Where its run leaves the Solver of its last iteration."""
+        return self.path / ITERATIONS / str(self.config.iterations) / PhaseName.SOLVER / "model"
+
+    def is_ready(self) -> bool:
+        """Whether what it starts from is there."""
+        return self.after is None or not self.after.unfinished()
 
     def is_running(self) -> bool:
         """Whether some process is writing the run."""

@@ -14,7 +14,7 @@ results: [mean, greedy]           # columns of the table; all that there are if 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from rzero_mega.config.suggestions import alike, did_you_mean
 from rzero_mega.config.typed import merged
 from rzero_mega.errors import UserError
 from rzero_mega.grid.cell import Cell
-from rzero_mega.grid.results import RESULTS
+from rzero_mega.grid.results import RESULTS, USUAL
 from rzero_mega.recipes import grid_names, grid_text, load_recipe
 from rzero_mega.yaml_text import Node, Scalar, parse_yaml, read_yaml
 
@@ -41,6 +41,7 @@ class Arm:
     recipe: str | None = None
     ablation: str = NO_ABLATION
     overrides: list[str] = field(default_factory=list)
+    after: str | None = None
 
 
 @dataclass
@@ -51,7 +52,7 @@ class _File:
     recipe: str | None = None
     seeds: list[int] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
-    results: list[str] = field(default_factory=lambda: list(RESULTS))
+    results: list[str] = field(default_factory=lambda: list(USUAL))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Grid:
         So all arms are complete for the first seeds as early as can be. Their runs lie in `root`/`name`. UserError
         names arm and key for a wrong recipe or override, and two arms that are the same.
         """
-        cells = [self._cell(name, seed, root) for seed in self.seeds for name in self.arms]
+        cells = [cell for seed in self.seeds for cell in self._row(seed, root)]
         seen: dict[str, str] = {}
         for cell in cells[: len(self.arms)]:
             values = repr({**values_of(cell.config), "run.name": None})
@@ -81,7 +82,14 @@ class Grid:
             seen[values] = cell.arm
         return cells
 
-    def _cell(self, name: str, seed: int, root: str) -> Cell:
+    def _row(self, seed: int, root: str) -> Iterable[Cell]:
+        """The cells of one seed. An arm that another one starts from stands before it."""
+        row: dict[str, Cell] = {}
+        for name, arm in self.arms.items():
+            row[name] = self._cell(name, seed, root, row[arm.after] if arm.after is not None else None)
+        return row.values()
+
+    def _cell(self, name: str, seed: int, root: str, after: Cell | None) -> Cell:
         arm = self.arms[name]
         recipe = arm.recipe or self.recipe
         if recipe is None:
@@ -89,12 +97,14 @@ class Grid:
         overrides = [*self.overrides, *arm.overrides]
         if arm.ablation != NO_ABLATION:
             overrides.append(f"ablation={arm.ablation}")
+        if after is not None:
+            overrides.append(f"model.path={after.last_solver}")
         overrides += [f"seed={seed}", f"run.root={Path(root) / self.name}", f"run.name={name}-seed{seed}"]
         try:
             config: Config = load_recipe(recipe, overrides)
         except UserError as error:
             raise UserError(f"{self.source}: arm {name}: {error}") from None
-        return Cell(name, seed, (recipe, *overrides), config)
+        return Cell(name, seed, (recipe, *overrides), config, after)
 
 
 def read_grid(file: str) -> Grid:
@@ -135,8 +145,19 @@ def _grid(node: Node, source: str, stem: str) -> Grid:
 
 def _arms(node: Node, source: str) -> dict[str, Arm]:
     if not isinstance(node, dict) or not node:
-        raise UserError(f"{source}: arms: has to be a mapping, NAME: {{recipe, ablation, overrides}}, of one or more")
-    return dict(_each_arm(node, source))
+        what = "has to be a mapping, NAME: {recipe, ablation, overrides, after}, of one or more"
+        raise UserError(f"{source}: arms: {what}")
+    arms = dict(_each_arm(node, source))
+    for number, (name, arm) in enumerate(arms.items()):
+        before = list(arms)[:number]
+        if arm.after is not None and arm.after not in before:
+            there = f"there are {', '.join(before)}" if before else "it is the first"
+            raise UserError(f"{source}: arm {name}: after: {arm.after!r} is no arm above it; {there}")
+        if arm.after is not None and any(_key(override) == "model.path" for override in arm.overrides):
+            raise UserError(
+                f"{source}: arm {name}: model.path: is the Solver of {arm.after} (after); set one of the two"
+            )
+    return arms
 
 
 def _each_arm(node: dict[str, Node], source: str) -> Iterator[tuple[str, Arm]]:
@@ -162,5 +183,9 @@ def _check_once(values: Sequence[object], key: str, source: str) -> None:
 
 def _check_overrides(overrides: Sequence[str], where: str, source: str) -> None:
     for override in overrides:
-        if override.partition("=")[0].strip() in _OWN_KEYS:
+        if _key(override) in _OWN_KEYS:
             raise UserError(f"{source}: {where}: {override}: is what the grid gives each of its runs; remove it")
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from statistics import fmean
 
+from rzero_mega.errors import UserError
 from rzero_mega.grid.cell import Cell
 from rzero_mega.phase_name import PhaseName
 
@@ -21,16 +23,20 @@ class Pace:
 
     def look(self, cell: Cell) -> None:
         """Take up what the cell has finished since the last look."""
-        run = cell.run()
         self._arms[cell.name] = cell.arm
+        with suppress(UserError):  # the run itself says what is damaged
+            self._read(cell)
+        finished = sum(name == cell.name for name, _, _ in self._seconds)
+        if self._grew.get(cell.name, (-1, 0.0))[0] != finished:
+            self._grew[cell.name] = (finished, time.monotonic())
+
+    def _read(self, cell: Cell) -> None:
+        run = cell.run()
         for plan in cell.plan() if run is not None else ():
             key = (cell.name, plan.iteration, plan.name)
             manifest = run.phase(plan.iteration, plan.name).manifest() if run and key not in self._seconds else None
             if manifest is not None:
                 self._seconds[key] = manifest.seconds
-        finished = sum(name == cell.name for name, _, _ in self._seconds)
-        if self._grew.get(cell.name, (-1, 0.0))[0] != finished:
-            self._grew[cell.name] = (finished, time.monotonic())
 
     def spent(self, cell: Cell) -> float:
         """Seconds of the cell's finished phases."""

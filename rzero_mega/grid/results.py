@@ -23,11 +23,16 @@ class Result:
 
 
 RESULTS: Mapping[str, Result] = {
+    "value": Result(PhaseName.EVALUATE, "value"),
     "mean": Result(PhaseName.EVALUATE, "pass1_mean"),
     "greedy": Result(PhaseName.EVALUATE, "pass1_greedy"),
+    "transfer": Result(PhaseName.EVALUATE, "transfer"),
     "label accuracy": Result(PhaseName.LABELS, "label_accuracy"),
     "kept": Result(PhaseName.LABELS, "kept", share=False),
 }
+USUAL = tuple(name for name in RESULTS if name != "value")
+"""Without the value by every benchmark's own protocol, which is the mean over samples or the greedy verdict again where
+all benchmarks have one protocol."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,43 +13,52 @@ from rzero_mega.grid.progress import GridProgress
 from rzero_mega.run.lock import holder
 from rzero_mega.run.stop import EXIT_CODE, SIGNAL, Stopped, StopRequest
 
-POLL_S = 0.1
+POLL_S = 0.2
 
 
 @dataclass
 class Outcome:
-    """What has become of the cells: the failed ones with their last line, and those that others are at work on."""
+    """What has become of the cells: of those that are not finished, why, by name.
+
+    `failed` have their last line, `elsewhere` says who is at work on them, `missing` what they would start from.
+    """
 
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def run_cells(cells: Sequence[Cell], at_once: int, stop: StopRequest, progress: GridProgress) -> Outcome:
     """Run what is not finished, in order, `at_once` cells at a time; one that fails does not keep the others from it.
 
-    A cell that another process is at work on is passed over, and looked at once more after the others. Stopped is
-    raised when a request to stop has been passed on, and all that were at work have saved and ended.
+    A cell that another process is at work on is passed over, and looked at once more after the others. One that starts
+    from another cell waits for that. Stopped is raised when a request to stop has been passed on, and all that were at
+    work have saved and ended.
     """
     outcome, stopping = Outcome(), False
-    waiting, again = deque(cells), deque[Cell]()
+    waiting, again = list(cells), list[Cell]()
     with Children() as children:
-        while waiting or again or len(children):
+        while True:
             if stop.take():
                 children.signal(SIGNAL)
                 stopping = True
             if stopping and not len(children):
                 raise Stopped("stopped; the same command goes on from here")
-            while not stopping and (waiting or again) and len(children) < at_once:
-                if not waiting and len(children):
-                    break  # by the time that these are done, those of others may be
-                second = not waiting
-                cell = (waiting or again).popleft()
-                if not _starts(cell, children, progress, outcome) and not second and cell.is_running():
-                    again.append(cell)
+            for cell in () if stopping else tuple(waiting):
+                if len(children) < at_once and cell.is_ready():
+                    waiting.remove(cell)
+                    taken = cell.name in outcome.elsewhere
+                    if not _starts(cell, children, progress, outcome) and cell.name in outcome.elsewhere and not taken:
+                        again.append(cell)
             for child in children.ended():
                 _take_end(child, progress, outcome)
             progress.update(children.cells(), [*waiting, *again])
+            if not len(children) and not any(cell.is_ready() for cell in waiting):
+                if not again:
+                    break
+                waiting, again = [*again, *waiting], []
             time.sleep(POLL_S)
+    outcome.missing = {cell.name: cell.after.name for cell in waiting if cell.after is not None}
     return outcome
 
 
@@ -59,13 +67,17 @@ def _starts(cell: Cell, children: Children, progress: GridProgress, outcome: Out
     outcome.elsewhere.pop(cell.name, None)
     state = cell.state()
     if state is State.RUNNING:
-        outcome.elsewhere[cell.name] = holder(cell.path / ".lock")
-        progress.say(cell, f"is being run by {outcome.elsewhere[cell.name]}")
+        _tell_elsewhere(cell, progress, outcome)
     if state in (State.RUNNING, State.FINISHED):
         return False
     children.start(cell)
     progress.started(cell, goes_on=state is State.STOPPED)
     return True
+
+
+def _tell_elsewhere(cell: Cell, progress: GridProgress, outcome: Outcome) -> None:
+    outcome.elsewhere[cell.name] = holder(cell.path / ".lock")
+    progress.say(cell, f"is being run by {outcome.elsewhere[cell.name]}")
 
 
 def _take_end(child: Child, progress: GridProgress, outcome: Outcome) -> None:
@@ -75,8 +87,7 @@ def _take_end(child: Child, progress: GridProgress, outcome: Outcome) -> None:
     elif code == EXIT_CODE:
         progress.say(cell, "stopped")
     elif cell.is_running():  # another command took it first
-        outcome.elsewhere[cell.name] = holder(cell.path / ".lock")
-        progress.say(cell, f"is being run by {outcome.elsewhere[cell.name]}")
+        _tell_elsewhere(cell, progress, outcome)
     else:
         outcome.failed[cell.name] = child.last_line() or f"ended with code {code} without a word"
         progress.say(cell, f"failed: {outcome.failed[cell.name]}")

@@ -1,4 +1,4 @@
-"""What a grid's arms brought: over seeds, stage by stage, and against the first arm."""
+"""What a grid's arms brought: over seeds, stage by stage, against the base model and against the first arm."""
 
 from __future__ import annotations
 
@@ -9,30 +9,44 @@ from dataclasses import dataclass
 from rzero_mega.config.kinds import values_of
 from rzero_mega.evaluation.statistics import Estimate, over_seeds
 from rzero_mega.grid.cell import Cell, State
-from rzero_mega.grid.results import Stage, run_results
+from rzero_mega.grid.results import BASE, Stage, run_results
+
+Estimates = Mapping[str, Estimate]
+"""By result; those that no run has are not there."""
+# {seed: {stage: {result: value}}}
+_Measured = Mapping[int, Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A stage of an arm. `values` are over the seeds that have come so far; None where no run has the result.
+    """A stage of an arm: `values` over the seeds that have come to it, and its differences, pair by pair of seeds.
 
-    `deltas` are those of the same seeds in the first arm, pair by pair; none of the first arm itself.
+    `gains` are over the base model; `deltas` are from the first arm's stage `versus`, empty without one.
     """
 
     stage: str
     seeds: int
-    values: Mapping[str, Estimate | None]
-    deltas: Mapping[str, Estimate | None]
+    values: Estimates
+    gains: Estimates
+    deltas: Estimates
+    versus: str
 
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """An arm: how far its seeds are, and its rows. `comparable`: it is measured as the first one is."""
+    """An arm: how far its seeds are, and its rows. `last` is that of its last iteration, empty before any seed has it.
+
+    `comparable`: it is measured as the first arm is. `alongside`: its iterations correspond to those of the first.
+    `origin` says where its base is from, where that is another arm's Solver.
+    """
 
     arm: str
     states: Mapping[State, int]
     rows: tuple[Row, ...]
+    last: Row
     comparable: bool
+    alongside: bool
+    origin: str = ""
 
     @property
     def seeds(self) -> int:
@@ -47,62 +61,79 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class GridSummary:
-    """A grid's arms in order, the first of which the others are compared with."""
+    """A grid's arms in order, the first of which the others are compared with; `base` is what that one began with."""
 
     name: str
     results: tuple[str, ...]
+    base: Row | None
     arms: tuple[ArmSummary, ...]
 
 
 def summarized(name: str, results: Sequence[str], cells: Sequence[Cell]) -> GridSummary:
     """What lies there of these cells, finished or not. `results` are those that are wanted, as far as any run has them.
 
-    Every result is over all seeds whose stage is finished. A difference is over the seeds in which both arms have it:
-    one seed draws the same samples of the same questions in both, so it is taken seed by seed.
+    Every result is over all seeds whose stage is finished. A difference is over the seeds in which both have it: one
+    seed draws from the same streams of the same questions in both, so it is taken seed by seed.
     """
-    measured: dict[str, dict[int, list[Stage]]] = {}
+    measured: dict[str, dict[int, dict[str, Mapping[str, float]]]] = {}
     for cell in cells:
         run = cell.run()
-        measured.setdefault(cell.arm, {})[cell.seed] = run_results(run) if run is not None else []
+        stages: Sequence[Stage] = run_results(run) if run is not None else ()
+        measured.setdefault(cell.arm, {})[cell.seed] = {stage.label: stage.values for stage in stages}
     first = cells[0]
     arms = []
-    for arm, by_seed in measured.items():
-        own = [cell for cell in cells if cell.arm == arm]
-        comparable = _evaluation(own[0]) == _evaluation(first)
-        baseline = measured[first.arm] if arm != first.arm and comparable else {}
-        states = Counter(cell.state() for cell in own)
-        arms.append(ArmSummary(arm, states, _rows(by_seed, baseline, results), comparable))
-    found = tuple(name for name in results if any(row.values[name] for arm in arms for row in arm.rows))
-    return GridSummary(name, found or tuple(results), tuple(arms))
+    for arm, own in measured.items():
+        arms.append(_arm([cell for cell in cells if cell.arm == arm], first, own, measured[first.arm]))
+    found = tuple(result for result in results if any(result in row.values for arm in arms for row in arm.rows))
+    base = next((row for row in arms[0].rows if row.stage == BASE), None)
+    return GridSummary(name, found or tuple(results), base, tuple(arms))
 
 
-def _rows(
-    by_seed: Mapping[int, Sequence[Stage]], baseline: Mapping[int, Sequence[Stage]], results: Sequence[str]
-) -> tuple[Row, ...]:
-    labels = list(dict.fromkeys(stage.label for stages in by_seed.values() for stage in stages))
-    return tuple(_row(label, _at(label, by_seed), _at(label, baseline), results) for label in labels)
+def _arm(cells: Sequence[Cell], first: Cell, own: _Measured, firsts: _Measured) -> ArmSummary:
+    example = cells[0]
+    is_first, comparable = example.arm == first.arm, _evaluation(example) == _evaluation(first)
+    alongside = example.after is None and example.config.iterations == first.config.iterations
+    last, first_last = str(example.config.iterations), str(first.config.iterations)
+    against = firsts if comparable else {}
+
+    def row(stage: str) -> Row:
+        versus = stage if alongside else first_last if stage == last else ""
+        return _row(stage, "" if is_first or stage == BASE else versus, own, against)
+
+    labels = dict.fromkeys(label for stages in own.values() for label in stages)
+    states = Counter(cell.state() for cell in cells)
+    origin = f"{example.after.arm} {example.after.config.iterations}" if example.after is not None else ""
+    return ArmSummary(example.arm, states, tuple(map(row, labels)), row(last), comparable, alongside, origin)
 
 
-def _at(label: str, by_seed: Mapping[int, Sequence[Stage]]) -> dict[int, Mapping[str, float]]:
-    return {seed: stage.values for seed, stages in by_seed.items() for stage in stages if stage.label == label}
+def _row(stage: str, versus: str, own: _Measured, firsts: _Measured) -> Row:
+    here = _at(stage, own)
+    gains = _differences(here, _at(BASE, firsts)) if stage != BASE else {}
+    deltas = _differences(here, _at(versus, firsts)) if versus else {}
+    return Row(stage, len(here), _values(here), gains, deltas, versus)
 
 
-def _row(
-    label: str, own: Mapping[int, Mapping[str, float]], first: Mapping[int, Mapping[str, float]], results: Sequence[str]
-) -> Row:
-    both = [seed for seed in own if seed in first]
-    values = {name: [run[name] for run in own.values() if name in run] for name in results}
-    deltas = {
-        name: [own[seed][name] - first[seed][name] for seed in both if name in own[seed] and name in first[seed]]
-        for name in results
-    }
-    return Row(label, len(own), _estimates(values), _estimates(deltas))
+def _at(stage: str, measured: _Measured) -> dict[int, Mapping[str, float]]:
+    return {seed: stages[stage] for seed, stages in measured.items() if stage in stages}
 
 
-def _estimates(values: Mapping[str, Sequence[float]]) -> dict[str, Estimate | None]:
-    return {name: over_seeds(some) if some else None for name, some in values.items()}
+def _values(runs: Mapping[int, Mapping[str, float]]) -> Estimates:
+    names = dict.fromkeys(name for run in runs.values() for name in run)
+    return {name: over_seeds([run[name] for run in runs.values() if name in run]) for name in names}
+
+
+def _differences(after: Mapping[int, Mapping[str, float]], before: Mapping[int, Mapping[str, float]]) -> Estimates:
+    """Of the seeds that are in both, by result."""
+    return _values(
+        {
+            seed: {name: after[seed][name] - before[seed][name] for name in after[seed] if name in before[seed]}
+            for seed in after
+            if seed in before
+        }
+    )
 
 
 def _evaluation(cell: Cell) -> dict[str, object]:
-    """How a cell is measured."""
-    return {key: value for key, value in values_of(cell.config).items() if key.startswith("evaluation.")}
+    """How a cell is measured; whether its base is does not matter to that."""
+    values = values_of(cell.config)
+    return {key: values[key] for key in values if key.startswith("evaluation.") and key != "evaluation.base_model"}

@@ -5,17 +5,29 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rzero_mega.evaluation.formats import NOTHING, markdown_table
 from rzero_mega.evaluation.statistics import Estimate
 from rzero_mega.grid.cell import State
-from rzero_mega.grid.results import RESULTS
-from rzero_mega.grid.summary import ArmSummary, GridSummary, Row
+from rzero_mega.grid.results import BASE, RESULTS
+from rzero_mega.grid.summary import ArmSummary, Estimates, GridSummary, Row
 
 Form = Literal["text", "markdown", "csv"]
 FORMS: tuple[str, ...] = get_args(Form)
-NOTHING = "–"
+WIDTH = 80
+# Columns that say what a row is: arm or iteration, and seeds.
+_HEADS = 2
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A titled table: the lines, headings first."""
+
+    title: str
+    lines: list[list[str]]
 
 
 def as_table(summary: GridSummary, form: Form) -> str:
@@ -24,61 +36,87 @@ def as_table(summary: GridSummary, form: Form) -> str:
 
 
 def as_text(summary: GridSummary) -> str:
-    """A small table per arm, in percent and numbers of questions, and another of its differences from the first arm."""
-    lines = [f"{summary.name}: {_arms(summary)}", *_legend(summary)]
-    for number, arm in enumerate(summary.arms):
-        lines += ["", f"{arm.arm} · {_how_far(arm)}"]
-        if arm.rows:
-            lines += _aligned(_cells(arm.rows, summary.results, deltas=False))
-        if number and _compared(arm):
-            first = summary.arms[0].arm
-            lines += ["", f"{arm.arm} minus {first}, seed by seed"]
-            lines += _aligned(_cells(_compared(arm), summary.results, deltas=True))
+    """Small tables of at most WIDTH columns: all arms after their last iteration, then each arm by iteration."""
+    lines = _introduction(summary)
+    for part in _parts(summary):
+        lines += ["", part.title]
+        for table in _split(part.lines):
+            lines += _aligned(table)
     return "\n".join(lines) + "\n"
 
 
 def as_markdown(summary: GridSummary) -> str:
-    """Two Markdown tables, of all arms and of their differences from the first, under lines that say what they are."""
-    lines = [f"{summary.name}: {_arms(summary)}", *_legend(summary), ""]
-    lines += [f"- {arm.arm}: {_how_far(arm)}" for arm in summary.arms]
-    head = ["arm", "iteration", "seeds", *summary.results]
-    for deltas in (False, True):
-        rows = []
-        for arm in summary.arms[1 if deltas else 0 :]:
-            chosen = _compared(arm) if deltas else arm.rows
-            name = f"{arm.arm} minus {summary.arms[0].arm}" if deltas else arm.arm
-            rows += [[name, *cells] for cells in _cells(chosen, summary.results, deltas)[1:]]
-        if rows:
-            table = [head, ["---"] * len(head), *rows]
-            lines += ["", *("| " + " | ".join(row) + " |" for row in table)]
-    return "\n".join(lines) + "\n"
+    """The same as Markdown."""
+    lines = ["\n".join(_introduction(summary))]
+    for part in _parts(summary):
+        lines += [f"**{part.title}**", markdown_table(part.lines[0], part.lines[1:])]
+    return "\n\n".join(lines) + "\n"
 
 
 def as_csv(summary: GridSummary) -> str:
-    """A line per arm, iteration and result; shares as fractions. `delta_seeds` counts the pairs of a difference."""
+    """A line per arm, iteration and result; shares as fractions. `pairs` counts the seeds of a difference.
+
+    A delta is from the first arm's iteration `versus`.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    ends = ("value", "low", "high", "delta", "delta_low", "delta_high", "delta_seeds")
+    ends = ("value", "low", "high", *_ends_of("gain"), *_ends_of("delta"), "versus")
     writer.writerow(("arm", "iteration", "result", "seeds", *ends))
     for arm in summary.arms:
         for row in arm.rows:
             for name in summary.results:
-                value, delta = row.values[name], row.deltas[name]
+                value, gain, delta = row.values.get(name), row.gains.get(name), row.deltas.get(name)
                 if value is not None:
-                    of_delta = (*_ends(delta), delta.items) if delta else ("", "", "", "")
-                    writer.writerow((arm.arm, row.stage, name, value.items, *_ends(value), *of_delta))
+                    numbers = (value.items, *_numbers(value), *_paired(gain), *_paired(delta))
+                    writer.writerow((arm.arm, row.stage, name, *numbers, row.versus if delta else ""))
     return out.getvalue()
 
 
-def _ends(estimate: Estimate) -> tuple[object, ...]:
-    bounds = [bound if math.isfinite(bound) else "" for bound in (estimate.low, estimate.high)]
-    return (estimate.value, *bounds)
+def _ends_of(name: str) -> tuple[str, ...]:
+    return (name, f"{name}_low", f"{name}_high", f"{name}_pairs")
 
 
-def _arms(summary: GridSummary) -> str:
-    seeds = sum(arm.seeds for arm in summary.arms)
-    finished = sum(arm.finished for arm in summary.arms)
-    return f"{len(summary.arms)} arms, {finished} of {seeds} runs finished"
+def _paired(estimate: Estimate | None) -> tuple[object, ...]:
+    return ("",) * 4 if estimate is None else (*_numbers(estimate), estimate.items)
+
+
+def _numbers(estimate: Estimate) -> tuple[object, ...]:
+    return (estimate.value, *(end if math.isfinite(end) else "" for end in (estimate.low, estimate.high)))
+
+
+def _introduction(summary: GridSummary) -> list[str]:
+    seeds, finished = (sum(counts) for counts in zip(*((arm.seeds, arm.finished) for arm in summary.arms), strict=True))
+    lines = [
+        f"{summary.name}: {len(summary.arms)} arms, {finished} of {seeds} runs finished",
+        "mean over seeds ± half of its 95 % interval (Student's t), none from one seed;",
+        "in percent, but for the number of questions kept; differences seed by seed,",
+        "* where the interval leaves out zero, as one of twenty does by chance",
+    ]
+    apart = [arm.arm for arm in summary.arms if not arm.comparable]
+    if apart:
+        lines.append(f"evaluated otherwise than {summary.arms[0].arm}, so not compared: {', '.join(apart)}")
+    return lines
+
+
+def _parts(summary: GridSummary) -> Iterable[_Part]:
+    first, results = summary.arms[0], summary.results
+    base = [(BASE, summary.base)] if summary.base is not None else []
+    last = [(_last_name(arm), arm.last) for arm in summary.arms]
+    yield _Part("after the last iteration", _values([*base, *last], results, "arm"))
+    yield from _differences("the same, over the base", last, lambda row: row.gains, results, "arm")
+    against = f"the same, over {_last_name(first)}"
+    yield from _differences(against, last[1:], lambda row: row.deltas, results, "arm")
+    for arm in summary.arms:
+        rows = [(row.stage, row) for row in arm.rows]
+        start = f", from {arm.origin}" if arm.origin else ""
+        yield _Part(f"{arm.arm} by iteration{start} · {_how_far(arm)}", _values(rows, results, "iteration"))
+        if arm.alongside:
+            against = f"{arm.arm} over {first.arm} by iteration"
+            yield from _differences(against, rows, lambda row: row.deltas, results, "iteration")
+
+
+def _last_name(arm: ArmSummary) -> str:
+    return f"{arm.arm} {arm.last.stage}"
 
 
 def _how_far(arm: ArmSummary) -> str:
@@ -86,40 +124,38 @@ def _how_far(arm: ArmSummary) -> str:
     return ", ".join([f"{arm.finished} of {arm.seeds} seeds finished", *words])
 
 
-def _legend(summary: GridSummary) -> list[str]:
-    lines = ["mean over seeds ± half of its 95 % interval (Student's t), none from one seed;"]
-    lines.append("in percent, but for the number of questions kept")
-    if any(row for arm in summary.arms[1:] for row in _compared(arm)):
-        lines.append("* a difference whose interval leaves out zero, as one of twenty does by chance")
-    apart = [arm.arm for arm in summary.arms if not arm.comparable]
-    if apart:
-        lines.append(f"evaluated otherwise than {summary.arms[0].arm}, so not compared: {', '.join(apart)}")
+def _values(rows: Sequence[tuple[str, Row]], results: Sequence[str], head: str) -> list[list[str]]:
+    lines = [[head, "seeds", *results]]
+    for name, row in rows:
+        lines.append([name, str(row.seeds), *(_text(row.values, result, row.seeds, False) for result in results)])
     return lines
 
 
-def _compared(arm: ArmSummary) -> list[Row]:
-    """The rows that have a difference from the first arm."""
-    return [row for row in arm.rows if any(row.deltas.values())]
+def _differences(
+    title: str,
+    rows: Sequence[tuple[str, Row]],
+    of: Callable[[Row], Estimates],
+    results: Sequence[str],
+    head: str,
+) -> Iterable[_Part]:
+    """The rows that have any difference, and the results of which there is one; no part without."""
+    paired = [(name, of(row)) for name, row in rows if of(row)]
+    shown = [result for result in results if any(result in estimates for _, estimates in paired)]
+    lines = [[head, "seeds", *shown]]
+    for name, estimates in paired:
+        pairs = max(estimate.items for estimate in estimates.values())
+        lines.append([name, str(pairs), *(_text(estimates, result, pairs, True) for result in shown)])
+    if len(lines) > 1:
+        yield _Part(title, lines)
 
 
-def _cells(rows: Sequence[Row], results: Sequence[str], deltas: bool) -> list[list[str]]:
-    """A heading, then a line per row."""
-    lines = [["iteration", "seeds", *results]]
-    for row in rows:
-        chosen: Mapping[str, Estimate | None] = row.deltas if deltas else row.values
-        seeds = max(estimate.items for estimate in chosen.values() if estimate) if deltas else row.seeds
-        texts = [_text(chosen[name], RESULTS[name].share, seeds, deltas) for name in results]
-        lines.append([row.stage, str(seeds), *texts])
-    return lines
-
-
-def _text(estimate: Estimate | None, share: bool, seeds: int, delta: bool) -> str:
+def _text(estimates: Estimates, result: str, seeds: int, delta: bool) -> str:
     """For instance "62.8 ±1.6"; with "(2)" behind it if it is from fewer seeds than its row."""
+    estimate = estimates.get(result)
     if estimate is None:
         return NOTHING
-    scale, digits = (100, 1) if share else (1, 0)
-    sign = "+" if delta else ""
-    text = f"{scale * estimate.value:{sign}.{digits}f}"
+    scale, digits = (100, 1) if RESULTS[result].share else (1, 0)
+    text = f"{scale * estimate.value:{'+' if delta else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
     half = (estimate.high - estimate.low) / 2
     if math.isfinite(half):
         text += f" ±{scale * half:.{digits}f}"
@@ -127,6 +163,31 @@ def _text(estimate: Estimate | None, share: bool, seeds: int, delta: bool) -> st
     return text if estimate.items == seeds else f"{text} ({estimate.items})"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def _split(lines: Sequence[Sequence[str]]) -> Iterable[list[list[str]]]:
+    """The table as several, each with what its rows are, that fit into WIDTH columns as far as can be."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
+    head = sum(width + 2 for width in widths[:_HEADS]) - 2
+    chosen, room = list[int](), WIDTH - head
+    for column in range(_HEADS, len(widths)):
+        if chosen and widths[column] + 2 > room:
+            yield _chosen(lines, chosen)
+            chosen, room = [], WIDTH - head
+        chosen.append(column)
+        room -= widths[column] + 2
+    yield _chosen(lines, chosen)
+
+
+def _chosen(lines: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[str]]:
+    return [[*line[:_HEADS], *(line[column] for column in columns)] for line in lines]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """The first column to the left, all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            text.rjust(width) if number else text.ljust(width)
+            for number, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

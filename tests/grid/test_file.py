@@ -29,6 +29,16 @@ def test_an_arm_has_its_own_recipe_and_its_overrides_go_over_those_of_all(tmp_pa
     assert (config.recipe, config.iterations, config.learner.processes) == ("smollm2", 4, 1)
 
 
+def test_an_arm_may_start_from_the_last_solver_of_another_under_the_same_seed(tmp_path: Path) -> None:
+    _, cells = tiny_grid(tmp_path, GRID + "  more: {after: rzero, overrides: [iterations=2]}\n")
+    more = cells[5]
+    assert (more.name, more.after) == ("more-seed1", cells[3])
+    assert more.config.model.path == str(tmp_path / "runs/tiny/rzero-seed1/iterations/1/solver/model")
+    assert not more.is_ready()
+    finish(cells[3], {})
+    assert more.is_ready()
+
+
 def test_a_file_without_a_name_gives_its_own(tmp_path: Path) -> None:
     assert read_grid(grid_file(tmp_path, GRID.replace("name: tiny\n", ""))).name == "file"
 
@@ -53,6 +63,17 @@ def test_a_file_without_a_name_gives_its_own(tmp_path: Path) -> None:
         ("{ablation: no_filter}", "{ablation: no_filters}", "arm no_filter: ablation: 'no_filters' is not one of"),
         ("{ablation: no_filter}", "{ablations: no_filter}", "ablations: no such key (in arm no_filter"),
         ("{ablation: no_filter}", "{overrides: [iterations=1]}", "arms rzero and no_filter are the same"),
+        (
+            "{ablation: no_filter}",
+            "{after: rzeros}",
+            "arm no_filter: after: 'rzeros' is no arm above it; there are rzero",
+        ),
+        (
+            "rzero:\n",
+            "rzero: {after: no_filter}\n",
+            "arm rzero: after: 'no_filter' is no arm above it; it is the first",
+        ),
+        ("{ablation: no_filter}", "{after: rzero, overrides: [model.path=x]}", "model.path: is the Solver of rzero"),
         ("  no_filter:", "  no/filter:", "arms: 'no/filter' is not a folder's name"),
         ("arms:\n", "results: [greed]\narms:\n", "results: 'greed' is no result; did you mean greedy?"),
         ("arms:\n  rzero:\n  no_filter: {ablation: no_filter}\n", "", "arms: has to be a mapping"),

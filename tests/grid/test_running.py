@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from rzero_mega.recipes import load_recipe
 
 from rzero_mega.commands.grid import Selection
+from rzero_mega.config import with_overrides
 from rzero_mega.errors import UserError
 from rzero_mega.grid import children
 from rzero_mega.grid.cell import Cell, State
@@ -19,12 +22,7 @@ from rzero_mega.grid.running import Outcome, run_cells
 from rzero_mega.run.lock import RunLock
 from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.terminal import new_console
-from tests.grid.cells import finish, tiny_grid
-
-# A child finishes the cell's phases itself: what is tested is who runs when, not what a run does.
-FINISHES = "import sys; sys.path.insert(0, {root!r}); from pathlib import Path; from tests.grid.cells import *\n"
-FINISHES += "cells = tiny_grid(Path({folder!r}))[1]; finish(next(c for c in cells if c.name == {name!r}), {{}})"
-ROOT = str(Path(__file__).parents[2])
+from tests.grid.cells import GRID, finish, tiny_grid
 
 
 @pytest.fixture
@@ -32,18 +30,36 @@ def cells(tmp_path: Path) -> list[Cell]:
     return tiny_grid(tmp_path)[1]
 
 
+@dataclass
+class Commands:
+    """What the commands of cells do, by the cell's name, as Python: fail, wait; all others finish their cell.
+
+    What is tested is who runs when, not what a run does: the finished run is made beforehand, and put into its place.
+    """
+
+    folder: Path
+    scripts: dict[str, str] = field(default_factory=dict)
+
+    def finishes(self, cell: Cell) -> str:
+        """A script that finishes the cell."""
+        made = replace(cell, config=with_overrides(cell.config, [f"run.root={self.folder}"]))
+        finish(made, {})
+        there, here = str(made.path), str(cell.path)
+        return f"import os, shutil; shutil.rmtree({here!r}, ignore_errors=True); os.rename({there!r}, {here!r})"
+
+    def command(self, _module: str, *arguments: str) -> list[str]:
+        """In place of the command that runs a cell."""
+        config = load_recipe(arguments[1], arguments[2:])
+        cell = Cell("", config.seed, arguments[1:], config)
+        script = self.scripts.get(cell.path.name) or self.finishes(cell)
+        return [sys.executable, "-I", "-S", "-c", script]
+
+
 @pytest.fixture
 def does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
-    """What the command of a cell does, by the cell's name, as Python; all others finish."""
-    scripts: dict[str, str] = {}
-
-    def command(_module: str, *arguments: str) -> list[str]:
-        name = arguments[-1].removeprefix("run.name=")
-        finishes = FINISHES.format(root=ROOT, folder=str(tmp_path), name=name)
-        return [sys.executable, "-c", scripts.get(name, finishes)]
-
-    monkeypatch.setattr(children, "module_command", command)
-    return scripts
+    commands = Commands(tmp_path / "made")
+    monkeypatch.setattr(children, "module_command", commands.command)
+    return commands.scripts
 
 
 def run(cells: Sequence[Cell], at_once: int = 1, stop: StopRequest | None = None) -> Outcome:
@@ -91,14 +107,26 @@ def test_a_cell_that_another_process_has_is_passed_over_and_taken_up_when_it_is_
     assert cells[0].state() is State.FINISHED
 
 
+def test_a_cell_waits_for_the_one_that_it_starts_from_and_is_named_if_that_fails(
+    tmp_path: Path, does: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    does["rzero-seed1"] = "raise SystemExit('lost')"
+    grid = GRID.replace("[0, 1, 2]", "[0, 1]") + "  more: {after: rzero}\n"
+    cells = tiny_grid(tmp_path, grid)[1]
+    outcome = run(list(reversed(cells)), at_once=3)
+    assert (outcome.failed, outcome.missing) == ({"rzero-seed1": "lost"}, {"more-seed1": "rzero-seed1"})
+    told = capsys.readouterr().out
+    assert told.index("rzero-seed0 · begins") < told.index("more-seed0 · begins")
+    assert run([cell for cell in cells if cell.arm == "more"]).missing == {"more-seed1": "rzero-seed1"}
+
+
 def test_so_many_cells_are_at_work_at_a_time(cells: list[Cell], does: dict[str, str], tmp_path: Path) -> None:
     # Each waits for the other: one after the other they would fail.
     for name, other in (("rzero-seed0", "no_filter-seed0"), ("no_filter-seed0", "rzero-seed0")):
         wait = f"import pathlib, time\n(pathlib.Path({str(tmp_path)!r}) / {name!r}).touch()\nend = time.time() + 60\n"
         wait += f"while not (pathlib.Path({str(tmp_path)!r}) / {other!r}).exists():\n    time.sleep(0.05)\n"
-        wait += "    if time.time() > end: raise SystemExit('alone')\n"
-        does[name] = wait + FINISHES.format(root=ROOT, folder=str(tmp_path), name=name)
-    assert run(cells[:2], at_once=2) == Outcome()
+        does[name] = wait + "    if time.time() > end: raise SystemExit('alone')\nraise SystemExit('together')"
+    assert run(cells[:2], at_once=2).failed == {"rzero-seed0": "together", "no_filter-seed0": "together"}
 
 
 def test_an_interruption_ends_the_cells_at_work_in_their_own_way(
