@@ -120,7 +120,10 @@ def submit(
 @app.command()
 def grid(
     file: Annotated[str, typer.Argument(help=f"A YAML file, or a grid of the package: {', '.join(grid_names())}.")],
-    root: Annotated[Path, typer.Option(help="Its runs lie below, in a folder of the grid's name.")] = Path("runs"),
+    root: Annotated[Path | None, typer.Option(help="Its runs lie in a folder of its name below; ./runs.")] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="To Slurm: the cluster file, below whose root the runs lie.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="How many runs at a time on this machine.")] = 1,
     arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given several times.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed; may be given several times.")] = None,
@@ -133,12 +136,17 @@ def grid(
 
     selection = command.Selection(tuple(arm or ()), tuple(seed or ()))
     command.check_form(form)
+    where = command.root_of(root, cluster)
     if table:
-        say(command.table(file, str(root), selection, form), end="")
+        say(command.table(file, where, selection, form), end="")
+    elif cluster is not None:
+        from rzero_mega.commands.grid_jobs import submit_cells
+
+        submit_cells(file, cluster, selection, dry_run)
     elif dry_run:
-        say(command.dry_run(file, str(root), selection))
+        say(command.dry_run(file, where, selection))
     else:
-        leave(command.run_here(file, str(root), selection, jobs, form))
+        leave(command.run_here(file, where, selection, jobs, form))
 
 
 @app.command()

@@ -45,7 +45,7 @@ def submit(
     config = with_absolute_paths(config, Path.cwd())
     check(config)
     if dry_run:
-        _print_dry_run(config, cluster)
+        print_dry_run(config, cluster)
         return 0
     done = submit_missing(config, cluster)
     say(submitted_text(done))
@@ -85,7 +85,8 @@ def jobs_of(run: RunDirectory) -> list[QueuedJob]:
         return []
 
 
-def _print_dry_run(config: Config, cluster: ClusterFile) -> None:
+def print_dry_run(config: Config, cluster: ClusterFile) -> None:
+    """The configuration, the jobs, and the scripts of each phase's first."""
     submission = submission_of(config, cluster)
     jobs = job_chain(iteration_plan(config), cluster.jobs_per_phase)
     first = [job for job in jobs if job.link == 1]

@@ -35,6 +35,11 @@ def script_text(job: PhaseJob, scripts: Scripts) -> str:
 
 def submitted_text(done: Submitted) -> str:
     """What a submission did, and how to go on."""
+    return f"{submitted_words(done)}\nrun: {done.run}\nwatch it with: rzero-mega status {done.run}"
+
+
+def submitted_words(done: Submitted) -> str:
+    """What a submission did, in one line."""
     words = [f"{len(done.jobs)} jobs submitted" if done.jobs else "nothing to submit"]
     if done.kept:
         words.append(f"{done.kept} of earlier submissions are still queued or running")
@@ -42,7 +47,7 @@ def submitted_text(done: Submitted) -> str:
         words.append(f"{done.cancelled} that nobody could have served were cancelled")
     if not done.jobs and not done.kept:
         words.append("the run is finished")
-    return f"{'; '.join(words)}\nrun: {done.run}\nwatch it with: rzero-mega status {done.run}"
+    return "; ".join(words)
 
 
 class Waiting:

@@ -30,13 +30,17 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submission did: jobs submitted now, with Slurm's job ids, and those that were waiting or running."""
+    """What a submission did: jobs submitted now, with Slurm's job ids, and those that were waiting or running.
+
+    `last` is the id of the job at the end of the run's chain, None if none is left.
+    """
 
     run: Path
     jobs: tuple[PhaseJob, ...]
     job_ids: dict[str, str]
     kept: int
     cancelled: int
+    last: str | None
 
 
 def submission_of(config: Config, cluster: ClusterFile) -> Submission:
@@ -54,18 +58,19 @@ def submission_of(config: Config, cluster: ClusterFile) -> Submission:
     return Submission(run, run / "jobs" / "config.yaml", placement.nodes)
 
 
-def submit(config: Config, cluster: ClusterFile) -> Submitted:
+def submit(config: Config, cluster: ClusterFile, after: str | None = None) -> Submitted:
     """Create the run where it does not exist, and submit the phases that are neither finished nor waiting already.
 
-    Jobs that wait for a phase which nobody does are cancelled and submitted anew. UserError, before anything is
-    submitted, for a configuration that is not the run's.
+    Jobs that wait for a phase which nobody does are cancelled and submitted anew. `after` is the id of another run's
+    job that the first one waits for, where the run has none itself. UserError, before anything is submitted, for a
+    configuration that is not the run's.
     """
     submission = submission_of(config, cluster)
     run = prepare(config, submission)
     lock = RunLock(submission.run / "jobs" / ".lock")
     try:
         write_text(submission.config, to_yaml(config))
-        return _submit_missing(config, run, _avoiding(cluster, submission), submission)
+        return _submit_missing(config, run, _avoiding(cluster, submission), submission, after)
     finally:
         lock.release()
 
@@ -83,7 +88,9 @@ def prepare(config: Config, submission: Submission) -> RunDirectory:
     return run
 
 
-def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, submission: Submission) -> Submitted:
+def _submit_missing(
+    config: Config, run: RunDirectory, cluster: ClusterFile, submission: Submission, after: str | None
+) -> Submitted:
     queue = queued_jobs(job_prefix(submission.run))
     missing, useless = missing_phases(
         iteration_plan(config), finished_phases(run), [phase_of(job, submission.run) for job in queue]
@@ -91,7 +98,7 @@ def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, sub
     doomed = [job.job_id for job in queue if phase_of(job, submission.run) in useless]
     cancel_jobs(doomed)
     kept = [job for job in queue if job.job_id not in doomed]
-    jobs = job_chain(missing, cluster.jobs_per_phase, after=kept[-1].job_id if kept else None)
+    jobs = job_chain(missing, cluster.jobs_per_phase, after=kept[-1].job_id if kept else after)
     job_ids: dict[str, str] = {}
     try:
         job_ids = submit_jobs(jobs, cluster, submission) if jobs else {}
@@ -99,7 +106,8 @@ def _submit_missing(config: Config, run: RunDirectory, cluster: ClusterFile, sub
         cancel_jobs(list(broken.job_ids.values()))
         raise UserError(f"{broken}; the {len(broken.job_ids)} jobs submitted before it were cancelled") from None
     record_submission(submission.run, jobs, job_ids)
-    return Submitted(submission.run, tuple(jobs), job_ids, len(kept), len(doomed))
+    last = job_ids[jobs[-1].name] if jobs else kept[-1].job_id if kept else None
+    return Submitted(submission.run, tuple(jobs), job_ids, len(kept), len(doomed), last)
 
 
 def finished_phases(run: RunDirectory) -> set[tuple[int, PhaseName]]:

@@ -33,7 +33,19 @@ HOW_TO_EVALUATE = (
 
 
 def check_start(config: Config, as_job: bool = False) -> None:
-    """UserError for the first fault; a warning is logged where the run would show no accuracy.
+    """As `check_run`; and a warning is logged where the run would show no accuracy."""
+    check_run(config, as_job)
+    warn_without_accuracy(config)
+
+
+def warn_without_accuracy(config: Config) -> None:
+    """Log a warning where the run would show none."""
+    if not config.evaluation.benchmarks:
+        _log.warning("evaluation.benchmarks: empty, the run will show no accuracy; %s", HOW_TO_EVALUATE)
+
+
+def check_run(config: Config, as_job: bool = False) -> None:
+    """UserError for the first fault.
 
     `as_job` says that a job has the nodes; otherwise all processes are started on this machine.
     """
@@ -49,8 +61,6 @@ def check_start(config: Config, as_job: bool = False) -> None:
     check_inference(config)
     format_pieces(config.solver.reward.format_pattern)
     RunDirectory.check_opening(run_path(config), config, writer=not as_job, texts=run_texts(config))
-    if not config.evaluation.benchmarks:
-        _log.warning("evaluation.benchmarks: empty, the run will show no accuracy; %s", HOW_TO_EVALUATE)
 
 
 def check_inference(config: Config) -> None:

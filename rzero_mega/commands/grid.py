@@ -5,16 +5,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from rzero_mega.commands.checks import check_start
+from rzero_mega.cluster.cluster_file import read_cluster_file
+from rzero_mega.commands.checks import check_run, warn_without_accuracy
 from rzero_mega.errors import UserError
 from rzero_mega.grid.cell import Cell, State
 from rzero_mega.grid.file import Grid, read_grid
 from rzero_mega.grid.progress import GridProgress
 from rzero_mega.grid.running import Outcome, checked, run_cells
-from rzero_mega.grid.table import FORMS, Form, as_table
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.terminal import in_one_line, say
+
+FORMS = ("text", "markdown", "csv")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ def check_form(form: str) -> None:
         raise UserError(f"--format {form}: is none of {', '.join(FORMS)}")
 
 
+def root_of(root: Path | None, cluster: Path | None) -> str:
+    """The folder below which the grid has its own. UserError for one beside a cluster, whose file says it."""
+    if cluster is None:
+        return str(root or "runs")
+    if root is not None:
+        raise UserError(f"--root {root}: the root in {cluster} says where runs on the cluster lie; leave it out")
+    return str(read_cluster_file(cluster).runs)
+
+
 def table(file: str, root: str, selection: Selection, form: str) -> str:
     """The table of what lies there, in a form of `check_form`."""
     grid = read_grid(file)
@@ -51,11 +63,11 @@ def table(file: str, root: str, selection: Selection, form: str) -> str:
 
 
 def _table(grid: Grid, cells: Sequence[Cell], form: str) -> str:
-    # It brings scipy.
+    # They bring scipy.
     from rzero_mega.grid.summary import summarized
+    from rzero_mega.grid.table import as_csv, as_markdown, as_text
 
-    chosen: Form = form  # type: ignore[assignment]
-    return as_table(summarized(grid.name, grid.results, cells), chosen)
+    return {"text": as_text, "markdown": as_markdown, "csv": as_csv}[form](summarized(grid.name, grid.results, cells))
 
 
 def dry_run(file: str, root: str, selection: Selection) -> str:
@@ -85,7 +97,8 @@ def _checked_cells(grid: Grid, root: str, selection: Selection) -> list[Cell]:
     """The cells that are wanted; UserError for the first that cannot work, before anything starts."""
     cells = grid.cells(root)
     # Who runs a cell elsewhere has its lock.
-    checked(cells, lambda cell: check_start(cell.config, as_job=cell.is_running()))
+    checked(cells, lambda cell: check_run(cell.config, as_job=cell.is_running()))
+    warn_without_accuracy(cells[0].config)
     return selection.of(grid, cells)
 
 

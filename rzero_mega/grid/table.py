@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from rzero_mega.evaluation.formats import NOTHING, markdown_table
 from rzero_mega.evaluation.statistics import Estimate
@@ -15,8 +14,6 @@ from rzero_mega.grid.cell import State
 from rzero_mega.grid.results import BASE, RESULTS
 from rzero_mega.grid.summary import ArmSummary, Estimates, GridSummary, Row
 
-Form = Literal["text", "markdown", "csv"]
-FORMS: tuple[str, ...] = get_args(Form)
 WIDTH = 80
 # Columns that say what a row is: arm or iteration, and seeds.
 _HEADS = 2
@@ -28,11 +25,6 @@ class _Part:
 
     title: str
     lines: list[list[str]]
-
-
-def as_table(summary: GridSummary, form: Form) -> str:
-    """The table in one of its forms, with a line break at its end."""
-    return {"text": as_text, "markdown": as_markdown, "csv": as_csv}[form](summary)
 
 
 def as_text(summary: GridSummary) -> str:

@@ -1,4 +1,4 @@
-"""The scripts that a cluster gets for the recipes, word for word."""
+"""The scripts that a cluster gets for the recipes and for a grid's cell, word for word."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tests.slurm.submission import login_node
 pytestmark = pytest.mark.slurm
 
 GOLDEN = Path(__file__).parent / "golden"
-RECIPES = {"qwen3_8b": 1, "qwen3_32b": 4}
+CELL = ["grid", "tests/slurm/grid.yaml", "--arm=no_filter", "--seed=1"]
+COMMANDS = {"qwen3_8b": ["submit", "qwen3_8b"], "qwen3_32b": ["submit", "qwen3_32b"], "grid": CELL}
+NODES = {"qwen3_8b": 1, "qwen3_32b": 4, "grid": 1}
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(scope="module", params=COMMANDS)
 def recipe(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -27,13 +29,13 @@ def recipe(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def scripts(recipe: str) -> str:
     """The scripts of the first training phase out of a dry run with a cluster file of slurm/."""
-    command = [str(login_node()), "-m", "rzero_mega", "submit", recipe, "--dry-run", "--cluster=slurm/pyxis.yaml"]
+    command = [str(login_node()), "-m", "rzero_mega", *COMMANDS[recipe], "--dry-run", "--cluster=slurm/pyxis.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     start = done.stdout.index("# ---- 1-challenger-1: batch script")
     end = done.stdout.index("# ---- 1-questions-1")
     # NeMo-Run names an experiment by the time.
-    return re.sub(r"seed0_\d{19}", "seed0_EXPERIMENT", done.stdout[start:end]).strip() + "\n"
+    return re.sub(r"(seed\d)_\d{19}", r"\1_EXPERIMENT", done.stdout[start:end]).strip() + "\n"
 
 
 def test_the_scripts_are_those_that_were_looked_at(recipe: str, scripts: str) -> None:
@@ -44,7 +46,7 @@ def test_the_scripts_are_those_that_were_looked_at(recipe: str, scripts: str) ->
 
 
 def test_they_ask_for_the_recipes_nodes(recipe: str, scripts: str) -> None:
-    assert f"#SBATCH --nodes={RECIPES[recipe]}\n" in scripts
+    assert f"#SBATCH --nodes={NODES[recipe]}\n" in scripts
     assert "#SBATCH --gpus-per-node=8\n" in scripts
     assert "#SBATCH --signal=USR1@900\n" in scripts
 
