@@ -30,6 +30,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+benchmarks_app = typer.Typer(pretty_exceptions_enable=False)
+app.add_typer(benchmarks_app, name="benchmarks")
+
 RECIPE_HELP = f"A recipe ({', '.join(recipe_names())}) or a YAML file."
 # Whatever layout the recipe has for training.
 ONE_PROCESS = ["learner.processes=1", *(f"learner.layout.{size}=1" for size in ("tp", "pp", "vpp", "cp", "ep", "etp"))]
@@ -233,19 +236,70 @@ def audit(
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="As model.path: a folder, a hub name, asset:NAME, gguf:PACKAGE.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL... [KEY=VALUE]...",
+            help="Models as model.path: a folder, a hub name, asset:NAME, gguf:PACKAGE; then overrides.",
+            autocompletion=complete_setting,
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="Recipe whose prompts, sampling and benchmarks are used.")] = "nano",
-    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder that keeps predictions and scores; the same command goes on there.")
+    ] = None,
+    regraded: Annotated[
+        Path | None,
+        typer.Option("--regrade", metavar="FOLDER", help="Judge again what is kept there; no model, no GPU."),
+    ] = None,
 ) -> None:
-    """Score one model on the benchmarks of a recipe, without training."""
+    """Score models on the benchmarks of a recipe, side by side, without training."""
+    from rzero_mega.commands import kept_evaluation
     from rzero_mega.commands.checks import check_evaluation
 
-    config = _config(recipe, overrides, [f"model.path={model}", *ONE_PROCESS])
-    check_evaluation(config)
+    overrides = [text for text in arguments or [] if "=" in text]
+    models = [text for text in arguments or [] if "=" not in text]
+    if regraded is not None:
+        if models or output is not None:
+            raise UserError("--regrade: judges what is kept in its folder; name no model and no --output with it")
+        found = kept_evaluation.regrade(regraded, _config(recipe, overrides).grading)
+        kept_evaluation.say_evaluations({entry.folder.name: entry.evaluation for entry in found})
+        for entry in found:
+            say(str(entry), error=True)
+        return
+    if not models:
+        raise UserError("eval: names no model; a folder, a hub name, asset:NAME or gguf:PACKAGE")
+    configs = [_config(recipe, overrides, [f"model.path={model}", *ONE_PROCESS]) for model in models]
+    for config in configs:
+        check_evaluation(config)
     # It brings torch.
-    from rzero_mega.commands.evaluate import evaluate_model
+    from rzero_mega.commands.evaluate import evaluate_models
 
-    say(json.dumps(evaluate_model(config), indent=2))
+    kept_evaluation.say_evaluations(evaluate_models(configs, output))
+
+
+@benchmarks_app.callback(invoke_without_command=True)
+def benchmarks(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Option(help="Folder with their data, as evaluation.data.")] = None,
+) -> None:
+    """List the benchmarks: size, protocol, where they come from, and whether their data is there."""
+    if context.invoked_subcommand is None:
+        from rzero_mega.commands.benchmarks import list_benchmarks
+
+        list_benchmarks(data)
+
+
+@benchmarks_app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="All that are on the hub if left out.")] = None,
+    to: Annotated[Path, typer.Option(help="The folder, evaluation.data of runs.")] = Path("benchmarks"),
+) -> None:
+    """Get the data of benchmarks from the hub, pinned and with hashes, where there is internet."""
+    from rzero_mega.commands.benchmarks import fetch_benchmarks
+    from rzero_mega.evaluation.fetching import HuggingFace
+
+    fetch_benchmarks(names or [], to, HuggingFace())
 
 
 @app.command()

@@ -43,12 +43,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.
     "grid": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
-    # grading for audits, which are no phase.
     "commands": {
         "cluster",
         "config",
         "coevolution",
         "evaluation",
+        # grading: audits, and predictions that are judged again, are no phases.
         "grading",
         "grid",
         "inspection",

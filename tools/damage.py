@@ -81,6 +81,9 @@ class _ReadsOnly:
     def generate(self, _requests: object) -> None:
         raise Reached
 
+    def generate_units(self, _units: object, _arrived: object) -> None:
+        raise Reached
+
     def close(self) -> None: ...
 
 

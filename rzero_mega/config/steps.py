@@ -6,6 +6,8 @@ from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.schema import Config
 from rzero_mega.phase_name import PhaseName
 
+PERCENT = 100
+
 
 def parts(items: int, per_part: int) -> list[range]:
     """The positions of each part's items, in order; the last part may be smaller."""
@@ -13,7 +15,7 @@ def parts(items: int, per_part: int) -> list[range]:
 
 
 def phase_steps(config: Config, phase: PhaseName, questions: int | None) -> int | None:
-    """Steps of a training phase, parts of the questions and their labels, benchmarks of an evaluation.
+    """Steps of a training phase, parts of the questions and their labels, percent of an evaluation.
 
     `questions` are the well-formed ones of the iteration. Until they are written (None) nobody knows how many parts
     their labels will take: None.
@@ -29,4 +31,4 @@ def phase_steps(config: Config, phase: PhaseName, questions: int | None) -> int 
         case PhaseName.SOLVER:
             return config.solver.training.steps
         case PhaseName.EVALUATE:
-            return len(config.evaluation.benchmarks)
+            return PERCENT

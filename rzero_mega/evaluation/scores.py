@@ -5,33 +5,34 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
+from rzero_mega.evaluation.predictions import Judgement, Prediction, Response
 from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.readings import READINGS
 from rzero_mega.evaluation.statistics import accuracy, mean_of
 from rzero_mega.grading.workers.pool import GradingPool
 
-
-@dataclass(frozen=True)
-class Response:
-    """What a model said: greedily where `sample` is None, else as that sample. Cut off, it answers nothing."""
-
-    problem: int
-    sample: int | None
-    text: str
-    finished: bool
+SCORES, PREDICTIONS = Path("scores.jsonl"), Path("predictions.jsonl")
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a response answers, None if nothing, and whether that is right."""
+class Evaluation:
+    """What a model made of the benchmarks: every response with its verdict, every problem's score, and the figures."""
 
-    prediction: str | None
-    right: bool
+    predictions: Sequence[Prediction]
+    scores: Sequence[ProblemScore]
+    summary: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """The rows of the first two into files of the folder."""
+        write_jsonl(folder / PREDICTIONS, (prediction.as_json() for prediction in self.predictions))
+        write_jsonl(folder / SCORES, (score.as_json() for score in self.scores))
 
 
 def judge(benchmark: Benchmark, responses: Sequence[Response], grader: GradingPool) -> list[Judgement]:
@@ -48,6 +49,24 @@ def judge(benchmark: Benchmark, responses: Sequence[Response], grader: GradingPo
     ]
     verdicts = iter(reading.verdicts(given, grader))
     return [Judgement(prediction, prediction is not None and next(verdicts)) for prediction in predictions]
+
+
+def evaluation_of(benchmarks: Sequence[Benchmark], responses: Sequence[Response], grader: GradingPool) -> Evaluation:
+    """The responses, to all problems of all benchmarks and in any order, read and judged.
+
+    Rows come in the order of the benchmarks, of their problems and of the samples, the greedy answer last.
+    """
+    predictions: list[Prediction] = []
+    scores: list[ProblemScore] = []
+    by_benchmark: dict[str, list[Response]] = defaultdict(list)
+    for response in sorted(responses, key=lambda response: response.place):
+        by_benchmark[response.benchmark].append(response)
+    for benchmark in benchmarks:
+        own = by_benchmark[benchmark.name]
+        judgements = judge(benchmark, own, grader)
+        predictions += map(Prediction, own, judgements)
+        scores += problem_scores(benchmark, own, judgements, grader)
+    return Evaluation(predictions, scores, summary(scores, {bench.name: bench.group for bench in benchmarks}))
 
 
 def problem_scores(

@@ -2,93 +2,42 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rzero_mega import spmd
-from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.plan import EvaluateInputs
-from rzero_mega.evaluation.asking import asking
-from rzero_mega.evaluation.benchmarks import Benchmark
-from rzero_mega.evaluation.problem_score import ProblemScore
-from rzero_mega.evaluation.readings import READINGS
-from rzero_mega.evaluation.scores import Response, judge, problem_scores, summary
+from rzero_mega.evaluation.predictions import Response
+from rzero_mega.evaluation.scores import PREDICTIONS, SCORES, evaluation_of
+from rzero_mega.phases.asking_queue import asks_of, responses_to
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
-from rzero_mega.phases.drawing import draw_where_possible, fits
-from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
-from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.journal import Journal
 from rzero_mega.tracking.progress import PhaseProgress
-
-_log = logging.getLogger(__name__)
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: EvaluateInputs) -> None:
     """Score S_i on every benchmark."""
-    scores = score_model(ctx, ctx.model(inputs.solver), phase.bar)
-    groups = {benchmark.name: benchmark.group for benchmark in ctx.benchmarks}
-    spmd.on_rank_0(_finish, phase.directory, scores, groups)
+    journal = phase.directory.journal() if spmd.rank() == 0 else None
+    responses = ask_model(ctx, ctx.model(inputs.solver), journal, phase.bar, lambda: ctx.stop.requested)
+    ctx.stop_if_asked()
+    spmd.on_rank_0(_finish, ctx, phase, responses)
 
 
-def score_model(ctx: InferenceContext, model: Path, bar: PhaseProgress) -> list[ProblemScore]:
-    """The scores of a model on every problem of the configured benchmarks."""
+def ask_model(
+    ctx: InferenceContext,
+    model: Path,
+    journal: Journal | None,
+    bar: PhaseProgress,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> list[Response]:
+    """What a model says to every problem of the configured benchmarks: on rank 0, which has the journal."""
     solver = ctx.engine("solver", model)
-    scores: list[ProblemScore] = []
-    for number, benchmark in enumerate(ctx.benchmarks):
-        scores += _score(ctx, solver, benchmark)
-        bar.advance(number + 1)
+    responses = responses_to(ctx, solver, asks_of(ctx, solver.context), journal, bar, asked_to_stop)
     solver.close()
-    return scores
+    return responses
 
 
-def _score(ctx: InferenceContext, solver: RolloutEngine, benchmark: Benchmark) -> list[ProblemScore]:
-    how, reading = asking(benchmark, ctx.config.evaluation), READINGS[benchmark.reading]
-    prompts = [ctx.solver_prompt(reading.prompt(problem)) for problem in benchmark.problems]
-    _warn(benchmark, prompts, how.sampling.max_new_tokens, solver.context)
-    # The same streams for every iteration: two models are compared on the same draws.
-    requests = [(f"{ctx.config.seed}/evaluate/{benchmark.name}/{i}", prompt) for i, prompt in enumerate(prompts)]
-    sampled: list[Sample] = []
-    greedy: list[Sample] = []
-    if how.samples:
-        sampled = draw_where_possible(solver, [Request(key, p, how.samples, how.sampling) for key, p in requests])
-    if how.greedy:
-        greedy = draw_where_possible(solver, [Request(key, p, 1, how.greedy_sampling) for key, p in requests])
-    return spmd.on_rank_0(_grade, ctx, benchmark, how.samples, sampled, greedy)
-
-
-def _warn(benchmark: Benchmark, prompts: Sequence[Sequence[int]], limit: int, context: int) -> None:
-    if spmd.rank() != 0:
-        return
-    unasked = sum(not fits(prompt, context) for prompt in prompts)
-    if unasked:
-        _log.warning(
-            "%s: %d problems are too long for the context of %d tokens and count as not answered",
-            benchmark.name,
-            unasked,
-            context,
-        )
-    if limit > context:
-        _log.warning(
-            "%s: answers of up to %d tokens are asked for, and the context of %d cuts them short",
-            benchmark.name,
-            limit,
-            context,
-        )
-
-
-def _grade(
-    ctx: InferenceContext, benchmark: Benchmark, samples: int, sampled: Sequence[Sample], greedy: Sequence[Sample]
-) -> list[ProblemScore]:
-    numbers: list[tuple[int, int | None]] = [divmod(i, samples) for i in range(len(sampled))]
-    numbers += [(i, None) for i in range(len(greedy))]
-    drawn = [*sampled, *greedy]
-    responses = [
-        Response(problem, index, text, sample.finished)
-        for (problem, index), text, sample in zip(numbers, ctx.texts(drawn), drawn, strict=True)
-    ]
-    return problem_scores(benchmark, responses, judge(benchmark, responses, ctx.grader), ctx.grader)
-
-
-def _finish(directory: PhaseDirectory, scores: Sequence[ProblemScore], groups: dict[str, str]) -> None:
-    write_jsonl(directory.path / "scores.jsonl", (score.as_json() for score in scores))
-    directory.finish({"scores": Path("scores.jsonl")}, summary(scores, groups))
+def _finish(ctx: RunContext, phase: ActivePhase, responses: Sequence[Response]) -> None:
+    found = evaluation_of(ctx.benchmarks, responses, ctx.grader)
+    found.write(phase.directory.path)
+    phase.directory.finish({"scores": SCORES, "predictions": PREDICTIONS}, found.summary)

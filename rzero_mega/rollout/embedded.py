@@ -16,7 +16,7 @@ from rzero_mega.errors import UserError, first_line
 from rzero_mega.rollout.decoding import Continuation, Decoder
 from rzero_mega.rollout.experts import checkpoint_views
 from rzero_mega.rollout.limits import check_prompts, stop_tokens
-from rzero_mega.rollout.protocol import Draw, Request, Sample, Scored, draws_of
+from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of
 from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.model_config import read_config
 from rzero_mega.weights.shape import shape_of
@@ -54,6 +54,12 @@ class EmbeddedEngine:
         continuations = self._decode_by_sampling(draws)
         self._check_finite(continuations)
         return [self._sample(draw, continuation) for draw, continuation in zip(draws, continuations, strict=True)]
+
+    def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+        """One unit after the other."""
+        for number, unit in enumerate(units):
+            if not arrived(number, self.generate(unit)):
+                return
 
     @property
     def context(self) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from rzero_mega.config.schema import SamplingConfig
 
@@ -83,6 +83,10 @@ class Scored:
     response_tokens: tuple[int, ...]
 
 
+Arrived: TypeAlias = Callable[[int, list[Sample]], bool]
+"""Takes the samples of a unit, by its number, on rank 0 alone; whether to go on."""
+
+
 class RolloutEngine(Protocol):
     """One policy, served. Where there are several ranks, all make the same calls with the same arguments (SPMD)."""
 
@@ -98,6 +102,14 @@ class RolloutEngine(Protocol):
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples of all requests, request-major, then by index. A failed request raises; none is dropped."""
+        ...
+
+    def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+        """All samples of all units, each unit's handed over once it is whole, in whatever order that is.
+
+        Servers work on all units at once. Elsewhere they are drawn one after the other, so that a unit's samples do not
+        depend on which others there are.
+        """
         ...
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from rzero_mega import spmd
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
+from rzero_mega.rollout.protocol import Arrived, Request, RolloutEngine, Sample, Scored
 
 if TYPE_CHECKING:
     from rzero_mega.weights.sources import WeightSource
@@ -79,6 +79,10 @@ class ShardedEngine:
             raise error
         return _merge(split, [_samples_of(rank, received) for rank, received in enumerate(outcomes)])
 
+    def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+        """One unit after the other, each drawn by all ranks."""
+        generate_in_turn(self, units, arrived)
+
     @property
     def context(self) -> int:
         """The engine's own."""
@@ -106,6 +110,14 @@ class ShardedEngine:
             return self._engine.generate(own), None
         except Exception as error:
             return RankError(str(error), isinstance(error, UserError)), error
+
+
+def generate_in_turn(engine: RolloutEngine, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+    """`generate_units` of an engine that draws one unit after the other."""
+    for number, unit in enumerate(units):
+        samples = engine.generate(unit)
+        if not spmd.on_rank_0(arrived, number, samples):
+            return
 
 
 def _samples_of(rank: int, outcome: list[Sample] | RankError) -> list[Sample]:

@@ -23,7 +23,7 @@ _SHOWN_CHARS = 80
 
 @dataclass(frozen=True)
 class Done:
-    """What there is of a phase: it is finished, or has parts or a checkpoint after some steps, or neither."""
+    """What there is of a phase: it is finished, or has parts (or percent), or a checkpoint, or neither."""
 
     folder: Path
     iteration: int
@@ -42,7 +42,7 @@ class Done:
         """What the folder holds."""
         checkpoint = phase.latest_checkpoint()
         finished = phase.manifest_path.is_file()
-        parts = 0 if finished else len(phase.finished_parts())
+        parts = 0 if finished else len(phase.finished_parts()) or phase.percent_done()
         return cls(phase.path, phase.iteration, phase.phase, finished, parts, checkpoint[0] if checkpoint else 0)
 
 

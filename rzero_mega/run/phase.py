@@ -4,7 +4,7 @@
     metrics.jsonl   one row per step
     ...             outputs (questions.jsonl, model/, ...)
     checkpoints/    those that stay after finishing, where any do: step_00003/
-    work/           partial state, removed after finishing: state.json, part-00003.jsonl, step_00003/
+    work/           partial state, removed after finishing: state.json, part-00003.jsonl, journal.jsonl, step_00003/
 
 Everything that a later attempt or phase reads is checked then: outputs and metrics against the manifest, parts and
 checkpoints against what they say of themselves (`parts.py`, origin.json and checksums.json of a checkpoint).
@@ -29,6 +29,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import R, Record, bounded, field, typed
 from rzero_mega.run.events import append_line, now
+from rzero_mega.run.journal import FILE as JOURNAL
+from rzero_mega.run.journal import Journal, percent_done
 from rzero_mega.run.manifest import Artefact, Manifest, Values, read_manifest, read_values
 from rzero_mega.run.origin import Origin
 from rzero_mega.run.outputs import artefact_of, check_files, check_presence, files_of
@@ -37,6 +39,9 @@ from rzero_mega.run.sealed import read_sealed, write_sealed
 
 ITERATIONS = "iterations"
 """The folder of a run that holds a folder per iteration, and that one per phase."""
+
+HEARTBEAT_S = 10.0
+"""How often the time spent is written down at least where rows are."""
 
 _CHECKPOINT = re.compile(r"step_(\d+)")
 _STAGING = re.compile(r"staging_(\d+)")
@@ -78,7 +83,7 @@ class PhaseDirectory:
         self.metrics_path = self.path / "metrics.jsonl"
         self.work = self.path / "work"
         self.kept = self.path / "checkpoints"
-        self._began = 0.0
+        self._began = self._last_heartbeat = 0.0
         self._progress: _Progress | None = None
         self._last_step = 0
 
@@ -158,7 +163,7 @@ class PhaseDirectory:
     def done(self) -> int:
         """Steps or parts of the partial work that are done, and need not be done again."""
         checkpoint = self.latest_checkpoint()
-        return checkpoint[0] if checkpoint is not None else len(self.finished_parts())
+        return checkpoint[0] if checkpoint is not None else len(self.finished_parts()) or self.percent_done()
 
     def values(self) -> Sequence[Values]:
         """The configuration that the phase had so far, and its changes; none before it begins."""
@@ -186,7 +191,7 @@ class PhaseDirectory:
             before = None  # an attempt that got nowhere holds on to nothing
         if before is not None:
             self._check_inputs(before.inputs, inputs)
-        elif self.finished_parts() or self.checkpoints():
+        elif self.finished_parts() or self.checkpoints() or self.percent_done():
             raise UserError(f"{self.work / 'state.json'}: is missing beside partial work; {self._afresh}")
         attempts, seconds = (before.attempts, before.seconds) if before else (0, 0.0)
         history = _history(before.values if before and done else [], done, values or {})
@@ -295,6 +300,21 @@ class PhaseDirectory:
             raise UserError(f"{self.part_path(missing[0])}: is missing; run the same command to have it done again")
         return [record for part in range(planned) for record in read_part(self.part_path(part), of, part, kind)]
 
+    # Journal
+
+    def journal(self) -> Journal:
+        """What the phase has so far, where that is written row by row."""
+        return Journal(self.work / JOURNAL, self._of(self._writing()), self._before_row)
+
+    def percent_done(self) -> int:
+        """How much of the work the journal holds."""
+        return percent_done(self.work / JOURNAL)
+
+    def _before_row(self) -> None:
+        self._writing()
+        if time.monotonic() - self._last_heartbeat > HEARTBEAT_S:
+            self._heartbeat()
+
     # Checkpoints
 
     def checkpoint_path(self, step: int) -> Path:
@@ -398,6 +418,7 @@ class PhaseDirectory:
     def _heartbeat(self) -> None:
         state = asdict(self._writing()) | {"seconds": round(self._elapsed(), 3)}
         write_sealed(self.work / "state.json", state)
+        self._last_heartbeat = time.monotonic()
 
     def _read_progress(self) -> _Progress | None:
         path = self.work / "state.json"

@@ -20,7 +20,7 @@ SEAL = "sha256"
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """Write an object, and in it the hash of what it holds; see `atomic.write_json`."""
-    atomic.write_json(path, {**value, SEAL: _seal(value)})
+    atomic.write_json(path, {**value, SEAL: seal_of(value)})
 
 
 def read_sealed(path: Path, advice: str) -> dict[str, Any]:
@@ -29,12 +29,13 @@ def read_sealed(path: Path, advice: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: malformed: not a JSON object; {advice}")
     seal = data.pop(SEAL, None)
-    if seal is not None and seal != _seal(data):
+    if seal is not None and seal != seal_of(data):
         raise UserError(f"{path}: malformed: has changed since it was written; {advice}")
     return data
 
 
-def _seal(value: Mapping[str, Any]) -> str:
+def seal_of(value: Mapping[str, Any]) -> str:
+    """The hash of what an object holds."""
     # What is written need not be what is read: keys become text, tuples lists.
     as_read = json.loads(json.dumps(value))
     return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,8 @@ from rzero_mega.atomic import storage_errors
 from rzero_mega.errors import UserError
 from rzero_mega.run.checksums import Checksums, another_checkpoint
 from rzero_mega.run.directory import RunDirectory
+from rzero_mega.run.journal import FILE as JOURNAL
+from rzero_mega.run.journal import Journal
 from rzero_mega.run.manifest import Manifest
 from rzero_mega.run.origin import Origin
 from rzero_mega.run.outputs import check_presence
@@ -92,11 +94,12 @@ def _work(phase: PhaseDirectory) -> Iterator[Check]:
     """Parts of unfinished work, and checkpoints, of which some outlive it."""
     mark = phase.mark()
     if mark is None:
-        if phase.finished_parts() or phase.checkpoints():
+        if phase.finished_parts() or phase.checkpoints() or phase.percent_done():
             raise UserError(f"{phase.work / 'state.json'}: is missing beside partial work; remove {phase.work}")
         return
     for part in phase.finished_parts():
         yield partial(check_part, phase.part_path(part), mark, part)
+    yield Journal(phase.work / JOURNAL, mark).rows
     for step, folder in phase.checkpoints():
         checksums = Checksums.read(folder)
         yield partial(_check_checkpoint, phase, folder, mark, step, checksums.step)

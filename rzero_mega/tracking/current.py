@@ -31,6 +31,8 @@ class Current:
         """For instance "iteration 2 · solver · step 5 of 15 · about 4 min 10 s left of the phase"."""
         unit = "step" if self.phase in (PhaseName.CHALLENGER, PhaseName.SOLVER) else "part"
         done = f"{unit} {self.step}" + (f" of {self.steps}" if self.steps is not None else "") + " done"
+        if self.phase is PhaseName.EVALUATE:
+            done = f"{self.step} % done"
         words = [f"iteration {self.iteration}", str(self.phase), done]
         if not self.alive:
             return " · ".join([*words, "stopped; the same command goes on"])

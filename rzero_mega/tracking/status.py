@@ -155,7 +155,7 @@ def _phase_status(folder: PhaseDirectory, manifest: Manifest | None, steps: int 
     if not folder.has_begun():
         return PhaseStatus("pending", None, steps, None, None)
     rows = folder.metrics()
-    step = rows[-1]["step"] if rows else len(folder.finished_parts())
+    step = rows[-1]["step"] if rows else len(folder.finished_parts()) or folder.percent_done()
     return PhaseStatus("running" if alive else "stopped", step, steps, None, None)
 
 

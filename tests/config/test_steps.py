@@ -29,7 +29,7 @@ def test_parts_hold_every_item_once_and_only_the_last_is_smaller(items: int, per
         ("labels", 350, 1),
         ("labels", 1399, 4),
         ("solver", 1399, 20),
-        ("evaluate", 1399, 1),
+        ("evaluate", 1399, 100),
     ],
 )
 def test_steps_of_nano_s_phases(phase: str, questions: int | None, steps: int | None) -> None:

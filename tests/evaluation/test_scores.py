@@ -11,9 +11,10 @@ from rzero_mega.config.schema.run import ProtocolConfig
 from rzero_mega.evaluation.asking import asking
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.definition import Protocol
+from rzero_mega.evaluation.predictions import Response
 from rzero_mega.evaluation.problem import Problem
 from rzero_mega.evaluation.problem_score import ProblemScore
-from rzero_mega.evaluation.scores import Response, judge, problem_scores, summary
+from rzero_mega.evaluation.scores import judge, problem_scores, summary
 from rzero_mega.grading.workers.pool import GradingPool
 
 
@@ -104,8 +105,8 @@ def test_samples_and_their_majority_are_judged_by_the_reading(
 ) -> None:
     benchmark = Benchmark("a", (Problem("?", answers, options=options),), reading)
     # In the order in which they came.
-    responses = [Response(0, i, text, True) for i, text in reversed(list(enumerate(texts)))]
-    responses += [Response(0, None, texts[0], True)]
+    responses = [Response("a", 0, i, text, 1, "stop") for i, text in reversed(list(enumerate(texts)))]
+    responses += [Response("a", 0, None, texts[0], 1, "stop")]
     (found,) = problem_scores(benchmark, responses, judge(benchmark, responses, grader), grader)
     assert (found.mean, found.vote) == expected and found.score == found.mean
     assert found.greedy is (texts[0] != "The answer is 8")
@@ -113,5 +114,5 @@ def test_samples_and_their_majority_are_judged_by_the_reading(
 
 def test_a_response_that_was_cut_off_answers_nothing(grader: GradingPool) -> None:
     benchmark = Benchmark("a", (Problem("?", ("1",)),))
-    (judgement,) = judge(benchmark, [Response(0, None, r"\boxed{1}", False)], grader)
+    (judgement,) = judge(benchmark, [Response("a", 0, None, r"\boxed{1}", 1, "length")], grader)
     assert (judgement.prediction, judgement.right) == (None, False)

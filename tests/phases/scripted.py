@@ -15,7 +15,8 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader
 from rzero_mega.records import Record
-from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.sharded import generate_in_turn
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import Progress
@@ -47,6 +48,9 @@ class ScriptedEngine:
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         self.requests += requests
         return [self._sample(request, request.first_index + i) for request in requests for i in range(request.n)]
+
+    def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+        generate_in_turn(self, units, arrived)
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         return [(-1.0,) * len(sequence.response_tokens) for sequence in sequences]

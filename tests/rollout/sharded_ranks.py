@@ -11,9 +11,9 @@ import torch.distributed as dist
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored
 from rzero_mega.rollout.sampling import uniform_stream
-from rzero_mega.rollout.sharded import ShardedEngine
+from rzero_mega.rollout.sharded import ShardedEngine, generate_in_turn
 
 REQUESTS = [
     Request(f"r{i}", tuple(range(i + 1)), n, SamplingConfig(), first_index=i % 2)
@@ -49,6 +49,9 @@ class StreamEngine:
             finish=list(FinishReason)[index % 3],
             weight_version=self.weight_version,
         )
+
+    def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+        generate_in_turn(self, units, arrived)
 
     receivers = (0,)
     context = 1000

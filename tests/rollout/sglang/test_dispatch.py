@@ -12,7 +12,8 @@ import pytest
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch
+from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, batches_of
+from rzero_mega.rollout.sglang.pool.engine import UnitsUnderWay
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version
@@ -60,7 +61,8 @@ class Theatre:
         self.role.serve_first_weights()
 
     def run(self, draws: list[Draw]) -> tuple[dict[int, Sample], list[Draw]]:
-        return Dispatch(self.role, draws, VERSION, [2], context=10).run()
+        batches = batches_of(draws, self.role.config.samples_per_request)
+        return Dispatch(self.role, batches, VERSION, [2], context=10).run()
 
     def _start(self, number: int, attempt: int) -> StandInServer:
         theatre, name = self, f"solver-{number}-a{attempt}"
@@ -199,3 +201,22 @@ def test_a_score_of_a_server_that_hangs_is_an_error() -> None:
     theatre = Theatre(answer, hang_timeout_s=HANG_S)
     with pytest.raises(ServerError, match="solver-0-a1: generate"):
         watched_generate(theatre.role.serving()[0], {"input_ids": [[1]]})
+
+
+def test_units_are_handed_over_whole_and_nothing_is_drawn_once_it_is_enough() -> None:
+    theatre = Theatre(lambda _name, body: answers(body))
+    draws = requests(40)
+    units = [draws[start : start + 4] for start in range(0, 40, 4)]
+    arrived: list[tuple[int, list[int]]] = []
+
+    def take(number: int, samples: list[Sample]) -> bool:
+        arrived.append((number, [sample.tokens[0] for sample in samples]))
+        return len(arrived) < 3
+
+    under_way = UnitsUnderWay(units, take)
+    with pytest.raises(Enough):
+        Dispatch(theatre.role, batches_of(draws, 3), VERSION, [2], 10, under_way.take).run()
+    # A batch may end two units at once.
+    assert 3 <= len(arrived) <= 4
+    assert all(tokens == list(range(4 * number, 4 * number + 4)) for number, tokens in arrived)
+    assert len(theatre.asked) < 14

@@ -22,6 +22,18 @@ _log = logging.getLogger(__name__)
 Answers: TypeAlias = list[dict[str, Any]]
 
 
+Taken: TypeAlias = Callable[[dict[int, Sample]], bool]
+
+
+class Enough(Exception):
+    """Whoever takes the samples wants no more of them; what servers still work on is dropped."""
+
+
+def batches_of(draws: Sequence[Draw], size: int) -> list[Sequence[Draw]]:
+    """So many draws each, in their order."""
+    return [draws[start : start + size] for start in range(0, len(draws), size)]
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one HTTP request asks for, and how many times it was asked for in vain."""
@@ -34,12 +46,22 @@ class Dispatch:
     """The draws of one call on their way to servers and back."""
 
     def __init__(
-        self, servers: RoleServers, draws: Sequence[Draw], version: Version, stop: Sequence[int], context: int
+        self,
+        servers: RoleServers,
+        batches: Sequence[Sequence[Draw]],
+        version: Version,
+        stop: Sequence[int],
+        context: int,
+        taken: Taken = lambda _samples: True,
     ) -> None:
-        """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together."""
+        """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together.
+
+        `taken` gets samples as they come, by the positions of their draws; once it says no, nothing more is drawn.
+        """
         self._servers, self._version, self._stop, self._context = servers, version, stop, context
-        size = servers.config.samples_per_request
-        self._pending = deque(Batch(list(draws[start : start + size])) for start in range(0, len(draws), size))
+        self._pending = deque(Batch(list(batch)) for batch in batches)
+        self._taken = taken
+        size = max(map(len, batches), default=1)
         self._running: dict[Future[Answers], tuple[Replica, Batch]] = {}
         self._samples: dict[int, Sample] = {}
         # As many requests as a server works on, and one more that it finds waiting.
@@ -94,12 +116,12 @@ class Dispatch:
             return
         except UserError as error:
             raise UserError(f"{replica.client.name}: {error}") from None
-        aborted = []
-        for draw, sample in zip(batch.draws, samples, strict=True):
-            if sample is None:
-                aborted.append(draw)
-            else:
-                self._samples[draw.position] = sample
+        pairs = list(zip(batch.draws, samples, strict=True))
+        drawn = {draw.position: sample for draw, sample in pairs if sample is not None}
+        self._samples.update(drawn)
+        if not self._taken(drawn):
+            raise Enough
+        aborted = [draw for draw, sample in pairs if sample is None]
         if aborted:
             reason = ServerError(f"{replica.client.name}: aborted {len(aborted)} requests")
             self._again(aborted, batch.attempts, reason)

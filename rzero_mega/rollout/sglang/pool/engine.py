@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
-from rzero_mega.rollout.protocol import Draw, Request, Sample, Scored, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch
+from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of
+from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken, batches_of
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
@@ -20,6 +21,33 @@ from rzero_mega.weights.sources import WeightSource
 
 if TYPE_CHECKING:
     from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+
+
+# Of what lost servers leave behind; anything from one to many does.
+LEFT_OVER = 8
+
+
+class UnitsUnderWay:
+    """Units of draws of which samples come in any order; each is handed over once it is whole."""
+
+    def __init__(self, units: Sequence[Sequence[Draw]], arrived: Arrived) -> None:
+        """The draws' positions are their places in the row of all units."""
+        self._positions = [[draw.position for draw in unit] for unit in units]
+        self._unit = {position: number for number, unit in enumerate(self._positions) for position in unit}
+        self._samples: list[dict[int, Sample]] = [{} for _ in units]
+        self._arrived = arrived
+
+    def take(self, samples: Mapping[int, Sample]) -> bool:
+        """Samples by position; whether more are wanted."""
+        touched = dict.fromkeys(self._unit[position] for position in samples)
+        for position, sample in samples.items():
+            self._samples[self._unit[position]][position] = sample
+        whole = [number for number in touched if len(self._samples[number]) == len(self._positions[number])]
+        return all([self._arrived(number, self._whole(number)) for number in whole])
+
+    def _whole(self, number: int) -> list[Sample]:
+        found, self._samples[number] = self._samples[number], {}
+        return [found[position] for position in self._positions[number]]
 
 
 class SglangEngine:
@@ -71,6 +99,20 @@ class SglangEngine:
             drawn.update(done)
         return [drawn[position] for position in range(len(drawn))]
 
+    def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+        """All units at once, a batch for each; the first rank hands over what comes."""
+        requests = [request for unit in units for request in unit]
+        check_prompts(requests, self._context)
+        draws = draws_of(requests)
+        ends = accumulate(sum(request.n for request in unit) for unit in units)
+        batches: list[Sequence[Draw]] = [draws[start:end] for start, end in pairwise((0, *ends))]
+        taken = UnitsUnderWay(batches, arrived).take
+        self._pool.make_room()
+        while batches:
+            self._supply(EVERYTHING)
+            left = spmd.on_rank_0(self._draw_until_enough, batches, taken)
+            batches = batches_of(left, LEFT_OVER)
+
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         """Log-probability of every response token under the present weights, by one server."""
         self._pool.make_room()
@@ -97,7 +139,15 @@ class SglangEngine:
         return self._pool.roles[self._role]
 
     def _draw(self, draws: Sequence[Draw]) -> tuple[dict[int, Sample], list[Draw]]:
-        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context).run()
+        batches = batches_of(draws, self._servers.config.samples_per_request)
+        return Dispatch(self._servers, batches, self.version, self._stop_tokens, self._context).run()
+
+    def _draw_until_enough(self, batches: Sequence[Sequence[Draw]], taken: Taken) -> list[Draw]:
+        """The draws that no server was left for."""
+        try:
+            return Dispatch(self._servers, batches, self.version, self._stop_tokens, self._context, taken).run()[1]
+        except Enough:
+            return []
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         answers = watched_generate(self._servers.serving()[0], score_body(sequences))
