@@ -256,13 +256,15 @@ def evaluate(
     """Score models on the benchmarks of a recipe, side by side, without training."""
     from rzero_mega.commands import kept_evaluation
     from rzero_mega.commands.checks import check_evaluation
+    from rzero_mega.evaluation.judge import second_look_of
 
     overrides = [text for text in arguments or [] if "=" in text]
     models = [text for text in arguments or [] if "=" not in text]
     if regraded is not None:
         if models or output is not None:
             raise UserError("--regrade: judges what is kept in its folder; name no model and no --output with it")
-        found = kept_evaluation.regrade(regraded, _config(recipe, overrides).grading)
+        config = _config(recipe, overrides)
+        found = kept_evaluation.regrade(regraded, config.grading, partial(second_look_of, config))
         kept_evaluation.say_evaluations({entry.folder.name: entry.evaluation for entry in found})
         for entry in found:
             say(str(entry), error=True)

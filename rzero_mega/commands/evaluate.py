@@ -18,6 +18,7 @@ from rzero_mega.commands.kept_evaluation import kept, write_finished
 from rzero_mega.commands.preflight import preflight
 from rzero_mega.config.schema import Config
 from rzero_mega.config.steps import phase_steps
+from rzero_mega.evaluation.judge import second_look_of
 from rzero_mega.evaluation.scores import Evaluation, evaluation_of
 from rzero_mega.evaluation.texts import benchmarks_text
 from rzero_mega.phase_name import PhaseName
@@ -75,7 +76,7 @@ def evaluate_model(config: Config, folder: Path) -> Evaluation:
         journal = Journal(folder / FILE, mark)
         with progress.phase(0, PhaseName.EVALUATE, phase_steps(config, PhaseName.EVALUATE, None)) as bar:
             responses = ask_model(ctx, model, journal, bar)
-        evaluation = evaluation_of(ctx.benchmarks, responses, ctx.grader)
+        evaluation = evaluation_of(ctx.benchmarks, responses, ctx.grader, second_look_of(config, folder))
         write_finished(folder, mark, config, ctx.benchmarks, evaluation)
     return evaluation
 
@@ -89,6 +90,7 @@ def _mark(ctx: InferenceContext, model: Path) -> str:
         "benchmarks": benchmarks_text(ctx.benchmarks),
         "prompt": prompt_text(config.prompts.solver),
         "asked": [config.evaluation.samples, asdict(config.evaluation.sampling), asdict(config.evaluation.protocol)],
+        "judge": config.evaluation.judge.endpoint.model,
         "engine": [config.rollout.engine, config.rollout.dtype],
     }
     return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()

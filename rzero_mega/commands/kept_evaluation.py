@@ -11,15 +11,16 @@ No torch: whoever has the folder can judge again, on any machine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rzero_mega import atomic
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import Benchmark
+from rzero_mega.evaluation.judge_report import SecondLook
 from rzero_mega.evaluation.predictions import Prediction
 from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.results import ModelScores
@@ -37,6 +38,7 @@ from rzero_mega.tracking.results import groups_of, remarks, results_of, tables
 
 PROBLEMS = Path("benchmarks.jsonl")
 FINISHED = Path("evaluation.json")
+LookAt: TypeAlias = Callable[[Path], SecondLook | None]
 
 
 def write_finished(
@@ -76,9 +78,10 @@ class Regraded:
         return f"{self.folder}: {before} predictions judged again, {self.changed} verdicts changed"
 
 
-def regrade(folder: Path, grading: GradingConfig) -> list[Regraded]:
+def regrade(folder: Path, grading: GradingConfig, look: LookAt = lambda _: None) -> list[Regraded]:
     """Judge what is kept in the folder, or in those in it, again; of a run's evaluate phase nothing is written.
 
+    `look` has the judge's for a folder; what that says is kept there, and not asked again.
     UserError if nothing is kept there.
     """
     within = sorted(path.parent for path in folder.glob(f"*/{PREDICTIONS}"))
@@ -87,7 +90,7 @@ def regrade(folder: Path, grading: GradingConfig) -> list[Regraded]:
         raise UserError(f"--regrade {folder}: holds no {PREDICTIONS}; name a folder of --output, or a phase's in a run")
     workers = grading.workers or None
     with GradingPool(workers, grading.time_limit_s, grading.memory_limit_mb) as grader:
-        return [_regrade(path, grader) for path in folders]
+        return [_regrade(path, grader, look(path)) for path in folders]
 
 
 def say_evaluations(found: Mapping[str, Evaluation]) -> None:
@@ -109,12 +112,12 @@ def say_evaluations(found: Mapping[str, Evaluation]) -> None:
         console.print(remark)
 
 
-def _regrade(folder: Path, grader: GradingPool) -> Regraded:
+def _regrade(folder: Path, grader: GradingPool, look: SecondLook | None) -> Regraded:
     predictions = read_records(folder / PREDICTIONS, Prediction)
     in_run = not (folder / FINISHED).is_file()
     benchmarks = _of_run(folder) if in_run else parse_benchmarks(read_text(folder / PROBLEMS, MOST_BYTES_OF_ROWS))
     _check(folder, predictions, benchmarks)
-    evaluation = evaluation_of(benchmarks, [prediction.response for prediction in predictions], grader)
+    evaluation = evaluation_of(benchmarks, [prediction.response for prediction in predictions], grader, look)
     before = {prediction.response: prediction.judgement.right for prediction in predictions}
     changed = sum(before[found.response] != found.judgement.right for found in evaluation.predictions)
     if not in_run:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.schema import JudgeConfig
+from rzero_mega.config.schema import Config, JudgeConfig
 from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
 from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.endpoint.key import check_key
-from rzero_mega.evaluation.judge_report import Graded, JudgeReport, SecondLook
+from rzero_mega.evaluation.judge_report import ANSWERS, Graded, JudgeReport, SecondLook
 from rzero_mega.evaluation.statistics import accuracy
 
 LONGEST_CANDIDATE = 1_000
@@ -53,6 +53,11 @@ def second_look(config: JudgeConfig, seed: int, answers: Path) -> SecondLook | N
         return verdicts, report
 
     return look
+
+
+def second_look_of(config: Config, folder: Path) -> SecondLook | None:
+    """The same by a run's configuration; what the judge says is kept in the folder."""
+    return second_look(config.evaluation.judge, config.seed, folder / ANSWERS)
 
 
 def recheck(

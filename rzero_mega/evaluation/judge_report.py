@@ -12,6 +12,9 @@ RULES = "rule-based"
 SUMMARY = "judge"
 """Key of an evaluation's summary."""
 
+ANSWERS = "judge.jsonl"
+"""What the judge said, beside the predictions: judged again, nothing is asked twice."""
+
 
 @dataclass(frozen=True)
 class Graded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.evaluation.benchmarks import Benchmark
+from rzero_mega.evaluation.judge_report import SUMMARY, Graded, SecondLook
 from rzero_mega.evaluation.predictions import Judgement, Prediction, Response
 from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.readings import READINGS
@@ -51,9 +52,15 @@ def judge(benchmark: Benchmark, responses: Sequence[Response], grader: GradingPo
     return [Judgement(prediction, prediction is not None and next(verdicts)) for prediction in predictions]
 
 
-def evaluation_of(benchmarks: Sequence[Benchmark], responses: Sequence[Response], grader: GradingPool) -> Evaluation:
+def evaluation_of(
+    benchmarks: Sequence[Benchmark],
+    responses: Sequence[Response],
+    grader: GradingPool,
+    look: SecondLook | None = None,
+) -> Evaluation:
     """The responses, to all problems of all benchmarks and in any order, read and judged.
 
+    `look` is a judge's, after the rules; the figures then say what it did.
     Rows come in the order of the benchmarks, of their problems and of the samples, the greedy answer last.
     """
     predictions: list[Prediction] = []
@@ -61,12 +68,29 @@ def evaluation_of(benchmarks: Sequence[Benchmark], responses: Sequence[Response]
     by_benchmark: dict[str, list[Response]] = defaultdict(list)
     for response in sorted(responses, key=lambda response: response.place):
         by_benchmark[response.benchmark].append(response)
-    for benchmark in benchmarks:
+    judged = [judge(benchmark, by_benchmark[benchmark.name], grader) for benchmark in benchmarks]
+    looked: dict[str, Any] = {}
+    if look is not None:
+        graded = [
+            _graded(benchmark, response, judgement)
+            for benchmark, own in zip(benchmarks, judged, strict=True)
+            for response, judgement in zip(by_benchmark[benchmark.name], own, strict=True)
+        ]
+        verdicts, report = look(graded)
+        rest = iter(verdicts)
+        judged = [[replace(judgement, right=next(rest)) for judgement in own] for own in judged]
+        looked = {SUMMARY: report.as_json()}
+    for benchmark, judgements in zip(benchmarks, judged, strict=True):
         own = by_benchmark[benchmark.name]
-        judgements = judge(benchmark, own, grader)
         predictions += map(Prediction, own, judgements)
         scores += problem_scores(benchmark, own, judgements, grader)
-    return Evaluation(predictions, scores, summary(scores, {bench.name: bench.group for bench in benchmarks}))
+    figures = summary(scores, {bench.name: bench.group for bench in benchmarks})
+    return Evaluation(predictions, scores, {**figures, **looked})
+
+
+def _graded(benchmark: Benchmark, response: Response, judgement: Judgement) -> Graded:
+    problem = benchmark.problems[response.problem]
+    return Graded(problem.question, problem.answers, judgement.prediction, judgement.right, problem.options)
 
 
 def problem_scores(

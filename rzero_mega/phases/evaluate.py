@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import EvaluateInputs
+from rzero_mega.evaluation.judge import second_look_of
+from rzero_mega.evaluation.judge_report import SecondLook
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.evaluation.scores import PREDICTIONS, SCORES, evaluation_of
 from rzero_mega.phases.asking_queue import asks_of, responses_to
@@ -18,9 +20,11 @@ from rzero_mega.tracking.progress import PhaseProgress
 def run(ctx: RunContext, phase: ActivePhase, inputs: EvaluateInputs) -> None:
     """Score S_i on every benchmark."""
     journal = phase.directory.journal() if spmd.rank() == 0 else None
+    # Before anything is asked: a key that is not set is found here.
+    look = second_look_of(ctx.config, phase.directory.path) if spmd.rank() == 0 else None
     responses = ask_model(ctx, ctx.model(inputs.solver), journal, phase.bar, lambda: ctx.stop.requested)
     ctx.stop_if_asked()
-    spmd.on_rank_0(_finish, ctx, phase, responses)
+    spmd.on_rank_0(_finish, ctx, phase, responses, look)
 
 
 def ask_model(
@@ -37,7 +41,7 @@ def ask_model(
     return responses
 
 
-def _finish(ctx: RunContext, phase: ActivePhase, responses: Sequence[Response]) -> None:
-    found = evaluation_of(ctx.benchmarks, responses, ctx.grader)
+def _finish(ctx: RunContext, phase: ActivePhase, responses: Sequence[Response], look: SecondLook | None) -> None:
+    found = evaluation_of(ctx.benchmarks, responses, ctx.grader, look)
     found.write(phase.directory.path)
     phase.directory.finish({"scores": SCORES, "predictions": PREDICTIONS}, found.summary)
