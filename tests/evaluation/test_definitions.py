@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from rzero_mega.config.schema import EvaluationConfig
 from rzero_mega.errors import UserError
+from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.definition import benchmark_names, defined_benchmark, parse_definition, read_problems
+from rzero_mega.evaluation.predictions import Response
 from rzero_mega.evaluation.problem import Problem
 from rzero_mega.evaluation.readings import READINGS
 from rzero_mega.evaluation.readings.text import same_text
+from rzero_mega.evaluation.scores import judge
 from rzero_mega.grading.workers.pool import GradingPool
 
 DATA = Path(os.environ.get("RZERO_MEGA_DATA", "")) / "benchmarks"
@@ -95,6 +99,41 @@ def test_an_item_of_supergpqa() -> None:
     reading = READINGS["choices"]
     assert "B. carbon dioxide" in reading.prompt(problem)
     assert reading.prediction("Plants take in carbon dioxide. The answer is carbon dioxide.", problem) == "B"
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "right", "wrong"),
+    [
+        ("supergpqa", SUPERGPQA, "**Answer: B**", "The answer is (A)."),
+        (
+            "supergpqa",
+            SUPERGPQA,
+            "It is carbon dioxide, so the correct option is B.",
+            "Both, (A) and (B).",
+        ),
+        ("mmlu_pro", {"question": "q", "options": ["7", "8"], "answer": "A"}, r"So \boxed{A}", r"So \boxed{8}"),
+        ("bbeh", {"input": "q", "target": "[thursday]"}, "The answer is Thursday.", "The answer is Friday."),
+        ("bbeh_mini", {"input": "q", "target": "[Dan, Kyle]"}, "The answer is: Dan,Kyle", "The answer is: Kyle, Dan"),
+        ("bbeh_mini", {"input": "q", "target": "[]"}, r"\boxed{[]}", "The answer is: Dan"),
+        ("asdiv", {"body": "b", "question": "q", "answer": "9 (apples)"}, r"\boxed{9\text{ apples}}", r"\boxed{19}"),
+        ("aime24", {"problem": "q", "answer": "033"}, r"\boxed{33}", r"\boxed{330}"),
+    ],
+)
+def test_an_invented_response_is_read_and_judged(
+    name: str, row: dict[str, object], right: str, wrong: str, grader: GradingPool
+) -> None:
+    definition = defined_benchmark(name)
+    benchmark = Benchmark(name, (definition.problem(row),), definition.reading)
+    responses = [Response(name, 0, number, text, 9, "stop") for number, text in enumerate((right, wrong))]
+    assert [judgement.right for judgement in judge(benchmark, responses, grader)] == [True, False]
+
+
+def test_all_that_is_here_loads_at_once() -> None:
+    data_file(HERE[0])
+    found = load_benchmarks(EvaluationConfig(benchmarks=HERE, data=str(DATA)))
+    assert [(bench.name, len(bench.problems)) for bench in found] == [
+        (name, defined_benchmark(name).items) for name in HERE
+    ]
 
 
 @pytest.mark.parametrize(
