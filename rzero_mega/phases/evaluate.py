@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import EvaluateInputs
-from rzero_mega.evaluation.judge import second_look_of
-from rzero_mega.evaluation.judge_report import SecondLook
+from rzero_mega.evaluation.endpoint.key import check_key
+from rzero_mega.evaluation.judge import SECTION, second_look_of
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.evaluation.scores import PREDICTIONS, SCORES, evaluation_of
 from rzero_mega.phases.asking_queue import asks_of, responses_to
@@ -20,11 +20,11 @@ from rzero_mega.tracking.progress import PhaseProgress
 def run(ctx: RunContext, phase: ActivePhase, inputs: EvaluateInputs) -> None:
     """Score S_i on every benchmark."""
     journal = phase.directory.journal() if spmd.rank() == 0 else None
-    # Before anything is asked: a key that is not set is found here.
-    look = second_look_of(ctx.config, phase.directory.path) if spmd.rank() == 0 else None
+    # Before the Solver is asked, not after.
+    spmd.on_rank_0(check_key, ctx.config.evaluation.judge.endpoint, SECTION)
     responses = ask_model(ctx, ctx.model(inputs.solver), journal, phase.bar, lambda: ctx.stop.requested)
     ctx.stop_if_asked()
-    spmd.on_rank_0(_finish, ctx, phase, responses, look)
+    spmd.on_rank_0(_finish, ctx, phase, responses)
 
 
 def ask_model(
@@ -41,7 +41,8 @@ def ask_model(
     return responses
 
 
-def _finish(ctx: RunContext, phase: ActivePhase, responses: Sequence[Response], look: SecondLook | None) -> None:
+def _finish(ctx: RunContext, phase: ActivePhase, responses: Sequence[Response]) -> None:
+    look = second_look_of(ctx.config, phase.directory.path)
     found = evaluation_of(ctx.benchmarks, responses, ctx.grader, look)
     found.write(phase.directory.path)
     phase.directory.finish({"scores": SCORES, "predictions": PREDICTIONS}, found.summary)

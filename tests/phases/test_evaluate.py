@@ -12,6 +12,7 @@ from unittest.mock import ANY
 import pytest
 
 from rzero_mega.coevolution.plan import BASE, EvaluateInputs
+from rzero_mega.config.schema import EndpointConfig
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.statistics import accuracy
 from rzero_mega.phase_name import PhaseName
@@ -19,6 +20,7 @@ from rzero_mega.phases import evaluate
 from rzero_mega.phases.asking_queue import asks_of
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.run.stop import Stopped, StopRequest
+from tests.evaluation.endpoint.chat_server import chat_server, said
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
 
 INPUTS = EvaluateInputs(BASE)
@@ -273,3 +275,28 @@ def test_what_is_kept_is_no_one_else_s(scripted: Callable[..., ScriptedRun], tmp
     second.write_bytes(first.read_bytes())
     with pytest.raises(UserError, match=r"journal\.jsonl: is of another run or phase"):
         evaluate.run(run.ctx, phase, INPUTS)
+
+
+def test_a_configured_judge_is_heard_after_the_rules(run: ScriptedRun) -> None:
+    phase, judge = run.begin(PhaseName.EVALUATE), run.ctx.config.evaluation.judge
+    with chat_server() as server:
+        server.answer = lambda body: said("CORRECT" if '"54"' in body["messages"][1]["content"] else "INCORRECT")
+        judge.endpoint = EndpointConfig(url=server.url, model="judge-1", concurrency=1)
+        judge.agreement_sample = 0
+        evaluate.run(run.ctx, phase, INPUTS)
+    last = rows(phase, "scores")[2]
+    assert (last["mean"], last["greedy"], last["vote"]) == (0.75, False, True)
+    assert summary(phase)["judge"]["overturned"] == 2
+    # 4 of 1+2, 2 and 3 of 1/2, 54 of 7*8: the same answer to the same problem is asked once.
+    assert len(server.asked) == len(rows(phase, "judge")) == 4
+
+
+def test_a_judge_without_its_key_is_told_before_the_solver_is_asked(
+    run: ScriptedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    endpoint = EndpointConfig(url="http://127.0.0.1:9/v1", model="judge-1", key_variable="JUDGE_KEY")
+    run.ctx.config.evaluation.judge.endpoint = endpoint
+    with pytest.raises(UserError, match="the environment variable JUDGE_KEY is not set"):
+        evaluate.run(run.ctx, run.begin(PhaseName.EVALUATE), INPUTS)
+    assert not run.engines["solver"].requests
