@@ -13,7 +13,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.lock import is_locked
-from rzero_mega.run.phase import ITERATIONS
+from rzero_mega.run.phase import ITERATIONS, MANIFEST
 from rzero_mega.tracking.values import key_histories
 
 
@@ -66,7 +66,7 @@ class Cell:
     @property
     def last_solver(self) -> Path:
         """Where its run leaves the Solver of its last iteration."""
-        return self.path / ITERATIONS / str(self.config.iterations) / PhaseName.SOLVER / "model"
+        return self._folder(self.config.iterations, PhaseName.SOLVER) / "model"
 
     def is_ready(self) -> bool:
         """Whether what it starts from is there."""
@@ -86,10 +86,10 @@ class Cell:
 
     def unfinished(self) -> list[PhasePlan]:
         """The phases that are left, in order."""
-        run = self.run()
-        if run is None:
-            return self.plan()
-        return [plan for plan in self.plan() if not run.phase(plan.iteration, plan.name).manifest_path.is_file()]
+        return [plan for plan in self.plan() if not (self._folder(plan.iteration, plan.name) / MANIFEST).is_file()]
+
+    def _folder(self, iteration: int, phase: PhaseName) -> Path:
+        return self.path / ITERATIONS / str(iteration) / phase
 
     def check_values(self) -> None:
         """UserError if phases that have begun did so under other values than the cell has now.

@@ -37,6 +37,7 @@ from rzero_mega.run.outputs import artefact_of, check_files, check_presence, fil
 from rzero_mega.run.parts import check_part, read_part, write_part
 from rzero_mega.run.sealed import read_sealed, write_sealed
 
+MANIFEST = "manifest.json"
 ITERATIONS = "iterations"
 """The folder of a run that holds a folder per iteration, and that one per phase."""
 
@@ -79,7 +80,7 @@ class PhaseDirectory:
         self.iteration, self.phase, self.writer = iteration, phase, writer
         self._run_id, self._still_ours = run_id, still_ours
         self.path = run / ITERATIONS / str(iteration) / phase
-        self.manifest_path = self.path / "manifest.json"
+        self.manifest_path = self.path / MANIFEST
         self.metrics_path = self.path / "metrics.jsonl"
         self.work = self.path / "work"
         self.kept = self.path / "checkpoints"
