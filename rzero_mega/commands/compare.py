@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
+from rzero_mega.commands.kept_evaluation import FINISHED
 from rzero_mega.config.kinds import kinds, values_of
 from rzero_mega.config.schema.metadata import Change
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.formats import as_csv, as_markdown
-from rzero_mega.evaluation.judge_report import grader
+from rzero_mega.evaluation.judge_report import grader_of
 from rzero_mega.evaluation.published import published
 from rzero_mega.evaluation.results import ModelScores, read_scores
+from rzero_mega.evaluation.scores import SCORES
 from rzero_mega.evaluation.table import Contender
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunDirectory
 from rzero_mega.run.sealed import read_sealed
-from rzero_mega.terminal import new_console, say
-from rzero_mega.tracking.results import Results, contender, groups_of, remarks, results_of, tables
+from rzero_mega.terminal import say
+from rzero_mega.tracking.results import Results, contender, groups_of, results_of, show_results
 
 Format = Literal["text", "markdown", "csv"]
 FORMATS: tuple[str, ...] = get_args(Format)
-KEPT = "evaluation.json"
-"""What a folder of `eval --output` has, beside its scores.jsonl."""
 
 
 class _Source(Protocol):
@@ -101,9 +101,9 @@ class _Kept:
     def at(self, iteration: int) -> tuple[Contender, Mapping[str, str]]:
         found, model = self.facts.get("summary"), str(self.facts.get("model", ""))
         summary = found if isinstance(found, dict) else {}
-        scores = read_scores(self.folder / "scores.jsonl")
+        scores = read_scores(self.folder / SCORES)
         stage = 0 if published(model) else None  # a model of that name is the paper's base itself
-        return Contender(self.name, {0: scores}, model, stage, grader(summary)), groups_of(summary)
+        return Contender(self.name, {0: scores}, model, stage, grader_of(summary)), groups_of(summary)
 
 
 def show_comparison(arguments: Sequence[str], form: str) -> None:
@@ -116,11 +116,7 @@ def show_comparison(arguments: Sequence[str], form: str) -> None:
     elif form == "csv":
         say(as_csv(found.table, found.paper), end="")
     else:
-        console = new_console()
-        for table in tables(found):
-            console.print(table)
-        for remark in remarks(found):
-            console.print(remark)
+        show_results(found)
 
 
 def compared(arguments: Sequence[str]) -> Results:
@@ -147,11 +143,11 @@ def _source(argument: str) -> _Source:
     path, iteration = Path(argument), None
     if not path.exists() and (named := re.fullmatch(r"(.+)@(base|\d{1,9})", argument)):
         path, iteration = Path(named[1]), 0 if named[2] == "base" else int(named[2])
-    if (path / KEPT).is_file():
+    if (path / FINISHED).is_file():
         if iteration is not None:
             raise UserError(f"{argument}: is the evaluation of one model, which has no iterations; leave out the @")
-        return _Kept(path, read_sealed(path / KEPT, f"remove {path} to evaluate again"))
-    inside = sorted(entry.parent for entry in path.glob(f"*/{KEPT}"))
+        return _Kept(path, read_sealed(path / FINISHED, f"remove {path} to evaluate again"))
+    inside = sorted(entry.parent for entry in path.glob(f"*/{FINISHED}"))
     if inside and not (path / "run.json").is_file():
         raise UserError(f"{path}: holds several evaluations; name them: {' '.join(map(str, inside))}")
     return _run(argument, path, iteration)

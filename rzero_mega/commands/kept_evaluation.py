@@ -20,7 +20,7 @@ from rzero_mega import atomic
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import Benchmark
-from rzero_mega.evaluation.judge_report import SecondLook
+from rzero_mega.evaluation.judge_report import SecondLook, grader_of
 from rzero_mega.evaluation.predictions import Prediction
 from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.results import ModelScores
@@ -32,9 +32,9 @@ from rzero_mega.records import read_records
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.journal import FILE as JOURNAL
 from rzero_mega.run.sealed import read_sealed, write_sealed
-from rzero_mega.terminal import new_console, say
+from rzero_mega.terminal import say
 from rzero_mega.text_file import MOST_BYTES_OF_ROWS, read_text
-from rzero_mega.tracking.results import groups_of, remarks, results_of, tables
+from rzero_mega.tracking.results import groups_of, results_of, show_results
 
 PROBLEMS = Path("benchmarks.jsonl")
 FINISHED = Path("evaluation.json")
@@ -103,13 +103,9 @@ def say_evaluations(found: Mapping[str, Evaluation]) -> None:
     columns = []
     for name, evaluation in found.items():
         groups |= groups_of(evaluation.summary)
-        columns.append(Contender(name, {0: ModelScores.of(evaluation.scores)}))
-    results = results_of(columns, groups)
-    console = new_console()
-    for table in tables(results):
-        console.print(table)
-    for remark in remarks(results):
-        console.print(remark)
+        model = ModelScores.of(evaluation.scores)
+        columns.append(Contender(name, {0: model}, graded=grader_of(evaluation.summary)))
+    show_results(results_of(columns, groups))
 
 
 def _regrade(folder: Path, grader: GradingPool, look: SecondLook | None) -> Regraded:

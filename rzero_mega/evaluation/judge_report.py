@@ -81,7 +81,7 @@ def graded_by(summary: Mapping[str, Any]) -> str:
     return _words(summary, str)
 
 
-def grader(summary: Mapping[str, Any]) -> str:
+def grader_of(summary: Mapping[str, Any]) -> str:
     """The same without what the judge found: equal of evaluations that were graded alike."""
     return _words(summary, lambda report: f"rules, then {report.model}")
 

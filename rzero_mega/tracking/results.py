@@ -9,12 +9,13 @@ from rich.table import Table
 
 from rzero_mega.evaluation.definition import title_of
 from rzero_mega.evaluation.formats import PAPER_HEADINGS, delta_text, paper_cells, value_text
-from rzero_mega.evaluation.judge_report import grader
+from rzero_mega.evaluation.judge_report import grader_of
 from rzero_mega.evaluation.published import BesidePaper, beside_paper
 from rzero_mega.evaluation.results import read_scores
 from rzero_mega.evaluation.table import Contender, ResultTable, result_table
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunDirectory
+from rzero_mega.terminal import new_console
 
 WANDB_COLUMNS = ("iteration", "benchmark", "questions", "value", "low", "high", "gain", "gain low", "gain high")
 
@@ -54,7 +55,9 @@ def contender(run: RunDirectory, manifest: Manifest, name: str | None = None) ->
     iteration, scores = manifest.iteration, manifest.outputs["scores"]
     model = read_scores(run.phase(iteration, PhaseName.EVALUATE).path / scores.path, scores.sha256)
     own = "base" if iteration == 0 else f"iteration {iteration}"
-    return Contender(name or own, {run.config.seed: model}, run.config.model.path, iteration, grader(manifest.summary))
+    return Contender(
+        name or own, {run.config.seed: model}, run.config.model.path, iteration, grader_of(manifest.summary)
+    )
 
 
 def groups_of(summary: Mapping[str, object]) -> dict[str, str]:
@@ -89,6 +92,13 @@ def tables(results: Results) -> list[Table]:
 def remarks(results: Results) -> list[str]:
     """What belongs below the tables."""
     return [*results.table.remarks, *(results.paper.remarks if results.paper is not None else ())]
+
+
+def show_results(results: Results) -> None:
+    """Print tables and remarks on the terminal."""
+    console = new_console()
+    for item in [*tables(results), *remarks(results)]:
+        console.print(item)
 
 
 def wandb_rows(results: Results, iteration: int) -> list[tuple[object, ...]]:

@@ -19,7 +19,7 @@ from rzero_mega.evaluation.judge import (
     second_look,
     verdict_of,
 )
-from rzero_mega.evaluation.judge_report import Graded, JudgeReport, graded_by, grader
+from rzero_mega.evaluation.judge_report import Graded, JudgeReport, graded_by, grader_of
 from tests.evaluation.endpoint.chat_server import ChatServer, Reply, said
 
 
@@ -86,7 +86,7 @@ def test_agreement_is_told_on_a_sample_of_right_and_wrong_ones(server: ChatServe
         "[49.0, 94.3])"
     )
     assert graded_by({"judge": json.loads(json.dumps(report.as_json()))}) == str(report)
-    assert grader({"judge": report.as_json()}) == "rules, then judge-1" and grader({}) == "rule-based"
+    assert grader_of({"judge": report.as_json()}) == "rules, then judge-1" and grader_of({}) == "rule-based"
     asked = len(server.asked)
     assert judged(server, tmp_path, items, sample=10)[1] == report and len(server.asked) == asked
 
