@@ -49,7 +49,8 @@ class WandbRun:
 
     The run directory is the truth: `sync` reads rows of metrics.jsonl and manifests' summaries from it, so a run that
     was killed, or whose tracking failed for a while, catches up. What was sent is remembered in wandb/sent.json, so
-    steps that are done again after a kill are not sent twice and every axis only grows. Steps of a phase are counted
+    steps that are done again after a kill are not sent twice and every axis only grows. What a killed process had
+    handed over and W&B never got is found missing when the run is resumed, and sent again. Steps of a phase are counted
     across iterations (`train/challenger/step`); summaries lie on `iteration`. Each process that works offline makes its
     own offline folder with the same run id; `rzero-mega sync` joins them.
 
@@ -126,6 +127,19 @@ class WandbRun:
 
     def _open(self) -> None:
         self._run = self._bounded(self._timeout + _GRACE_S, lambda: self._init(self._mode))
+        if self._mode == "online":
+            self._count_arrived()
+
+    def _count_arrived(self) -> None:
+        """Take back what W&B never got, by the number of rows that it has."""
+        arrived = getattr(self._run, "starting_step", None)
+        # Rows in an offline folder that waits for `rzero-mega sync` are not lost.
+        if not isinstance(arrived, int) or arrived >= self._sent.rows or unsent_folders(self._directory.path):
+            return
+        first = self._sent.first(arrived)
+        if first is not None:
+            _log.info("W&B has %d of %d rows; the others are sent again", arrived, self._sent.rows)
+            self._sent = first
 
     def _init(self, mode: str) -> Any:
         run = self._directory
@@ -173,8 +187,7 @@ class WandbRun:
                 values = {} if audit.oracle == EXACT else audit_values(labels.iteration, audit)
                 rows = [list(row) for row in accuracy_rows(labels.iteration, audit)]
                 table = self._wandb.Table(columns=list(ACCURACY_COLUMNS), data=rows)
-                self._log({ITERATION: labels.iteration, **values, ACCURACY_TABLE: table})
-                self._sent.summaries.append(name)
+                self._log({ITERATION: labels.iteration, **values, ACCURACY_TABLE: table}, name)
                 self._sent.save(self._folder / SENT)
 
     def _send_phase(self, phase: PhaseDirectory, offset: int) -> None:
@@ -184,22 +197,21 @@ class WandbRun:
         for row in rows:
             step = offset + row["step"]
             if step > self._sent.steps.get(phase.phase, 0):
-                self._log(step_values(phase.phase, row, step, phase.iteration))
-                self._sent.steps[phase.phase] = step
+                self._log(step_values(phase.phase, row, step, phase.iteration), phase.phase, step)
         if manifest is not None:
             name = f"{phase.iteration}/{phase.phase}"
             if name not in self._sent.summaries:
-                self._log({**summary_values(manifest), **self._pictures(manifest, phase)})
-                self._sent.summaries.append(name)
+                self._log({**summary_values(manifest), **self._pictures(manifest, phase)}, name)
             self._complete[phase.path] = rows[-1]["step"] if rows else 0
         if self._sent.rows > rows_before:
             # A kill right before this sends the rows again, at the same places of W&B's axis.
             self._sent.save(self._folder / SENT)
 
-    def _log(self, values: Mapping[str, Any]) -> None:
+    def _log(self, values: Mapping[str, Any], name: str, step: int = 0) -> None:
+        """Log a row: the step of a phase, or the summary of that name."""
         # An explicit step keeps W&B's own axis growing over processes, offline ones included.
         self._run.log(dict(values), step=self._sent.rows)
-        self._sent.rows += 1
+        self._sent.note(name, step)
 
     def _pictures(self, manifest: Manifest, phase: PhaseDirectory) -> dict[str, Any]:
         """What is more than a number: the distribution of p̂, questions with their votes, accuracies with intervals."""
@@ -257,11 +269,30 @@ class WandbRun:
 
 @dataclass
 class _Sent:
-    """wandb/sent.json: rows logged in all, the last step sent per phase, and the summaries sent."""
+    """wandb/sent.json: rows logged in all, the last step sent per phase, the summaries sent, and in which order."""
 
     rows: int = 0
     steps: dict[str, int] = field(default_factory=dict)
     summaries: list[str] = field(default_factory=list)
+    order: list[tuple[str, int]] = field(default_factory=list)
+
+    def note(self, name: str, step: int) -> None:
+        """One more row was sent: a step of the phase, or with step 0 a summary."""
+        self.rows += 1
+        self.order.append((str(name), step))
+        if step:
+            self.steps[name] = step
+        else:
+            self.summaries.append(name)
+
+    def first(self, rows: int) -> _Sent | None:
+        """As it was after so many rows; None where the file is of a time that noted no order."""
+        if len(self.order) != self.rows:
+            return None
+        sent = _Sent()
+        for name, step in self.order[:rows]:
+            sent.note(name, step)
+        return sent
 
     @classmethod
     def load(cls, path: Path) -> _Sent:

@@ -20,8 +20,9 @@ class WandbServer:
     """Listens on a free port of the loopback interface while its `with` block lasts."""
 
     def __init__(self) -> None:
-        """Nothing listens yet."""
+        """Nothing listens yet. While `loses` is set, rows are refused."""
         self.rows: list[dict[str, Any]] = []
+        self.loses = False
 
     def __enter__(self) -> WandbServer:
         """Start listening."""
@@ -41,8 +42,9 @@ class WandbServer:
 
             def _reply(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                text = json.dumps(owner.answer(self.path, body)).encode()
-                self.send_response(200)
+                refused = owner.loses and self.path.endswith("file_stream")
+                text = b"{}" if refused else json.dumps(owner.answer(self.path, body)).encode()
+                self.send_response(503 if refused else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
@@ -79,6 +81,15 @@ class WandbServer:
         named = re.search(r"(?:query|mutation)\s+(\w+)", sent["query"])
         return {"data": self._data(named.group(1) if named else "", sent.get("variables") or {})}
 
+    def _bucket(self) -> dict[str, Any] | None:
+        """What W&B says of a run that has rows, when it is resumed."""
+        if not self.rows:
+            return None
+        last = json.dumps([json.dumps({"_step": self.rows[-1]["_step"], "_runtime": 1})])
+        lines = {"historyLineCount": len(self.rows), "logLineCount": 0, "eventsLineCount": 0}
+        rest = {"summaryMetrics": "{}", "config": "{}", "wandbConfig": '{"t": 1}', "eventsTail": "[]", "tags": []}
+        return {"id": "B", "name": "r", "displayName": "d", "notes": None, "historyTail": last, **lines, **rest}
+
     def _data(self, name: str, variables: dict[str, Any]) -> Any:
         if name == "Viewer":
             return {"viewer": {"id": "V", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
@@ -86,7 +97,9 @@ class WandbServer:
             bucket = {"id": "B", "name": variables.get("name"), "displayName": "d", "config": "{}", "project": PROJECT}
             return {"upsertBucket": {"bucket": {**bucket, "historyLineCount": 0}, "inserted": True}}
         if name == "RunResumeStatus":
-            return {"model": {**PROJECT, "bucket": None}}
+            return {"model": {**PROJECT, "bucket": self._bucket()}}
+        if name == "ArtifactType":
+            return {"project": {"artifact": None}}
         if name == "ServerFeaturesQuery":
             return {"serverInfo": {"features": []}}
         if name == "CreateRunFiles":
