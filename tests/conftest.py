@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: skipped where CI is set"))
+
+
+def pytest_collection_finish() -> None:
+    """Megatron collects garbage around every checkpoint: it need not walk through all that was imported for tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
