@@ -21,9 +21,11 @@ from typing import Any
 
 from rzero_mega.atomic import read_jsonl, write_jsonl
 from rzero_mega.errors import UserError
+from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.statistics import accuracy, difference
 from rzero_mega.grading import GradingPool, extract_answer
 from rzero_mega.phase_name import PhaseName
+from rzero_mega.records import read_records
 from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import in_one_line, say
 
@@ -73,17 +75,11 @@ def scored_problems(run: RunDirectory, iteration: int, most: int | None = None) 
     """The problems of an evaluation and their greedy verdicts. UserError without such verdicts."""
     phase = run.phase(iteration, PhaseName.EVALUATE)
     artefact = phase.artefact("scores")
-    found = [_scored(row) for row in read_jsonl(phase.path / artefact.path, sha256=artefact.sha256)]
-    if not found or None in found:
+    rows = read_records(phase.path / artefact.path, ProblemScore, sha256=artefact.sha256)[:most]
+    found = [Scored(row.question, row.answers[0], row.greedy) for row in rows if row.greedy is not None]
+    if len(found) < len(rows) or any(len(row.answers) != 1 for row in rows):
         raise UserError(f"{phase.path / artefact.path}: not every problem has a greedy verdict and one right answer")
-    return [problem for problem in found if problem is not None][:most]
-
-
-def _scored(row: dict[str, Any]) -> Scored | None:
-    answers = row.get("answers", [row.get("answer")])
-    if not isinstance(row.get("greedy"), bool) or len(answers) != 1:
-        return None
-    return Scored(str(row["question"]), str(answers[0]), row["greedy"])
+    return found
 
 
 def write_data(problems: Sequence[Scored], folder: Path) -> None:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from statistics import fmean
 from typing import Any
 
+import jinja2
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rzero_mega import __version__
-from rzero_mega.atomic import read_jsonl
 from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, kinds, values_of
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.schema.metadata import Change
-from rzero_mega.evaluation.statistics import mean_of
+from rzero_mega.evaluation.formats import as_markdown
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.release.folder import TRAINED_PROMPT, TRAINED_TEMPLATE, generation_config
 from rzero_mega.release.licence import Licence
-from rzero_mega.release.trained_model import TrainedModel
+from rzero_mega.release.trained_model import TrainedModel, TrainedPrompt
 from rzero_mega.rollout.chat_template import beginning, rendered
 from rzero_mega.rollout.tokenization import load_tokenizer
-from rzero_mega.run import PhaseDirectory
-from rzero_mega.run.manifest import Manifest
 from rzero_mega.tracking import run_status
+from rzero_mega.tracking.results import run_results
 from rzero_mega.tracking.status import IterationStatus, RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
@@ -62,7 +58,7 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
     """The README.md of the model in `folder`, which has its prompt and template already."""
     config, status = trained.run.config, run_status(trained.run)
     prompt, tokenizer = trained.prompt(), load_tokenizer(folder)
-    template = (folder / TRAINED_TEMPLATE).read_text(encoding="utf-8")
+    shown = _shown_prompt(tokenizer, (folder / TRAINED_TEMPLATE).read_text(encoding="utf-8"))
     environment = Environment(
         loader=PackageLoader("rzero_mega.release"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -71,7 +67,8 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         trained=trained,
         base=base,
         prompt=prompt,
-        prompt_shown=_fenced(_shown_prompt(tokenizer, template)),
+        has_template=shown is not None,
+        prompt_shown=_fenced(_plain_prompt(prompt) if shown is None else shown),
         prompt_file=_fenced(prompt.text.strip("\n"), "yaml"),
         trained_prompt=TRAINED_PROMPT,
         trained_template=TRAINED_TEMPLATE,
@@ -80,7 +77,8 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         benchmarks=_value(config.evaluation.benchmarks),
         labelled=_labelled(trained),
         training=(config.solver if trained.role == "solver" else config.challenger).training,
-        table=_results(trained, status),
+        accuracies=_accuracies(trained),
+        table=[_row(row) for row in status.iterations],
         settings=_settings(config),
         changes=[str(change) for change in status.values],
         config=config,
@@ -130,9 +128,16 @@ def _labelled(trained: TrainedModel) -> dict[str, Any] | None:
     }
 
 
-def _shown_prompt(tokenizer: Any, template: str) -> str:
-    text = rendered(tokenizer, template, QUESTION)
-    return text.removeprefix(beginning(tokenizer))
+def _shown_prompt(tokenizer: Any, template: str) -> str | None:
+    """What the template makes of a message; None of one that stands there because there is none."""
+    try:
+        return rendered(tokenizer, template, QUESTION).removeprefix(beginning(tokenizer))
+    except jinja2.TemplateError:
+        return None
+
+
+def _plain_prompt(prompt: TrainedPrompt) -> str:
+    return prompt.template.plain(**({"question": QUESTION} if prompt.takes_question else {}))
 
 
 def _fenced(text: str, kind: str = "") -> str:
@@ -142,43 +147,22 @@ def _fenced(text: str, kind: str = "") -> str:
     return f"{fence}{kind}\n{text}\n{fence}"
 
 
-def _results(trained: TrainedModel, status: RunStatus) -> list[dict[str, str]]:
-    """A row per iteration: what was measured of its Solver and of its labels."""
-    return [_row(trained.run.phase(row.iteration, PhaseName.EVALUATE), row) for row in status.iterations]
-
-
-def _row(evaluation: PhaseDirectory, row: IterationStatus) -> dict[str, str]:
-    scores = _scores(evaluation, evaluation.manifest())
+def _row(row: IterationStatus) -> dict[str, str]:
+    """Of an iteration: how its Solver did, what it was trained on, and how long it took."""
     return {
         "iteration": "base" if row.iteration == 0 else str(row.iteration),
-        "mean": _with_interval(row.pass1_mean, scores.get("mean", [])),
-        "greedy": _with_interval(row.pass1_greedy, scores.get("greedy", [])),
+        "mean": percent(row.pass1_mean),
+        "greedy": percent(row.pass1_greedy),
         "label accuracy": percent(row.label_accuracy),
         "questions kept": NOTHING if row.kept_questions is None else f"{row.kept_questions:,}",
         "time": duration(sum(row.seconds.values())) if row.seconds else NOTHING,
     }
 
 
-def _scores(evaluation: PhaseDirectory, manifest: Manifest | None) -> dict[str, list[list[float]]]:
-    """{mean, greedy: scores of each benchmark's questions}; a measure that a benchmark was not given is left out."""
-    artefact = manifest.outputs.get("scores") if manifest is not None else None
-    if artefact is None:
-        return {}
-    found: dict[str, dict[str, list[float]]] = {"mean": defaultdict(list), "greedy": defaultdict(list)}
-    for row in read_jsonl(evaluation.path / artefact.path, sha256=artefact.sha256):
-        for measure, groups in found.items():
-            value = row.get(measure)
-            if isinstance(value, int | float):
-                groups[str(row.get("benchmark"))].append(float(value))
-    return {measure: list(groups.values()) for measure, groups in found.items() if groups}
-
-
-def _with_interval(value: float | None, groups: Sequence[Sequence[float]]) -> str:
-    """A mean over benchmarks with its interval, where the scores at hand are those that it is a mean of."""
-    if value is None or not groups or abs(fmean(map(fmean, groups)) - value) > 1e-9:
-        return percent(value)
-    estimate = mean_of(groups)
-    return f"{100 * value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+def _accuracies(trained: TrainedModel) -> str | None:
+    """Every benchmark with intervals, and the differences from the base; None where nothing was evaluated."""
+    results = run_results(trained.run)
+    return None if results is None else as_markdown(results.table, results.paper).rstrip("\n")
 
 
 def _settings(config: Config) -> list[tuple[str, str, str]]:

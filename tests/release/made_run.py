@@ -8,6 +8,8 @@ from pathlib import Path
 from rzero_mega.assets import nano_base_path
 from rzero_mega.atomic import write_jsonl
 from rzero_mega.config import load_config
+from rzero_mega.evaluation.problem_score import ProblemScore
+from rzero_mega.evaluation.scores import summary
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
@@ -46,14 +48,8 @@ def _leave_scores(run: RunDirectory, iteration: int) -> None:
     phase = run.phase(iteration, PhaseName.EVALUATE)
     phase.begin({})
     rows = [
-        {
-            "benchmark": "arithmetic",
-            "question": f"{number}+1",
-            "answers": [str(number + 1)],
-            "mean": mean,
-            "greedy": greedy,
-        }
-        for number, (mean, greedy) in enumerate(SCORES)
+        ProblemScore("arithmetic", "1", f"{n}+1", (str(n + 1),), mean, mean, greedy, greedy)
+        for n, (mean, greedy) in enumerate(SCORES)
     ]
-    write_jsonl(phase.path / "scores.jsonl", rows)
-    phase.finish({"scores": Path("scores.jsonl")}, {"pass1_mean": 0.625, "pass1_greedy": 0.75})
+    write_jsonl(phase.path / "scores.jsonl", (row.as_json() for row in rows))
+    phase.finish({"scores": Path("scores.jsonl")}, summary(rows, {"arithmetic": "arithmetic"}))

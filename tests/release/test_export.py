@@ -119,8 +119,8 @@ class TestCard:
     def test_it_says_how_to_ask_what_came_out_and_how_it_was_made(self, exported: Path) -> None:
         card = (exported / "README.md").read_text()
         assert "```\nQ:{question}\nA:\n```" in card
-        assert "| base | 62.5 % [" in card
-        assert "| 2 | 62.5 % [" in card
+        assert "| benchmark | base | iteration 1 | iteration 2 |" in card
+        assert "| 2 | 62.5 % | 75.0 % |" in card
         assert "| `labels.curation.low` | 0.25 | 0.4 |" in card
         assert "No questions or answers that people wrote were trained on" in card
         assert "GPU-hours" not in card
