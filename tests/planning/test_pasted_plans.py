@@ -20,7 +20,7 @@ from rzero_mega.planning.parameters import total_parameters
 from rzero_mega.planning.request import LONGEST, PlanRequest
 from rzero_mega.planning.search import recommendation
 
-RECIPES = [name for name in recipe_names() if name not in ("nano", "smollm2")]
+RECIPES = [name for name in recipe_names() if load_recipe(name).rollout.engine == "sglang"]
 
 
 @cache
