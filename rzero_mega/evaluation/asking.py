@@ -17,6 +17,11 @@ class Asking:
     sampling: SamplingConfig
 
     @property
+    def answers(self) -> int:
+        """How many answers a problem gets."""
+        return self.samples + self.greedy
+
+    @property
     def greedy_sampling(self) -> SamplingConfig:
         """That of the greedy answer."""
         return replace(self.sampling, temperature=0.0)

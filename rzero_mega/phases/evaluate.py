@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import EvaluateInputs
+from rzero_mega.evaluation.asking import asking
 from rzero_mega.evaluation.endpoint.key import check_key
 from rzero_mega.evaluation.judge import SECTION, second_look_of
 from rzero_mega.evaluation.predictions import Response
@@ -23,7 +24,9 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: EvaluateInputs) -> None:
     # Before the Solver is asked, not after.
     spmd.on_rank_0(check_key, ctx.config.evaluation.judge.endpoint, SECTION)
     responses = ask_model(ctx, ctx.model(inputs.solver), journal, phase.bar, lambda: ctx.stop.requested)
-    ctx.stop_if_asked()
+    # With all answers there only the grading is left, which a job that is asked to stop at once gets done too.
+    if not spmd.on_rank_0(_has_all, ctx, responses):
+        ctx.stop_if_asked()
     spmd.on_rank_0(_finish, ctx, phase, responses)
 
 
@@ -39,6 +42,11 @@ def ask_model(
     responses = responses_to(ctx, solver, asks_of(ctx, solver.context), journal, bar, asked_to_stop)
     solver.close()
     return responses
+
+
+def _has_all(ctx: RunContext, responses: Sequence[Response]) -> bool:
+    wanted = (asking(some, ctx.config.evaluation).answers * len(some.problems) for some in ctx.benchmarks)
+    return len(responses) == sum(wanted)
 
 
 def _finish(ctx: RunContext, phase: ActivePhase, responses: Sequence[Response]) -> None:

@@ -266,6 +266,17 @@ def test_with_a_real_engine_the_bytes_after_a_kill_are_those_of_an_undisturbed_r
     assert _bytes(phase) == _bytes(whole)
 
 
+def test_jobs_that_are_all_asked_to_stop_at_once_get_there_unit_by_unit(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted("evaluation.benchmarks=['arithmetic:1']", "evaluation.samples=1", "rollout.batch_sequences=2")
+    run.ctx.stop = Asked()
+    for _ in range(2):  # ten answers, four at a time
+        with pytest.raises(Stopped):
+            evaluate.run(run.ctx, run.begin(PhaseName.EVALUATE), INPUTS)
+    phase = run.begin(PhaseName.EVALUATE)
+    evaluate.run(run.ctx, phase, INPUTS)
+    assert len(rows(phase, "predictions")) == 10
+
+
 def test_what_is_kept_is_no_one_else_s(scripted: Callable[..., ScriptedRun], tmp_path: Path) -> None:
     run = mixed_run(scripted, tmp_path, 2)
     with pytest.raises(Killed):
