@@ -44,17 +44,16 @@ class ServeOptions:
 
 def serve(target: Path | None, options: ServeOptions, overrides: Sequence[str]) -> None:
     """Serve until an interruption ends it, which leaves nothing behind. UserError for what can't be served."""
-    run = _run_of(target)
-    config = with_overrides(
-        _defaults(target) if run is None else run.config, [*overrides, f"rollout.sglang.host={options.host}"]
-    )
+    source = _source(target)
+    own = _defaults(source) if isinstance(source, Path) else source.config
+    config = with_overrides(own, [*overrides, f"rollout.sglang.host={options.host}"])
     key, made_up = _key(config, options.host)
     check_extra_arguments(config.rollout.sglang.extra_arguments)
     python = servers_python(config.rollout.sglang.python)
     check_serving(python)
     # Before anything is read: a model takes minutes to check and to load.
     with closing(hold_port(options.host, options.port)) as held, temporary_folder("serve") as work:
-        endpoint = _endpoint(target, run, options, work / "model")
+        endpoint = _endpoint(source, options, work / "model")
         spec = server_spec(endpoint, config, held.getsockname()[1])
         log = Path(tempfile.gettempdir()) / f"rzero-mega-serve-{os.getuid()}-{spec.port}.log"
         say(f"{endpoint.name}: starting; its log is {log}")
@@ -77,20 +76,20 @@ def serve(target: Path | None, options: ServeOptions, overrides: Sequence[str]) 
                 server.stop()
 
 
-def _run_of(target: Path | None) -> RunDirectory | None:
-    """The run that is meant; None if the target is a model's folder."""
+def _source(target: Path | None) -> RunDirectory | Path:
+    """The run that is meant, or the target itself if it is a model's folder."""
     if target is None:
         return RunDirectory.latest(Path("runs"))
     if not (target / "run.json").is_file() and (target / CONFIG).is_file():
-        return None
+        return target
     if not (target / "run.json").is_file():
         raise UserError(f"{target}: neither a run directory (with a run.json) nor a model's folder (with a {CONFIG})")
     return RunDirectory.open_existing(target)
 
 
-def _defaults(folder: Path | None) -> Config:
+def _defaults(folder: Path) -> Config:
     """The paper's settings for a model's folder, in the dtype that its weights have."""
-    raw = {} if folder is None else read_object(folder, CONFIG)
+    raw = read_object(folder, CONFIG)
     own = raw.get("dtype", raw.get("torch_dtype"))
     return load_config(overrides=["rollout.dtype=float32"] if own == "float32" else [])
 
@@ -108,17 +107,16 @@ def _key(config: Config, host: str) -> tuple[str, bool]:
     return secrets.token_urlsafe(32), True
 
 
-def _endpoint(target: Path | None, run: RunDirectory | None, options: ServeOptions, folder: Path) -> Endpoint:
-    if run is not None:
-        trained = trained_model(run, role_named(options.role or "solver"), options.iteration)
+def _endpoint(source: RunDirectory | Path, options: ServeOptions, folder: Path) -> Endpoint:
+    if isinstance(source, RunDirectory):
+        trained = trained_model(source, role_named(options.role or "solver"), options.iteration)
         check_model(trained)
         return of_run(trained, folder)
-    assert target is not None
     if options.role is not None or options.iteration is not None:
-        raise UserError(f"{target}: is a model's folder; --role and --iteration choose among the models of a run")
-    shape = check_model_folder(target)
-    inspect_tokenizer(target, shape.vocab)
-    endpoint = of_model(target, folder)
+        raise UserError(f"{source}: is a model's folder; --role and --iteration choose among the models of a run")
+    shape = check_model_folder(source)
+    inspect_tokenizer(source, shape.vocab)
+    endpoint = of_model(source, folder)
     inspect_template(endpoint.folder, endpoint.template, QUESTION)
     return endpoint
 
