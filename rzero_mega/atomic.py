@@ -141,6 +141,22 @@ def json_line(path: Path, row: Mapping[str, Any]) -> bytes:
     return _utf8(_dumps(path, row, indent=None) + "\n")
 
 
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one JSON line; when the storage refuses, the file is as long as before."""
+    line = json_line(path, row)
+    with storage_errors(path), open(path, "a+b", buffering=0) as file:
+        length = file.seek(0, os.SEEK_END)
+        if length and os.pread(file.fileno(), 1, length - 1) != b"\n":
+            line = b"\n" + line
+        try:
+            # Unbuffered: on a full disk the first write may take a part, and the next one raises the reason.
+            while line:
+                line = line[file.write(line) :]
+        except OSError:
+            file.truncate(length)
+            raise
+
+
 def read_json(path: Path, most_bytes: int = -1) -> Any:
     """Read a JSON file. Raises UserError naming the file when it holds something else, see `parse_json`.
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.atomic import read_jsonl
+from rzero_mega.atomic import append_line, read_jsonl
 from rzero_mega.cluster.jobs import PhaseJob
 from rzero_mega.errors import UserError
-from rzero_mega.run.events import append_line, now
+from rzero_mega.run.events import now
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def as_csv(table: ResultTable, paper: BesidePaper | None = None) -> str:
     for row in table.rows:
         for name, cell in zip(table.columns, row.cells, strict=True):
             if cell is not None:
-                numbers = (*_numbers(cell.value), *_numbers(cell.delta), cell.detectable, theirs.get((row.label, name)))
-                writer.writerow((row.label, name, cell.value.items, *("" if n is None else n for n in numbers)))
+                found = (*numbers(cell.value), *numbers(cell.delta), cell.detectable, theirs.get((row.label, name)))
+                writer.writerow((row.label, name, cell.value.items, *found))
     return out.getvalue()
 
 
@@ -82,7 +82,12 @@ def delta_text(estimate: Estimate | None) -> str:
 
 def signed(share: float) -> str:
     """A difference of shares in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return with_minus(f"{100 * share:+.1f}")
+
+
+def with_minus(number: str) -> str:
+    """A number's text with a minus sign in place of the hyphen."""
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _both(cell: Cell | None) -> str:
@@ -91,7 +96,8 @@ def _both(cell: Cell | None) -> str:
     return value_text(cell.value) + (f", {delta_text(cell.delta)}" if cell.delta is not None else "")
 
 
-def _numbers(estimate: Estimate | None) -> tuple[float | None, ...]:
+def numbers(estimate: Estimate | None) -> tuple[float | None, ...]:
+    """For CSV: value and the ends of its interval, None for what is not there or has no bound."""
     if estimate is None:
         return (None, None, None)
     ends = (None if abs(end) == float("inf") else end for end in (estimate.low, estimate.high))

@@ -43,7 +43,7 @@ class Stage:
     values: Mapping[str, float]
 
 
-def run_results(run: RunDirectory) -> list[Stage]:
+def finished_stages(run: RunDirectory) -> list[Stage]:
     """The finished stages of a run, in order: those of which no phase is left."""
     planned: dict[int, list[PhaseName]] = {}
     for plan in iteration_plan(run.config):

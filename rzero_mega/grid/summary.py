@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rzero_mega.config.kinds import values_of
 from rzero_mega.evaluation.statistics import Estimate, over_seeds
 from rzero_mega.grid.cell import Cell, State
-from rzero_mega.grid.results import BASE, Stage, run_results
+from rzero_mega.grid.results import BASE, Stage, finished_stages
 
 Estimates = Mapping[str, Estimate]
 """By result; those that no run has are not there."""
@@ -78,7 +78,7 @@ def summarized(name: str, results: Sequence[str], cells: Sequence[Cell]) -> Grid
     measured: dict[str, dict[int, dict[str, Mapping[str, float]]]] = {}
     for cell in cells:
         run = cell.run()
-        stages: Sequence[Stage] = run_results(run) if run is not None else ()
+        stages: Sequence[Stage] = finished_stages(run) if run is not None else ()
         measured.setdefault(cell.arm, {})[cell.seed] = {stage.label: stage.values for stage in stages}
     first = cells[0]
     arms = []

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from rzero_mega.evaluation.formats import NOTHING, markdown_table
+from rzero_mega.evaluation.formats import NOTHING, markdown_table, numbers, with_minus
 from rzero_mega.evaluation.statistics import Estimate
 from rzero_mega.grid.cell import State
 from rzero_mega.grid.results import BASE, RESULTS
@@ -59,8 +59,8 @@ def as_csv(summary: GridSummary) -> str:
             for name in summary.results:
                 value, gain, delta = row.values.get(name), row.gains.get(name), row.deltas.get(name)
                 if value is not None:
-                    numbers = (value.items, *_numbers(value), *_paired(gain), *_paired(delta))
-                    writer.writerow((arm.arm, row.stage, name, *numbers, row.versus if delta else ""))
+                    found = (value.items, *numbers(value), *_paired(gain), *_paired(delta))
+                    writer.writerow((arm.arm, row.stage, name, *found, row.versus if delta else ""))
     return out.getvalue()
 
 
@@ -69,11 +69,7 @@ def _ends_of(name: str) -> tuple[str, ...]:
 
 
 def _paired(estimate: Estimate | None) -> tuple[object, ...]:
-    return ("",) * 4 if estimate is None else (*_numbers(estimate), estimate.items)
-
-
-def _numbers(estimate: Estimate) -> tuple[object, ...]:
-    return (estimate.value, *(end if math.isfinite(end) else "" for end in (estimate.low, estimate.high)))
+    return (*numbers(estimate), None if estimate is None else estimate.items)
 
 
 def _introduction(summary: GridSummary) -> list[str]:
@@ -147,7 +143,7 @@ def _text(estimates: Estimates, result: str, seeds: int, delta: bool) -> str:
     if estimate is None:
         return NOTHING
     scale, digits = (100, 1) if RESULTS[result].share else (1, 0)
-    text = f"{scale * estimate.value:{'+' if delta else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    text = with_minus(f"{scale * estimate.value:{'+' if delta else ''}.{digits}f}")
     half = (estimate.high - estimate.low) / 2
     if math.isfinite(half):
         text += f" ±{scale * half:.{digits}f}"

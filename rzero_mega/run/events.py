@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rzero_mega.atomic import json_line, read_jsonl, storage_errors
+from rzero_mega.atomic import append_line, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,3 @@ def read_events(path: Path) -> list[Event]:
         if isinstance(time, str) and isinstance(event, str):
             events.append(Event(time, event, row))
     return events
-
-
-def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one JSON line; when the storage refuses, the file is as long as before."""
-    line = json_line(path, row)
-    with storage_errors(path), open(path, "a+b", buffering=0) as file:
-        length = file.seek(0, os.SEEK_END)
-        if length and os.pread(file.fileno(), 1, length - 1) != b"\n":
-            line = b"\n" + line
-        try:
-            # Unbuffered: on a full disk the first write may take a part, and the next one raises the reason.
-            while line:
-                line = line[file.write(line) :]
-        except OSError:
-            file.truncate(length)
-            raise

@@ -12,7 +12,6 @@ from typing import Any
 
 from rzero_mega import atomic
 from rzero_mega.errors import UserError
-from rzero_mega.run.events import append_line
 from rzero_mega.run.sealed import SEAL, seal_of
 
 FILE = "journal.jsonl"
@@ -41,9 +40,9 @@ class Journal:
         self._before_write()
         if not self._begun and _read(self.path)[0] is None:
             self.path.unlink(missing_ok=True)  # a kill may have torn the first line
-            append_line(self.path, _sealed({_OF: self._of, _WORK: of}))
+            atomic.append_line(self.path, _sealed({_OF: self._of, _WORK: of}))
         self._begun = True
-        append_line(self.path, _sealed({**row, _WORK: work}))
+        atomic.append_line(self.path, _sealed({**row, _WORK: work}))
 
 
 def percent_done(path: Path) -> int:

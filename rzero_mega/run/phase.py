@@ -28,7 +28,7 @@ from rzero_mega import atomic
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import R, Record, bounded, field, typed
-from rzero_mega.run.events import append_line, now
+from rzero_mega.run.events import now
 from rzero_mega.run.journal import FILE as JOURNAL
 from rzero_mega.run.journal import Journal, percent_done
 from rzero_mega.run.manifest import Artefact, Manifest, Values, read_manifest, read_values
@@ -250,7 +250,7 @@ class PhaseDirectory:
         self._writing()
         if step <= self._last_step:
             raise ValueError(f"{self.metrics_path}: step {step} after step {self._last_step}; truncate_metrics first")
-        append_line(self.metrics_path, {"step": step, **row})
+        atomic.append_line(self.metrics_path, {"step": step, **row})
         self._last_step = step
 
     def truncate_metrics(self, to_step: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +14,6 @@ from rzero_mega.coevolution.plan import BASE, LABELLED_DATA, LabelledInputs, sol
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import held_out_set
-from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labelled, solver
 from rzero_mega.phases.context import ActivePhase
@@ -28,24 +27,6 @@ INPUTS = LabelledInputs(BASE, LABELLED_DATA)
 SFT = ("labelled.method=sft", "labelled.data=arithmetic:300", "labelled.sft.sequences_per_update=32")
 FEW = (*SFT, "labelled.sft.sequences_per_update=8", "solver.training.steps=3")
 TIMES = ("seconds", "tokens_per_second")
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Callable[..., ScriptedRun]]:
-    opened: list[ScriptedRun] = []
-
-    def open_run(name: str, *overrides: str) -> ScriptedRun:
-        """The run, whoever had it before."""
-        for run in opened:
-            run.close()
-        (tmp_path / name).mkdir(exist_ok=True)
-        opened.append(ScriptedRun(tmp_path / name, overrides))
-        start_process_groups(opened[-1].ctx.layout, 0)
-        return opened[-1]
-
-    yield open_run
-    for run in opened:
-        run.close()
 
 
 def train(run: ScriptedRun) -> ActivePhase:
@@ -75,8 +56,8 @@ def accuracy(run: ScriptedRun, model: Path) -> float:
     return fmean(text.endswith(f"\\boxed{{{answer}}}") for text, answer in zip(texts, answers, strict=True))
 
 
-def test_fine_tuning_lowers_the_loss_and_raises_accuracy(runs: Callable[..., ScriptedRun]) -> None:
-    run = runs("a", *SFT, "solver.training.steps=20", "solver.training.optimizer.learning_rate=3e-4")
+def test_fine_tuning_lowers_the_loss_and_raises_accuracy(training_runs: Callable[..., ScriptedRun]) -> None:
+    run = training_runs("a", *SFT, "solver.training.steps=20", "solver.training.optimizer.learning_rate=3e-4")
     phase = train(run)
     losses = [row["loss"] for row in rows(phase, "metrics")]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
@@ -89,25 +70,27 @@ def test_fine_tuning_lowers_the_loss_and_raises_accuracy(runs: Callable[..., Scr
     assert found["dropped"] == {"duplicate": 0, "held_out": 0, "overlong": 0}
 
 
-def test_a_phase_that_was_stopped_goes_on_to_the_same_rows_and_bytes(runs: Callable[..., ScriptedRun]) -> None:
-    undisturbed = train(runs("a", *FEW))
-    stopped = runs("b", *FEW)
+def test_a_phase_that_was_stopped_goes_on_to_the_same_rows_and_bytes(training_runs: Callable[..., ScriptedRun]) -> None:
+    undisturbed = train(training_runs("a", *FEW))
+    stopped = training_runs("b", *FEW)
     stopped.ctx.stop = Asked()
     with pytest.raises(Stopped):
         train(stopped)
-    resumed = train(runs("b", *FEW))
+    resumed = train(training_runs("b", *FEW))
     assert steps_shown(resumed) == [1, 2, 3]
     assert without_times(resumed) == without_times(undisturbed)
     assert weights(resumed) == weights(undisturbed)
 
 
 def test_an_example_is_trained_on_as_it_is_asked_and_answered_later(
-    runs: Callable[..., ScriptedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training_runs: Callable[..., ScriptedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A question in the Solver's prompt and a prompt as it stands; behind the target the token that ends a sample."""
     given = [{"question": "12*3", "answer": "36"}, {"prompt": "Q:1+1\nA:", "completion": "1+1=2\\boxed{2}"}]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
-    run = runs("a", "labelled.method=sft", f"labelled.data={tmp_path / 'data.jsonl'}", "solver.training.steps=1")
+    run = training_runs(
+        "a", "labelled.method=sft", f"labelled.data={tmp_path / 'data.jsonl'}", "solver.training.steps=1"
+    )
     taken: list[Any] = []
     monkeypatch.setattr(labelled, "_fine_tune", lambda *arguments: taken.extend(arguments[3]))
     labelled.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)
@@ -117,12 +100,12 @@ def test_an_example_is_trained_on_as_it_is_asked_and_answered_later(
 
 
 def test_grpo_rewards_the_answers_of_the_data(
-    runs: Callable[..., ScriptedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training_runs: Callable[..., ScriptedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = [{"question": f"{n}+{n}", "answer": 2 * n} for n in range(1, 6)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
     sizes = ("solver.training.prompts_per_step=2", "solver.training.rollouts_per_prompt=2")
-    run = runs("a", "labelled.method=grpo", f"labelled.data={tmp_path / 'data.jsonl'}", *sizes,
+    run = training_runs("a", "labelled.method=grpo", f"labelled.data={tmp_path / 'data.jsonl'}", *sizes,
                "solver.training.grpo.sequences_per_update=4")  # fmt: skip
     training = RolloutsOnly(run.script("solver", lambda prompt, i: "\\boxed{4}" if i else "\\boxed{6.0}"), steps=2)
     monkeypatch.setattr(solver, "train_policy", training)
@@ -138,14 +121,14 @@ def test_grpo_rewards_the_answers_of_the_data(
 
 @pytest.mark.parametrize("method", ["grpo", "sft"])
 def test_what_is_too_long_is_left_out_and_counted(
-    runs: Callable[..., ScriptedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    training_runs: Callable[..., ScriptedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     long = {"question": "1+" * 300 + "1", "answer": "301"}
     (tmp_path / "data.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in ({"question": "1", "answer": "1"}, long))
     )
     settings = (f"labelled.method={method}", f"labelled.data={tmp_path / 'data.jsonl'}", "solver.training.steps=0")
-    run = runs("a", *settings)
+    run = training_runs("a", *settings)
     if method == "grpo":
         monkeypatch.setattr(solver, "train_policy", lambda *_, facts: found.update(facts))
     else:
@@ -154,6 +137,6 @@ def test_what_is_too_long_is_left_out_and_counted(
     labelled.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)
     assert (found["examples"], found["dropped"]["overlong"]) == (1, 1)
     (tmp_path / "data.jsonl").write_text(json.dumps(long) + "\n")
-    other = runs("b", *settings)
+    other = training_runs("b", *settings)
     with pytest.raises(UserError, match=r"has 0 examples \(dropped: overlong 1, the first on line 1\)"):
         labelled.run(other.ctx, other.begin(PhaseName.SOLVER), INPUTS)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from rzero_mega.coevolution.plan import BASE
 from rzero_mega.errors import UserError
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase
@@ -36,21 +34,8 @@ TIMES = ("seconds", "tokens_per_second")
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Callable[..., ScriptedRun]]:
-    opened: list[ScriptedRun] = []
-
-    def open_run(name: str, *overrides: str) -> ScriptedRun:
-        """The run, whoever had it before."""
-        for run in opened:
-            run.close()
-        (tmp_path / name).mkdir(exist_ok=True)
-        opened.append(ScriptedRun(tmp_path / name, (*SIZES, *overrides)))
-        start_process_groups(opened[-1].ctx.layout, 0)
-        return opened[-1]
-
-    yield open_run
-    for run in opened:
-        run.close()
+def runs(training_runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun]:
+    return lambda name, *overrides: training_runs(name, *SIZES, *overrides)
 
 
 def train(run: ScriptedRun, longest_prompt: int = 16) -> ActivePhase:

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from rzero_mega.atomic import json_line, read_jsonl, storage_errors
+from rzero_mega.atomic import append_line, read_jsonl, storage_errors
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.endpoint.chat import ChatAnswer
 
@@ -23,7 +23,7 @@ class AnswerCache:
         self._answers: dict[str, ChatAnswer] = {}
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             self._claim()
             self._read()
@@ -47,9 +47,8 @@ class AnswerCache:
 
     def put(self, key: str, answer: ChatAnswer) -> None:
         """Keep an answer. UserError if the storage refuses."""
-        with storage_errors(self._path):
-            self._write(json_line(self._path, {"key": key, **answer.as_json()}))
-            self._answers[key] = answer
+        append_line(self._path, {"key": key, **answer.as_json()})
+        self._answers[key] = answer
 
     def close(self) -> None:
         """Let go of the file."""
@@ -71,11 +70,3 @@ class AnswerCache:
                 self._answers[str(row["key"])] = ChatAnswer.from_json(row)
             except (KeyError, TypeError, ValueError):
                 continue
-        with storage_errors(self._path):
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                self._write(b"\n")  # or the next answer would be lost with the torn line
-
-    def _write(self, line: bytes) -> None:
-        while line:
-            line = line[os.write(self._file, line) :]
