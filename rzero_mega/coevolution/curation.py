@@ -30,6 +30,7 @@ REASONS = (
     "answer",
     "answer_text",
     "held_out",
+    "no_truth",
     "template",
 )
 """Why a question is dropped, in the order in which the reasons are looked for."""
@@ -47,6 +48,7 @@ ADVICE = {
     "answer": "shorten labels.curation.drop_answers",
     "answer_text": "shorten labels.curation.drop_answers_containing",
     "held_out": "they are those of evaluation.benchmarks",
+    "no_truth": "set labels.label to votes: no exact answer to them can be computed",
     "template": "raise labels.curation.maximum_per_template",
     **{check: f"see to a Challenger that asks so, or set checks.{check} to false" for check in CHECKS},
 }
@@ -72,15 +74,16 @@ def curate(
     checks: ChecksConfig | None = None,
     copies: Copies | None = None,
     overlong: Callable[[str], bool] | None = None,
+    computable: Callable[[str], bool] | None = None,
 ) -> Curation:
     """Keep the questions whose share p lies in [low, high], both ends included, and which nothing else speaks against.
 
     The band is compared in exact arithmetic, with the bounds as they are written in decimal: 3 of 10 lies in a band
     from 0.3. `held_out` tells questions that the evaluation asks, `overlong` those that are too long to be answered or
-    trained on. Of questions that are the same but for whitespace
-    only the first is looked at, whatever becomes of it: to pick among several votes on one question is a bias. The same
-    holds for near-duplicates; `copies` has them, by the position in `labelled`. `checks` are those of the Challenger's
-    reward. None stands for no checks, no copies, and no bound of length.
+    trained on, `computable` those whose exact answer is known where that is to be the label. Of questions that are the
+    same but for whitespace only the first is looked at, whatever becomes of it: to pick among several votes on one
+    question is a bias. The same holds for near-duplicates; `copies` has them, by the position in `labelled`. `checks`
+    are those of the Challenger's reward. None stands for no checks, no copies, no bound of length, any label.
 
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
@@ -100,6 +103,8 @@ def curate(
         if reason is None and overlong is not None and overlong(item.question.text):
             reason = "overlong"
         reason = reason or _reason(item, band, config, checks, held_out)
+        if reason is None and computable is not None and not computable(item.question.text):
+            reason = "no_truth"
         if reason is None and config.maximum_per_template is not None:
             form = template(item.question.text)
             reason = "template" if templates[form] >= config.maximum_per_template else None

@@ -10,7 +10,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
 from rzero_mega.tracking.label_audits import audit_lines
-from rzero_mega.tracking.status import RunStatus, grading_lines, interval_lines, models_line
+from rzero_mega.tracking.status import RunStatus, diagnostic_lines, grading_lines, interval_lines, models_line
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
@@ -34,7 +34,7 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
 def _show(console: Console, status: RunStatus, state: str | None) -> None:
     console.print(iterations_table(status, state, console.width))
     audits = audit_lines((row.iteration, audit) for row in status.iterations for audit in row.audits)
-    for line in [*interval_lines(status), *audits]:
+    for line in [*diagnostic_lines(status), *interval_lines(status), *audits]:
         say(line)
     benchmarks = benchmarks_table(status)
     if benchmarks is not None:

@@ -83,13 +83,16 @@ def _curate(
     def overlong(question: str) -> bool:
         return len(ctx.solver_prompt(question)) > longest
 
-    curation = curate(answered, config, held_out_questions(ctx.benchmarks), checks, copies, overlong)
-    # The truth is looked at only here, for the figures of the report; nothing that is trained on depends on it.
+    # Where votes are the labels, nothing that is trained on depends on the truth: it is for the report.
+    true_labels = ctx.config.labels.label == "truth"
+    computable = _has_truth if true_labels else None
+    curation = curate(answered, config, held_out_questions(ctx.benchmarks), checks, copies, overlong, computable)
     labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
+    labels = [(item, item.truth if true_labels else item.answered.vote.answer) for item in labelled if item.kept]
     dataset = [
-        TrainingQuestion(question.question.text, question.vote.answer)
-        for question in curation.kept
-        if question.vote.answer is not None  # curation keeps none without an answer
+        TrainingQuestion(item.answered.question.text, label)
+        for item, label in labels
+        if label is not None  # curation keeps none without
     ]
     summary = {
         **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
@@ -99,6 +102,10 @@ def _curate(
     write_jsonl(directory.path / "labelled.jsonl", (question.as_json() for question in labelled))
     write_jsonl(directory.path / "dataset.jsonl", (question.as_json() for question in dataset))
     directory.finish({"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}, summary)
+
+
+def _has_truth(question: str) -> bool:
+    return true_answer(question) is not None
 
 
 def _audited(question: AnsweredQuestion, dropped: str | None, grader: GradingPool) -> LabelledQuestion:

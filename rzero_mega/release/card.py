@@ -27,6 +27,7 @@ from rzero_mega.tracking import run_status
 from rzero_mega.tracking.results import run_results
 from rzero_mega.tracking.status import IterationStatus, RunStatus
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
+from rzero_mega.tracking.words import diagnostic_text
 
 QUESTION = "{question}"
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
@@ -76,6 +77,7 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         other_prompt=_value(config.prompts.challenger if trained.role == "solver" else config.prompts.solver),
         benchmarks=_value(config.evaluation.benchmarks),
         labelled=_labelled(trained),
+        diagnostic=diagnostic_text(config),
         training=(config.solver if trained.role == "solver" else config.challenger).training,
         accuracies=_accuracies(trained),
         table=[_row(row) for row in status.iterations],

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from rzero_mega.run.run_log import RunLogHandler, with_times
 from rzero_mega.terminal import in_one_line, new_console
-from rzero_mega.tracking.status import IterationStatus, RunStatus, by_protocol, interval_lines
+from rzero_mega.tracking.status import IterationStatus, RunStatus, by_protocol, diagnostic_lines, interval_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
 _log = logging.getLogger(__name__)
@@ -101,8 +101,8 @@ class Progress:
     def table(self, status: RunStatus) -> None:
         """Print the table of iterations."""
         self._console.print(iterations_table(status, width=self._console.width))
-        for line in interval_lines(status):
-            self._console.print(line)
+        for line in [*diagnostic_lines(status), *interval_lines(status)]:
+            self._console.print(line, soft_wrap=True)
         benchmarks = benchmarks_table(status)
         if benchmarks is not None:
             self._console.print(benchmarks)

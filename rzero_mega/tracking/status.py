@@ -16,6 +16,7 @@ from rzero_mega.tracking.current import Current, current_phase
 from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.summaries import is_number, percent, scalar
 from rzero_mega.tracking.values import KeyHistory, key_histories
+from rzero_mega.tracking.words import diagnostic_text
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
 ModelState = Literal["kept", "removed", "missing"]
@@ -70,7 +71,8 @@ class RunStatus:
 
     `current` is the phase that is not finished and has begun.
 
-    `values` are the keys that had other values in phases that have begun.
+    `values` are the keys that had other values in phases that have begun. `diagnostic` says why the run is no
+    self-play.
     """
 
     name: str
@@ -82,6 +84,7 @@ class RunStatus:
     iterations: tuple[IterationStatus, ...]
     values: tuple[KeyHistory, ...] = ()
     current: Current | None = None
+    diagnostic: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `status --json` prints."""
@@ -109,6 +112,7 @@ def run_status(run: RunDirectory) -> RunStatus:
         iterations,
         values,
         current_phase(run, iterations),
+        diagnostic_text(run.config),
     )
 
 
@@ -174,6 +178,11 @@ def grading_lines(status: RunStatus) -> list[str]:
     if len(set(words.values())) == 1:
         return [f"answers: {next(iter(words.values()))}"]
     return [f"answers of {f'iteration {i}' if i else 'the base'}: {text}" for i, text in words.items()]
+
+
+def diagnostic_lines(status: RunStatus) -> list[str]:
+    """What keeps the run from being compared with others as a method; nothing of most runs."""
+    return [] if status.diagnostic is None else [f"this run is {status.diagnostic}"]
 
 
 def models_line(status: RunStatus) -> str | None:

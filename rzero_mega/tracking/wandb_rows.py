@@ -23,7 +23,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunInfo
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.summaries import flat_numbers
-from rzero_mega.tracking.words import model_text, reason_text
+from rzero_mega.tracking.words import diagnostic_text, model_text, reason_text
 
 ITERATION = "iteration"
 HISTOGRAM = "p_hat_histogram"
@@ -113,10 +113,15 @@ def table_row(iteration: int, labelled: LabelledQuestion) -> tuple[Any, ...]:
 
 
 def tags(info: RunInfo, config: Config) -> tuple[str, ...]:
-    """Recipe, presets whose values the run has, ablation, base model and version, each with its kind before it."""
+    """Recipe, presets whose values the run has, ablation, base model and version, each with its kind before it.
+
+    A run whose Solver is trained on the truth is said to be a diagnostic.
+    """
     found = [f"recipe:{config.recipe}", *(f"preset:{name}" for name in presets_within(config))]
     if config.ablation != NO_ABLATION:
         found.append(f"ablation:{config.ablation}")
+    if diagnostic_text(config) is not None:
+        found.append("diagnostic:true_labels")
     found.append(f"model:{PurePath(config.model.path.removeprefix('asset:').removeprefix('gguf:')).name}")
     found.append(f"version:{info.versions.get('rzero-mega', 'unknown')}")
     return tuple(dict.fromkeys(tag[:_LONGEST_TAG] for tag in found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rzero_mega.config import Config
 from rzero_mega.config.schema import CHECK_LABELS
 from rzero_mega.tracking.summaries import NOTHING
 
@@ -23,8 +24,19 @@ _REASONS = {
     "answer": "unwanted answer",
     "answer_text": "unwanted words in the answer",
     "held_out": "asked by the evaluation",
+    "no_truth": "no exact answer to train on",
     "template": "too many that differ in numbers alone",
 }
+
+
+def diagnostic_text(config: Config) -> str | None:
+    """What has to be said of a run whose Solver is trained on true answers; None of any other."""
+    if config.labels.label != "truth":
+        return None
+    return (
+        "a diagnostic, not self-play: the Solver is trained on the exact answers (labels.label truth); label accuracy "
+        "is that of the votes, which only choose the questions"
+    )
 
 
 def reason_text(reason: str) -> str:

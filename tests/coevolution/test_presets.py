@@ -36,6 +36,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.votes.sampling.top_p", 1.0, 1.0),
     ("labels.votes.sampling.top_k", 40, 40),
     ("labels.votes.sampling.max_new_tokens", 4096, 4096),
+    ("labels.label", "votes", "votes"),
     ("labels.curation.low", 0.25, 0.3),
     ("labels.curation.high", 0.75, 0.8),
     ("challenger.reward.unanswered_counts_as_doubt", True, True),

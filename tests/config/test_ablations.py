@@ -42,7 +42,7 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def test_the_ablations_of_the_paper_and_that_of_the_checks_are_there() -> None:
-    assert ablation_names() == ["no_checks", "no_filter", "no_repetition", "untrained_challenger"]
+    assert ablation_names() == ["no_checks", "no_filter", "no_repetition", "true_labels", "untrained_challenger"]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_the_ablations_of_the_paper_and_that_of_the_checks_are_there() -> None:
         ("no_filter", {"labels.curation.low": (0.25, 0.0), "labels.curation.high": (0.75, 1.0)}),
         ("no_repetition", {"challenger.reward.repetition.weight": (1.0, 0.0)}),
         ("untrained_challenger", {"challenger.train": (True, False)}),
+        ("true_labels", {"labels.label": ("votes", "truth")}),
         ("no_checks", {}),
     ],
 )
@@ -104,7 +105,7 @@ def test_a_saved_configuration_is_read_back_as_it_is(ablation: str, more: list[s
 
 
 def test_an_unknown_ablation_is_one_line_with_the_known_ones(tmp_path: Path) -> None:
-    known = "is not one of none, no_checks, no_filter, no_repetition, untrained_challenger"
+    known = "is not one of none, no_checks, no_filter, no_repetition, true_labels, untrained_challenger"
     assert error_of(["paper"], ["ablation=no_votes"]).startswith(f"ablation: 'no_votes' {known}")
     mine = written(tmp_path, "ablation: [no_filter]\n")
     assert error_of([mine], []).startswith("ablation: a list is not a text") and "mine.yaml" in error_of([mine], [])

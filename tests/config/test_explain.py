@@ -62,7 +62,7 @@ def test_a_value_shows_type_default_range_and_who_sets_it() -> None:
         ("learner.guard.maximum_gradient_norm", ["type     float or null", "default  null", "allowed  at least 0"]),
         ("evaluation.benchmarks", ["type            list[str]", "set by nano     [arithmetic, clock]"]),
         ("solver.training.steps", ["default               15", "set by official_code  20"]),
-        ("ablation", ["allowed  none, no_checks, no_filter, no_repetition, untrained_challenger"]),
+        ("ablation", ["allowed  none, no_checks, no_filter, no_repetition, true_labels,", "untrained_challenger"]),
         ("labels.curation.maximum_per_template", ["set by hardened            16", "set by ablation no_checks  null"]),
     ],
 )

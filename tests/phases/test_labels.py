@@ -121,6 +121,23 @@ def test_nothing_that_is_trained_on_depends_on_the_truth(
     assert (phase.directory.path / "dataset.jsonl").read_bytes() == known
 
 
+def test_with_true_labels_the_votes_choose_the_questions_and_the_truth_is_what_is_trained_on(
+    scripted: Callable[..., ScriptedRun],
+) -> None:
+    run = scripted(*SIZES, "ablation=true_labels")
+    asked = (*ANSWERS, "How many days has a week?")
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in asked])
+    run.script("solver", lambda prompt, index: answer(prompt if "days" not in prompt else "Q:7*8\nA:", index))
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    assert rows(phase, "dataset") == [{"question": "7*8", "answer": "56"}, {"question": "6+6", "answer": "12"}]
+    found = {row["question"]: row for row in rows(phase, "labelled")}
+    assert (found["7*8"]["answer"], found["7*8"]["correct"]) == ("54", False)
+    assert found["How many days has a week?"]["dropped"] == "no_truth"
+    # What the votes alone would have been worth, as in any other run.
+    assert summary(phase)["label_accuracy"] == 0.5 and summary(phase)["dropped"]["no_truth"] == 1
+
+
 def test_every_question_of_a_part_has_a_stream_of_its_own(run: ScriptedRun, solver: ScriptedEngine) -> None:
     labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
     keys = ["0/1/labels/0/0", "0/1/labels/0/1", "0/1/labels/1/0", "0/1/labels/1/1"]

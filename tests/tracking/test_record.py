@@ -13,13 +13,15 @@ import pytest
 
 from rzero_mega.config import Config, ablation_names, config_from_yaml, load_config, to_yaml
 from rzero_mega.run import RunDirectory
-from rzero_mega.tracking import WandbRun, write_report
+from rzero_mega.tracking import WandbRun, run_status, write_report
 from rzero_mega.tracking.report_data import gather
+from rzero_mega.tracking.status import diagnostic_lines
 
 USED: dict[str, dict[str, Any]] = {
     "no_filter": {"labels.curation.low": 0.0, "labels.curation.high": 1.0},
     "no_repetition": {"challenger.reward.repetition.weight": 0.0},
     "untrained_challenger": {"challenger.train": False},
+    "true_labels": {"labels.label": "truth"},
     "no_checks": {
         "challenger.reward.unanswered_counts_as_doubt": True,
         "challenger.reward.repetition.mask_numbers": False,
@@ -69,6 +71,12 @@ def test_run_directory_wandb_and_report_hold_the_values_that_are_used(
     saved, shown = config_from_yaml(path / "config.yaml"), gather(RunDirectory.open_existing(path)).config
     assert saved == shown == configuration(ablation)
     (sent,) = [given["config"] for given in started]
+    (tags,) = [given["tags"] for given in started]
+    # Trained on the truth, a run is not what the method can do, and says so wherever it is shown.
+    diagnostic = ablation == "true_labels"
+    assert ("diagnostic:true_labels" in tags) == diagnostic
+    assert bool(diagnostic_lines(run_status(RunDirectory.open_existing(path)))) == diagnostic
+    assert ("This run is a diagnostic" in (path / "report.html").read_text(encoding="utf-8")) == diagnostic
     assert sent == asdict(saved)
     for key, value in USED[ablation].items():
         assert at(sent, key) == value, key

@@ -219,6 +219,11 @@ class LabelsConfig:
     panel: PanelConfig = field(default_factory=PanelConfig)
     """Whose answers they are."""
 
+    label: str = choice("votes", "truth", kind=IDENTITY)
+    """What the Solver is to answer to the questions that the votes choose. votes: the majority's answer. truth: the
+    exact answer; a question for which none can be computed is dropped. A diagnostic, which shows what wrong labels
+    cost: nothing that evolves by itself has the truth (ablation true_labels)."""
+
     curation: CurationConfig = field(default_factory=CurationConfig)
     """Which labelled questions the Solver is trained on."""
 
