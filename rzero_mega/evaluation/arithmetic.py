@@ -42,6 +42,9 @@ LEVELS: dict[int, LevelSpec] = {
 }
 """The five levels of difficulty. A number after ``*`` always has one digit, whatever the level."""
 
+FURTHER_PROBLEMS = {1: 275, 2: 275, 3: 650, 4: 650, 5: 650}
+"""How many problems of each level ``further_held_out_set()`` has: fewer of two operands, which would run out."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArithmeticProblem:
@@ -148,6 +151,21 @@ def held_out_set(per_level: int = 100) -> list[ArithmeticProblem]:
                 problems.append(ArithmeticProblem(level, expression, str(truth(expression))))
         if len(problems) < wanted:
             raise ValueError(f"level {level} has fewer than {per_level} held-out expressions")
+    return problems
+
+
+def further_held_out_set() -> list[ArithmeticProblem]:
+    """Return 2,500 held-out problems that are not among those of ``held_out_set()``, distinct, in order of level."""
+    problems: list[ArithmeticProblem] = []
+    seen = {problem.expression for problem in held_out_set()}
+    for level, count in FURTHER_PROBLEMS.items():
+        rng = Random(f"arithmetic further held-out level {level}")
+        wanted = len(problems) + count
+        while len(problems) < wanted:
+            expression = random_expression(level, rng)
+            if expression not in seen and is_held_out(expression):
+                seen.add(expression)
+                problems.append(ArithmeticProblem(level, expression, str(truth(expression))))
     return problems
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.config.schema import EvaluationConfig
+from rzero_mega.config.schema import EvaluationConfig, SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.benchmarks import load_benchmark, load_benchmarks
+from rzero_mega.evaluation.arithmetic import is_held_out, truth
+from rzero_mega.evaluation.asking import Asking, asking
+from rzero_mega.evaluation.benchmarks import held_out_questions, load_benchmark, load_benchmarks
 from rzero_mega.evaluation.data_folder import MANIFEST
 from rzero_mega.evaluation.definition import Protocol
 from rzero_mega.evaluation.problem import Problem
@@ -178,3 +180,17 @@ def test_the_second_family_of_nano_is_a_benchmark_of_transfer() -> None:
         ("arithmetic", "mathematics"),
         ("clock", "transfer"),
     ]
+
+
+def test_2500_further_problems_are_asked_greedily_and_none_of_them_is_in_arithmetic() -> None:
+    arithmetic, further = load_benchmarks(EvaluationConfig(benchmarks=["arithmetic", "arithmetic_2500"]))
+    asked = {problem.question for problem in further.problems}
+    assert len(further.problems) == len(asked) == 2500
+    assert not asked & {problem.question for problem in arithmetic.problems}
+    assert all(map(is_held_out, asked))
+    assert all(problem.answers == (str(truth(problem.question)),) for problem in further.problems)
+    assert further.protocol == Protocol(samples=1, temperature=0.0, max_new_tokens=256)
+    assert asking(further, EvaluationConfig()) == Asking(True, 0, SamplingConfig(temperature=0.0, max_new_tokens=256))
+    assert parse_benchmarks(benchmarks_text([further])) == [further]
+    assert held_out_questions([further])(further.problems[-1].question)
+    assert [problem.level for problem in load_benchmark("arithmetic_2500:1").problems] == ["1", "2", "3", "4", "5"]
