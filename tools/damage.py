@@ -78,6 +78,8 @@ class _ReadsOnly:
         for _ in source:
             pass
 
+    def prepare(self) -> None: ...
+
     def generate(self, _requests: object) -> None:
         raise Reached
 

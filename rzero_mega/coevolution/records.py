@@ -98,12 +98,15 @@ class Answers:
     """A part of the labels phase: what one source of votes answers to a question, by sample index.
 
     An answer is None where a sample gave none. `tokens` counts those of all samples, `cut_off` the samples that did not
-    end by themselves.
+    end by themselves. The seconds are this question's even share of its part's: of drawing and reading, and of loading
+    the model before.
     """
 
     answers: tuple[str | None, ...]
     tokens: int
     cut_off: int
+    seconds: float = 0.0
+    load_seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The row of the file."""
@@ -113,7 +116,8 @@ class Answers:
     def from_json(cls, row: Mapping[str, Any]) -> Answers:
         """Checked; see `Record`."""
         answers = tuple(None if a is None else typed(a, str, "answers") for a in field(row, "answers", list))
-        return cls(answers, field(row, "tokens", int), field(row, "cut_off", int))
+        seconds = float(row.get("seconds", 0.0)), float(row.get("load_seconds", 0.0))
+        return cls(answers, field(row, "tokens", int), field(row, "cut_off", int), *seconds)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
 from rzero_mega.tracking.label_audits import audit_lines
+from rzero_mega.tracking.label_costs import cost_line
 from rzero_mega.tracking.status import RunStatus, diagnostic_lines, grading_lines, interval_lines, models_line
 
 
@@ -41,6 +42,8 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
         console.print(benchmarks)
     if status.current is not None:
         say(str(status.current))
-    models = models_line(status)
-    for line in [*grading_lines(status), *map(str, status.values), *([models] if models is not None else [])]:
-        say(line)
+    costs = cost_line([row.label_costs for row in status.iterations])
+    found = [costs, *grading_lines(status), *map(str, status.values), models_line(status)]
+    for text in found:
+        if text is not None:
+            say(text)

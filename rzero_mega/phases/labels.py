@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,48 +21,63 @@ from rzero_mega.coevolution.records import (
     TrainingQuestion,
     WrittenQuestion,
 )
-from rzero_mega.config.panel import vote_sources
+from rzero_mega.config.panel import VoteSource, vote_sources
 from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.grading import GradingPool
-from rzero_mega.phases.budgets import longest_trainable
+from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.rounds import Round, costs, run_rounds
 from rzero_mega.phases.voting import count_votes, draw_answers
+from rzero_mega.rollout.protocol import RolloutEngine
+from rzero_mega.weights.shape import read_shape
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     """Label the questions of Q_i by S_{i-1} and who else votes, part by part, then keep those in the band."""
     config = ctx.config.labels
     questions = ctx.records(inputs.questions, WrittenQuestion)
-    sources, here = vote_sources(config), parts(len(questions), config.questions_per_part)
-    # Source by source, so that each model is loaded once.
-    planned = [(source, number) for source in sources for number in range(len(here))]
-    finished = spmd.on_rank_0(phase.directory.checked_parts, len(planned))
-    longest = longest_trainable(ctx.config, "solver")
-    for voter, of_voter in groupby(enumerate(planned), key=lambda entry: entry[1][0].voter):
-        engine = ctx.engine("solver", ctx.model(inputs.model(voter)))
-        longest = min(longest, engine.context - 1)
-        for part, (source, number) in of_voter:
-            if part not in finished:
-                asked = questions[here[number].start : here[number].stop]
-                key = phase.seed_key(number) if source == sources[0] else phase.seed_key(source.name, number)
-                answers = draw_answers(ctx, engine, asked, source, config.votes.sampling, key)
-                spmd.on_rank_0(phase.directory.write_part, part, answers)
-                ctx.stop_if_asked()
-            phase.bar.advance(part + 1)
-        engine.close()
+    rounds = _vote_rounds(ctx, phase, inputs)
+    run_rounds(ctx, phase, questions, rounds, config.questions_per_part)
+    # All models of a run are of the base's shape.
+    context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
+    longest = min(longest_trainable(ctx.config, "solver"), context - 1)
     spmd.on_rank_0(_curate, ctx, phase, questions, inputs.earlier, longest)
 
 
-def _answered(ctx: RunContext, phase: ActivePhase, questions: Sequence[WrittenQuestion]) -> list[AnsweredQuestion]:
-    """The vote on every question, from the parts of all sources."""
+def _vote_rounds(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> list[Round]:
+    """A round for each source of votes."""
+    config = ctx.config.labels
+    sources = vote_sources(config)
+
+    def round_of(place: int, source: VoteSource) -> Round:
+        def draw(engine: RolloutEngine, part: int, asked: Sequence[WrittenQuestion]) -> list[Answers]:
+            key = phase.seed_key(part) if place == 0 else phase.seed_key(source.name, part)
+            return draw_answers(ctx, engine, asked, source, config.votes.sampling, key)
+
+        return Round(source.name, place, "solver", inputs.model(source.voter), draw)
+
+    return [round_of(place, source) for place, source in enumerate(sources)]
+
+
+@dataclass(frozen=True)
+class _Votes:
+    """The vote on every question, and what each source of votes took."""
+
+    answered: list[AnsweredQuestion]
+    costs: dict[str, dict[str, Any]]
+
+
+def _votes(ctx: RunContext, phase: ActivePhase, questions: Sequence[WrittenQuestion]) -> _Votes:
+    """From the parts of all sources."""
     config = ctx.config.labels
     sources, per_source = vote_sources(config), len(parts(len(questions), config.questions_per_part))
-    answers = phase.directory.read_parts(Answers, len(sources) * per_source)
+    answers = phase.directory.read_parts(Answers, range(len(sources) * per_source))
     of_source = [answers[start : start + len(questions)] for start in range(0, len(answers), len(questions))]
-    return count_votes(ctx, questions, sources, of_source, config.votes.unanswered)
+    answered = count_votes(ctx, questions, sources, of_source, config.votes.unanswered)
+    return _Votes(answered, {source.name: costs(own) for source, own in zip(sources, of_source, strict=True)})
 
 
 def _curate(
@@ -74,7 +89,8 @@ def _curate(
 ) -> None:
     """From the answers of all parts to the data set, in which no prompt has more than `longest` tokens."""
     directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
-    answered = _answered(ctx, phase, questions)
+    votes = _votes(ctx, phase, questions)
+    answered = votes.answered
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]
@@ -96,6 +112,8 @@ def _curate(
     ]
     summary = {
         **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
+        "label_tokens": sum(cost["tokens"] for cost in votes.costs.values()),
+        "costs": votes.costs,
         "timeouts": ctx.grader.stats.timeouts,
         "hacking": exploit_shares(answered, copies, checks, earlier),
     }

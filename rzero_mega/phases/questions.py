@@ -36,7 +36,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: QuestionsInputs) -> None:
 
 
 def _finish(directory: PhaseDirectory, planned: int, asked: int, tokenizer: str) -> None:
-    written = directory.read_parts(WrittenQuestion, planned)
+    written = directory.read_parts(WrittenQuestion, range(planned))
     texts = [question.text for question in written]
     write_jsonl(directory.path / "questions.jsonl", (question.as_json() for question in written))
     summary = {

@@ -76,6 +76,9 @@ class EmbeddedEngine:
         """Log-probability at temperature 1 of every response token, by one forward pass per sequence."""
         return [self._score(sequence) for sequence in sequences]
 
+    def prepare(self) -> None:
+        """Nothing to do: they are here since the engine was made."""
+
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Replace every weight; the old ones stay if the stream isn't exactly the model's tensors."""
         parameters = dict(self._model.named_parameters())

@@ -116,6 +116,10 @@ class RolloutEngine(Protocol):
         """Log-probability at temperature 1 of every response token under the present weights."""
         ...
 
+    def prepare(self) -> None:
+        """Bring the weights to where they are needed now, so that the next call doesn't wait for them."""
+        ...
+
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Replace every weight by full tensors under their Hugging Face names; `version` marks samples from then on.
 

@@ -97,6 +97,10 @@ class ShardedEngine:
         """By this rank's engine: every rank computes the same."""
         return self._engine.score(sequences)
 
+    def prepare(self) -> None:
+        """Prepare this rank's engine."""
+        self._engine.prepare()
+
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Update this rank's engine; every rank must be a receiver of the source."""
         self._engine.update_weights(source, version)

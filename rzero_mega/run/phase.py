@@ -293,13 +293,13 @@ class PhaseDirectory:
             check_part(self.part_path(part), of, part)
         return finished
 
-    def read_parts(self, kind: type[R], planned: int) -> list[R]:
-        """Records of all parts, in the order of the parts. UserError names one that is missing or has changed."""
+    def read_parts(self, kind: type[R], parts: range) -> list[R]:
+        """Records of these parts, in their order. UserError names one that is missing or has changed."""
         of = self._of(self._writing())
-        missing = sorted({*range(planned)} - {*self.finished_parts()})
+        missing = sorted({*parts} - {*self.finished_parts()})
         if missing:
             raise UserError(f"{self.part_path(missing[0])}: is missing; run the same command to have it done again")
-        return [record for part in range(planned) for record in read_part(self.part_path(part), of, part, kind)]
+        return [record for part in parts for record in read_part(self.part_path(part), of, part, kind)]
 
     # Journal
 

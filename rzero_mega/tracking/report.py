@@ -16,6 +16,7 @@ from rzero_mega.tracking import figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.label_audits import HEADINGS, audit_rows
+from rzero_mega.tracking.label_costs import label_costs, total
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
 from rzero_mega.tracking.status import grading_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
@@ -80,6 +81,7 @@ def render(data: ReportData) -> str:
         remarks=results_remarks(data),
         dropped=dropped_table(data),
         audits=audits_table(data),
+        label_costs=label_costs_table(data),
         p_hat_figures=figures.p_hat_figures(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
@@ -269,6 +271,26 @@ def dropped_table(data: ReportData) -> Table | None:
         for reason in reasons
     )
     return Table(("dropped because", *(f"iteration {name}" for name in counts)), rows)
+
+
+def label_costs_table(data: ReportData) -> Table | None:
+    """What labels cost by source, in tokens by iteration and in time over all of them."""
+    records = [(record.name, label_costs(record.manifests.get(PhaseName.LABELS))) for record in data.trained]
+    known = [(name, costs) for name, costs in records if costs]
+    if not known:
+        return None
+    rows = tuple(
+        (
+            name.replace("_", " "),
+            *(_count(costs[name].tokens if name in costs else None) for _, costs in known),
+            _count(cost.tokens),
+            duration(cost.seconds),
+            duration(cost.load_seconds),
+        )
+        for name, cost in total([costs for _, costs in known]).items()
+    )
+    headings = ("label tokens of", *(f"iteration {name}" for name, _ in known), "all", "drawing", "loading models")
+    return Table(headings, rows)
 
 
 def values_table(data: ReportData) -> Table | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rzero_mega.coevolution.label_audit import LabelAudit
@@ -14,6 +14,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.current import Current, current_phase
 from rzero_mega.tracking.label_audits import label_audits
+from rzero_mega.tracking.label_costs import LabelCost, label_costs
 from rzero_mega.tracking.summaries import is_number, percent, scalar
 from rzero_mega.tracking.values import KeyHistory, key_histories
 from rzero_mega.tracking.words import diagnostic_text
@@ -46,7 +47,8 @@ class IterationStatus:
     `benchmarks` is the mean accuracy by benchmark, over which `pass1_mean` is a mean, but for those of the group
     transfer, which have a mean of their own.
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw. `audits` are
-    those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right.
+    those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right. `label_costs`
+    are by source of votes.
     """
 
     iteration: int
@@ -63,6 +65,7 @@ class IterationStatus:
     phases: Mapping[PhaseName, PhaseStatus]
     audits: tuple[LabelAudit, ...] = ()
     graded_by: str | None = None
+    label_costs: Mapping[str, LabelCost] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def _iteration_status(
         phases=phases,
         audits=label_audits(run, iteration, manifests.get(PhaseName.LABELS)),
         graded_by=graded_by(evaluated.summary) if (evaluated := manifests[PhaseName.EVALUATE]) else None,
+        label_costs=label_costs(manifests.get(PhaseName.LABELS)),
     )
 
 

@@ -55,6 +55,9 @@ class ScriptedEngine:
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         return [(-1.0,) * len(sequence.response_tokens) for sequence in sequences]
 
+    def prepare(self) -> None:
+        pass
+
     def update_weights(self, source: Iterable[object], version: int) -> None:
         for _ in source:
             pass

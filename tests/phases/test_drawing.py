@@ -19,7 +19,7 @@ from rzero_mega.rollout.protocol import Request
 from tests.phases.scripted import ScriptedEngine, ScriptedRun, rows, summary
 
 QUESTIONS = Source(1, PhaseName.QUESTIONS, "questions")
-LONG = "1+" * 40 + "1"
+LONG = "1+" * 300 + "1"
 
 
 def answer(_prompt: str, index: int) -> str:
@@ -52,7 +52,7 @@ def test_a_question_that_is_too_long_is_dropped_with_a_reason_and_counted(
         "evaluation.benchmarks=[]",
     )
     run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ("1+2", LONG, "3+4")])
-    run.engines["solver"] = ScriptedEngine(run.base, answer, context=30 if limit == "context" else 1000)
+    run.engines["solver"] = ScriptedEngine(run.base, answer, context=512 if limit == "context" else 1000)
     phase = run.begin(PhaseName.LABELS)
     labels.run(run.ctx, phase, LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0)))
     assert [row["dropped"] for row in rows(phase, "labelled")] == [None, "overlong", None]

@@ -9,12 +9,14 @@ import pytest
 from rzero_mega.coevolution.curation import REASONS
 from rzero_mega.coevolution.label_audit import EXACT, LabelAudit
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
-from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.records import AnsweredQuestion, Answers, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.panel import Voter
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
+from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.rounds import Round, in_turn
 from rzero_mega.run.stop import Stopped
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
 
@@ -252,3 +254,78 @@ def test_a_panel_asks_each_source_for_its_share_and_maps_answers_back(scripted: 
     assert sum(request.n for request in engine.requests) == 4 * len(ANSWERS)
     assert len({request.key for request in engine.requests}) == len(engine.requests)
     assert steps_shown(phase) == [1, 2, 3, 4, 5, 6]
+
+
+TWO_MODELS = OtherVoters(((Voter.BASE, BASE),))
+SECOND = Source(1, PhaseName.SOLVER, "model")
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that are loaded, in order; an earlier phase's is the base under another name."""
+    found: list[str] = []
+    monkeypatch.setattr(RunContext, "model", lambda ctx, source: (found.append(str(source)), ctx.base)[1])
+    return found
+
+
+def test_models_that_are_the_same_are_loaded_once_and_finished_sources_not_at_all(
+    scripted: Callable[..., ScriptedRun], loads: list[str]
+) -> None:
+    run = scripted(*SIZES, *PANEL, "labels.panel.earlier=1")
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS])
+    run.script("solver", by_form)
+    voters = OtherVoters(((Voter.BASE, BASE), (Voter.EARLIER, BASE)))
+    labels.run(run.ctx, run.begin(PhaseName.LABELS), LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0), voters))
+    assert loads == ["base"]
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS], iteration=2)
+    inputs = LabelsInputs(SECOND, Source(2, PhaseName.QUESTIONS, "questions"), EarlierDataSets(0), voters)
+    loads.clear()
+    run.ctx.stop, phase = Asked(), run.begin(PhaseName.LABELS, iteration=2)
+    for drawn in range(8):
+        with pytest.raises(Stopped):
+            labels.run(run.ctx, phase, inputs)
+        assert phase.directory.finished_parts() == list(range(drawn + 1))
+    assert loads == ["1/solver/model"] * 4 + ["base"] * 4
+    loads.clear()
+    labels.run(run.ctx, phase, inputs)
+    assert loads == [] and steps_shown(phase)[-1] == 8
+
+
+def test_the_summary_says_what_every_source_cost(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted(*SIZES, *PANEL)
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS])
+    engine = run.script("solver", by_form)
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0), TWO_MODELS))
+    found = summary(phase)
+    assert {name: cost["samples"] for name, cost in found["costs"].items()} == {
+        "solver": 8,
+        "solver_reexpressed": 4,
+        "base": 4,
+    }
+    tokens = {name: cost["tokens"] for name, cost in found["costs"].items()}
+    boxes = {text: len(by_form(f"Q:{text}\nA:", 0)) for text in ANSWERS}
+    assert tokens["solver"] == 2 * sum(boxes.values()) == 2 * tokens["base"]
+    assert found["label_tokens"] == sum(tokens.values()) == sum(row["tokens"] for row in rows(phase, "labelled"))
+    assert all(cost["seconds"] > 0 for cost in found["costs"].values())
+    # One model speaks for all three, and the first to speak has waited for it.
+    assert [cost["load_seconds"] > 0 for cost in found["costs"].values()].count(True) <= 1
+    assert engine.closed
+
+
+def test_a_model_does_all_that_it_can_before_the_next_is_loaded() -> None:
+    def draw(*_: object) -> list[Answers]:
+        return []
+
+    wanted = [
+        ("write", SECOND, ()),
+        ("gate", BASE, ("write",)),
+        ("solver", SECOND, ()),
+        ("solver again", SECOND, ("gate",)),
+        ("base", BASE, ()),
+        ("base again", BASE, ("gate",)),
+    ]
+    rounds = [Round(name, place, "solver", model, draw, after) for place, (name, model, after) in enumerate(wanted)]
+    order = [one.name for one in in_turn(rounds)]
+    assert order == ["write", "solver", "gate", "base", "base again", "solver again"]
+    assert [one.name for one in in_turn(rounds[2:])] == ["solver", "solver again", "base", "base again"]

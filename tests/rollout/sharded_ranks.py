@@ -56,6 +56,9 @@ class StreamEngine:
     receivers = (0,)
     context = 1000
 
+    def prepare(self) -> None:
+        pass
+
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         return [(0.0,) * len(sequence.response_tokens) for sequence in sequences]
 

@@ -39,7 +39,7 @@ def _write_questions(phase: PhaseDirectory, parts: int) -> None:
     for part in sorted({*range(parts)} - {*phase.checked_parts(parts)}):
         phase.write_part(part, (WrittenQuestion(f"{part}-{row}", None) for row in range(50)))
     output = phase.path / "questions.jsonl"
-    write_jsonl(output, (question.as_json() for question in phase.read_parts(WrittenQuestion, parts)))
+    write_jsonl(output, (question.as_json() for question in phase.read_parts(WrittenQuestion, range(parts))))
     phase.finish({"questions": output}, {"asked": parts * 50})
 
 

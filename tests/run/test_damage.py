@@ -186,7 +186,7 @@ def test_a_damaged_part_is_named_or_done_again(run: RunDirectory, damage: Callab
         with pytest.raises(UserError, match=r"part-00001\.jsonl: .*"):
             phase.checked_parts(PARTS)
     with pytest.raises(UserError, match=r"part-00001\.jsonl: .*"):
-        phase.read_parts(WrittenQuestion, PARTS)
+        phase.read_parts(WrittenQuestion, range(PARTS))
 
 
 def _of_another_phase(phase: PhaseDirectory, run: RunDirectory) -> None:

@@ -201,7 +201,9 @@ def test_parts_read_back_in_order(run: RunDirectory) -> None:
     for part in (10, *range(10)):
         phase.write_part(part, [Row(part, row) for row in range(2)])
     assert phase.finished_parts() == phase.checked_parts(11) == list(range(11))
-    assert [(row.part, row.row) for row in phase.read_parts(Row, 11)] == [(p, r) for p in range(11) for r in range(2)]
+    assert [(row.part, row.row) for row in phase.read_parts(Row, range(11))] == [
+        (p, r) for p in range(11) for r in range(2)
+    ]
 
 
 def test_attempts_and_their_seconds_add_up(run: RunDirectory) -> None:

@@ -143,6 +143,11 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
         "audit": exact_audit(rows).as_json(),
         "timeouts": 0,
         "answer_length": 150.0,
+        "label_tokens": 2_250_000,
+        "costs": {
+            "solver": {"samples": 10_000, "tokens": 1_500_000, "seconds": 80.0, "load_seconds": 2.0},
+            "base": {"samples": 5_000, "tokens": 750_000, "seconds": 40.0, "load_seconds": 3.0},
+        },
         "hacking": {
             "any": 0.04 * iteration,
             "closed": 0.01 * iteration,

@@ -11,6 +11,7 @@ import pytest
 from rzero_mega.config import load_config
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.tracking.label_costs import cost_line
 from rzero_mega.tracking.progress import iterations_table
 from rzero_mega.tracking.status import RunStatus, interval_lines, planned_steps, run_status
 
@@ -133,3 +134,25 @@ def test_the_parts_of_labels_are_those_of_the_questions_that_are_well_formed(tmp
         assert planned_steps(run, 1, run.phase(1, PhaseName.LABELS).phase) == 4
         assert run_status(run).iterations[1].phases[PhaseName.LABELS].steps == 4
         assert run_status(run).iterations[2].phases[PhaseName.LABELS].steps is None
+
+
+def test_what_labels_cost_is_one_line_over_all_iterations(run: RunDirectory) -> None:
+    solver = {"samples": 900, "tokens": 60_000, "seconds": 30.0, "load_seconds": 2.0}
+    base = {"samples": 300, "tokens": 20_000, "seconds": 10.0, "load_seconds": 4.0}
+    _finish(run.phase(1, PhaseName.LABELS), costs={"solver": solver, "base": base})
+    first = run_status(run).iterations[1].label_costs
+    assert cost_line([first]) == (
+        "label tokens: 80k in 1 iteration (solver 75 %, base 25 %); 40 s drawing, 6.0 s loading models"
+    )
+    _finish(run.phase(2, PhaseName.LABELS), costs={"solver": solver})
+    both = [iteration.label_costs for iteration in run_status(run).iterations]
+    assert cost_line(both) == (
+        "label tokens: 140k in 2 iterations (solver 86 %, base 14 %); 1 min 10 s drawing, 8.0 s loading models"
+    )
+    assert json.loads(json.dumps(run_status(run).as_json()))["iterations"][1]["label_costs"]["base"]["tokens"] == 20_000
+
+
+@pytest.mark.parametrize("costs", [None, 3, {"solver": 1}, {"solver": {"tokens": "many"}}, {"solver": {"tokens": -1}}])
+def test_costs_that_no_phase_writes_are_none(run: RunDirectory, costs: object) -> None:
+    _finish(run.phase(1, PhaseName.LABELS), costs=costs)
+    assert cost_line([iteration.label_costs for iteration in run_status(run).iterations]) is None

@@ -119,6 +119,11 @@ class SglangEngine:
         self._supply(EVERYTHING)
         return spmd.on_rank_0(self._score, sequences)
 
+    def prepare(self) -> None:
+        """Send the weights to the servers that wait for them: all of a role's, if an engine before had them."""
+        self._pool.make_room()
+        self._supply(EVERYTHING)
+
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Bring the source's weights to every server, and check that they arrived."""
         self._source, self.version = source, self._version_of(version)
