@@ -21,12 +21,18 @@ def with_absolute_paths(config: Config, here: Path) -> Config:
 
     sglang, weights = config.rollout.sglang, config.weights
     data = config.evaluation.data
-    prompts = replace(config.prompts, challenger=_prompt(config.prompts.challenger, here))
+    given = config.prompts
+    prompts = replace(
+        given,
+        challenger=_prompt(given.challenger, here),
+        solver=_prompt(given.solver, here),
+        paraphrase=_prompt(given.paraphrase, here),
+    )
     model = config.model.path
     return replace(
         config,
         model=replace(config.model, path=str(here / model) if (here / model).is_dir() else model),
-        prompts=replace(prompts, solver=_prompt(config.prompts.solver, here)),
+        prompts=prompts,
         evaluation=replace(
             config.evaluation,
             benchmarks=[file(name) for name in config.evaluation.benchmarks],

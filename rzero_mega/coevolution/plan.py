@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.panel import Voter, vote_sources
+from rzero_mega.config.panel import Voter, asks_paraphrases, vote_sources
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.phase_name import PhaseName
@@ -84,6 +84,22 @@ class OtherVoters:
 
 
 @dataclass(frozen=True)
+class Paraphrasers:
+    """Who writes questions in other words, and whose answers say whether they mean the same."""
+
+    writer: Source
+    judge: Source
+
+    def __iter__(self) -> Iterator[Source]:
+        """Both of them."""
+        yield from (self.writer, self.judge)
+
+    def __str__(self) -> str:
+        """For instance "1/solver/model, base"."""
+        return ", ".join(map(str, self))
+
+
+@dataclass(frozen=True)
 class LabelsInputs:
     """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with."""
 
@@ -91,6 +107,7 @@ class LabelsInputs:
     questions: Source
     earlier: EarlierDataSets
     others: OtherVoters = OtherVoters(())
+    paraphrasers: Paraphrasers | None = None
 
     def model(self, voter: Voter) -> Source:
         """The model of one who votes."""
@@ -157,12 +174,12 @@ class PhasePlan:
         found: list[Source] = []
         for field in fields(self.inputs):
             value = getattr(self.inputs, field.name)
-            found += (value,) if isinstance(value, Source) else value
+            found += (value,) if isinstance(value, Source) else value or ()
         return tuple(found)
 
     def __str__(self) -> str:
         """For instance "2/labels: 1/solver/model, 2/questions/questions, 1/labels/dataset -> dataset"."""
-        sources = [str(getattr(self.inputs, field.name)) for field in fields(self.inputs)]
+        sources = [str(getattr(self.inputs, field.name) or "") for field in fields(self.inputs)]
         return f"{self.iteration}/{self.name}: {', '.join(filter(None, sources))} -> {self.output.name}"
 
     @property
@@ -224,9 +241,12 @@ def _iteration(iteration: int, config: Config) -> list[PhasePlan]:
         plans.append(PhasePlan(iteration, ChallengerInputs(_model(PhaseName.CHALLENGER, iteration - 1), solver)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
-    labels = PhasePlan(
-        iteration, LabelsInputs(solver, questions.output, EarlierDataSets(iteration - 1), _others(iteration, config))
-    )
+    others, paraphrasers = _others(iteration, config), None
+    if asks_paraphrases(config.labels):
+        writer = challenger if config.labels.panel.paraphrase.writer == "challenger" else solver
+        paraphrasers = Paraphrasers(writer, judge=BASE)
+    earlier = EarlierDataSets(iteration - 1)
+    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers))
     return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(solver, labels.output))]
 
 

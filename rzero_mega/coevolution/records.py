@@ -95,7 +95,7 @@ def _source_votes(row: Mapping[str, Any]) -> SourceVotes:
 
 @dataclass(frozen=True)
 class Answers:
-    """A part of the labels phase: what one source of votes answers to a question, by sample index.
+    """A part of the labels phase: what a model says to a question, by sample index; mostly votes on it.
 
     An answer is None where a sample gave none. `tokens` counts those of all samples, `cut_off` the samples that did not
     end by themselves. The seconds are this question's even share of its part's: of drawing and reading, and of loading
@@ -118,6 +118,50 @@ class Answers:
         answers = tuple(None if a is None else typed(a, str, "answers") for a in field(row, "answers", list))
         seconds = float(row.get("seconds", 0.0)), float(row.get("load_seconds", 0.0))
         return cls(answers, field(row, "tokens", int), field(row, "cut_off", int), *seconds)
+
+
+@dataclass(frozen=True)
+class JudgedParaphrase(Answers):
+    """A part of the labels phase: the judge's answers to a question, then as many to its paraphrase.
+
+    There is none where nobody was asked. `passed` says whether the majorities of both are equal.
+    """
+
+    passed: bool = False
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> JudgedParaphrase:
+        """Checked; see `Record`."""
+        return cls(**vars(Answers.from_json(row)), passed=field(row, "passed", bool))
+
+
+@dataclass(frozen=True)
+class ParaphrasedQuestion:
+    """paraphrases.jsonl: a question in other words, what became of that, and the answers by which it was judged.
+
+    `paraphrase` is None where the response had none. Only with the verdict "passed" is it asked in the question's
+    place.
+    """
+
+    question: str
+    paraphrase: str | None
+    verdict: str
+    answers: tuple[str | None, ...]
+    answers_to_paraphrase: tuple[str | None, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ParaphrasedQuestion:
+        """Checked; see `Record`."""
+        answers = (
+            tuple(None if answer is None else typed(answer, str, key) for answer in field(row, key, list))
+            for key in ("answers", "answers_to_paraphrase")
+        )
+        verdict = field(row, "verdict", str)
+        return cls(field(row, "question", str), optional_field(row, "paraphrase", str), verdict, *answers)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def check_inference(config: Config) -> None:
     for key, name, takes_question in (
         ("challenger", config.prompts.challenger, False),
         ("solver", config.prompts.solver, True),
+        ("paraphrase", config.prompts.paraphrase, True),
     ):
         try:
             load_prompt(name).check_role(takes_question)

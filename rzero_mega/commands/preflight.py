@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.config.panel import asks_paraphrases
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.errors import UserError
@@ -35,7 +36,8 @@ def preflight(config: Config, trains: bool = True) -> ModelShape:
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)
     check_layout(shape, layout)
-    inspect_tokenizer(base, shape.vocab, asking=[challenger] if trains else [], answering=[solver])
+    answering = [solver, *([load_prompt(config.prompts.paraphrase)] if asks_paraphrases(config.labels) else [])]
+    inspect_tokenizer(base, shape.vocab, asking=[challenger] if trains else [], answering=answering)
     if trains:
         encoder = load_encoder(base)
         check_budgets(config, encoder, shape.max_positions)

@@ -46,3 +46,14 @@ def vote_sources(config: LabelsConfig) -> tuple[VoteSource, ...]:
         VoteSource(Voter.EARLIER, False, panel.earlier),
     )
     return tuple(source for source in sources if source.samples)
+
+
+def asks_paraphrases(config: LabelsConfig) -> bool:
+    """Whether paraphrases are written: somebody votes on re-expressed questions, and that is what they are."""
+    reexpressed = any(source.reexpressed for source in vote_sources(config))
+    return reexpressed and config.panel.reexpression == "paraphrase"
+
+
+def rounds_over_questions(config: LabelsConfig) -> int:
+    """How often all questions are gone through: for each source of votes, to write paraphrases, and to judge them."""
+    return len(vote_sources(config)) + (2 if asks_paraphrases(config) else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rzero_mega.config.panel import vote_sources
+from rzero_mega.config.panel import rounds_over_questions
 from rzero_mega.config.schema import Config
 from rzero_mega.phase_name import PhaseName
 
@@ -26,8 +26,8 @@ def phase_steps(config: Config, phase: PhaseName, questions: int | None) -> int 
         case PhaseName.QUESTIONS:
             return -(-config.questions.count // config.questions.per_part)
         case PhaseName.LABELS:
-            sources = len(vote_sources(config.labels))
-            return None if questions is None else sources * -(-questions // config.labels.questions_per_part)
+            rounds = rounds_over_questions(config.labels)
+            return None if questions is None else rounds * -(-questions // config.labels.questions_per_part)
         case PhaseName.SOLVER:
             return config.solver.training.steps
         case PhaseName.EVALUATE:

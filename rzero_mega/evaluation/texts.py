@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from rzero_mega.coevolution.prompts import prompt_text
+from rzero_mega.config.panel import asks_paraphrases
 from rzero_mega.config.schema import Config
 from rzero_mega.evaluation.benchmarks import BUILT_IN, Benchmark, load_benchmarks
 from rzero_mega.evaluation.definition import Protocol
@@ -17,6 +18,7 @@ from rzero_mega.evaluation.problem import Problem
 
 CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
 LABELLED = "labelled.data"
+PARAPHRASE = "prompts.paraphrase"
 
 
 def run_texts(config: Config) -> dict[str, str]:
@@ -27,6 +29,7 @@ def run_texts(config: Config) -> dict[str, str]:
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),
         BENCHMARKS: benchmarks_text(benchmarks),
+        **({PARAPHRASE: prompt_text(config.prompts.paraphrase)} if asks_paraphrases(config.labels) else {}),
         **({LABELLED: labelled} if labelled is not None else {}),
     }
 

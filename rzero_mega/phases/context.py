@@ -21,7 +21,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import LabelledExample, load_labelled, parse_labelled
-from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, SOLVER, parse_benchmarks
+from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, PARAPHRASE, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
 from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
@@ -84,6 +84,10 @@ class InferenceContext:
         """Tokens of the prompt that asks the question."""
         return self.encoder.encode_prompt(self._solver_template, question=question)
 
+    def paraphrase_prompt(self, question: str) -> tuple[int, ...]:
+        """Tokens of the prompt that asks for the question in other words."""
+        return self.encoder.encode_prompt(self._paraphrase_template, question=question)
+
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """What is evaluated, and kept out of the training questions."""
@@ -113,6 +117,10 @@ class InferenceContext:
     @cached_property
     def _solver_template(self) -> PromptTemplate:
         return load_prompt(self.config.prompts.solver)
+
+    @cached_property
+    def _paraphrase_template(self) -> PromptTemplate:
+        return load_prompt(self.config.prompts.paraphrase)
 
 
 @dataclass
@@ -155,6 +163,11 @@ class RunContext(InferenceContext):
     def _solver_template(self) -> PromptTemplate:
         text = self.run.text(SOLVER)
         return super()._solver_template if text is None else parse_prompt(text, self.config.prompts.solver)
+
+    @cached_property
+    def _paraphrase_template(self) -> PromptTemplate:
+        text = self.run.text(PARAPHRASE)
+        return super()._paraphrase_template if text is None else parse_prompt(text, self.config.prompts.paraphrase)
 
     @cached_property
     def base_sha256(self) -> str:

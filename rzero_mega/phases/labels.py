@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,81 +15,43 @@ from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import LabelsInputs, Source
 from rzero_mega.coevolution.records import (
     AnsweredQuestion,
-    Answers,
     LabelledQuestion,
     TrainingQuestion,
     WrittenQuestion,
 )
-from rzero_mega.config.panel import VoteSource, vote_sources
-from rzero_mega.config.steps import parts
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.grading import GradingPool
 from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.rounds import Round, costs, run_rounds
-from rzero_mega.phases.voting import count_votes, draw_answers
-from rzero_mega.rollout.protocol import RolloutEngine
+from rzero_mega.phases.panel_rounds import PanelRounds
+from rzero_mega.phases.paraphrasing import shares as paraphrase_shares
 from rzero_mega.weights.shape import read_shape
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     """Label the questions of Q_i by S_{i-1} and who else votes, part by part, then keep those in the band."""
-    config = ctx.config.labels
     questions = ctx.records(inputs.questions, WrittenQuestion)
-    rounds = _vote_rounds(ctx, phase, inputs)
-    run_rounds(ctx, phase, questions, rounds, config.questions_per_part)
+    panel = PanelRounds(ctx, phase, inputs, questions)
+    panel.draw()
     # All models of a run are of the base's shape.
     context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
     longest = min(longest_trainable(ctx.config, "solver"), context - 1)
-    spmd.on_rank_0(_curate, ctx, phase, questions, inputs.earlier, longest)
-
-
-def _vote_rounds(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> list[Round]:
-    """A round for each source of votes."""
-    config = ctx.config.labels
-    sources = vote_sources(config)
-
-    def round_of(place: int, source: VoteSource) -> Round:
-        def draw(engine: RolloutEngine, part: int, asked: Sequence[WrittenQuestion]) -> list[Answers]:
-            key = phase.seed_key(part) if place == 0 else phase.seed_key(source.name, part)
-            return draw_answers(ctx, engine, asked, source, config.votes.sampling, key)
-
-        return Round(source.name, place, "solver", inputs.model(source.voter), draw)
-
-    return [round_of(place, source) for place, source in enumerate(sources)]
-
-
-@dataclass(frozen=True)
-class _Votes:
-    """The vote on every question, and what each source of votes took."""
-
-    answered: list[AnsweredQuestion]
-    costs: dict[str, dict[str, Any]]
-
-
-def _votes(ctx: RunContext, phase: ActivePhase, questions: Sequence[WrittenQuestion]) -> _Votes:
-    """From the parts of all sources."""
-    config = ctx.config.labels
-    sources, per_source = vote_sources(config), len(parts(len(questions), config.questions_per_part))
-    answers = phase.directory.read_parts(Answers, range(len(sources) * per_source))
-    of_source = [answers[start : start + len(questions)] for start in range(0, len(answers), len(questions))]
-    answered = count_votes(ctx, questions, sources, of_source, config.votes.unanswered)
-    return _Votes(answered, {source.name: costs(own) for source, own in zip(sources, of_source, strict=True)})
+    spmd.on_rank_0(_curate, ctx, phase, panel, questions, inputs.earlier, longest)
 
 
 def _curate(
     ctx: RunContext,
     phase: ActivePhase,
+    panel: PanelRounds,
     questions: Sequence[WrittenQuestion],
     earlier_data: Iterable[Source],
     longest: int,
 ) -> None:
     """From the answers of all parts to the data set, in which no prompt has more than `longest` tokens."""
     directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
-    votes = _votes(ctx, phase, questions)
-    answered = votes.answered
+    answered, costs = panel.count()
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]
@@ -112,14 +73,20 @@ def _curate(
     ]
     summary = {
         **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
-        "label_tokens": sum(cost["tokens"] for cost in votes.costs.values()),
-        "costs": votes.costs,
+        "label_tokens": sum(cost["tokens"] for cost in costs.values()),
+        "costs": costs,
         "timeouts": ctx.grader.stats.timeouts,
         "hacking": exploit_shares(answered, copies, checks, earlier),
     }
+    outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
+    if panel.paraphrasing is not None:
+        paraphrased = panel.paraphrasing.outcome(questions)
+        summary["paraphrases"] = paraphrase_shares(paraphrased)
+        outputs["paraphrases"] = Path("paraphrases.jsonl")
+        write_jsonl(directory.path / "paraphrases.jsonl", (question.as_json() for question in paraphrased))
     write_jsonl(directory.path / "labelled.jsonl", (question.as_json() for question in labelled))
     write_jsonl(directory.path / "dataset.jsonl", (question.as_json() for question in dataset))
-    directory.finish({"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}, summary)
+    directory.finish(outputs, summary)
 
 
 def _has_truth(question: str) -> bool:

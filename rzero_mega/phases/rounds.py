@@ -21,21 +21,17 @@ Draw: TypeAlias = Callable[[RolloutEngine, int, Sequence[WrittenQuestion]], Sequ
 
 @dataclass(frozen=True)
 class Round:
-    """What one model is asked about every question. Its parts can be drawn once those of the rounds `after` are there.
+    """What one model is asked about every question; `parts` are the numbers of its parts in the phase.
 
-    `place` is its own among the rounds: its parts have the numbers that follow those of the rounds before.
+    It takes the parts of the rounds `after`.
     """
 
     name: str
-    place: int
+    parts: range
     role: Role
     model: Source
     draw: Draw
     after: tuple[str, ...] = ()
-
-    def parts(self, per_round: int) -> range:
-        """The numbers of its parts."""
-        return range(self.place * per_round, (self.place + 1) * per_round)
 
 
 def in_turn(rounds: Sequence[Round]) -> list[Round]:
@@ -55,22 +51,17 @@ def run_rounds(
 ) -> None:
     """Draw the parts that are not there yet. A model is loaded if it has something to say, once for rounds in a row."""
     cut = parts(len(questions), per_part)
-    done = set(spmd.on_rank_0(phase.directory.checked_parts, len(rounds) * len(cut)))
+    done = set(spmd.on_rank_0(phase.directory.checked_parts, sum(len(one.parts) for one in rounds)))
     if done:
         phase.bar.advance(len(done))
-    left = [one for one in rounds if not done.issuperset(one.parts(len(cut)))]
+    left = [one for one in rounds if not done.issuperset(one.parts)]
     for (role, model), of_model in groupby(in_turn(left), key=lambda one: (one.role, one.model)):
         began = time.monotonic()
         engine = ctx.engine(role, ctx.model(model))
         engine.prepare()
         loading = time.monotonic() - began
-        missing = [
-            (one, number, part)
-            for one in of_model
-            for number, part in enumerate(one.parts(len(cut)))
-            if part not in done
-        ]
-        for one, number, part in missing:
+        wanted = [(one, number, part) for one in of_model for number, part in enumerate(one.parts) if part not in done]
+        for one, number, part in wanted:
             began = time.monotonic()
             drawn = one.draw(engine, number, questions[cut[number].start : cut[number].stop])
             timed = _timed(drawn, time.monotonic() - began, loading)

@@ -10,7 +10,7 @@ from rzero_mega.coevolution.panel import panel_vote
 from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
 from rzero_mega.config.panel import Voter, VoteSource
 from rzero_mega.config.schema import SamplingConfig, VotesConfig
-from rzero_mega.evaluation.reexpression import Reexpression, reexpressions
+from rzero_mega.evaluation.reexpression.form import Form, Reexpress, as_it_stands
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import draw_where_possible
 from rzero_mega.phases.responses import boxed_answers
@@ -37,12 +37,16 @@ def draw_answers(
     source: VoteSource,
     sampling: SamplingConfig,
     key: str,
+    reexpress: Reexpress = as_it_stands,
 ) -> list[Answers]:
-    """What a source of votes answers to every question; `key` names the random streams."""
+    """What a source of votes answers to every question; `key` names the random streams.
+
+    `reexpress` has the other forms of questions, for a source that is asked on them.
+    """
     asked = [
         asked
         for i, question in enumerate(questions)
-        for asked in _asked(ctx, question.text, source, sampling, f"{key}/{i}")
+        for asked in _asked(ctx, question.text, source, sampling, f"{key}/{i}", reexpress)
     ]
     with ctx.stopwatch.measure("generate_seconds"):
         samples = draw_where_possible(engine, [one.request for one in asked])
@@ -73,13 +77,13 @@ class _Asked:
     """A request, and the form of the question that it asks; None for the question as it stands."""
 
     request: Request
-    form: Reexpression | None
+    form: Form | None
 
 
 def _asked(
-    ctx: InferenceContext, question: str, source: VoteSource, sampling: SamplingConfig, key: str
+    ctx: InferenceContext, question: str, source: VoteSource, sampling: SamplingConfig, key: str, reexpress: Reexpress
 ) -> Iterator[_Asked]:
-    forms = reexpressions(question, min(MOST_FORMS, source.samples)) if source.reexpressed else []
+    forms = reexpress(question, min(MOST_FORMS, source.samples)) if source.reexpressed else ()
     if not forms:
         yield _Asked(Request(key, ctx.solver_prompt(question), source.samples, sampling), None)
     for number, form in enumerate(forms):

@@ -325,7 +325,7 @@ def test_a_model_does_all_that_it_can_before_the_next_is_loaded() -> None:
         ("base", BASE, ()),
         ("base again", BASE, ("gate",)),
     ]
-    rounds = [Round(name, place, "solver", model, draw, after) for place, (name, model, after) in enumerate(wanted)]
+    rounds = [Round(name, range(0), "solver", model, draw, after) for name, model, after in wanted]
     order = [one.name for one in in_turn(rounds)]
     assert order == ["write", "solver", "gate", "base", "base again", "solver again"]
     assert [one.name for one in in_turn(rounds[2:])] == ["solver", "solver again", "base", "base again"]

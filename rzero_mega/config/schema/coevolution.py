@@ -184,12 +184,40 @@ class CurationConfig:
 
 
 @dataclass
+class ParaphraseConfig:
+    """Questions in other words (`labels.panel.reexpression` paraphrase), written by a model before the votes on them.
+
+    A paraphrase is asked in the question's place if it has the question's numbers, and if the majority of the base
+    model's answers to both is the same. Otherwise the question is asked as it stands.
+    """
+
+    writer: str = choice("solver", "challenger", fixed=Fixed.PARTS)
+    """Who writes them, by `prompts.paraphrase`: S_{i-1}, or Q_i, which wrote the questions."""
+
+    sampling: SamplingConfig = field(
+        default_factory=lambda: SamplingConfig(temperature=0.7, top_p=0.95, max_new_tokens=1024)
+    )
+    """How they are sampled."""
+
+    gate_samples: int = number(5, 1, fixed=Fixed.PARTS)
+    """Answers of the base model to a question, and as many to its paraphrase, whose majorities are compared. Drawn by
+    `labels.votes.sampling`, and no votes. More of them let fewer wrong paraphrases pass, and cost as much as votes."""
+
+
+@dataclass
 class PanelConfig:
     """Who gives `labels.votes.samples` besides the Solver: what nobody else is given, the Solver votes. All 0: R-Zero.
 
     Re-expressed questions are the same ones in another form, whose answers are mapped back; a question that has no
     other form is asked as it stands.
     """
+
+    reexpression: str = choice("exact", "paraphrase", fixed=Fixed.PARTS)
+    """Which other forms a question has. exact: terms and factors of an expression in another order, or all its signs
+    turned around; any other text has none. paraphrase: the question in other words; not measured in a run."""
+
+    paraphrase: ParaphraseConfig = field(default_factory=ParaphraseConfig)
+    """Who writes paraphrases, and which are asked."""
 
     base: int = number(0, 0, fixed=Fixed.PARTS)
     """Votes of the base model."""

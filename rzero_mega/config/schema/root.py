@@ -13,6 +13,7 @@ from rzero_mega.config.schema.metadata import (
     FREE,
     IDENTITY,
     NAMED,
+    PARAPHRASING,
     choice,
     number,
     of,
@@ -54,6 +55,9 @@ class PromptsConfig:
 
     solver: str = path("math_solver", NAMED)
     """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
+
+    paraphrase: str = path("math_paraphrase", PARAPHRASING)
+    """Prompt that asks for a question in other words (`labels.panel.reexpression`): a name or a path likewise."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The same question in another form, with the map of its answer back: exact, for expressions of the nano world."""
+"""Exact forms of arithmetic, for expressions of the nano world."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ from dataclasses import dataclass
 from random import Random
 
 from rzero_mega.evaluation.arithmetic import Chain, parse
+from rzero_mega.evaluation.reexpression.form import Form
 
 _INTEGER = re.compile(r"-?[0-9]{1,64}")
 _TRIES_PER_FORM = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Reexpression:
-    """A question whose answer is that of the first question, or its negative."""
-
-    question: str
-    negated: bool
+@dataclass(frozen=True)
+class Negated(Form):
+    """An expression with all signs turned around."""
 
     def restore(self, answer: str | None) -> str | None:
-        """The answer to the first question; None if an answer that has to be negated is no integer."""
-        if answer is None or not self.negated:
-            return answer
-        text = answer.strip()
+        """The negative of an integer; None for any other answer."""
+        text = "" if answer is None else answer.strip()
         return str(-int(text)) if _INTEGER.fullmatch(text) else None
 
 
-def reexpressions(question: str, most: int) -> list[Reexpression]:
+def exact_forms(question: str, most: int) -> list[Form]:
     """Up to `most` other forms of an expression, always the same ones; none for any other text.
 
     Terms change places (``a+b`` to ``b+a``), all signs are turned around (``a-b`` to ``b-a``), one-digit factors change
@@ -37,7 +33,7 @@ def reexpressions(question: str, most: int) -> list[Reexpression]:
     if chain is None or not chain.operators:
         return []
     rng = Random(f"reexpressions of {chain}")
-    found: dict[str, Reexpression] = {}
+    found: dict[str, Form] = {}
     for _ in range(_TRIES_PER_FORM * most):
         negated = rng.random() < 0.5
         terms = [_Term(term.positive != negated, _swapped(term.factors, rng)) for term in _terms(chain)]
@@ -48,7 +44,7 @@ def reexpressions(question: str, most: int) -> list[Reexpression]:
         terms.insert(0, terms.pop(first))
         text = "".join(("+" if term.positive else "-") + "*".join(map(str, term.factors)) for term in terms)[1:]
         if text != str(chain):
-            found.setdefault(text, Reexpression(text, negated))
+            found.setdefault(text, Negated(text) if negated else Form(text))
     return list(found.values())[:most]
 
 

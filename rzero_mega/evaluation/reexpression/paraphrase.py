@@ -1,0 +1,88 @@
+"""Paraphrases of questions in language: read from what a model wrote, and a gate on their meaning. Pure.
+
+A model that writes a question in other words changes it now and then. What is wrong is mostly found by two checks: the
+numbers, and whether a model that did not write it gives both the same answer. A paraphrase that passes may still be
+wrong; it then costs the source of votes that is asked on it its support for a right label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from rzero_mega.coevolution.questions import parse_question
+from rzero_mega.evaluation.reexpression.form import Form
+
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+class Verdict(StrEnum):
+    """What became of a paraphrase; the first of these that applies."""
+
+    UNPARSED = "unparsed"
+    """The response has no question block."""
+
+    SAME = "same"
+    """It is the question itself."""
+
+    NUMBERS = "numbers"
+    """Its numbers are not the question's."""
+
+    MEANING = "meaning"
+    """The majorities of the answers to both differ, or one has no answer."""
+
+    PASSED = "passed"
+    """It is asked in the question's place."""
+
+
+def read_paraphrase(text: str, finished: bool) -> str | None:
+    """The paraphrase in a response, in the block in which the Challenger's questions are; None if there is none."""
+    found = parse_question(text, finished, require_boxed=False)
+    return None if found is None else found.text
+
+
+def first_verdict(question: str, paraphrase: str | None) -> Verdict | None:
+    """What speaks against a paraphrase before anybody is asked; None if nothing does."""
+    if paraphrase is None:
+        return Verdict.UNPARSED
+    if _words(paraphrase) == _words(question):
+        return Verdict.SAME
+    return None if numbers(paraphrase) == numbers(question) else Verdict.NUMBERS
+
+
+def numbers(text: str) -> frozenset[str]:
+    """The numerals of a text, without separators of thousands. A new one may give the answer away."""
+    return frozenset(number.replace(",", "") for number in _NUMBER.findall(text))
+
+
+def same_majority(classes: Sequence[int | None]) -> bool:
+    """Whether the majorities of the first and the second half are one class of equal answers.
+
+    None is a sample without an answer. Of classes with as many votes the one that is seen first wins.
+    """
+    half = len(classes) // 2
+    first, second = _majority(classes[:half]), _majority(classes[half:])
+    return first is not None and first == second
+
+
+class Paraphrases:
+    """The paraphrases that passed, by question, as a kind of forms; copies of a question share one."""
+
+    def __init__(self, passed: Mapping[str, str]) -> None:
+        """`passed` has the paraphrase of a question."""
+        self._passed = passed
+
+    def __call__(self, question: str, most: int) -> Sequence[Form]:
+        """The question's paraphrase, if it has one."""
+        return [Form(self._passed[question])][:most] if question in self._passed else []
+
+
+def _majority(classes: Sequence[int | None]) -> int | None:
+    counts = Counter(label for label in classes if label is not None)
+    return max(counts, key=lambda label: counts[label]) if counts else None
+
+
+def _words(text: str) -> list[str]:
+    return text.casefold().split()

@@ -1,0 +1,71 @@
+"""All that models are asked in a labels phase: votes by every source, and paraphrases for those that vote on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from rzero_mega.coevolution.plan import LabelsInputs
+from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
+from rzero_mega.config.panel import VoteSource, rounds_over_questions, vote_sources
+from rzero_mega.config.steps import parts
+from rzero_mega.evaluation.reexpression.exact import exact_forms
+from rzero_mega.evaluation.reexpression.form import Reexpress
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.paraphrasing import JUDGING, WRITING, Paraphrasing
+from rzero_mega.phases.rounds import Round, costs, run_rounds
+from rzero_mega.phases.voting import count_votes, draw_answers
+from rzero_mega.rollout.protocol import RolloutEngine
+
+
+class PanelRounds:
+    """The rounds of a phase over its questions. All ranks make the same calls."""
+
+    def __init__(
+        self, ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, questions: Sequence[WrittenQuestion]
+    ) -> None:
+        """Nothing is drawn yet. Parts of votes are numbered first, source by source."""
+        self._ctx, self._phase, self._inputs, self._questions = ctx, phase, inputs, questions
+        self._config = ctx.config.labels
+        self._sources = vote_sources(self._config)
+        per_round = len(parts(len(questions), self._config.questions_per_part))
+        numbers = [range(n * per_round, (n + 1) * per_round) for n in range(rounds_over_questions(self._config))]
+        self._votes, others = numbers[: len(self._sources)], numbers[len(self._sources) :]
+        self.paraphrasing = Paraphrasing(ctx, phase, *others) if others else None
+
+    def draw(self) -> None:
+        """Have everything drawn that is not there yet."""
+        rounds = [self._round(source, numbers) for source, numbers in zip(self._sources, self._votes, strict=True)]
+        if self.paraphrasing is not None and self._inputs.paraphrasers is not None:
+            rounds = [*self.paraphrasing.rounds(self._inputs.paraphrasers), *rounds]
+        run_rounds(self._ctx, self._phase, self._questions, rounds, self._config.questions_per_part)
+
+    def count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]]:
+        """The vote on every question, and what every round took, by name. On rank 0 alone."""
+        answers = [self._phase.directory.read_parts(Answers, numbers) for numbers in self._votes]
+        answered = count_votes(self._ctx, self._questions, self._sources, answers, self._config.votes.unanswered)
+        found = {source.name: costs(own) for source, own in zip(self._sources, answers, strict=True)}
+        if self.paraphrasing is not None:
+            everything = range(len(self.paraphrasing.writing))
+            found[WRITING] = costs(self.paraphrasing.written(everything))
+            found[JUDGING] = costs(self.paraphrasing.judged(everything))
+        return answered, found
+
+    def _round(self, source: VoteSource, numbers: range) -> Round:
+        after = (JUDGING,) if source.reexpressed and self.paraphrasing is not None else ()
+        model = self._inputs.model(source.voter)
+        return Round(source.name, numbers, "solver", model, partial(self._vote, source), after)
+
+    def _vote(
+        self, source: VoteSource, engine: RolloutEngine, number: int, questions: Sequence[WrittenQuestion]
+    ) -> list[Answers]:
+        # The first source's streams are those of a vote without a panel.
+        names = (number,) if source == self._sources[0] else (source.name, number)
+        key, sampling = self._phase.seed_key(*names), self._config.votes.sampling
+        return draw_answers(self._ctx, engine, questions, source, sampling, key, self._forms(source, number, questions))
+
+    def _forms(self, source: VoteSource, number: int, questions: Sequence[WrittenQuestion]) -> Reexpress:
+        if self.paraphrasing is None or not source.reexpressed:
+            return exact_forms
+        return self.paraphrasing.forms(number, questions)
