@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -264,7 +265,12 @@ SECOND = Source(1, PhaseName.SOLVER, "model")
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models that are loaded, in order; an earlier phase's is the base under another name."""
     found: list[str] = []
-    monkeypatch.setattr(RunContext, "model", lambda ctx, source: (found.append(str(source)), ctx.base)[1])
+
+    def model(ctx: RunContext, source: Source) -> Path:
+        found.append(str(source))
+        return ctx.base
+
+    monkeypatch.setattr(RunContext, "model", model)
     return found
 
 

@@ -172,6 +172,38 @@ class TestTwoReplicas:
         with pytest.raises(UserError, match=r"replica 1 .*solver-1-4.*missed an update"):
             engine.generate(many(40, 4))
 
+    def test_a_server_that_dies_between_two_sources_of_votes_comes_back_with_the_weights_of_the_second(
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder
+    ) -> None:
+        other = model_folder("qwen3", seed=1)
+        first = server_pool.engine("solver", folder)
+        first.prepare()
+        wait_for_all(first, server_pool)
+        assert {replica.client.weight_version() for replica in replicas_of(server_pool)} == {first.version.on_server}
+        kill(replicas_of(server_pool)[0])
+        second = server_pool.engine("solver", other)
+        second.prepare()
+        assert largest_logprob_error(other, second.generate(many(40, 8))) <= 1e-5
+        # The server in its place starts on the folder that the role's first servers started on.
+        wait_for_all(second, server_pool)
+        assert {replica.client.weight_version() for replica in replicas_of(server_pool)} == {second.version.on_server}
+        assert largest_logprob_error(other, second.generate(many(80, 8))) <= 1e-5
+
+    def test_a_source_whose_weights_do_not_arrive_is_named_and_nobody_votes_for_it(
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder, tmp_path: Path
+    ) -> None:
+        damaged = tmp_path / "model"
+        shutil.copytree(model_folder("qwen3", seed=1), damaged)
+        engine = server_pool.engine("solver", damaged)
+        weights = damaged / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-64])
+        for call in (engine.prepare, lambda: engine.generate(many(4, 4))):
+            with pytest.raises(UserError, match=r"model\.safetensors"):
+                call()
+        sound = server_pool.engine("solver", folder)
+        sound.prepare()
+        assert largest_logprob_error(folder, sound.generate(many(40, 8))) <= 1e-5
+
     def test_what_a_server_aborts_is_drawn_again(self, server_pool: ServerPool, folder: Path) -> None:
         engine = server_pool.engine("solver", folder)
         wait_for_all(engine, server_pool)
