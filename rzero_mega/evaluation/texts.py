@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import Any
 
 from rzero_mega.coevolution.prompts import prompt_text
-from rzero_mega.config.panel import asks_paraphrases
 from rzero_mega.config.schema import Config
 from rzero_mega.evaluation.benchmarks import BUILT_IN, Benchmark, load_benchmarks
 from rzero_mega.evaluation.definition import Protocol
@@ -28,8 +27,8 @@ def run_texts(config: Config) -> dict[str, str]:
     return {
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),
+        PARAPHRASE: prompt_text(config.prompts.paraphrase),
         BENCHMARKS: benchmarks_text(benchmarks),
-        **({PARAPHRASE: prompt_text(config.prompts.paraphrase)} if asks_paraphrases(config.labels) else {}),
         **({LABELLED: labelled} if labelled is not None else {}),
     }
 

@@ -88,6 +88,8 @@ def test_a_prompt_with_two_forms_has_the_placeholders_of_its_role_in_both(tmp_pa
     (tmp_path / "prompt.yaml").write_text("user: Solve {question}.\nraw: Solve.\n")
     with pytest.raises(UserError, match=r"prompts\.solver: prompt\.yaml: the placeholder \{question\} is missing"):
         checks.check_inference(nano("prompts.solver=prompt.yaml"))
+    with pytest.raises(UserError, match=r"prompts\.paraphrase: prompt\.yaml: the placeholder \{question\} is missing"):
+        checks.check_inference(nano("prompts.paraphrase=prompt.yaml"))
 
 
 def test_a_run_under_another_configuration_or_in_use_is_told_by_a_dry_run() -> None:

@@ -171,6 +171,7 @@ def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
     config = recipe(name)
     load_prompt(config.prompts.challenger)
     load_prompt(config.prompts.solver)
+    load_prompt(config.prompts.paraphrase).check_role(takes_question=True)
     for benchmark in config.evaluation.benchmarks:
         load_benchmark(benchmark)
 
