@@ -22,9 +22,10 @@ from tests.phases.scripted import ScriptedRun, rows, summary
 
 pytestmark = pytest.mark.sglang
 
-SOLVER = Source(1, PhaseName.SOLVER, "model")
+EARLIER, SOLVER = (Source(iteration, PhaseName.SOLVER, "model") for iteration in (1, 2))
 QUESTIONS = Source(1, PhaseName.QUESTIONS, "questions")
-INPUTS = LabelsInputs(SOLVER, QUESTIONS, EarlierDataSets(0), OtherVoters(((Voter.BASE, BASE), (Voter.EARLIER, SOLVER))))
+OTHERS = OtherVoters(((Voter.BASE, BASE), (Voter.EARLIER, EARLIER)))
+INPUTS = LabelsInputs(SOLVER, QUESTIONS, EarlierDataSets(0), OTHERS)
 TEXTS = ("12+5", "7*8-3", "90-4*6", "3+3", "41-17", "8*9", "64-9*3", "5*5+5")
 OVERRIDES = (
     "labels.questions_per_part=4",
@@ -38,25 +39,23 @@ OVERRIDES = (
 SERVERS = ("rollout.dtype=float32", "rollout.sglang.max_total_tokens=20000", "rollout.sglang.start_timeout_s=300")
 
 
-@pytest.fixture
-def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Solver that is not the base: its weights are the base's with noise. The run takes it for an earlier phase's."""
-    folder = tmp_path / "other"
+@pytest.fixture(autouse=True)
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Solvers of two iterations, that are not the base: its weights with noise."""
 
     def model(ctx: RunContext, source: Source) -> Path:
-        if not folder.exists():
+        folder = tmp_path / f"solver-{source.iteration}"
+        if source != BASE and not folder.exists():
             shutil.copytree(ctx.base, folder)
-            weights = load_file(folder / "model.safetensors")
-            noise = torch.Generator().manual_seed(0)
+            noise = torch.Generator().manual_seed(source.iteration)
             moved = {
                 name: tensor + 0.1 * tensor.std() * torch.randn(tensor.shape, generator=noise)
-                for name, tensor in weights.items()
+                for name, tensor in load_file(folder / "model.safetensors").items()
             }
             save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
-        return folder if source == SOLVER else ctx.base
+        return ctx.base if source == BASE else folder
 
     monkeypatch.setattr(RunContext, "model", model)
-    return folder
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def runs(tmp_path: Path) -> Iterator[dict[str, ScriptedRun]]:
         yield found
 
 
-def test_one_set_of_servers_goes_through_the_sources(runs: dict[str, ScriptedRun], other: Path) -> None:
+def test_one_set_of_servers_goes_through_the_sources(runs: dict[str, ScriptedRun]) -> None:
     servers, logs = runs["sglang"].ctx, runs["sglang"].folder / "servers"
     with open_server_pool(servers.config, logs) as servers.server_pool:
         found = {}
@@ -82,7 +81,9 @@ def test_one_set_of_servers_goes_through_the_sources(runs: dict[str, ScriptedRun
             labels.run(run.ctx, phase, INPUTS)
             found[engine] = [row["answers"] for row in rows(phase, "labelled")]
             costs = summary(phase)["costs"]
-            assert [costs[name]["load_seconds"] > 0 for name in ("solver", "base", "earlier")] == [True] * 3
+            loaded = [name for name, cost in costs.items() if cost["load_seconds"] > 0]
+            assert loaded == ["solver", "base", "earlier"]
     assert found["sglang"] == found["embedded"]
-    assert any(answers[0] != answers[2] for answers in found["embedded"]), "the models are to differ"
+    for one, another in ((0, 2), (0, 3), (2, 3)):
+        assert any(answers[one] != answers[another] for answers in found["embedded"]), "the models are to differ"
     assert [path.name for path in logs.glob("*.address.json")] == ["solver-0-a1.address.json"]
