@@ -11,12 +11,12 @@ from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_shares
 from rzero_mega.coevolution.uncertainty import UNCERTAINTIES
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.schema import ChallengerRewardConfig, ChecksConfig, RepetitionConfig
+from rzero_mega.config.schema import ChallengerRewardConfig, ChecksConfig, MemoryConfig, RepetitionConfig
 
 
 @dataclass(frozen=True)
 class ChallengerReward:
-    """A reward and its parts. `repetition` is what was subtracted, weight included.
+    """A reward and its parts. `repetition` and `memory` are what was subtracted, weight included.
 
     `flaw` names the check for which a well-formed question was rewarded as a malformed one; then `uncertainty` is 0.
     """
@@ -26,6 +26,7 @@ class ChallengerReward:
     repetition: float
     well_formed: bool
     flaw: str | None = None
+    memory: float = 0.0
 
 
 def challenger_rewards(
@@ -33,6 +34,7 @@ def challenger_rewards(
     votes: Sequence[Vote | None],
     config: ChallengerRewardConfig,
     checks: ChecksConfig | None = None,
+    similarities: Sequence[float] = (),
 ) -> list[ChallengerReward]:
     """Reward every response of a step; the whole batch is needed, since repetition is a matter of the batch.
 
@@ -42,6 +44,9 @@ def challenger_rewards(
     which are similar to nothing, so that each is alone in its cluster and pays 1/B. The clamp is for well-formed
     questions only: a negative `malformed` stays.
 
+    `similarities[i]` says how similar question i is to one of the memory, which is subtracted as `config.memory` says;
+    there are none without a memory.
+
     A question that one of `checks` (None: no checks) finds a flaw in is rewarded as malformed. Its text still counts
     in the clusters: copies of it don't get cheaper because of its flaw.
     """
@@ -49,7 +54,9 @@ def challenger_rewards(
         raise ValueError(f"{len(questions)} questions for {len(votes)} votes")
     uncertainty, checks = UNCERTAINTIES[config.uncertainty], checks or ChecksConfig()
     rewards = []
-    for question, vote, penalty in zip(questions, votes, _penalties(questions, config.repetition), strict=True):
+    repeated = _penalties(questions, config.repetition)
+    remembered = [_memory_penalty(similarity, config.memory) for similarity in similarities or [0.0] * len(questions)]
+    for question, vote, penalty, memory in zip(questions, votes, repeated, remembered, strict=True):
         if question is None:
             pays = penalty if config.malformed_pays_repetition else 0.0
             rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, False))
@@ -62,8 +69,9 @@ def challenger_rewards(
             rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, True, found))
             continue
         unsure = uncertainty(vote, config.unanswered_counts_as_doubt)
-        total = unsure - penalty
-        rewards.append(ChallengerReward(max(0.0, total) if config.clamp_at_zero else total, unsure, penalty, True))
+        total = unsure - penalty - memory
+        total = max(0.0, total) if config.clamp_at_zero else total
+        rewards.append(ChallengerReward(total, unsure, penalty, True, memory=memory))
     return rewards
 
 
@@ -75,3 +83,8 @@ def _penalties(questions: Sequence[WrittenQuestion | None], config: RepetitionCo
         texts = [template(text) for text in texts]
     shares = cluster_shares(texts, config.symmetric, config.distance_threshold, config.tokenizer)
     return [config.weight * share for share in shares]
+
+
+def _memory_penalty(similarity: float, config: MemoryConfig) -> float:
+    """From 0 at the threshold up to the weight of a copy."""
+    return config.weight * max(0.0, similarity - config.threshold) / (1.0 - config.threshold)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from rzero_mega.coevolution.checks import CHECKS, flaw
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
+from rzero_mega.coevolution.questions import question_key
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.panel import Voter
@@ -96,7 +97,7 @@ def curate(
     dropped = dict.fromkeys(REASONS, 0)
     reasons: list[str | None] = []
     for position, item in enumerate(labelled):
-        key = " ".join(item.question.text.split())
+        key = question_key(item.question.text)
         repeated = config.drop_duplicates and key in seen
         seen.add(key)
         reason = "duplicate" if repeated else _copied(position, copies, config)

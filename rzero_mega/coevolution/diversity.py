@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rzero_mega.coevolution.bleu import TOKENIZERS
+from rzero_mega.coevolution.questions import question_key
 
 
 def unique_share(questions: Sequence[str]) -> float:
     """Distinct questions per question, whitespace aside; 0 without questions."""
-    distinct = {" ".join(question.split()) for question in questions}
+    distinct = {question_key(question) for question in questions}
     return len(distinct) / len(questions) if questions else 0.0
 
 

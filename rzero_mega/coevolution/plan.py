@@ -2,7 +2,8 @@
 
 R-Zero (arXiv 2508.05004, section 3.1): Q_i is trained from Q_{i-1} against S_{i-1}; Q_i writes the questions, S_{i-1}
 labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base model. With labelled data an iteration
-is the last of these alone.
+is the last of these alone. `challenger.start` and `solver.start` may put the base model in the place of Q_{i-1} and
+S_{i-1} where these are trained from, and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,24 +36,6 @@ LABELLED_DATA = Source(0, None, "labelled.data")
 
 
 @dataclass(frozen=True)
-class ChallengerInputs:
-    """The Challenger that is trained, and the frozen Solver it learns against.
-
-    The KL reference is the Challenger itself, as it is at the start of the phase.
-    """
-
-    challenger: Source
-    solver: Source
-
-
-@dataclass(frozen=True)
-class QuestionsInputs:
-    """The Challenger that writes."""
-
-    challenger: Source
-
-
-@dataclass(frozen=True)
 class EarlierDataSets:
     """What iterations 1 to `last` trained their Solvers on: a number, for a list in each of them would be quadratic."""
 
@@ -66,6 +49,26 @@ class EarlierDataSets:
         """For instance "1..3/labels/dataset"."""
         which = "1" if self.last == 1 else f"1..{self.last}"
         return f"{which}/{PhaseName.LABELS}/{_OUTPUTS[PhaseName.LABELS]}" if self.last else ""
+
+
+@dataclass(frozen=True)
+class ChallengerInputs:
+    """The Challenger that is trained, and the frozen Solver it learns against.
+
+    The KL reference is the Challenger itself, as it is at the start of the phase. `earlier` is what it is not to ask
+    again.
+    """
+
+    challenger: Source
+    solver: Source
+    earlier: EarlierDataSets = EarlierDataSets(0)
+
+
+@dataclass(frozen=True)
+class QuestionsInputs:
+    """The Challenger that writes."""
+
+    challenger: Source
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,14 @@ class LabelsInputs:
 
 @dataclass(frozen=True)
 class SolverInputs:
-    """The Solver that is trained, itself the KL reference as in `ChallengerInputs`, and its data set."""
+    """The Solver that is trained, itself the KL reference as in `ChallengerInputs`, and its data set.
+
+    `earlier` are further data sets that it is trained on.
+    """
 
     solver: Source
     dataset: Source
+    earlier: EarlierDataSets = EarlierDataSets(0)
 
 
 @dataclass(frozen=True)
@@ -237,17 +244,21 @@ def _evaluation(iteration: int) -> PhasePlan:
 
 def _iteration(iteration: int, config: Config) -> list[PhasePlan]:
     solver, challenger, plans = _model(PhaseName.SOLVER, iteration - 1), BASE, []
+    earlier, none = EarlierDataSets(iteration - 1), EarlierDataSets(0)
     if config.challenger.train:
-        plans.append(PhasePlan(iteration, ChallengerInputs(_model(PhaseName.CHALLENGER, iteration - 1), solver)))
+        start = BASE if config.challenger.start == "base" else _model(PhaseName.CHALLENGER, iteration - 1)
+        remembered = earlier if config.challenger.reward.memory.weight else none
+        plans.append(PhasePlan(iteration, ChallengerInputs(start, solver, remembered)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
     others, paraphrasers = _others(iteration, config), None
     if asks_paraphrases(config.labels):
         writer = challenger if config.labels.panel.paraphrase.writer == "challenger" else solver
         paraphrasers = Paraphrasers(writer, judge=BASE)
-    earlier = EarlierDataSets(iteration - 1)
     labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers))
-    return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(solver, labels.output))]
+    start = BASE if config.solver.start == "base" else solver
+    trained_on = earlier if config.solver.accumulate else none
+    return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(start, labels.output, trained_on))]
 
 
 def _others(iteration: int, config: Config) -> OtherVoters:

@@ -58,6 +58,11 @@ def _check_labelled(config: Config) -> None:
         raise UserError(f"labelled.data: labelled.method {labelled.method} needs it, a JSON-lines file or arithmetic:N")
     if labelled.method == VOTES and labelled.data is not None:
         raise UserError("labelled.method: labelled.data is for grpo or sft; set one of the two")
+    if labelled.method != VOTES and (config.solver.start != "previous" or config.solver.accumulate):
+        raise UserError(
+            f"labelled.method: with {labelled.method} all iterations have the same data, and nothing adds up; set "
+            "solver.start to previous and solver.accumulate to false"
+        )
 
 
 def _check_training(key: str, training: TrainingConfig, token_budget: int, samples: bool = True) -> None:

@@ -9,8 +9,9 @@ from rzero_mega.coevolution.challenger_reward import ChallengerReward, challenge
 from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.diversity import clusters_per_question, unique_share
 from rzero_mega.coevolution.near_duplicates import find_copies
-from rzero_mega.coevolution.plan import ChallengerInputs
-from rzero_mega.coevolution.records import AnsweredQuestion, WrittenQuestion
+from rzero_mega.coevolution.plan import ChallengerInputs, EarlierDataSets
+from rzero_mega.coevolution.question_memory import QuestionMemory
+from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.config.schema import Config
 from rzero_mega.phases.context import ActivePhase, RunContext
@@ -26,6 +27,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     config = ctx.config.challenger
     training, prompt = config.training, ctx.challenger_prompt()
     solver = ctx.engine("solver", ctx.model(inputs.solver))
+    memory = _memory(ctx, inputs.earlier)
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
         requests = [
@@ -38,20 +40,37 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
         written = [question for question in questions if question is not None]
         answered = collect_votes(ctx, solver, written, config.votes, phase.seed_key(step, "votes"))
         with ctx.stopwatch.measure("reward_seconds"):
-            rewards, metrics = spmd.on_rank_0(reward_questions, questions, answered, ctx.config)
+            rewards, metrics = spmd.on_rank_0(reward_questions, questions, answered, ctx.config, memory)
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
     train_policy(ctx, phase, "challenger", inputs.challenger, training, len(prompt), roll_out)
     solver.close()
 
 
+def _memory(ctx: RunContext, earlier: EarlierDataSets) -> QuestionMemory | None:
+    """What earlier iterations trained on, on rank 0; None on the others, and where nothing is to be remembered."""
+    reward, found = ctx.config.challenger.reward, list[QuestionMemory]()
+
+    def build() -> None:
+        questions = (row.question for source in earlier for row in ctx.records(source, TrainingQuestion))
+        found.append(QuestionMemory(questions, reward.memory, reward.repetition))
+
+    if reward.memory.weight:
+        spmd.on_rank_0(build)
+    return found[0] if found else None
+
+
 def reward_questions(
-    questions: list[WrittenQuestion | None], answered: list[AnsweredQuestion], config: Config
+    questions: list[WrittenQuestion | None],
+    answered: list[AnsweredQuestion],
+    config: Config,
+    memory: QuestionMemory | None = None,
 ) -> tuple[list[ChallengerReward], dict[str, float]]:
     """The reward of every response, and the step's metrics. `answered` are the well-formed questions, in order."""
     votes = iter(question.vote for question in answered)
     vote_or_none = [None if question is None else next(votes) for question in questions]
-    rewards = challenger_rewards(questions, vote_or_none, config.challenger.reward, config.checks)
+    similarities = memory.similarities([question.text if question else "" for question in questions]) if memory else ()
+    rewards = challenger_rewards(questions, vote_or_none, config.challenger.reward, config.checks, similarities)
     return rewards, _metrics(len(questions), answered, rewards, config)
 
 
@@ -72,6 +91,7 @@ def _metrics(
         "difficulty": 1.0 - share,
         "uncertainty_mean": fmean(reward.uncertainty for reward in rewards if reward.well_formed),
         "repetition_mean": fmean(reward.repetition for reward in rewards if reward.well_formed),
+        **_memory_metrics(rewards, config.challenger.reward.memory.weight),
         "unanswered_rate": fmean(answer is None for question in answered for answer in question.answers),
         "unique_share": unique_share(texts),
         "clusters_share": clusters_per_question(clusters),
@@ -80,3 +100,9 @@ def _metrics(
         "flawed_rate": sum(reward.flaw is not None for reward in rewards) / len(answered),
         **{f"hacking/{name}": value for name, value in exploits.items()},
     }
+
+
+def _memory_metrics(rewards: list[ChallengerReward], weight: float) -> dict[str, float]:
+    """Of the well-formed questions: the mean penalty, and the share that pays one."""
+    paid = [reward.memory for reward in rewards if reward.well_formed]
+    return {"memory_mean": fmean(paid), "remembered_rate": fmean(pays > 0 for pays in paid)} if weight else {}

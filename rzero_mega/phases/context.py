@@ -88,6 +88,10 @@ class InferenceContext:
         """Tokens of the prompt that asks for the question in other words."""
         return self.encoder.encode_prompt(self._paraphrase_template, question=question)
 
+    def equal_answers(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the answers of each pair are equal. For rank 0 alone."""
+        return [verdict.equal for verdict in self.grader.equivalent_pairs(pairs)]
+
     @cached_property
     def benchmarks(self) -> list[Benchmark]:
         """What is evaluated, and kept out of the training questions."""

@@ -7,10 +7,12 @@ from statistics import fmean
 from typing import Any
 
 from rzero_mega import spmd
+from rzero_mega.coevolution.accumulation import Accumulated, accumulate
 from rzero_mega.coevolution.plan import SolverInputs, Source, solver_batch
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
+from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.responses import boxed_answers
@@ -19,10 +21,26 @@ from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
-    """Train S_{i-1} into S_i on the curated questions and their labels."""
-    dataset = ctx.records(inputs.dataset, TrainingQuestion)
+    """Train the Solver of the plan, S_{i-1} if nothing else is configured, into S_i on questions and their labels."""
+    dataset, facts = ctx.records(inputs.dataset, TrainingQuestion), None
+    if ctx.config.solver.accumulate:
+        accumulated = spmd.on_rank_0(_accumulated, ctx, inputs)
+        dataset = list(accumulated.questions)
+        facts = {"questions": len(dataset), "disputed": accumulated.disputed}
     prompts, labels = [ctx.solver_prompt(item.question) for item in dataset], [item.answer for item in dataset]
-    train_on(ctx, phase, inputs.solver, prompts, labels)
+    train_on(ctx, phase, inputs.solver, prompts, labels, facts)
+
+
+def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
+    """What all data sets say together. UserError if they disagree on everything."""
+    datasets = [ctx.records(source, TrainingQuestion) for source in (*inputs.earlier, inputs.dataset)]
+    accumulated = accumulate(datasets, ctx.equal_answers)
+    if not accumulated.questions:
+        raise UserError(
+            f"solver.accumulate: iterations label all of their {accumulated.disputed} questions differently, and none "
+            "is left to train on; set it to false, or raise questions.count"
+        )
+    return accumulated
 
 
 def train_on(

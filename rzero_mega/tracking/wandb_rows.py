@@ -50,6 +50,8 @@ _OF_QUESTIONS = (
     "difficulty",
     "uncertainty_mean",
     "repetition_mean",
+    "memory_mean",
+    "remembered_rate",
     "unanswered_rate",
     "unique_share",
     "clusters_share",

@@ -103,3 +103,20 @@ def test_every_reward_follows_the_definition(
             expected = (-1.0 if text is None else min(p, 1 - p)) - share
         assert reward.total == pytest.approx(expected, abs=1e-12)
         assert reward.well_formed == (text is not None)
+
+
+def test_a_question_pays_from_the_threshold_on_up_to_the_weight_of_a_copy() -> None:
+    reward = load_config(["official_code"], ["challenger.reward.memory={weight: 0.4, threshold: 0.6}"])
+    config = reward.challenger.reward
+    without = challenger_rewards(batch(), [*votes(5, 9, 3), None], config)
+    rewards = challenger_rewards(batch(), [*votes(5, 9, 3), None], config, similarities=[0.6, 0.8, 1.0, 0.0])
+    assert [reward.memory for reward in rewards] == pytest.approx([0.0, 0.2, 0.4, 0.0])
+    lost = [before - after for before, after in zip(totals(without), totals(rewards), strict=True)]
+    assert lost == pytest.approx([0.0, 0.2, 0.4, 0.0])
+
+
+def test_the_clamp_holds_for_the_memory_too_and_what_is_malformed_pays_nothing_for_it() -> None:
+    config = load_config(["paper"], ["challenger.reward.memory.weight=5"]).challenger.reward
+    rewards = challenger_rewards(batch(), [*votes(5, 9, 3), None], config, similarities=[1.0, 1.0, 0.5, 1.0])
+    assert totals(rewards) == [0.0, 0.0, 0.6 - 0.25, 0.0]
+    assert rewards[3].memory == 0.0

@@ -15,6 +15,7 @@ from rzero_mega.coevolution.plan import (
     solver_batch,
 )
 from rzero_mega.config import Config, ablation_names, load_config
+from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 
 
@@ -62,6 +63,39 @@ def test_with_labelled_data_an_iteration_is_the_solver_s_phase_alone(method: str
         "2 solver: 1/solver/model, labelled.data -> model",
         "2 evaluate: 2/solver/model -> scores",
     ]
+
+
+def test_roles_may_start_from_the_base_and_still_play_against_the_newest() -> None:
+    restarted = config("iterations=3", "solver.start=base", "solver.accumulate=true", "challenger.start=base")
+    assert lines(restarted)[8:] == [
+        "3 challenger: base, 2/solver/model -> model",
+        "3 questions: 3/challenger/model -> questions",
+        "3 labels: 2/solver/model, 3/questions/questions, 1/labels/dataset, 2/labels/dataset -> dataset",
+        "3 solver: base, 3/labels/dataset, 1/labels/dataset, 2/labels/dataset -> model",
+    ]
+    assert lines(restarted)[:4] == lines(config("iterations=1"))
+    accumulated = config("iterations=2", "solver.accumulate=true")
+    assert (
+        str(iteration_plan(accumulated)[-1]) == "2/solver: 1/solver/model, 2/labels/dataset, 1/labels/dataset -> model"
+    )
+    restarted_alone = config("iterations=2", "solver.start=base")
+    assert lines(restarted_alone)[-1] == "2 solver: base, 2/labels/dataset -> model"
+
+
+def test_a_memory_is_made_of_what_earlier_iterations_trained_on() -> None:
+    phases = iteration_plan(config("challenger.reward.memory.weight=1"))
+    trained = [phase for phase in phases if phase.name is PhaseName.CHALLENGER]
+    assert [str(phase) for phase in trained] == [
+        "1/challenger: base, base -> model",
+        "2/challenger: 1/challenger/model, 1/solver/model, 1/labels/dataset -> model",
+        "3/challenger: 2/challenger/model, 2/solver/model, 1..2/labels/dataset -> model",
+    ]
+
+
+@pytest.mark.parametrize("override", ["solver.start=base", "solver.accumulate=true"])
+def test_with_labelled_data_nothing_adds_up(override: str) -> None:
+    with pytest.raises(UserError, match=r"^labelled\.method: with sft all iterations have the same data"):
+        config("labelled.method=sft", "labelled.data=my.jsonl", override)
 
 
 def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:

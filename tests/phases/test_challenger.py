@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rzero_mega.coevolution.challenger_reward import challenger_rewards
-from rzero_mega.coevolution.plan import BASE, ChallengerInputs
-from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.coevolution.plan import BASE, ChallengerInputs, EarlierDataSets
+from rzero_mega.coevolution.records import TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger
@@ -89,7 +89,7 @@ def test_metrics_describe_the_step(train: Callable[..., Any]) -> None:
     assert metrics["well_formed_rate"] == 4 / 6
     assert metrics["p_hat_mean"] == 0.75 and metrics["difficulty"] == 0.25
     assert metrics["unanswered_rate"] == 1 / 8
-    assert metrics["unique_share"] == 0.5
+    assert metrics["unique_share"] == 0.5 and "memory_mean" not in metrics
     assert metrics["question_length"] == (3 + 7) / 2
     assert metrics["hacking/near_duplicate"] == 0.5 and metrics["hacking/cut_off"] == 1 / 8
 
@@ -106,3 +106,19 @@ def test_the_challenger_is_what_is_trained(train: Callable[..., Any]) -> None:
     _, _, role, start, config, longest_prompt = training.arguments
     assert (role, start, longest_prompt) == ("challenger", BASE, len("C:"))
     assert config == run.ctx.config.challenger.training
+
+
+def test_what_earlier_iterations_trained_on_pays_less(
+    scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scripted(*SIZES, "challenger.reward.memory.weight=0.25")
+    run.leave(PhaseName.LABELS, "dataset", [TrainingQuestion("44*7-19", "289"), TrainingQuestion("5+5", "10")])
+    training = RolloutsOnly(run.script("challenger", lambda _prompt, index: WRITTEN[index]), steps=1)
+    run.script("solver", answer)
+    monkeypatch.setattr(challenger, "train_policy", training)
+    inputs = ChallengerInputs(BASE, BASE, EarlierDataSets(1))
+    challenger.run(run.ctx, run.begin(PhaseName.CHALLENGER, iteration=2), inputs)
+    (rollouts,) = training.drawn
+    # One of three is malformed; the penalty for repetition is 2 of 6, and p of the hard one is half.
+    assert rollouts.rewards == pytest.approx([0.0, 0.0, 1.0 - 2 / 6 - 0.25] * 2)
+    assert (rollouts.metrics["memory_mean"], rollouts.metrics["remembered_rate"]) == (0.125, 0.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.plan import BASE, SolverInputs, Source, solver_batch
+from rzero_mega.coevolution.plan import BASE, EarlierDataSets, SolverInputs, Source, solver_batch
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.errors import UserError
@@ -68,6 +68,34 @@ def test_the_solver_is_what_is_trained_on_prompts_as_long_as_its_questions(train
     _, training = train()
     _, _, role, start, _, longest_prompt = training.arguments
     assert (role, start, longest_prompt) == ("solver", BASE, len("Q:12*12+12\nA:"))
+
+
+def accumulating(scripted: Callable[..., ScriptedRun], *labels: tuple[str, ...]) -> tuple[ScriptedRun, SolverInputs]:
+    """A run in whose iterations 12+12 and further questions were labelled so."""
+    run = scripted(*SIZES, "solver.accumulate=true")
+    for iteration, answers in enumerate(labels, start=1):
+        dataset = [TrainingQuestion(f"{12 + n}+12", label) for n, label in enumerate(answers)]
+        run.leave(PhaseName.LABELS, "dataset", dataset, iteration=iteration)
+    last = len(labels)
+    return run, SolverInputs(BASE, Source(last, PhaseName.LABELS, "dataset"), EarlierDataSets(last - 1))
+
+
+def test_data_sets_accumulate_and_a_question_with_two_labels_is_left_out(
+    scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, inputs = accumulating(scripted, ("24", "25"), ("24.0", "26", "26"))
+    training = RolloutsOnly(run.script("solver", lambda _prompt, index: f"\\boxed{{{24 + index}}}"), steps=2)
+    monkeypatch.setattr(solver, "train_policy", training)
+    solver.run(run.ctx, run.begin(PhaseName.SOLVER, iteration=2), inputs)
+    assert sorted(training.engine.prompts) == sorted(["Q:12+12\nA:", "Q:14+12\nA:"] * 2)
+    assert training.facts == {"questions": 2, "disputed": 1}
+    assert [sum(rollouts.rewards) for rollouts in training.drawn] == [2.0, 2.0]
+
+
+def test_data_sets_that_disagree_on_everything_are_named(scripted: Callable[..., ScriptedRun]) -> None:
+    run, inputs = accumulating(scripted, ("24",), ("25",))
+    with pytest.raises(UserError, match=r"^solver\.accumulate: iterations label all of their 1 questions differently"):
+        solver.run(run.ctx, run.begin(PhaseName.SOLVER, iteration=2), inputs)
 
 
 def test_a_damaged_data_set_is_named_by_file_and_line(scripted: Callable[..., ScriptedRun]) -> None:

@@ -15,7 +15,9 @@ class RolloutsOnly:
         self.engine, self.steps = engine, steps
         self.drawn: list[Rollouts] = []
         self.arguments: tuple[Any, ...] = ()
+        self.facts: dict[str, Any] | None = None
 
-    def __call__(self, *arguments: Any, **_named: Any) -> None:
+    def __call__(self, *arguments: Any, facts: dict[str, Any] | None = None) -> None:
+        self.facts = facts
         *self.arguments, roll_out = arguments  # type: ignore[assignment]
         self.drawn = [roll_out(step, self.engine) for step in range(1, self.steps + 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rzero_mega.config.schema.endpoint import LabelAuditConfig
-from rzero_mega.config.schema.metadata import FREE, IDENTITY, Fixed, choice, number, of, stating, value
+from rzero_mega.config.schema.metadata import FREE, IDENTITY, Change, Fixed, Kind, choice, number, of, stating, value
 from rzero_mega.config.schema.training import SamplingConfig, TrainingConfig
 from rzero_mega.phase_name import PhaseName
 
@@ -38,6 +38,25 @@ class RepetitionConfig:
 
 
 @dataclass
+class MemoryConfig:
+    """The penalty for asking what earlier iterations asked: weight * (s - threshold) / (1 - threshold).
+
+    s is the greatest similarity of the question to one that a Solver was trained on in an earlier iteration: the
+    Jaccard similarity of their n-grams, by `repetition.tokenizer` and `repetition.mask_numbers`. After R-Diverse (arXiv
+    2602.13103), which compares embeddings.
+    """
+
+    weight: float = number(0.0, 0.0, kind=Kind(Change.IDENTITY, (PhaseName.CHALLENGER,)))
+    """What a question that is an earlier one word for word pays, in units of the reward. 0: no memory."""
+
+    threshold: float = number(0.5, 0.0, 0.99)
+    """Similarity from which on a question pays. The lower, the longer the search among earlier questions."""
+
+    shingle: int = number(3, 1)
+    """Tokens per n-gram. A shorter question resembles only itself."""
+
+
+@dataclass
 class ChallengerRewardConfig:
     """The Challenger's reward: how unsure the Solver is of the question, less the repetition penalty."""
 
@@ -67,6 +86,9 @@ class ChallengerRewardConfig:
     repetition: RepetitionConfig = field(default_factory=RepetitionConfig)
     """The penalty for asking alike within a step."""
 
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """The penalty for asking what earlier iterations asked."""
+
 
 @dataclass
 class VotesConfig:
@@ -90,6 +112,10 @@ class ChallengerConfig:
     train: bool = value(True, IDENTITY)
     """false leaves the phase out: the base model writes the questions of every iteration (ablation
     untrained_challenger)."""
+
+    start: str = choice("previous", "base", kind=Kind(Change.IDENTITY, (PhaseName.CHALLENGER,)))
+    """What Q_i is trained from. previous: Q_{i-1} (R-Zero). base: the base model, in every iteration anew, so that a
+    Challenger that has narrowed down is left behind. The KL reference is the start."""
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """Steps, rollouts, loss and optimizer."""
@@ -281,6 +307,15 @@ class SolverRewardConfig:
 @dataclass
 class SolverConfig:
     """Phase 4: the Solver learns from the curated questions."""
+
+    start: str = choice("previous", "base", kind=Kind(Change.IDENTITY, (PhaseName.SOLVER,)))
+    """What S_i is trained from. previous: S_{i-1} (R-Zero). base: the base model, in every iteration anew, so that
+    nothing is forgotten that the data do not make it forget; with `accumulate`, or it learns from one iteration alone.
+    The KL reference is the start. Questions are still voted on by S_{i-1}."""
+
+    accumulate: bool = value(False, Kind(Change.IDENTITY, (PhaseName.SOLVER,)))
+    """Train S_i on the data sets of iterations 1 to i, each question once; one that two of them label differently is
+    left out. The steps stay those of `training.steps`, and go over the data less often."""
 
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=15, rollouts_per_prompt=5))
     """Steps, rollouts, loss and optimizer."""
