@@ -110,7 +110,7 @@ class Answers:
 
     def as_json(self) -> dict[str, Any]:
         """The row of the file."""
-        return asdict(self)
+        return {**asdict(self), "answers": list(self.answers)}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Answers:
@@ -122,17 +122,19 @@ class Answers:
 
 @dataclass(frozen=True)
 class JudgedParaphrase(Answers):
-    """A part of the labels phase: the judge's answers to a question, then as many to its paraphrase.
+    """A part of the labels phase: a paraphrase, and the judge's answers to the question, then as many to it.
 
-    There is none where nobody was asked. `passed` says whether the majorities of both are equal.
+    There are no answers where nobody was asked. `passed` says whether the majorities of both are equal.
     """
 
+    paraphrase: str | None = None
     passed: bool = False
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> JudgedParaphrase:
         """Checked; see `Record`."""
-        return cls(**vars(Answers.from_json(row)), passed=field(row, "passed", bool))
+        drawn, text = vars(Answers.from_json(row)), optional_field(row, "paraphrase", str)
+        return cls(**drawn, paraphrase=text, passed=field(row, "passed", bool))
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class ParaphrasedQuestion:
 
     def as_json(self) -> dict[str, Any]:
         """The row of the file."""
-        return asdict(self)
+        lists = {"answers": list(self.answers), "answers_to_paraphrase": list(self.answers_to_paraphrase)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> ParaphrasedQuestion:

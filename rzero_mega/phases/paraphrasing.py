@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Paraphrasers
@@ -61,8 +61,8 @@ class Paraphrasing:
         """What became of the questions of these parts (all by default) in both rounds. On rank 0 alone."""
         numbers = range(len(self.writing)) if numbers is None else numbers
         found = []
-        for question, written, judged in zip(questions, self.written(numbers), self.judged(numbers), strict=True):
-            text, half = written.answers[0], len(judged.answers) // 2
+        for question, judged in zip(questions, self.judged(numbers), strict=True):
+            text, half = judged.paraphrase, len(judged.answers) // 2
             verdict = first_verdict(question.text, text) or (Verdict.PASSED if judged.passed else Verdict.MEANING)
             answers = judged.answers[:half], judged.answers[half:]
             found.append(ParaphrasedQuestion(question.text, text, verdict.value, *answers))
@@ -105,11 +105,13 @@ class Paraphrasing:
             for form, text in zip(("question", "paraphrase"), pair, strict=True)
         ]
         samples = draw_where_possible(engine, requests)
-        return spmd.on_rank_0(self._judged, len(questions), list(pairs), samples)
+        return spmd.on_rank_0(self._judged, written, list(pairs), samples)
 
-    def _judged(self, count: int, places: Sequence[int], samples: Sequence[Sample]) -> list[JudgedParaphrase]:
-        """A record for each of `count` questions; `samples` are of those at `places`."""
-        found = [JudgedParaphrase((), 0, 0)] * count
+    def _judged(
+        self, written: Sequence[str | None], places: Sequence[int], samples: Sequence[Sample]
+    ) -> list[JudgedParaphrase]:
+        """A record for each of the paraphrases; `samples` are of those at `places`."""
+        found = [JudgedParaphrase((), 0, 0, paraphrase=text) for text in written]
         size = 2 * self.ctx.config.labels.panel.paraphrase.gate_samples
         answers = boxed_answers(self.ctx, samples)
         cut = [slice(size * at, size * (at + 1)) for at in range(len(places))]
@@ -117,7 +119,9 @@ class Paraphrasing:
         for place, here, equal in zip(places, cut, classes, strict=True):
             tokens = sum(len(sample.tokens) for sample in samples[here])
             cut_off = sum(not sample.finished for sample in samples[here])
-            found[place] = JudgedParaphrase(tuple(answers[here]), tokens, cut_off, passed=same_majority(equal))
+            found[place] = replace(
+                found[place], answers=tuple(answers[here]), tokens=tokens, cut_off=cut_off, passed=same_majority(equal)
+            )
         return found
 
 

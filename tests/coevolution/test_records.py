@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.atomic import write_jsonl
-from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.records import (
+    AnsweredQuestion,
+    Answers,
+    JudgedParaphrase,
+    LabelledQuestion,
+    ParaphrasedQuestion,
+    TrainingQuestion,
+    WrittenQuestion,
+)
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.errors import UserError
 from rzero_mega.records import Record, read_records
@@ -30,10 +38,17 @@ def answered(draw: st.DrawFn) -> AnsweredQuestion:
 
 
 labelled = st.builds(LabelledQuestion, answered(), maybe_text, maybe_text, st.none() | st.booleans())
+several = st.lists(maybe_text, max_size=3).map(tuple)
+seconds = st.floats(0, 9)
+said = st.builds(Answers, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds)
+judged = st.builds(
+    JudgedParaphrase, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds, maybe_text, st.booleans()
+)
+paraphrased = st.builds(ParaphrasedQuestion, st.text(max_size=9), maybe_text, st.text(max_size=5), several, several)
 training = st.builds(TrainingQuestion, st.text(max_size=9), st.text(max_size=5))
 
 
-@given(written | answered() | labelled | training)
+@given(written | answered() | labelled | training | said | judged | paraphrased)
 def test_a_record_is_what_its_row_says(record: Record) -> None:
     assert type(record).from_json(record.as_json()) == record
 

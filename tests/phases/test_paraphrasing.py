@@ -127,6 +127,24 @@ def test_a_phase_that_is_stopped_after_every_part_ends_as_one_that_is_not(run: S
     assert steps_shown(stopped)[-1] == 8
 
 
+def test_a_paraphrase_that_is_written_anew_after_it_was_judged_is_not_asked(
+    run: ScriptedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers don't draw the same again where somebody has removed a part."""
+    engine, phase = run.script("solver", respond), run.begin(PhaseName.LABELS)
+    goes_on, run.ctx.stop = run.ctx.stop, Asked()
+    for _ in range(4):
+        with pytest.raises(Stopped):
+            labels.run(run.ctx, phase, INPUTS)
+    assert phase.directory.finished_parts() == [4, 5, 6, 7]
+    phase.directory.part_path(4).unlink()
+    monkeypatch.setitem(WRITTEN, "9-4", "<question>4 less 9</question>")
+    run.ctx.stop = goes_on
+    labels.run(run.ctx, phase, INPUTS)
+    assert rows(phase, "paraphrases")[0]["paraphrase"] == "9 less 4"
+    assert asked(engine, "/solver_reexpressed/")[0] == "Q:9 less 4\nA:"
+
+
 def test_the_challenger_writes_on_its_own_servers_and_the_base_judges_on_the_solver_s(run: ScriptedRun) -> None:
     run.ctx.config.labels.panel.paraphrase.writer = "challenger"
     solver, challenger = run.script("solver", respond), run.script("challenger", respond)
