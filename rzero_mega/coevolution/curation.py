@@ -10,10 +10,10 @@ from fractions import Fraction
 from rzero_mega.coevolution.checks import CHECKS, flaw
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
+from rzero_mega.coevolution.panel import solver_share
 from rzero_mega.coevolution.questions import question_key
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.panel import Voter
 from rzero_mega.config.schema import ChecksConfig, CurationConfig
 from rzero_mega.errors import UserError
 
@@ -131,10 +131,8 @@ def _copied(position: int, copies: Copies | None, config: CurationConfig) -> str
 
 
 def _banded_share(vote: Vote, config: CurationConfig) -> Fraction:
-    if config.band_of == "solver" and vote.by_source:
-        own = next(votes for votes in vote.by_source if votes.source == Voter.SOLVER)
-        return Fraction(own.count, own.samples)
-    return Fraction(vote.count, vote.samples)
+    own = solver_share(vote) if config.band_of == "solver" else None
+    return Fraction(vote.count, vote.samples) if own is None else own
 
 
 def _reason(

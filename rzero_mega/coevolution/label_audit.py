@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
 from rzero_mega.records import bounded, field, typed
 
 EXACT = "exact arithmetic"
@@ -74,6 +75,7 @@ class LabelAudit:
     """An iteration's labels by one oracle: of kept and of dropped questions, and of all by the p̂ they were given.
 
     `agreement` is the mean share of the oracle's samples that agree with its majority; None where it computes.
+    `quality` is what the labels that are right or wrong by its word are worth to the Solver.
     """
 
     oracle: str
@@ -81,6 +83,7 @@ class LabelAudit:
     dropped: AuditedLabels
     by_p_hat: tuple[tuple[float, AuditedLabels], ...]
     agreement: float | None = None
+    quality: LabelQuality = NOT_KNOWN
 
     def as_json(self) -> dict[str, Any]:
         """The object of a summary."""
@@ -90,6 +93,7 @@ class LabelAudit:
             "dropped": self.dropped.as_json(),
             "by_p_hat": [{"p_hat": p_hat, **labels.as_json()} for p_hat, labels in self.by_p_hat],
             "agreement": self.agreement,
+            "quality": self.quality.as_json(),
         }
 
     @classmethod
@@ -102,4 +106,6 @@ class LabelAudit:
             AuditedLabels.from_json(field(row, "dropped", dict)),
             tuple((bounded(float(found["p_hat"]), "p_hat", 0, 1), AuditedLabels.from_json(found)) for found in bins),
             None if row["agreement"] is None else bounded(float(row["agreement"]), "agreement", 0, 1),
+            # Audits of earlier versions have none.
+            LabelQuality.from_json(field(row, "quality", dict)) if "quality" in row else NOT_KNOWN,
         )

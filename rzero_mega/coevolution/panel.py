@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 from rzero_mega.coevolution.votes import SourceVotes, Vote, majority_vote
-from rzero_mega.config.panel import VoteSource
+from rzero_mega.config.panel import Voter, VoteSource
 
 
 def panel_vote(
@@ -36,6 +37,14 @@ def panel_vote(
         for source, here in _slices(sources)
     )
     return replace(vote, by_source=by_source)
+
+
+def solver_share(vote: Vote) -> Fraction | None:
+    """The share of the Solver's votes on the question as it stands that gave the label; None if it had none of them."""
+    if not vote.by_source:
+        return Fraction(vote.count, vote.samples)
+    own = next((votes for votes in vote.by_source if votes.source == Voter.SOLVER), None)
+    return None if own is None else Fraction(own.count, own.samples)
 
 
 def _slices(sources: Sequence[VoteSource]) -> Iterator[tuple[VoteSource, slice]]:

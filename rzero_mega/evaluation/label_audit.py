@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels, LabelAudit, Outcome
+from rzero_mega.coevolution.label_quality import label_quality
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.streams import permutation
@@ -20,13 +21,14 @@ from rzero_mega.evaluation.endpoint.client import Asked, Endpoint
 from rzero_mega.evaluation.statistics import accuracy
 from rzero_mega.grading import GradingPool, extract_answer
 
+_KNOWN = (Outcome.RIGHT, Outcome.WRONG)
 UNANSWERABLE = "unanswerable"
 """What the oracle's prompt has it put into the box where a question has no answer."""
 
 
-def exact_audit(labelled: Sequence[LabelledQuestion]) -> LabelAudit:
-    """The labels against the truth, of every question whose truth can be computed."""
-    return _counted(EXACT, [(question, _exactly(question)) for question in labelled], labelled)
+def exact_audit(labelled: Sequence[LabelledQuestion], greedy: Sequence[tuple[bool, bool]] = ()) -> LabelAudit:
+    """The labels against the truth, of every question whose truth can be computed; `greedy` as in `label_quality`."""
+    return _counted(EXACT, [(question, _exactly(question)) for question in labelled], labelled, greedy)
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,13 @@ def _row(
 
 
 def _counted(
-    oracle: str, outcomes: Sequence[tuple[LabelledQuestion, Outcome]], labelled: Sequence[LabelledQuestion]
+    oracle: str,
+    outcomes: Sequence[tuple[LabelledQuestion, Outcome]],
+    labelled: Sequence[LabelledQuestion],
+    greedy: Sequence[tuple[bool, bool]] = (),
 ) -> LabelAudit:
     """Outcomes of those audited, of which `labelled` are all that there are."""
+    judged = [(question, outcome is Outcome.RIGHT) for question, outcome in outcomes if outcome in _KNOWN]
     shares = sorted({question.answered.vote.share for question, _ in outcomes})
     kept = sum(question.kept for question in labelled)
     return LabelAudit(
@@ -159,6 +165,7 @@ def _counted(
             (share, _accuracy(outcome for question, outcome in outcomes if question.answered.vote.share == share))
             for share in shares
         ),
+        quality=label_quality(judged, greedy),
     )
 
 
