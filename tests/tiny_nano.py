@@ -10,6 +10,7 @@ SIZES = (
     "questions.per_part=30",
     "labels.questions_per_part=30",
     "labels.votes.samples=6",
+    "labels.gauges={questions: 4, votes: 2}",
     "solver.training.prompts_per_step=4",
     "solver.training.grpo.sequences_per_update=16",
     "learner.checkpoint.every=1",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rzero_mega.coevolution.band import ends_of
 from rzero_mega.coevolution.checks import CHECKS, flaw
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
@@ -89,7 +90,7 @@ def curate(
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
-    band = Fraction(repr(float(config.low))), Fraction(repr(float(config.high)))
+    band = ends_of(config)
     checks = checks or ChecksConfig()
     seen: set[str] = set()
     templates: Counter[str] = Counter()

@@ -44,9 +44,11 @@ class LabelQuality:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> LabelQuality:
         """Checked; see `Record`."""
-        shares = {name: _share(row[name], name) for name in ("signal_weighted_accuracy", "p_hat_wrong")}
-        names = ("compared", "corrections", "corruptions")
-        return cls(**shares, **{name: int(bounded(field(row, name, int), name, 0)) for name in names})
+        compared, corrections, corruptions = (
+            int(bounded(field(row, name, int), name, 0)) for name in ("compared", "corrections", "corruptions")
+        )
+        signal, wrong = (_share(row[name], name) for name in ("signal_weighted_accuracy", "p_hat_wrong"))
+        return cls(signal, wrong, compared, corrections, corruptions)
 
 
 NOT_KNOWN = LabelQuality()

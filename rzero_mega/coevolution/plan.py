@@ -8,11 +8,13 @@ S_{i-1} where these are trained from, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 
+from rzero_mega.coevolution.label_guard import Decision
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.panel import Voter, asks_paraphrases, vote_sources
+from rzero_mega.config.panel import Voter, asks_paraphrases, vote_sources, widened
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.phase_name import PhaseName
@@ -32,6 +34,7 @@ class Source:
 
 
 BASE = Source(0, None, "base")
+NO_DECISIONS: Mapping[int, Decision] = MappingProxyType({})
 LABELLED_DATA = Source(0, None, "labelled.data")
 
 
@@ -73,9 +76,10 @@ class QuestionsInputs:
 
 @dataclass(frozen=True)
 class OtherVoters:
-    """Models that `labels.panel` gives votes besides the Solver."""
+    """Models that `labels.panel` gives votes besides the Solver, or, `by_guard`, `labels.guard.panel` in its place."""
 
     models: tuple[tuple[Voter, Source], ...]
+    by_guard: bool = False
 
     def __iter__(self) -> Iterator[Source]:
         """Each of them."""
@@ -195,12 +199,16 @@ class PhasePlan:
         return _output(self.name, self.iteration)
 
 
-def iteration_plan(config: Config) -> list[PhasePlan]:
+def iteration_plan(config: Config, decisions: Mapping[int, Decision] = NO_DECISIONS) -> list[PhasePlan]:
     """All phases of a run in order. Iteration 0 has only the evaluation of the base model.
 
-    There is no evaluation without benchmarks, none of the base with `evaluation.base_model` false, and no challenger
-    phase with `challenger.train` false, where the base model writes the questions of every iteration. With a
-    `labelled.method` an iteration trains its Solver on `labelled.data`, and there is no Challenger.
+    There is no evaluation without benchmarks and gauges, none of the base without benchmarks or with
+    `evaluation.base_model` false, and no challenger phase with `challenger.train` false, where the base model writes
+    the questions of every iteration. With a `labelled.method` an iteration trains its Solver on `labelled.data`, and
+    there is no Challenger.
+
+    `decisions` are those of the guard so far, by iteration: what the phases are does not depend on them, but which
+    Solver one starts from, and who votes.
     """
     evaluates = bool(config.evaluation.benchmarks)
     plan = []
@@ -208,13 +216,18 @@ def iteration_plan(config: Config) -> list[PhasePlan]:
         plan.append(_evaluation(0))
     for iteration in range(1, config.iterations + 1):
         if config.labelled.method == VOTES:
-            plan += _iteration(iteration, config)
+            plan += _iteration(iteration, config, decisions.get(iteration - 1))
         else:
             solver = _model(PhaseName.SOLVER, iteration - 1)
             plan.append(PhasePlan(iteration, LabelledInputs(solver, LABELLED_DATA)))
-        if evaluates:
+        if evaluates or has_gauges(config):
             plan.append(_evaluation(iteration))
     return plan
+
+
+def has_gauges(config: Config) -> bool:
+    """Whether every Solver is asked the fixed questions that `labels.gauges` are read from."""
+    return config.labelled.method == VOTES and config.labels.gauges.questions > 0
 
 
 def still_needed(plan: Sequence[PhasePlan], finished: Container[tuple[int, PhaseName]]) -> set[Source]:
@@ -242,8 +255,11 @@ def _evaluation(iteration: int) -> PhasePlan:
     return PhasePlan(iteration, EvaluateInputs(_model(PhaseName.SOLVER, iteration)))
 
 
-def _iteration(iteration: int, config: Config) -> list[PhasePlan]:
-    solver, challenger, plans = _model(PhaseName.SOLVER, iteration - 1), BASE, []
+def _iteration(iteration: int, config: Config, decided: Decision | None) -> list[PhasePlan]:
+    before = iteration - 1 if decided is None else decided.start
+    by_guard = decided is not None and decided.widened
+    config = widened(config) if by_guard else config
+    solver, challenger, plans = _model(PhaseName.SOLVER, before), BASE, []
     earlier, none = EarlierDataSets(iteration - 1), EarlierDataSets(0)
     if config.challenger.train:
         start = BASE if config.challenger.start == "base" else _model(PhaseName.CHALLENGER, iteration - 1)
@@ -251,7 +267,7 @@ def _iteration(iteration: int, config: Config) -> list[PhasePlan]:
         plans.append(PhasePlan(iteration, ChallengerInputs(start, solver, remembered)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
-    others, paraphrasers = _others(iteration, config), None
+    others, paraphrasers = _others(before, config, by_guard), None
     if asks_paraphrases(config.labels):
         writer = challenger if config.labels.panel.paraphrase.writer == "challenger" else solver
         paraphrasers = Paraphrasers(writer, judge=BASE)
@@ -261,10 +277,11 @@ def _iteration(iteration: int, config: Config) -> list[PhasePlan]:
     return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(start, labels.output, trained_on))]
 
 
-def _others(iteration: int, config: Config) -> OtherVoters:
-    models = {Voter.BASE: BASE, Voter.EARLIER: _model(PhaseName.SOLVER, max(0, iteration - 2))}
+def _others(solver: int, config: Config, by_guard: bool) -> OtherVoters:
+    """Those beside the Solver of iteration `solver`."""
+    models = {Voter.BASE: BASE, Voter.EARLIER: _model(PhaseName.SOLVER, max(0, solver - 1))}
     voters = dict.fromkeys(source.voter for source in vote_sources(config.labels))
-    return OtherVoters(tuple((voter, models[voter]) for voter in voters if voter in models))
+    return OtherVoters(tuple((voter, models[voter]) for voter in voters if voter in models), by_guard)
 
 
 def _model(role: PhaseName, iteration: int) -> Source:

@@ -25,6 +25,7 @@ from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.planning.models import known_model
 from rzero_mega.rollout.sglang.server.command import check_extra_arguments
 from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.tracking.gauges import halt_of
 
 _log = logging.getLogger(__name__)
 HOW_TO_EVALUATE = (
@@ -60,7 +61,11 @@ def check_run(config: Config, as_job: bool = False) -> None:
         check_extra_arguments(config.rollout.sglang.extra_arguments)
     check_inference(config)
     format_pieces(config.solver.reward.format_pattern)
-    RunDirectory.check_opening(run_path(config), config, writer=not as_job, texts=run_texts(config))
+    path = run_path(config)
+    RunDirectory.check_opening(path, config, writer=not as_job, texts=run_texts(config))
+    halt = halt_of(RunDirectory.open_existing(path), config) if (path / "run.json").is_file() else None
+    if halt is not None:
+        raise UserError(f"{path}: {halt}")
 
 
 def check_inference(config: Config) -> None:
@@ -104,7 +109,7 @@ def check_phase(config: Config, iteration: int, name: str) -> None:
     if config.labelled.method != VOTES and name not in (PhaseName.SOLVER, PhaseName.EVALUATE):
         raise UserError(f"labelled.method: {config.labelled.method} trains the Solver alone; there is no phase {name}")
     keys = {
-        PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model",
+        PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model, labels.gauges.questions",
         PhaseName.CHALLENGER: "challenger.train",
     }
     raise UserError(f"iteration {iteration}: has no phase {name} by this configuration ({keys[PhaseName(name)]})")

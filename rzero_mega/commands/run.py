@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
+from rzero_mega.coevolution.plan import PhasePlan, has_gauges, iteration_plan
 from rzero_mega.commands.checks import check_phase, check_start
 from rzero_mega.commands.start import start
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.values import key_histories
+
+_GUARDED = {
+    "widen": "after an iteration that is not sound labels.guard.panel votes, and its models are inputs of labels",
+    "stop": "after an iteration that is not sound the run ends",
+    "roll_back": "after an iteration that is not sound the next starts from the Solver of the last sound one",
+}
+"""What the guard may change about the plan, by its action."""
 
 # The phases are imported in the processes that run them: a launcher needs neither torch nor Megatron-core.
 
@@ -49,7 +57,10 @@ def plan_text(config: Config) -> str:
     """
     path = run_path(config)
     run = RunDirectory.open_existing(path) if (path / "run.json").is_file() else None
-    lines = [f"# {_line(plan, run)}" for plan in iteration_plan(config)]
+    decided = decisions(run) if run is not None else {}
+    lines = [f"# {_line(plan, run)}" for plan in iteration_plan(config, decided)]
+    if has_gauges(config) and (what := _GUARDED.get(config.labels.guard.action)) is not None:
+        lines.append(f"# labels.guard: {what}")
     histories = key_histories(run, config) if run is not None else []
     return "\n".join([to_yaml(config), f"# run directory: {path}", *lines, *(f"# {history}" for history in histories)])
 

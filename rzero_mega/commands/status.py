@@ -8,7 +8,8 @@ from rich.console import Console
 
 from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
-from rzero_mega.tracking import benchmarks_table, iterations_table, run_status
+from rzero_mega.tracking import benchmarks_table, iterations_table, labels_table, run_status
+from rzero_mega.tracking.gauge_rows import guard_lines
 from rzero_mega.tracking.label_audits import audit_lines
 from rzero_mega.tracking.label_costs import cost_line
 from rzero_mega.tracking.status import RunStatus, diagnostic_lines, grading_lines, interval_lines, models_line
@@ -37,10 +38,14 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
     audits = audit_lines((row.iteration, audit) for row in status.iterations for audit in row.audits)
     for line in [*diagnostic_lines(status), *interval_lines(status), *audits]:
         say(line)
-    benchmarks = benchmarks_table(status)
-    if benchmarks is not None:
-        console.print(benchmarks)
-    if status.current is not None:
+    for table in (labels_table(status), benchmarks_table(status)):
+        if table is not None:
+            console.print(table)
+    for line in guard_lines((row.iteration, row.guard) for row in status.iterations):
+        say(line)
+    if status.halt is not None:
+        say(str(status.halt))
+    elif status.current is not None:
         say(str(status.current))
     costs = cost_line([row.label_costs for row in status.iterations])
     found = [costs, *grading_lines(status), *map(str, status.values), models_line(status)]

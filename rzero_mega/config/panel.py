@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from rzero_mega.config.schema import LabelsConfig
+from rzero_mega.config.schema import Config, LabelsConfig
 
 
 class Voter(StrEnum):
@@ -18,7 +18,7 @@ class Voter(StrEnum):
     """The base model."""
 
     EARLIER = "earlier"
-    """S_{i-2}; the base model where there is none."""
+    """The Solver of the iteration before that of SOLVER, S_{i-2}; the base model where there is none."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,8 @@ def asks_paraphrases(config: LabelsConfig) -> bool:
 def rounds_over_questions(config: LabelsConfig) -> int:
     """How often all questions are gone through: for each source of votes, to write paraphrases, and to judge them."""
     return len(vote_sources(config)) + (2 if asks_paraphrases(config) else 0)
+
+
+def widened(config: Config) -> Config:
+    """The configuration with `labels.guard.panel` in place of `labels.panel`."""
+    return replace(config, labels=replace(config.labels, panel=config.labels.guard.panel))

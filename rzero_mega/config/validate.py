@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, TrainingConfig
+from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, PanelConfig, TrainingConfig
 from rzero_mega.config.schema.labelled import SFT, VOTES
 from rzero_mega.errors import UserError
 
@@ -164,11 +164,24 @@ def _check_between(config: Config) -> None:
 
 
 def _check_panel(labels: LabelsConfig) -> None:
-    own = labels.votes.samples - labels.panel.votes
+    _check_votes("labels.panel", labels.panel, labels)
+    guard = labels.guard
+    if guard.action in ("widen", "stop", "roll_back") and not labels.gauges.questions:
+        raise UserError(
+            f"labels.guard.action: {guard.action} goes by gauges, which are off; raise labels.gauges.questions"
+        )
+    if guard.action == "widen":
+        if not guard.panel.votes:
+            raise UserError("labels.guard.panel: gives nobody a vote; with action widen set for instance {base: 5}")
+        _check_votes("labels.guard.panel", guard.panel, labels)
+
+
+def _check_votes(key: str, panel: PanelConfig, labels: LabelsConfig) -> None:
+    own = labels.votes.samples - panel.votes
     if own < 0 or (own == 0 and labels.curation.band_of == "solver"):
         raise UserError(
-            f"labels.panel: gives away {labels.panel.votes} votes of {labels.votes.samples} (labels.votes.samples); "
+            f"{key}: gives away {panel.votes} votes of {labels.votes.samples} (labels.votes.samples); "
             "lower its numbers or raise labels.votes.samples"
         )
-    if labels.panel.votes and labels.votes.unanswered != "denominator":
+    if panel.votes and labels.votes.unanswered != "denominator":
         raise UserError("labels.votes.unanswered: a panel counts votes for answers only; set it to denominator")

@@ -76,25 +76,28 @@ def responses_to(
     solver: RolloutEngine,
     asks: Sequence[Ask],
     journal: Journal | None,
-    bar: PhaseProgress,
+    bar: PhaseProgress | None,
     asked_to_stop: Callable[[], bool] = lambda: False,
+    then: Sequence[Ask] = (),
 ) -> list[Response]:
     """The response to every ask, on rank 0, in the order in which they came; nothing on the others.
 
     What `journal` holds is not asked again; rank 0 has one, and what comes is kept there. Once somebody has asked to
-    stop, no more is drawn, and the responses are not all there.
+    stop, no more is drawn, and the responses are not all there. `then` is asked after the others and apart from them:
+    what is drawn together may differ in last bits from what is not.
     """
-    possible = [ask for ask in asks if fits(ask.request.prompt_tokens, solver.context)]
+    queues = [[ask for ask in queue if fits(ask.request.prompt_tokens, solver.context)] for queue in (asks, then)]
+    possible = [ask for queue in queues for ask in queue]
     kept = spmd.on_rank_0(_kept, journal)
     done = {(response.benchmark, response.problem, response.sample) for response in kept}
     size = UNIT_FOR_SERVERS if ctx.server_pool is not None else BATCHES_PER_UNIT * ctx.config.rollout.batch_sequences
     # Cut before anything is left out: what is drawn together is the same after a kill.
-    cut = [possible[start : start + size] for start in range(0, len(possible), size)]
+    cut = [queue[start : start + size] for queue in queues for start in range(0, len(queue), size)]
     units = [left for unit in cut if (left := [ask for ask in unit if ask.place not in done])]
     intake = _Intake(ctx, units, journal, bar, asked_to_stop, possible, done)
     if units:
         solver.generate_units([[ask.request for ask in unit] for unit in units], intake.take)
-    impossible = [ask for ask in asks if not fits(ask.request.prompt_tokens, solver.context)]
+    impossible = [ask for ask in (*asks, *then) if not fits(ask.request.prompt_tokens, solver.context)]
     unasked = [Response(*ask.place, "", 0, FinishReason.LENGTH.value) for ask in impossible]
     return [*kept, *intake.responses, *unasked]
 
@@ -107,7 +110,7 @@ class _Intake:
         ctx: InferenceContext,
         units: Sequence[Sequence[Ask]],
         journal: Journal | None,
-        bar: PhaseProgress,
+        bar: PhaseProgress | None,
         asked_to_stop: Callable[[], bool],
         all_asks: Iterable[Ask],
         done: set[Place],
@@ -136,7 +139,7 @@ class _Intake:
 
     def _show(self) -> None:
         percent = PERCENT * self._done // self._whole
-        if percent > self._shown:
+        if self._bar is not None and percent > self._shown:
             spent, gained = time.monotonic() - self._began, self._done - self._before
             left = spent * (self._whole - self._done) / gained
             self._bar.advance(percent, **{"minutes left": left / 60})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,38 +21,52 @@ from rzero_mega.coevolution.records import (
     TrainingQuestion,
     WrittenQuestion,
 )
+from rzero_mega.config.panel import widened
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
-from rzero_mega.grading import GradingPool
+from rzero_mega.evaluation.predictions import Response
+from rzero_mega.grading import GradingPool, extract_answer
+from rzero_mega.phases.asking_queue import Ask, responses_to
 from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.paraphrasing import shares as paraphrase_shares
+from rzero_mega.rollout.protocol import Request
 from rzero_mega.weights.shape import read_shape
+
+GREEDY = "greedy"
+"""Names the random streams of greedy answers, and stands in their journal where benchmarks have their names."""
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     """Label the questions of Q_i by S_{i-1} and who else votes, part by part, then keep those in the band."""
+    if inputs.others.by_guard:
+        ctx = copy(ctx)
+        ctx.config = widened(ctx.config)
     questions = ctx.records(inputs.questions, WrittenQuestion)
     panel = PanelRounds(ctx, phase, inputs, questions)
     panel.draw()
     # All models of a run are of the base's shape.
     context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
     longest = min(longest_trainable(ctx.config, "solver"), context - 1)
-    spmd.on_rank_0(_curate, ctx, phase, panel, questions, inputs.earlier, longest)
+    labelled, findings = spmd.on_rank_0(_curate, ctx, panel, questions, inputs.earlier, longest)
+    greedy = _greedy_answers(ctx, phase, inputs.solver, labelled)
+    spmd.on_rank_0(_finish, ctx, phase, panel, questions, labelled, greedy, findings)
 
 
 def _curate(
     ctx: RunContext,
-    phase: ActivePhase,
     panel: PanelRounds,
     questions: Sequence[WrittenQuestion],
     earlier_data: Iterable[Source],
     longest: int,
-) -> None:
-    """From the answers of all parts to the data set, in which no prompt has more than `longest` tokens."""
-    directory, config, checks = phase.directory, ctx.config.labels.curation, ctx.config.checks
+) -> tuple[list[LabelledQuestion], dict[str, Any]]:
+    """From the answers of all parts to what is kept, in which no prompt has more than `longest` tokens.
+
+    Every question with what became of it, and findings for the summary.
+    """
+    config, checks = ctx.config.labels.curation, ctx.config.checks
     answered, costs = panel.count()
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
@@ -61,23 +77,56 @@ def _curate(
         return len(ctx.solver_prompt(question)) > longest
 
     # Where votes are the labels, nothing that is trained on depends on the truth: it is for the report.
-    true_labels = ctx.config.labels.label == "truth"
-    computable = _has_truth if true_labels else None
+    computable = _has_truth if ctx.config.labels.label == "truth" else None
     curation = curate(answered, config, held_out_questions(ctx.benchmarks), checks, copies, overlong, computable)
     labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
+    return labelled, {
+        **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
+        "label_tokens": sum(cost["tokens"] for cost in costs.values()),
+        "costs": costs,
+        "hacking": exploit_shares(answered, copies, checks, earlier),
+    }
+
+
+def _greedy_answers(
+    ctx: RunContext, phase: ActivePhase, solver: Source, labelled: Sequence[LabelledQuestion]
+) -> list[Response]:
+    """What the Solver answers greedily to kept questions with a known truth, by their places; on rank 0 alone."""
+    sampling = replace(ctx.config.labels.votes.sampling, temperature=0.0)
+    asks = []
+    for place, question in enumerate(labelled):
+        if question.kept and question.correct is not None:
+            prompt = ctx.solver_prompt(question.answered.question.text)
+            asks.append(Ask(GREEDY, place, None, Request(phase.seed_key(GREEDY, place), prompt, 1, sampling)))
+    if not asks:
+        return []
+    engine = ctx.engine("solver", ctx.model(solver))
+    journal = phase.directory.journal() if spmd.rank() == 0 else None
+    responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
+    engine.close()
+    if spmd.on_rank_0(len, responses) < len(asks):
+        ctx.stop_if_asked()
+    return responses
+
+
+def _finish(
+    ctx: RunContext,
+    phase: ActivePhase,
+    panel: PanelRounds,
+    questions: Sequence[WrittenQuestion],
+    labelled: Sequence[LabelledQuestion],
+    greedy: Sequence[Response],
+    findings: Mapping[str, Any],
+) -> None:
+    directory, true_labels = phase.directory, ctx.config.labels.label == "truth"
     labels = [(item, item.truth if true_labels else item.answered.vote.answer) for item in labelled if item.kept]
     dataset = [
         TrainingQuestion(item.answered.question.text, label)
         for item, label in labels
         if label is not None  # curation keeps none without
     ]
-    summary = {
-        **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
-        "label_tokens": sum(cost["tokens"] for cost in costs.values()),
-        "costs": costs,
-        "timeouts": ctx.grader.stats.timeouts,
-        "hacking": exploit_shares(answered, copies, checks, earlier),
-    }
+    audit = exact_audit(labelled, _compared(ctx, labelled, greedy))
+    summary = {**findings, "audit": audit.as_json(), "timeouts": ctx.grader.stats.timeouts}
     outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
     if panel.paraphrasing is not None:
         paraphrased = panel.paraphrasing.outcome(questions)
@@ -87,6 +136,18 @@ def _curate(
     write_jsonl(directory.path / "labelled.jsonl", (question.as_json() for question in labelled))
     write_jsonl(directory.path / "dataset.jsonl", (question.as_json() for question in dataset))
     directory.finish(outputs, summary)
+
+
+def _compared(
+    ctx: RunContext, labelled: Sequence[LabelledQuestion], greedy: Sequence[Response]
+) -> list[tuple[bool, bool]]:
+    """Whether the label is right and whether the greedy answer, of every question that has one."""
+    questions = [labelled[response.problem] for response in greedy]
+    answers = [extract_answer(response.text) if response.finished else None for response in greedy]
+    # Nothing equals the empty text.
+    pairs = [(answer or "", question.truth or "") for answer, question in zip(answers, questions, strict=True)]
+    right = [verdict.equal for verdict in ctx.grader.equivalent_pairs(pairs)]
+    return [(question.correct is True, answer) for question, answer in zip(questions, right, strict=True)]
 
 
 def _has_truth(question: str) -> bool:
@@ -120,6 +181,5 @@ def _summary(labelled: Sequence[LabelledQuestion], dropped: Mapping[str, int], s
         "p_hat_histogram": {"edges": [(k - 0.5) / samples for k in range(samples + 2)], "counts": counts},
         "label_accuracy": fmean(kept) if kept else None,
         "label_accuracy_all": fmean(audited) if audited else None,
-        "audit": exact_audit(labelled).as_json(),
         "answer_length": fmean(question.tokens / question.vote.samples for question in answered),
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rzero_mega.coevolution.label_guard import last_sound
 from rzero_mega.coevolution.plan import PhasePlan, Source, still_needed
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.tracking.gauges import gauge_history
 
 MODEL = "model"
 _TRAIN = (PhaseName.CHALLENGER, PhaseName.SOLVER)
@@ -20,7 +22,7 @@ def finished_phases(run: RunDirectory, plan: Sequence[PhasePlan]) -> set[tuple[i
 
 def unneeded_outputs(run: RunDirectory, plan: Sequence[PhasePlan], phase: PhasePlan) -> tuple[str, ...]:
     """Outputs of the phase that may be gone: a model that no phase which is left starts from."""
-    needed = still_needed(plan, finished_phases(run, plan))
+    needed = _needed(run, plan)
     return (MODEL,) if Source(phase.iteration, phase.name, MODEL) not in needed else ()
 
 
@@ -28,12 +30,20 @@ def remove_old_models(run: RunDirectory, plan: Sequence[PhasePlan], keep: int | 
     """Remove the models that are older than the newest `keep` iterations and not needed; None keeps all."""
     if keep is None:
         return
-    finished = finished_phases(run, plan)
-    trained = sorted(key for key in finished if key[1] in _TRAIN)
-    needed = still_needed(plan, finished)
+    trained = sorted(key for key in finished_phases(run, plan) if key[1] in _TRAIN)
+    needed = _needed(run, plan)
     for iteration, name in trained:
         if iteration <= trained[-1][0] - keep and Source(iteration, name, MODEL) not in needed:
             _remove(run, run.phase(iteration, name))
+
+
+def _needed(run: RunDirectory, plan: Sequence[PhasePlan]) -> set[Source]:
+    """What phases that are left start from, or may do so once the guard has rolled back."""
+    needed, guard = still_needed(plan, finished_phases(run, plan)), run.config.labels.guard
+    if needed and guard.action == "roll_back":
+        gauges = gauge_history(run)
+        needed.add(Source(last_sound(max(gauges, default=0), gauges, guard), PhaseName.SOLVER, MODEL))
+    return needed
 
 
 def _remove(run: RunDirectory, phase: PhaseDirectory) -> None:

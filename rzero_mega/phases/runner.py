@@ -31,11 +31,13 @@ from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
 from rzero_mega.phases import challenger, evaluate, labelled, labels, questions, solver
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
+from rzero_mega.phases.guard import end_if_stopped
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.run_log import run_log
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.report import write_report
 from rzero_mega.tracking.status import planned_steps, run_status
@@ -48,8 +50,9 @@ _log = logging.getLogger(__name__)
 def run_all(config: Config, stop: StopRequest) -> None:
     """Every phase of the plan in order, then the report. The same call goes on with a run that was interrupted."""
     with _open_context(config, stop) as ctx:
-        for plan in iteration_plan(config):
-            _run_phase(ctx, plan)
+        for number in range(len(iteration_plan(config))):
+            # Anew each time: an evaluation may have decided what the phases after it start from.
+            _run_phase(ctx, _plan(ctx)[number])
         _report(ctx)
         if spmd.rank() == 0:
             ctx.progress.table(run_status(ctx.run))
@@ -58,11 +61,10 @@ def run_all(config: Config, stop: StopRequest) -> None:
 
 def run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> None:
     """One phase; UserError if an earlier one that it needs is not finished."""
-    plans = [plan for plan in iteration_plan(config) if (plan.iteration, plan.name) == (iteration, name)]
-    if not plans:
+    if not any((plan.iteration, plan.name) == (iteration, name) for plan in iteration_plan(config)):
         raise UserError(f"phase {name} of iteration {iteration}: not in the plan of this configuration")
     with _open_context(config, stop) as ctx:
-        _run_phase(ctx, plans[0])
+        _run_phase(ctx, next(plan for plan in _plan(ctx) if (plan.iteration, plan.name) == (iteration, name)))
         _report(ctx)
 
 
@@ -71,6 +73,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     if spmd.on_rank_0(_is_finished, ctx, plan, inputs):
         ctx.progress.skip(plan.iteration, plan.name)
         return
+    spmd.on_rank_0(end_if_stopped, ctx, plan)
     spmd.on_rank_0(directory.begin, inputs, values_of(ctx.config))
     if spmd.rank() == 0:
         ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
@@ -78,7 +81,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
         _dispatch(ctx, ActivePhase(directory, bar, ctx.config.seed), plan.inputs)
     if spmd.rank() == 0:
         ctx.run.event("phase_finished", iteration=plan.iteration, phase=plan.name.value)
-    spmd.on_rank_0(remove_old_models, ctx.run, iteration_plan(ctx.config), ctx.config.run.keep_models)
+    spmd.on_rank_0(remove_old_models, ctx.run, _plan(ctx), ctx.config.run.keep_models)
     if ctx.wandb is not None:
         ctx.wandb.sync()
     ctx.stopwatch.take()
@@ -86,7 +89,14 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
 
 def _is_finished(ctx: RunContext, plan: PhasePlan, inputs: Mapping[str, str]) -> bool:
     directory = ctx.run.phase(plan.iteration, plan.name)
-    return directory.is_finished(inputs, unneeded_outputs(ctx.run, iteration_plan(ctx.config), plan))
+    return directory.is_finished(
+        inputs, unneeded_outputs(ctx.run, iteration_plan(ctx.config, decisions(ctx.run)), plan)
+    )
+
+
+def _plan(ctx: RunContext) -> list[PhasePlan]:
+    """The plan, as far as the guard has decided what it starts from; for all ranks."""
+    return iteration_plan(ctx.config, spmd.on_rank_0(decisions, ctx.run))
 
 
 def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:

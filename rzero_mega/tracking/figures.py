@@ -97,12 +97,12 @@ def iteration_figures(data: ReportData) -> list[Figure]:
         Curve("Solver", "blue", lambda r: r.step_mean(PhaseName.SOLVER, "reward_mean")),
     ]
     figures = [
-        _per_iteration(data, "Accuracy on held-out problems", "pass@1, base = before training", accuracy, True),
+        per_iteration(data, "Accuracy on held-out problems", "pass@1, base = before training", accuracy, True),
         label_figure(data),
-        _per_iteration(data, "Questions", "per iteration", questions, False),
-        _per_iteration(data, "Difficulty", "1 \N{MINUS SIGN} mean p̂ of the questions", difficulty, True),
-        _per_iteration(data, "Diversity", "share of the questions", diversity, True),
-        _per_iteration(data, "Reward", "mean over the steps of the phase", rewards, False),
+        per_iteration(data, "Questions", "per iteration", questions, False),
+        per_iteration(data, "Difficulty", "1 \N{MINUS SIGN} mean p̂ of the questions", difficulty, True),
+        per_iteration(data, "Diversity", "share of the questions", diversity, True),
+        per_iteration(data, "Reward", "mean over the steps of the phase", rewards, False),
     ]
     return [figure for figure in figures if figure is not None]
 
@@ -181,7 +181,7 @@ def exploit_figure(data: ReportData) -> Figure | None:
         Curve("differ in numbers alone", "green", lambda r: r.exploit(PhaseName.LABELS, "template")),
         Curve("samples without an answer", "grey", lambda r: r.exploit(PhaseName.LABELS, "unanswered"), dashed=True),
     ]
-    return _per_iteration(data, "Written questions", "share of the questions, or of their samples", curves, True)
+    return per_iteration(data, "Written questions", "share of the questions, or of their samples", curves, True)
 
 
 def label_figure(data: ReportData) -> Figure | None:
@@ -271,7 +271,8 @@ def time_figure(data: ReportData) -> Figure | None:
     return Figure("Wall time per phase", "finished phases, attempts summed", svg, legend)
 
 
-def _per_iteration(data: ReportData, title: str, note: str, curves: Sequence[Curve], shares: bool) -> Figure | None:
+def per_iteration(data: ReportData, title: str, note: str, curves: Sequence[Curve], shares: bool) -> Figure | None:
+    """Curves over the iterations; None without a single number."""
     series = []
     for curve in curves:
         values = [(record.iteration, curve.value(record)) for record in data.iterations]

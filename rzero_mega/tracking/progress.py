@@ -23,6 +23,7 @@ from rich.table import Table
 
 from rzero_mega.run.run_log import RunLogHandler, with_times
 from rzero_mega.terminal import in_one_line, new_console
+from rzero_mega.tracking.gauge_rows import SHORT, short_rows, stages
 from rzero_mega.tracking.status import IterationStatus, RunStatus, by_protocol, diagnostic_lines, interval_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
@@ -222,6 +223,23 @@ def benchmarks_table(status: RunStatus) -> Table | None:
         table.add_column("base" if row.iteration == 0 else str(row.iteration), justify="right", no_wrap=True)
     for name in names:
         table.add_row(name, *(percent(row.benchmarks.get(name)) for row in evaluated))
+    return table
+
+
+def labels_table(status: RunStatus) -> Table | None:
+    """What labels are worth, and what gauges tell of it; None where neither is known. Columns without values go."""
+    found = stages((row.iteration, row.gauges, row.base_gauges, row.quality, row.guard) for row in status.iterations)
+    rows = short_rows(found)
+    known = [place for place in range(len(SHORT)) if any(row[place] != NOTHING for row in rows)]
+    if len(known) < 2:
+        return None
+    of = next((gauges.questions for _, gauges, _, _ in found if gauges is not None), None)
+    on = "" if of is None else f"; gauges on {of} fixed questions"
+    table = Table(title=f"labels{on}", title_justify="left")
+    for place in known:
+        table.add_column(SHORT[place], justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[place] for place in known))
     return table
 
 

@@ -12,9 +12,10 @@ from rzero_mega.atomic import write_text
 from rzero_mega.config import to_yaml
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
-from rzero_mega.tracking import figures
+from rzero_mega.tracking import figures, gauge_figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
+from rzero_mega.tracking.gauge_rows import LONG, guard_lines, long_rows, stages
 from rzero_mega.tracking.label_audits import HEADINGS, audit_rows
 from rzero_mega.tracking.label_costs import label_costs, total
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
@@ -83,6 +84,10 @@ def render(data: ReportData) -> str:
         audits=audits_table(data),
         label_costs=label_costs_table(data),
         p_hat_figures=figures.p_hat_figures(data),
+        worth_figures=gauge_figures.worth_figures(data),
+        gauge_figures=gauge_figures.gauge_figures(data),
+        gauges=gauges_table(data),
+        guard=guard_lines((record.iteration, record.guard) for record in data.trained),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
         exploits=exploits_tables(data),
@@ -129,6 +134,10 @@ def tiles(data: ReportData) -> list[Tile]:
     if known:
         first = f"{percent(known[0])} at first" if len(known) > 1 else "in the first iteration"
         found.append(Tile("Label accuracy", percent(known[-1]), first))
+    told = data.gauged[-1].gauges if data.gauged else None
+    if told is not None and told.agreement_in_band is not None:
+        note = f"of majorities in band, iteration {data.gauged[-1].name}"
+        found.append(Tile("Agreement with the base", percent(told.agreement_in_band), note))
     kept = [value for value in (record.value(PhaseName.LABELS, "kept") for record in data.trained) if value is not None]
     if kept:
         found.append(Tile("Kept questions", compact(sum(kept)), f"over {len(kept)} iteration{'s' * (len(kept) > 1)}"))
@@ -253,6 +262,16 @@ def audits_table(data: ReportData) -> Table | None:
     """Label accuracy by iteration and oracle; None where nothing is audited."""
     rows = audit_rows((record.iteration, audit) for record in data.trained for audit in record.audits)
     return Table(HEADINGS, tuple(rows)) if rows else None
+
+
+def gauges_table(data: ReportData) -> Table | None:
+    """Labels' worth and gauges by iteration; columns without values are left out, None without any."""
+    found = stages((r.iteration, r.gauges, r.base_gauges, r.quality, r.guard) for r in data.trained)
+    table = Table(LONG, tuple(long_rows(found)))
+    for place, heading in reversed([*enumerate(LONG)][1:]):
+        if all(row[place] == NOTHING for row in table.rows):
+            table = _without(table, heading)
+    return table if len(table.headings) > 1 and found else None
 
 
 def dropped_table(data: ReportData) -> Table | None:

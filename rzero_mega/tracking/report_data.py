@@ -7,12 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.label_audit import LabelAudit
+from rzero_mega.coevolution.label_guard import Decision
+from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
+from rzero_mega.tracking.gauges import BASE_GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.status import RunStatus, by_protocol, run_status
 from rzero_mega.tracking.summaries import mean, scalar
@@ -72,6 +76,29 @@ class IterationRecord:
         return None if found is None or closed is None else max(0.0, found - closed)
 
     @property
+    def quality(self) -> LabelQuality:
+        """What the labels are worth, by the first oracle."""
+        return self.audits[0].quality if self.audits else NOT_KNOWN
+
+    @property
+    def gauges(self) -> Gauges | None:
+        """Those of the iteration's Solver."""
+        manifest = self.manifests.get(PhaseName.EVALUATE)
+        return gauges_in(manifest.summary) if manifest else None
+
+    @property
+    def base_gauges(self) -> Gauges | None:
+        """Those of the base's votes in iteration 1, with which the Solver's are compared."""
+        manifest = self.manifests.get(PhaseName.EVALUATE)
+        return gauges_in(manifest.summary, BASE_GAUGES) if manifest else None
+
+    @property
+    def guard(self) -> Decision | None:
+        """What the guard made of the iteration."""
+        manifest = self.manifests.get(PhaseName.EVALUATE)
+        return decision_in(manifest.summary) if manifest else None
+
+    @property
     def seconds(self) -> float:
         """Wall time of the finished phases."""
         return sum(manifest.seconds for manifest in self.manifests.values())
@@ -116,6 +143,11 @@ class ReportData:
     def base(self) -> IterationRecord | None:
         """The base model's evaluation."""
         return next((record for record in self.iterations if record.iteration == 0), None)
+
+    @property
+    def gauged(self) -> tuple[IterationRecord, ...]:
+        """The iterations that have gauges."""
+        return tuple(record for record in self.trained if record.gauges is not None)
 
     def last_evaluated(self) -> IterationRecord | None:
         """The last trained iteration with an accuracy."""

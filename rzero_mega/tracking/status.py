@@ -6,13 +6,19 @@ from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.label_audit import LabelAudit
+from rzero_mega.coevolution.label_guard import Decision
+from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
 from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.config.panel import widened
+from rzero_mega.config.schema import Config
 from rzero_mega.config.steps import phase_steps
 from rzero_mega.evaluation.judge_report import graded_by
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.current import Current, current_phase
+from rzero_mega.tracking.gauges import BASE_GAUGES, Halt, decision_in, gauges_in, halt_of
 from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.label_costs import LabelCost, label_costs
 from rzero_mega.tracking.summaries import is_number, percent, scalar
@@ -20,6 +26,7 @@ from rzero_mega.tracking.values import KeyHistory, key_histories
 from rzero_mega.tracking.words import diagnostic_text
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
+RunState = Literal["finished", "running", "stopped", "halted"]
 ModelState = Literal["kept", "removed", "missing"]
 
 
@@ -48,7 +55,8 @@ class IterationStatus:
     transfer, which have a mean of their own.
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw. `audits` are
     those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right. `label_costs`
-    are by source of votes.
+    are by source of votes. `gauges` are those of the iteration's Solver, `base_gauges` what the base's votes came to,
+    `guard` what was decided about them.
     """
 
     iteration: int
@@ -66,13 +74,21 @@ class IterationStatus:
     audits: tuple[LabelAudit, ...] = ()
     graded_by: str | None = None
     label_costs: Mapping[str, LabelCost] = field(default_factory=dict)
+    gauges: Gauges | None = None
+    base_gauges: Gauges | None = None
+    guard: Decision | None = None
+
+    @property
+    def quality(self) -> LabelQuality:
+        """What the labels are worth, by the first oracle."""
+        return self.audits[0].quality if self.audits else NOT_KNOWN
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run: `state` is finished, running or stopped; `seconds` is the wall time of its finished phases.
+    """A run: `state` is halted where the guard has ended it; `seconds` is the wall time of its finished phases.
 
-    `current` is the phase that is not finished and has begun.
+    `halt` says why the guard has ended it, and `current` is the phase that is not finished and has begun.
 
     `values` are the keys that had other values in phases that have begun. `diagnostic` says why the run is no
     self-play.
@@ -82,12 +98,13 @@ class RunStatus:
     path: str
     id: str
     recipe: str
-    state: State
+    state: RunState
     seconds: float
     iterations: tuple[IterationStatus, ...]
     values: tuple[KeyHistory, ...] = ()
     current: Current | None = None
     diagnostic: str | None = None
+    halt: Halt | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `status --json` prints."""
@@ -102,7 +119,8 @@ def run_status(run: RunDirectory) -> RunStatus:
     iterations = tuple(_iteration_status(run, iteration, planned, alive) for iteration in wanted)
     states = [phase.state for iteration in iterations for phase in iteration.phases.values()]
     unfinished = any(state not in ("finished", "skipped") for state in states)
-    state: State = "finished" if not unfinished else "running" if alive else "stopped"
+    halt = halt_of(run, run.config)
+    state: RunState = "finished" if not unfinished else "running" if alive else "halted" if halt else "stopped"
     seconds = round(sum(sum(iteration.seconds.values()) for iteration in iterations), 3)
     values = tuple(key_histories(run, run.config))
     return RunStatus(
@@ -116,12 +134,21 @@ def run_status(run: RunDirectory) -> RunStatus:
         values,
         current_phase(run, iterations),
         diagnostic_text(run.config),
+        halt,
     )
 
 
 def planned_steps(run: RunDirectory, iteration: int, phase: PhaseName) -> int | None:
     """How many steps or parts the phase has; None for labels while their questions are not written."""
-    return phase_steps(run.config, phase, _written(run.phase(iteration, PhaseName.QUESTIONS).manifest()))
+    written = _written(run.phase(iteration, PhaseName.QUESTIONS).manifest())
+    return phase_steps(_config(run, iteration), phase, written)
+
+
+def _config(run: RunDirectory, iteration: int) -> Config:
+    """The run's, with the guard's panel in the labels of an iteration in which that votes."""
+    before = run.phase(iteration - 1, PhaseName.EVALUATE).manifest() if iteration > 1 else None
+    decision = decision_in(before.summary) if before is not None else None
+    return widened(run.config) if decision is not None and decision.widened else run.config
 
 
 def _iteration_status(
@@ -130,11 +157,13 @@ def _iteration_status(
     names = tuple(PhaseName) if iteration > 0 else (PhaseName.EVALUATE,)
     folders = {name: run.phase(iteration, name) for name in names}
     manifests = {name: folder.manifest() for name, folder in folders.items()}
-    written = _written(manifests.get(PhaseName.QUESTIONS))
+    written, config = _written(manifests.get(PhaseName.QUESTIONS)), _config(run, iteration)
+    evaluated = manifests[PhaseName.EVALUATE]
+    told: Mapping[str, Any] = evaluated.summary if evaluated is not None else {}
     phases = {}
     for name, folder in folders.items():
         if (iteration, name) in planned or folder.has_begun():
-            steps = phase_steps(run.config, name, written)
+            steps = phase_steps(config, name, written)
             phases[name] = _phase_status(folder, manifests[name], steps, alive)
         else:
             phases[name] = PhaseStatus("skipped", None, None, None, None)
@@ -143,17 +172,20 @@ def _iteration_status(
         label_accuracy=_number(manifests.get(PhaseName.LABELS), "label_accuracy"),
         kept_questions=_count(manifests.get(PhaseName.LABELS), "kept"),
         flawed_questions=_number(manifests.get(PhaseName.LABELS), "hacking", "closed"),
-        value=_number(manifests[PhaseName.EVALUATE], "value"),
-        pass1_mean=_number(manifests[PhaseName.EVALUATE], "pass1_mean"),
-        pass1_greedy=_number(manifests[PhaseName.EVALUATE], "pass1_greedy"),
-        transfer=_number(manifests[PhaseName.EVALUATE], "transfer"),
-        intervals=_intervals(manifests[PhaseName.EVALUATE]),
-        benchmarks=_benchmarks(manifests[PhaseName.EVALUATE]),
+        value=_number(evaluated, "value"),
+        pass1_mean=_number(evaluated, "pass1_mean"),
+        pass1_greedy=_number(evaluated, "pass1_greedy"),
+        transfer=_number(evaluated, "transfer"),
+        intervals=_intervals(evaluated),
+        benchmarks=_benchmarks(evaluated),
         seconds={name: manifest.seconds for name, manifest in manifests.items() if manifest},
         phases=phases,
         audits=label_audits(run, iteration, manifests.get(PhaseName.LABELS)),
-        graded_by=graded_by(evaluated.summary) if (evaluated := manifests[PhaseName.EVALUATE]) else None,
         label_costs=label_costs(manifests.get(PhaseName.LABELS)),
+        graded_by=graded_by(told) if evaluated is not None else None,
+        gauges=gauges_in(told),
+        base_gauges=gauges_in(told, BASE_GAUGES),
+        guard=decision_in(told),
     )
 
 

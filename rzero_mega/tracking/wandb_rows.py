@@ -3,7 +3,8 @@
 W&B puts keys with the same beginning into one section of its page:
 
     eval/       accuracy, per iteration; results: a table of them with intervals and gains
-    labels/     what the votes gave and what curation kept, per iteration
+    labels/     what the votes gave, what curation kept and what labels are worth, per iteration
+    gauges/     what the Solver's answers to the fixed questions tell of its labels, per iteration
     questions/  written questions per iteration; challenger/ below it: a step's questions
     train/      challenger/ and solver/: reward, loss, KL, per step
     perf/       challenger/ and solver/: seconds and tokens per step; seconds/: wall time of phases, per iteration
@@ -21,6 +22,7 @@ from rzero_mega.config import Config, presets_within
 from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunInfo
+from rzero_mega.tracking.gauges import BASE_GAUGES, DECISION, GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.summaries import flat_numbers
 from rzero_mega.tracking.words import diagnostic_text, model_text, reason_text
@@ -59,6 +61,8 @@ _OF_QUESTIONS = (
     "answer_length",
     "flawed_rate",
 )
+# In a section of their own, or the same in every iteration.
+_ELSEWHERE = (HISTOGRAM, GAUGES, BASE_GAUGES, DECISION)
 _LONGEST_TAG = 64  # characters, W&B's limit
 
 
@@ -71,7 +75,10 @@ def axes() -> dict[str, str]:
     """Which axis a key is drawn over, as W&B's patterns; a pattern with more characters goes before one with fewer."""
     sections = ("train", "perf", "questions")
     by_step = {f"{section}/{role}/*": step_axis(role) for role in _ROLES for section in sections}
-    return {**by_step, **{f"{section}/*": ITERATION for section in ("eval", "labels", "questions", "perf/seconds")}}
+    return {
+        **by_step,
+        **{f"{section}/*": ITERATION for section in ("eval", "labels", "gauges", "questions", "perf/seconds")},
+    }
 
 
 def step_values(role: PhaseName, row: Mapping[str, Any], step: int, iteration: int) -> dict[str, float]:
@@ -85,12 +92,20 @@ def summary_values(manifest: Manifest) -> dict[str, float]:
     values: dict[str, float] = {f"perf/seconds/{manifest.phase}": manifest.seconds, ITERATION: manifest.iteration}
     section = _SECTIONS.get(manifest.phase)
     if section is not None:
-        plain = {key: value for key, value in manifest.summary.items() if key != HISTOGRAM}
+        plain = {key: value for key, value in manifest.summary.items() if key not in _ELSEWHERE}
         values |= {f"{section}/{_short(key)}": value for key, value in flat_numbers(plain)}
+        values |= _gauge_values(manifest)
     paper = paper_accuracy(manifest.iteration)
     if manifest.phase is PhaseName.LABELS and paper is not None:
         values["labels/paper_label_accuracy"] = paper
     return values
+
+
+def _gauge_values(manifest: Manifest) -> dict[str, float]:
+    """The gauges of an evaluation, and whether the guard has found the iteration sound."""
+    gauges, decision = gauges_in(manifest.summary), decision_in(manifest.summary)
+    values = dict(flat_numbers({"gauges": gauges.as_json()})) if gauges is not None else {}
+    return values if decision is None else {**values, "gauges/sound": float(decision.sound)}
 
 
 def audit_values(iteration: int, audit: LabelAudit) -> dict[str, float]:
@@ -137,4 +152,4 @@ def _section(key: str) -> str:
 
 def _short(key: str) -> str:
     """`hacking/no_question` lies flat in a section, so that W&B makes no section of its own of it."""
-    return key.replace("hacking/", "exploit_")
+    return key.replace("hacking/", "exploit_").replace("audit/quality/", "")

@@ -20,7 +20,7 @@ from rzero_mega.phase_name import PhaseName
 
 
 def config(*overrides: str) -> Config:
-    return load_config(["paper"], overrides)
+    return load_config(["paper"], ["labels.gauges.questions=0", *overrides])
 
 
 def lines(plan_config: Config) -> list[str]:
@@ -98,9 +98,11 @@ def test_with_labelled_data_nothing_adds_up(override: str) -> None:
         config("labelled.method=sft", "labelled.data=my.jsonl", override)
 
 
-def test_evaluation_needs_benchmarks_and_the_base_can_be_left_out() -> None:
-    names = [(phase.iteration, phase.name) for phase in iteration_plan(config("iterations=1"))]
-    assert [name for _, name in names] == ["challenger", "questions", "labels", "solver"]
+def test_evaluation_needs_benchmarks_or_gauges_and_the_base_can_be_left_out() -> None:
+    trained = [(1, name) for name in ("challenger", "questions", "labels", "solver")]
+    for questions, evaluated in ((200, [(1, "evaluate")]), (0, [])):
+        plan = iteration_plan(config("iterations=1", f"labels.gauges.questions={questions}"))
+        assert [(phase.iteration, phase.name) for phase in plan] == trained + evaluated
     without_base = config("iterations=1", "evaluation.benchmarks=[gsm8k]", "evaluation.base_model=false")
     assert [p.iteration for p in iteration_plan(without_base) if p.name is PhaseName.EVALUATE] == [1]
 

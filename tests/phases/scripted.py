@@ -97,7 +97,9 @@ class ScriptedRun:
     engines: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        settings = ("run.minimum_free_mb=0", "grading.workers=1", "tracking.wandb=disabled", *self.overrides)
+        # A phase is tried by itself here, and gauges take what another phase leaves.
+        alone = ("run.minimum_free_mb=0", "grading.workers=1", "tracking.wandb=disabled", "labels.gauges.questions=0")
+        settings = (*alone, *self.overrides)
         config = load_config(["paper", "nano"], ["learner.processes=1", *settings])
         self.base = resolve_base_model(config.model, self.folder)
         self.directory = RunDirectory.create_or_open(self.folder / "run", config, writer=True)

@@ -14,10 +14,12 @@ from rzero_mega.coevolution.records import AnsweredQuestion, Answers, TrainingQu
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.panel import Voter
 from rzero_mega.errors import UserError
+from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.rounds import Round, in_turn
+from rzero_mega.rollout.protocol import Request
 from rzero_mega.run.stop import Stopped
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
 
@@ -57,6 +59,11 @@ def run(scripted: Callable[..., ScriptedRun]) -> ScriptedRun:
 @pytest.fixture
 def solver(run: ScriptedRun) -> ScriptedEngine:
     return run.script("solver", answer)
+
+
+def votes_asked(solver: ScriptedEngine) -> list[Request]:
+    """The requests for votes, without those for greedy answers."""
+    return [request for request in solver.requests if request.sampling.temperature > 0]
 
 
 def test_known_votes_give_known_records(run: ScriptedRun, solver: ScriptedEngine) -> None:
@@ -144,9 +151,42 @@ def test_with_true_labels_the_votes_choose_the_questions_and_the_truth_is_what_i
 def test_every_question_of_a_part_has_a_stream_of_its_own(run: ScriptedRun, solver: ScriptedEngine) -> None:
     labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
     keys = ["0/1/labels/0/0", "0/1/labels/0/1", "0/1/labels/1/0", "0/1/labels/1/1"]
-    assert [request.key for request in solver.requests] == keys
-    assert [request.n for request in solver.requests] == [4] * 4
-    assert solver.prompts == [f"Q:{text}\nA:" for text in ANSWERS]
+    assert [request.key for request in votes_asked(solver)] == keys
+    assert [request.n for request in votes_asked(solver)] == [4] * 4
+    assert solver.prompts[:4] == [f"Q:{text}\nA:" for text in ANSWERS]
+
+
+def test_greedy_answers_to_kept_questions_tell_corrections_from_corruptions(
+    run: ScriptedRun, solver: ScriptedEngine
+) -> None:
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    # 7*8 and 6+6 are kept; the script's greedy answers are the first of its votes: 56, where the label is 54, and 12.
+    greedy = [request for request in solver.requests if request not in votes_asked(solver)]
+    assert [(request.key, request.n) for request in greedy] == [("0/1/labels/greedy/1", 1), ("0/1/labels/greedy/3", 1)]
+    quality = LabelAudit.from_json(summary(phase)["audit"]).quality
+    assert (quality.compared, quality.corrections, quality.corruptions) == (2, 0, 1)
+    assert (quality.net_corrections, quality.p_hat_wrong, quality.signal_weighted_accuracy) == (-50.0, 0.5, 0.5)
+
+
+def test_greedy_answers_that_are_there_are_not_asked_for_again(run: ScriptedRun, solver: ScriptedEngine) -> None:
+    phase = run.begin(PhaseName.LABELS)
+    given = Response(labels.GREEDY, 1, None, "\\boxed{1}", 9, "stop")
+    phase.directory.journal().append({"responses": [given.as_json()]}, 1, 2)
+    labels.run(run.ctx, phase, INPUTS)
+    assert [request.key for request in solver.requests][4:] == ["0/1/labels/greedy/3"]
+    quality = LabelAudit.from_json(summary(phase)["audit"]).quality
+    assert (quality.compared, quality.corruptions) == (2, 0)
+
+
+def test_where_no_truth_can_be_computed_nobody_is_asked_greedily(scripted: Callable[..., ScriptedRun]) -> None:
+    run = scripted(*SIZES)
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion("How many primes are even?", None)])
+    solver = run.script("solver", lambda _prompt, index: f"\\boxed{{{index % 2}}}")
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    assert solver.requests == votes_asked(solver) and len(solver.requests) == 1
+    assert LabelAudit.from_json(summary(phase)["audit"]).quality.net_corrections is None
 
 
 def test_a_part_that_is_written_is_not_drawn_again(run: ScriptedRun, solver: ScriptedEngine) -> None:
@@ -157,7 +197,7 @@ def test_a_part_that_is_written_is_not_drawn_again(run: ScriptedRun, solver: Scr
     ]
     phase.directory.write_part(0, done)
     labels.run(run.ctx, phase, INPUTS)
-    assert [request.key for request in solver.requests] == ["0/1/labels/1/0", "0/1/labels/1/1"]
+    assert [request.key for request in votes_asked(solver)] == ["0/1/labels/1/0", "0/1/labels/1/1"]
     first, second, *_ = rows(phase, "labelled")
     assert [row["answers"] for row in (first, second)] == [["7", "8", "7", "8"]] * 2
     assert rows(phase, "dataset")[0] == {"question": "1+2", "answer": "7"}
@@ -252,7 +292,7 @@ def test_a_panel_asks_each_source_for_its_share_and_maps_answers_back(scripted: 
         {"source": "solver_reexpressed", "count": 0, "samples": 1},
         {"source": "base", "count": 1, "samples": 1},
     ]
-    assert sum(request.n for request in engine.requests) == 4 * len(ANSWERS)
+    assert sum(request.n for request in votes_asked(engine)) == 4 * len(ANSWERS)
     assert len({request.key for request in engine.requests}) == len(engine.requests)
     assert steps_shown(phase) == [1, 2, 3, 4, 5, 6]
 
@@ -282,7 +322,8 @@ def test_models_that_are_the_same_are_loaded_once_and_finished_sources_not_at_al
     run.script("solver", by_form)
     voters = OtherVoters(((Voter.BASE, BASE), (Voter.EARLIER, BASE)))
     labels.run(run.ctx, run.begin(PhaseName.LABELS), LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0), voters))
-    assert loads == ["base"]
+    # And once more for the greedy answers to what is kept.
+    assert loads == ["base"] * 2
     run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS], iteration=2)
     inputs = LabelsInputs(SECOND, Source(2, PhaseName.QUESTIONS, "questions"), EarlierDataSets(0), voters)
     loads.clear()
@@ -294,7 +335,7 @@ def test_models_that_are_the_same_are_loaded_once_and_finished_sources_not_at_al
     assert loads == ["1/solver/model"] * 4 + ["base"] * 4
     loads.clear()
     labels.run(run.ctx, phase, inputs)
-    assert loads == [] and steps_shown(phase)[-1] == 8
+    assert loads == ["1/solver/model"] and steps_shown(phase)[-1] == 8
 
 
 def test_the_summary_says_what_every_source_cost(scripted: Callable[..., ScriptedRun]) -> None:

@@ -8,16 +8,23 @@ from typing import Any
 
 import pytest
 
+from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.plan import PhaseInputs, iteration_plan, still_needed
+from rzero_mega.commands.checks import check_run
+from rzero_mega.commands.run import plan_text
 from rzero_mega.config import Config, load_config
+from rzero_mega.config.panel import widened
+from rzero_mega.config.steps import phase_steps
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger, evaluate, labels, questions, runner, solver
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.guard import guard_decision
 from rzero_mega.phases.retention import finished_phases
 from rzero_mega.run import RunDirectory, read_events, run_path
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.run.verify import verify_run
+from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.status import models_line, run_status
 
 MODELS = (PhaseName.CHALLENGER, PhaseName.SOLVER)
@@ -156,3 +163,75 @@ def test_an_output_that_changed_after_its_phase_is_named(config: Any, done: list
     run.phase(1, PhaseName.QUESTIONS).output("questions").write_text("longer than before")
     with pytest.raises(UserError, match="questions: has changed since it was written"):
         runner.run_all(config("iterations=1"), StopRequest())
+
+
+@pytest.fixture
+def unsound(done: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Iterations whose gauges are bad: the evaluations of all others find theirs sound."""
+    bad: set[int] = set()
+
+    def evaluate_gauges(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
+        directory = phase.directory
+        agreement = 0.5 if directory.iteration in bad else 0.9
+        summary: dict[str, Any] = {"gauges": Gauges(100, 50, 0.9, agreement, 0.8, 1.0, 0.6).as_json()}
+        decision = guard_decision(ctx, directory.iteration, summary)
+        assert decision is not None
+        (directory.path / "scores").write_text("scores")
+        directory.finish({"scores": Path("scores")}, {**summary, "guard": decision.as_json()})
+
+    monkeypatch.setattr(evaluate, "run", evaluate_gauges)
+    return bad
+
+
+def test_after_an_unsound_iteration_the_next_starts_from_the_last_sound_solver(
+    config: Any, done: list[tuple[str, str]], unsound: set[int]
+) -> None:
+    unsound |= {2}
+    settings = config("iterations=3", "labels.guard.action=roll_back", "run.keep_models=1")
+    runner.run_all(settings, StopRequest())
+    run = RunDirectory.open_existing(run_path(settings))
+    inputs = {name: run.phase(3, name).manifest().inputs for name in PhaseName}  # type: ignore[union-attr]
+    for name in (PhaseName.CHALLENGER, PhaseName.LABELS, PhaseName.SOLVER):
+        assert "1/solver/model" in inputs[name] and "2/solver/model" not in inputs[name]
+    assert "3/labels: 1/solver/model" in plan_text(settings)
+    done.clear()
+    # What was decided stays, whatever the guard would say now.
+    runner.run_all(config("iterations=3", "labels.guard.action=warn", "run.keep_models=1"), StopRequest())
+    assert done == []
+
+
+def test_a_widened_panel_votes_from_the_next_iteration_on(
+    config: Any, done: list[tuple[str, str]], unsound: set[int]
+) -> None:
+    unsound |= {2}
+    settings = config("iterations=4", "labels.guard={action: widen, panel: {base: 5}}")
+    runner.run_all(settings, StopRequest())
+    run = RunDirectory.open_existing(run_path(settings))
+    voters = [("base" in run.phase(i, PhaseName.LABELS).manifest().inputs) for i in (2, 3, 4)]  # type: ignore[union-attr]
+    assert voters == [False, True, True]
+    assert [phase_parts(run, i) for i in (2, 3)] == [1, 2]
+
+
+def phase_parts(run: RunDirectory, iteration: int) -> int | None:
+    """Parts of an iteration's labels, of 300 questions."""
+    decision = decisions(run)[iteration - 1]
+    return phase_steps(widened(run.config) if decision.widened else run.config, PhaseName.LABELS, 300)
+
+
+def test_a_run_that_the_guard_ends_says_why_and_what_to_set(
+    config: Any, done: list[tuple[str, str]], unsound: set[int]
+) -> None:
+    unsound |= {1}
+    settings = config("iterations=2", "labels.guard.action=stop")
+    said = r"ended by labels\.guard after iteration 1: .*; to go on set labels\.guard\.action=warn"
+    with pytest.raises(UserError, match=said):
+        runner.run_all(settings, StopRequest())
+    assert names(done)[-1] == "0/1/solver/x"
+    run = RunDirectory.open_existing(run_path(settings))
+    assert run_status(run).state == "halted" and (run.path / "report.html").is_file()
+    # As a job of its own, and before anything is started.
+    for again in (lambda: runner.run_phase(settings, 2, "challenger", StopRequest()), lambda: check_run(settings)):
+        with pytest.raises(UserError, match=said):
+            again()
+    runner.run_all(config("iterations=2", "labels.guard.action=warn"), StopRequest())
+    assert run_status(RunDirectory.open_existing(run.path)).state == "finished"

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rzero_mega.atomic import write_jsonl
+from rzero_mega.coevolution.gauges import Gauges
+from rzero_mega.coevolution.label_guard import decide
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import Config, load_config
+from rzero_mega.config.schema import LabelsGuardConfig
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.sealed import read_sealed, write_sealed
@@ -140,7 +143,7 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
         "p_hat_histogram": {"edges": [(2 * votes - 1) / 20 for votes in range(VOTES + 2)], "counts": counts},
         "label_accuracy": sum(row.correct is True for row in kept) / len(kept),
         "label_accuracy_all": sum(row.correct is True for row in rows) / len(rows),
-        "audit": exact_audit(rows).as_json(),
+        "audit": exact_audit(rows, _greedy(kept, rng)).as_json(),
         "timeouts": 0,
         "answer_length": 150.0,
         "label_tokens": 2_250_000,
@@ -160,6 +163,11 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
             "question_chars_p99": 900.0,
         },
     }
+
+
+def _greedy(kept: list[LabelledQuestion], rng: random.Random) -> list[tuple[bool, bool]]:
+    """Whether the label is true and the greedy answer, which is mostly where the label is."""
+    return [(label, label if rng.random() < 0.9 else not label) for label in (row.correct is True for row in kept)]
 
 
 def _labelled(iteration: int, index: int, rng: random.Random) -> LabelledQuestion:
@@ -208,7 +216,31 @@ def _evaluation(iteration: int) -> dict[str, Any]:
     }
     accuracy = {"value": mean, "pass1_mean": mean, "pass1_greedy": greedy, "vote_accuracy": greedy + 0.05}
     intervals = {key: [value - 0.03, value + 0.03] for key, value in accuracy.items()}
-    return {**accuracy, "intervals": intervals, "by_level": by_level, "problems": 500}
+    found = {**accuracy, "intervals": intervals, "by_level": by_level, "problems": 500}
+    if not iteration:
+        return found
+    history = {number: _gauges(number) for number in range(iteration + 1)}
+    decision = decide(iteration, {number: gauges for number, gauges in history.items() if number}, LabelsGuardConfig())
+    assert decision is not None
+    gauges = {"gauges": history[iteration].as_json(), "base_gauges": history[0].as_json()}
+    return {**found, **gauges, "guard": decision.as_json()}
+
+
+def _gauges(iteration: int) -> Gauges:
+    """Of the base as 0; agreement falls below the guard's bound in the third iteration."""
+    done = iteration / ITERATIONS
+    return Gauges(
+        questions=200,
+        in_band=90 - 10 * iteration,
+        agreement=1 - 0.2 * done,
+        agreement_in_band=1 - 0.36 * done,
+        greedy_agreement=None if iteration == 0 else 0.7 + 0.1 * done,
+        entropy=1.1 - 0.6 * done,
+        p_hat=0.6 + 0.2 * done,
+        vote_accuracy=0.8 - 0.05 * done,
+        vote_accuracy_in_band=0.93 - 0.3 * done,
+        greedy_accuracy=None if iteration == 0 else 0.78 - 0.08 * done,
+    )
 
 
 def _pretend_time(phase: PhaseDirectory, rng: random.Random) -> None:

@@ -104,8 +104,8 @@ def test_intervals_that_no_phase_writes_are_none(run: RunDirectory, intervals: o
     assert interval_lines(evaluated(run, {"value": 0.3, "pass1_mean": 0.3, "intervals": intervals})) == []
 
 
-def test_a_run_that_trains_its_challenger_and_has_no_benchmarks_skips_evaluation_alone(tmp_path: Path) -> None:
-    with run_with(tmp_path / "run", "evaluation.benchmarks=[]", "iterations=1") as run:
+def test_a_run_without_benchmarks_and_gauges_skips_evaluation_alone(tmp_path: Path) -> None:
+    with run_with(tmp_path / "run", "evaluation.benchmarks=[]", "labels.gauges.questions=0", "iterations=1") as run:
         assert [status.iteration for status in run_status(run).iterations] == [1]
         assert {name for name, state in states(run, 1).items() if state == "skipped"} == {"evaluate"}
         for name in (PhaseName.CHALLENGER, PhaseName.QUESTIONS, PhaseName.LABELS, PhaseName.SOLVER):

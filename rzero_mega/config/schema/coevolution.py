@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rzero_mega.config.schema.endpoint import LabelAuditConfig
-from rzero_mega.config.schema.metadata import FREE, IDENTITY, Change, Fixed, Kind, choice, number, of, stating, value
+from rzero_mega.config.schema.metadata import (
+    EVALUATION,
+    FREE,
+    IDENTITY,
+    Change,
+    Fixed,
+    Kind,
+    choice,
+    number,
+    of,
+    stating,
+    value,
+)
 from rzero_mega.config.schema.training import SamplingConfig, TrainingConfig
 from rzero_mega.phase_name import PhaseName
 
@@ -264,6 +276,50 @@ class PanelConfig:
 
 
 @dataclass
+class GaugesConfig:
+    """What tells without any truth how labels fare: after every iteration the Solver answers a fixed set of questions.
+
+    They are the first of the run's own, labelled in iteration 1 by the base model, to whose votes the Solver's are
+    held. Nothing is trained on the answers.
+    """
+
+    questions: int = number(200, 0)
+    """Questions of the set. 0 switches the gauges off. 200 with 10 votes are 2,200 answers, 1 % of those that an
+    iteration of the paper's size draws. Agreement in the band, of some 50, is known to about 6 points."""
+
+    votes: int = number(10, 2)
+    """Sampled answers to each; a greedy one comes on top."""
+
+
+@dataclass
+class LabelsGuardConfig:
+    """What becomes of a run whose gauges say that its labels are no longer to be trusted.
+
+    An iteration is sound unless one of the bounds is crossed. The decision is taken when it has been evaluated, stands
+    in that phase's manifest, and is not taken again.
+    """
+
+    action: str = choice("warn", "off", "widen", "stop", "roll_back")
+    """Of an iteration that is not sound. warn: say so. widen: from the next iteration on `labels.guard.panel` votes in
+    place of `labels.panel`. stop: end the run, until a bound or the action is changed. roll_back: the next iteration
+    starts from the Solver of the last sound one, the base model where there is none. off: nobody looks."""
+
+    least_agreement: float = number(0.7, 0.0, 1.0)
+    """Where p̂ lies in the band, the Solver's majority must equal the base's this often. The share follows label
+    accuracy. 0: not looked at."""
+
+    greedy_fall: float = number(0.1, 0.0, 1.0)
+    """How much less often than after iteration 1 the greedy answer may equal the majority. 1: not looked at."""
+
+    entropy_left: float = number(0.4, 0.0, 1.0)
+    """The entropy of the answers to a question must be this share of what it was after iteration 1. 0: not looked
+    at."""
+
+    panel: PanelConfig = field(default_factory=PanelConfig, metadata=stating(of(PhaseName.LABELS)))
+    """The panel of action widen."""
+
+
+@dataclass
 class LabelsConfig:
     """Phase 3: the majority of a question's votes becomes its label."""
 
@@ -280,6 +336,12 @@ class LabelsConfig:
 
     curation: CurationConfig = field(default_factory=CurationConfig)
     """Which labelled questions the Solver is trained on."""
+
+    gauges: GaugesConfig = field(default_factory=GaugesConfig, metadata=stating(EVALUATION))
+    """How they fare, without any truth."""
+
+    guard: LabelsGuardConfig = field(default_factory=LabelsGuardConfig, metadata=stating(of(PhaseName.EVALUATE)))
+    """What is done about it."""
 
     audit: LabelAuditConfig = field(default_factory=LabelAuditConfig, metadata=stating(FREE))
     """How many labels are true, by a stronger model's word; for the report alone."""
