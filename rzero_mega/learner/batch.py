@@ -65,8 +65,8 @@ class MicroBatch:
 class LocalUpdate:
     """This rank's micro-batches of one optimizer update, and the log-probabilities that their loss compares with.
 
-    `old_logprobs` and `reference_logprobs` hold a tensor [t] in fp32 per micro-batch. They are None as `TokenInputs`
-    says, and on every pipeline stage but the last, which alone reads them. `temperature` is that of all
+    `old_logprobs`, `reference_logprobs` and `base_logprobs` hold a tensor [t] in fp32 per micro-batch. They are None as
+    `TokenInputs` says, and on every pipeline stage but the last, which alone reads them. `temperature` is that of all
     log-probabilities of the update: the one that its rollouts were drawn at.
     """
 
@@ -74,15 +74,18 @@ class LocalUpdate:
     old_logprobs: list[Tensor] | None = None
     reference_logprobs: list[Tensor] | None = None
     temperature: float = 1.0
+    base_logprobs: list[Tensor] | None = None
 
     def split(self, sizes: Iterable[int]) -> list[LocalUpdate]:
         """The first `sizes[0]` micro-batches, the next `sizes[1]`, and so on."""
         found, start = [], 0
         for size in sizes:
             here = slice(start, start + size)
-            old = None if self.old_logprobs is None else self.old_logprobs[here]
-            reference = None if self.reference_logprobs is None else self.reference_logprobs[here]
-            found.append(LocalUpdate(self.micro_batches[here], old, reference, self.temperature))
+            old, reference, base = (
+                None if logprobs is None else logprobs[here]
+                for logprobs in (self.old_logprobs, self.reference_logprobs, self.base_logprobs)
+            )
+            found.append(LocalUpdate(self.micro_batches[here], old, reference, self.temperature, base))
             start = here.stop
         return found
 

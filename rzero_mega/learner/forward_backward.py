@@ -52,7 +52,7 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
     """
 
     def loss_of(
-        micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, hidden: Tensor
+        micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, base: Tensor | None, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         logprobs, entropy = _logprobs(model, micro_batch, hidden, update.temperature)
         inputs = TokenInputs(
@@ -62,6 +62,7 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
             rollout_logprobs=micro_batch.rollout_logprobs,
             old_logprobs=old,
             reference_logprobs=reference,
+            base_logprobs=base,
         )
         loss, statistics = token_loss(logprobs, entropy, inputs, config)
         return loss, torch.zeros([], dtype=torch.int, device=loss.device), statistics
@@ -71,8 +72,9 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
         chunk.zero_grad_buffer()
     micro_batches = update.micro_batches
     nothing: list[None] = [None] * len(micro_batches)
-    old, reference = update.old_logprobs or nothing, update.reference_logprobs or nothing
-    outputs = [partial(loss_of, *inputs) for inputs in zip(micro_batches, old, reference, strict=True)]
+    compared = (update.old_logprobs, update.reference_logprobs, update.base_logprobs)
+    columns = zip(micro_batches, *(logprobs or nothing for logprobs in compared), strict=True)
+    outputs = [partial(loss_of, *inputs) for inputs in columns]
     statistics = _schedule(model, micro_batches, outputs, forward_only=False)
     return _reduce(statistics, micro_batches[0].loss_weight.device)
 

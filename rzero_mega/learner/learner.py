@@ -30,7 +30,7 @@ from rzero_mega.learner.guard import (
     stop_training,
 )
 from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
-from rzero_mega.learner.losses.objective import has_old_policy, has_reference, loss_weights
+from rzero_mega.learner.losses.objective import has_base_reference, has_old_policy, has_reference, loss_weights
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.megatron.fp8 import token_multiple
@@ -39,6 +39,7 @@ from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.learner.packing import SequenceCost, plan_micro_batches
+from rzero_mega.learner.references import References
 from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import WeightSource
@@ -56,6 +57,7 @@ class StepMetrics:
     loss: float
     grad_norm: float
     kl: float
+    kl_base: float
     entropy: float
     clip_fraction: float
     logprob_difference: float
@@ -80,9 +82,11 @@ class Learner:
         optimizer: OptimizerConfig,
         longest_response: int,
         temperature: float = 1.0,
+        base_folder: Path | None = None,
     ) -> None:
         """Load the model of `model_folder`; it is also the reference of a KL term. The optimizer is fresh.
 
+        `base_folder` has the base model, the reference of the other KL term; None: that is `model_folder`'s, too.
         `longest_response` is in tokens, for the loss aggregation `constant`. `temperature` is the one that rollouts are
         drawn at: policy, old policy and reference are all taken at it. The layout's process groups are running.
         """
@@ -91,10 +95,7 @@ class Learner:
         self._longest_response = longest_response
         self._model = build_model(read_shape(model_folder), layout, learner)
         load_weights(self._model, model_folder)
-        # The reference is this rank's shards in host memory, swapped in for scoring: a second model would double the
-        # memory of the weights on the device.
-        weights = self._model.local_weights() if has_reference(loss) else {}
-        self._reference = {name: w.to("cpu", copy=True) for name, w in weights.items()}
+        self._references = References(self._model, loss, base_folder)
         self._optimizer = build_optimizer(self._model, optimizer)
         offload = learner.offload
         self._offloader = None if offload == "none" else Offloader(self._model, self._optimizer, offload)
@@ -129,6 +130,7 @@ class Learner:
             self._per_micro_batch(batch, batch.old_logprobs),
             self._per_micro_batch(batch, batch.reference_logprobs),
             self._temperature,
+            self._per_micro_batch(batch, batch.base_logprobs),
         )
         size = self._layout.micro_batch_multiple
         parts = update.split([size] * (len(update.micro_batches) // size))
@@ -212,11 +214,8 @@ class Learner:
         packed = [self._micro_batches(rollouts) for rollouts in slices]
         every = [micro_batch for micro_batches in packed for micro_batch in micro_batches]
         old = score(self._model, every, self._temperature) if has_old_policy(self._loss, len(packed)) else None
-        reference = None
-        if has_reference(self._loss):
-            with self._reference_weights():
-                reference = score(self._model, every, self._temperature)
-        return LocalUpdate(every, old, reference, self._temperature).split([len(parts) for parts in packed])
+        reference, base = self._references.score(every, self._temperature)
+        return LocalUpdate(every, old, reference, self._temperature, base).split([len(parts) for parts in packed])
 
     def _compute_gradients(self, update: LocalUpdate) -> tuple[Tensor, GradientCheck]:
         """The update's gradients into the model's buffers; its statistics, and what the guard says of them."""
@@ -237,7 +236,8 @@ class Learner:
 
         old = gather(update.old_logprobs) if has_old_policy(self._loss, updates) else None
         reference = gather(update.reference_logprobs) if has_reference(self._loss) else None
-        return UpdateBatch(tuple(rollouts), old, reference)
+        base = gather(update.base_logprobs) if has_base_reference(self._loss) else None
+        return UpdateBatch(tuple(rollouts), old, reference, base)
 
     def _origin(self, batch: UpdateBatch, update: LocalUpdate, loss: float) -> str:
         """Where the update goes wrong, by running it once more; its gradients are dropped."""
@@ -251,15 +251,6 @@ class Learner:
             return None
         relabelled = [replace(s, rollout_logprobs=row) for s, row in zip(batch.sequences, rows, strict=True)]
         return [micro_batch.rollout_logprobs for micro_batch in self._micro_batches(relabelled)]
-
-    @contextmanager
-    def _reference_weights(self) -> Iterator[None]:
-        present = {name: w.clone() for name, w in self._model.local_weights().items()}
-        self._model.copy_in(self._reference)
-        try:
-            yield
-        finally:
-            self._model.copy_in(present)
 
 
 def _by_sequence(micro_batches: Sequence[MicroBatch], scores: Sequence[Tensor] | None, count: int) -> list[list[float]]:
@@ -284,6 +275,7 @@ def _metrics(rows: list[Tensor], checks: list[GradientCheck], skipped: int) -> S
         loss=sum(check.loss for check in checks) / max(1, updates),
         grad_norm=sum(check.gradient_norm for check in checks) / max(1, updates),
         kl=sums["kl"] / tokens,
+        kl_base=sums["kl_base"] / tokens,
         entropy=sums["entropy"] / tokens,
         clip_fraction=sums["clipped"] / tokens,
         logprob_difference=sums["logprob_difference"] / tokens,

@@ -29,19 +29,20 @@ SEQUENCE_COLUMNS = {
     "train": torch.bool,
 }
 TOKEN_COLUMN = "token"
-RESPONSE_COLUMNS = ("rollout_logprob", "old_logprob", "reference_logprob")
+RESPONSE_COLUMNS = ("rollout_logprob", "old_logprob", "reference_logprob", "base_logprob")
 
 
 @dataclass(frozen=True)
 class UpdateBatch:
     """The sequences of an update, with log-probabilities per sequence and response token.
 
-    `old_logprobs` and `reference_logprobs` are None as `TokenInputs` says.
+    `old_logprobs`, `reference_logprobs` and `base_logprobs` are None as `TokenInputs` says.
     """
 
     sequences: tuple[TrainingSequence, ...]
     old_logprobs: tuple[tuple[float, ...], ...] | None
     reference_logprobs: tuple[tuple[float, ...], ...] | None
+    base_logprobs: tuple[tuple[float, ...], ...] | None = None
 
     def non_finite(self) -> str | None:
         """The first number that is not finite, in words; None if all are."""
@@ -61,6 +62,8 @@ class UpdateBatch:
             yield "old_logprob", self.old_logprobs
         if self.reference_logprobs is not None:
             yield "reference_logprob", self.reference_logprobs
+        if self.base_logprobs is not None:
+            yield "base_logprob", self.base_logprobs
 
     def write(self, folder: Path) -> None:
         """Write `batch.safetensors` into an existing folder; log-probabilities in float64, as Python has them."""
@@ -138,4 +141,5 @@ def _from_tensors(tensors: dict[str, Tensor]) -> UpdateBatch:
             strict=True,
         )
     )
-    return UpdateBatch(sequences, columns.get("old_logprob"), columns.get("reference_logprob"))
+    compared = (columns.get(name) for name in RESPONSE_COLUMNS[1:])
+    return UpdateBatch(sequences, *compared)

@@ -90,6 +90,7 @@ class PlanRequest:
                 longest=longest,
                 tokens_per_micro_batch=tokens,
                 sequences_per_update=_per_update(known),
+                scoring_passes=_scoring_passes(known),
                 element_bytes=4 if known.learner.dtype == "float32" else 2,
                 fp8=fp8,
             ),
@@ -117,6 +118,12 @@ def _sequences(config: Config) -> int:
 
 def _per_update(config: Config) -> int:
     return min(t.grpo.sequences_per_update for t in (config.challenger.training, config.solver.training))
+
+
+def _scoring_passes(config: Config) -> int:
+    """Old policy and reference, and the base model for a role that compares with it."""
+    roles = (config.challenger.training, config.solver.training)
+    return Workload.scoring_passes + any(training.grpo.kl_base_coefficient > 0 for training in roles)
 
 
 def check_request(request: PlanRequest) -> None:

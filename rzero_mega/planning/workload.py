@@ -16,7 +16,8 @@ class Workload:
     `sequences` rollouts of `length` tokens, prompt and response (all are taken to be that long); `longest` is what the
     longest may have, for which a micro-batch and a server must have room;
     `sequences_per_update` of them make an optimizer update. `scoring_passes` counts the forward passes besides
-    training: reference and old policy. `element_bytes` is the size of a weight and of an activation: 2 or 4.
+    training: old policy, reference, and the base model where the loss compares with that. `element_bytes` is the size
+    of a weight and of an activation: 2 or 4.
     """
 
     sequences: int = 2048

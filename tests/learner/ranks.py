@@ -41,9 +41,9 @@ class TrainingCase(LayoutCase):
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
     `grpo` and `optimizer` hold values that differ from the defaults; with `sft` the loss is that of fine-tuning, with
-    updates of the size that `grpo` says. With `reversed_order` each update's rollouts come
-    last first. With `bucket_bytes` the trained weights are also taken by the fast executor, in buckets of that size, by
-    the last rank, and after another step by all ranks.
+    updates of the size that `grpo` says. `base` is the model of the KL term to the base. With `reversed_order` each
+    update's rollouts come last first. With `bucket_bytes` the trained weights are also taken by the fast executor, in
+    buckets of that size, by the last rank, and after another step by all ranks.
     """
 
     model: str
@@ -57,6 +57,7 @@ class TrainingCase(LayoutCase):
     grpo: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     sft: bool = False
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def _run(case: TrainingCase, folder: Path) -> None:
     loss: LossConfig = GrpoConfig(**case.grpo)
     if case.sft:
         loss = SftConfig(loss.sequences_per_update)
-    learner = Learner(Path(case.model), case.layout, settings, loss, optimizer, longest_response=30)
+    base = None if case.base is None else Path(case.base)
+    learner = Learner(Path(case.model), case.layout, settings, loss, optimizer, longest_response=30, base_folder=base)
     vocabulary = learner._model.shape.vocab
     found: dict[str, Any] = {"metrics": [], "scores_before": [], "scores_after": [], "error": None}
     try:

@@ -25,7 +25,7 @@ from rzero_mega.learner.update_batch import UpdateBatch, read_batch
 from tests.learner.ranks import rollouts
 
 VOCABULARY = 61
-GRPO = GrpoConfig(sequences_per_update=3, kl_coefficient=0.05)
+GRPO = GrpoConfig(sequences_per_update=3, kl_coefficient=0.05, kl_base_coefficient=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +249,7 @@ def test_a_saved_batch_comes_back_to_the_bit_and_replays_the_same(build: Build, 
     learner = build(maximum_gradient_norm=1e-6)
     second = failures(learner, rollouts(2, VOCABULARY))[1]
     assert second.batch.old_logprobs is not None and second.batch.reference_logprobs is not None
+    assert second.batch.base_logprobs == second.batch.reference_logprobs
     second.batch.write(tmp_path)
     batch = read_batch(tmp_path, VOCABULARY)
     assert batch == second.batch

@@ -45,7 +45,13 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 BUCKET_BYTES = 8000
 # Three updates a step, so that ratios leave 1. The large epsilon makes AdamW a smooth function of the gradient:
 # otherwise a gradient of 1e-9 that is rounding error decides the sign of a whole learning rate.
-GRPO = {"sequences_per_update": 3, "kl_coefficient": 0.05, "clip_low": 0.02, "clip_high": 0.03}
+GRPO = {
+    "sequences_per_update": 3,
+    "kl_coefficient": 0.05,
+    "kl_base_coefficient": 0.03,
+    "clip_low": 0.02,
+    "clip_high": 0.03,
+}
 OPTIMIZER = {"learning_rate": 3e-2, "epsilon": 1e-1}
 VOCABULARY = 61
 RESULTS = ROOT / "tools" / "RESULTS.md"
@@ -68,10 +74,14 @@ def outcomes(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("layouts")
     for model, (family, keys) in MODELS.items():
         tiny_model(family, vocab_size=VOCABULARY, **keys).save_pretrained(folder / model)
+        tiny_model(family, seed=1, vocab_size=VOCABULARY, **keys).save_pretrained(folder / f"{model}-base")
     settings: dict[str, Any] = {"grpo": GRPO, "optimizer": OPTIMIZER, "last": STEPS}
-    cases = [TrainingCase(f"{model}-single", str(folder / model), **settings) for model in MODELS]
-    for name, layout in LAYOUTS.items():
-        cases.append(TrainingCase(name, str(folder / model_of(name)), **layout, **settings, bucket_bytes=BUCKET_BYTES))
+
+    def case(name: str, model: str, **layout: Any) -> TrainingCase:
+        return TrainingCase(name, str(folder / model), **layout, **settings, base=str(folder / f"{model}-base"))
+
+    cases = [case(f"{model}-single", model) for model in MODELS]
+    cases += [case(name, model_of(name), **layout, bucket_bytes=BUCKET_BYTES) for name, layout in LAYOUTS.items()]
     return run_cases(cases, folder)
 
 
@@ -91,7 +101,7 @@ def test_the_rollouts_exercise_what_the_layouts_must_agree_on(outcomes: dict[str
     assert first["updates"] == 3
     assert first["clip_fraction"] > 0.01
     assert first["ratio"] != pytest.approx(1.0, abs=1e-4)
-    assert last["kl"] > 1e-3
+    assert last["kl"] > 1e-3 and last["kl_base"] > 0.1
     assert first["grad_norm"] > 0.1
 
 

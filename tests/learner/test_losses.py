@@ -191,6 +191,7 @@ def inputs(**columns: Any) -> TokenInputs:
         "rollout_logprobs": torch.tensor([0.0, -1.2, -0.9, -2.0], dtype=torch.float64),
         "old_logprobs": torch.tensor([-7.0, -1.1, -1.0, -2.5], dtype=torch.float64),
         "reference_logprobs": torch.tensor([-7.0, -1.3, -0.8, -2.0], dtype=torch.float64),
+        "base_logprobs": None,
     }
     return TokenInputs(**{**given_columns, **columns})
 
@@ -221,6 +222,31 @@ def test_the_grpo_loss_is_the_weighted_sum_of_its_pieces() -> None:
     assert named["ratio"] == pytest.approx(sum(ratios))
 
 
+# What the base model gives the tokens of `inputs`.
+BASE_LOGPROBS = torch.tensor([-7.0, -0.6, -1.25, -2.8], dtype=torch.float64)
+
+
+def test_the_kl_to_the_base_is_a_term_of_its_own_beside_that_to_the_start() -> None:
+    config = GrpoConfig(kl_coefficient=0.1, kl_base_coefficient=0.3)
+    start_alone, _ = grpo_loss(LOGPROBS, ENTROPY, inputs(), config)
+    both, sums = grpo_loss(LOGPROBS, ENTROPY, inputs(base_logprobs=BASE_LOGPROBS), config)
+    # base - policy: 0.4, -0.2, -0.5; exp(d) - d - 1: 0.0918247, 0.0187308, 0.1065307; weights 1/4, 1/4, 1/2.
+    assert both.item() - start_alone.item() == pytest.approx(0.3 * 0.0809042, abs=1e-7)
+    named = dict(zip(STATISTICS, sums.tolist(), strict=True))
+    assert named["kl_base"] == pytest.approx(0.2170861, abs=1e-7)
+    assert named["kl"] == pytest.approx(sum(math.exp(d) - d - 1 for d in (-0.3, 0.25, 0.3)))
+
+
+def test_the_gradient_of_the_kl_to_the_base_is_one_less_the_ratio_of_base_to_policy() -> None:
+    logprobs = LOGPROBS.clone().requires_grad_()
+    nothing = {"advantages": torch.zeros(4, dtype=torch.float64), "reference_logprobs": None}
+    config = GrpoConfig(kl_coefficient=0.0, kl_base_coefficient=0.3)
+    loss, _ = grpo_loss(logprobs, ENTROPY, inputs(base_logprobs=BASE_LOGPROBS, **nothing), config)
+    (gradient,) = torch.autograd.grad(loss, logprobs)
+    expected = [0.3 * w * (1 - math.exp(d)) for w, d in ((0.25, 0.4), (0.25, -0.2), (0.5, -0.5))]
+    assert gradient.tolist() == pytest.approx([0.0, *expected])
+
+
 def test_without_old_logprobs_the_ratio_is_one_and_the_gradient_is_that_of_reinforce() -> None:
     logprobs = LOGPROBS.clone().requires_grad_()
     plain = GrpoConfig(kl_coefficient=0.0, importance_cap=None)
@@ -231,10 +257,10 @@ def test_without_old_logprobs_the_ratio_is_one_and_the_gradient_is_that_of_reinf
 
 
 def test_the_gradient_of_the_grpo_loss_equals_finite_differences() -> None:
-    config = GrpoConfig(kl_coefficient=0.3)
+    config = GrpoConfig(kl_coefficient=0.3, kl_base_coefficient=0.2)
 
     def loss(logprobs: Tensor) -> Tensor:
-        return grpo_loss(logprobs, ENTROPY, inputs(), config)[0]
+        return grpo_loss(logprobs, ENTROPY, inputs(base_logprobs=BASE_LOGPROBS), config)[0]
 
     torch.autograd.gradcheck(loss, LOGPROBS.clone().requires_grad_())
 
@@ -242,13 +268,14 @@ def test_the_gradient_of_the_grpo_loss_equals_finite_differences() -> None:
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
 def test_positions_outside_responses_cannot_spoil_the_loss_or_its_gradient(bad: float) -> None:
     logprobs = LOGPROBS.clone().requires_grad_()
-    clean = inputs()
+    clean = inputs(base_logprobs=BASE_LOGPROBS)
     spoilt = {
         name: torch.cat([torch.tensor([bad], dtype=torch.float64), getattr(clean, name)[1:]])
-        for name in ("rollout_logprobs", "old_logprobs", "reference_logprobs")
+        for name in ("rollout_logprobs", "old_logprobs", "reference_logprobs", "base_logprobs")
     }
-    expected, expected_sums = grpo_loss(LOGPROBS, ENTROPY, clean, GrpoConfig())
-    loss, sums = grpo_loss(logprobs, ENTROPY, inputs(**spoilt), GrpoConfig())
+    config = GrpoConfig(kl_base_coefficient=0.1)
+    expected, expected_sums = grpo_loss(LOGPROBS, ENTROPY, clean, config)
+    loss, sums = grpo_loss(logprobs, ENTROPY, inputs(**spoilt), config)
     (gradient,) = torch.autograd.grad(loss, logprobs)
     assert loss.item() == pytest.approx(expected.item())
     assert sums.tolist() == pytest.approx(expected_sums.tolist())

@@ -278,3 +278,14 @@ def test_the_overrides_are_settings_of_a_run(name: str, gpus: int) -> None:
         assert getattr(config.learner.layout, key) == layout[key]
     assert chosen.servers is not None
     assert config.rollout.sglang.tp == chosen.servers.tp
+
+
+@pytest.mark.parametrize(("role", "passes"), [("challenger", 3), ("solver", 3), (None, 2)])
+def test_a_recipe_that_compares_with_the_base_has_a_scoring_pass_more(role: str | None, passes: int) -> None:
+    overrides = [] if role is None else [f"{role}.training.grpo.kl_base_coefficient=0.1"]
+    options = dict.fromkeys(("model", "gpus_per_node", "tokens_per_micro_batch", "sequences", "length", "longest"))
+    recipe = load_config(["paper"], ["model.path=Qwen/Qwen3-8B-Base", *overrides])
+    planned = PlanRequest.from_options(
+        **options, concurrent=None, gpus=8, gpu="H100", rollout="turns", fp8=False, recipe=recipe
+    )
+    assert planned.workload.scoring_passes == passes

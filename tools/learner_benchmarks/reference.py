@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.learner.learner import Learner
-from rzero_mega.learner.megatron.model import build_gpt, load_weights, transformer_config
+from rzero_mega.learner.megatron.model import Model, build_gpt, load_weights, transformer_config
 from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.megatron.spec import layer_spec
+from rzero_mega.learner.references import References
 from rzero_mega.weights.mapping.names import global_parameters
 from tools.learner_benchmarks.rollouts import rollouts
 from tools.measurement import Peak, alternate
@@ -40,20 +42,23 @@ class HeldTwiceLearner(Learner):
 
     def __init__(self, model_folder: Path, layout: ParallelLayout, learner: LearnerConfig, *others: Any) -> None:
         super().__init__(model_folder, layout, learner, *others)
-        self._reference = {}
         shape = self._model.shape
         config = transformer_config(shape, layout, learner)
         gpt = build_gpt(shape, config, layer_spec(config, None)).requires_grad_(False)
-        self._second = replace(self._model, config=config, chunks=[gpt], parameters=dict(global_parameters(gpt)))
-        load_weights(self._second, model_folder)
+        second = replace(self._model, config=config, chunks=[gpt], parameters=dict(global_parameters(gpt)))
+        load_weights(second, model_folder)
+        self._references = _SecondModel(second)
+
+
+class _SecondModel(References):
+    """The reference in a model of its own."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._start, self._base = model, {}, None
 
     @contextmanager
-    def _reference_weights(self) -> Iterator[None]:
-        present, self._model = self._model, self._second
-        try:
-            yield
-        finally:
-            self._model = present
+    def _holding(self, shards: Mapping[str, Tensor]) -> Iterator[Model]:
+        yield self._model
 
 
 WAYS: dict[str, type[Learner]] = {"swapped": Learner, "held twice": HeldTwiceLearner}
@@ -80,8 +85,7 @@ def memory(way: str, model: Path) -> Reference:
         for _ in range(2):
             learner.train_step(batch)
     parameters = sum(weight.numel() for weight in learner._model.local_weights().values())
-    host = sum(weight.nbytes for weight in learner._reference.values())
-    return Reference(way, parameters, sum(s.length for s in batch), peak.nbytes, host)
+    return Reference(way, parameters, sum(s.length for s in batch), peak.nbytes, learner._references.host_nbytes)
 
 
 def _batch() -> Any:

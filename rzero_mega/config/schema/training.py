@@ -63,6 +63,11 @@ class GrpoConfig:
     kl_coefficient: float = number(1e-2, 0.0)
     """Weight of the KL divergence to the model at the start of the phase. 0 saves the reference's forward pass."""
 
+    kl_base_coefficient: float = number(0.0, 0.0)
+    """Weight of the KL divergence to the base model, besides that to the start of the phase, which moves on with every
+    iteration. Holds on to what the base knows (`kl_base` is what was lost of it, nats per token). Takes a forward pass,
+    from iteration 2 on, and a copy of the weights in host memory. 0: off."""
+
     kl_clamp: float = number(10.0, 0.0)
     """Largest KL estimate of one token (k3), nats: one improbable token cannot dominate an update."""
 

@@ -18,7 +18,8 @@ class TokenInputs:
     """What the loss knows of every token besides the policy's log-probabilities: [t] each, in fp32 but for the mask.
 
     `old_logprobs` None stands for the policy itself before the update: with one update per step the two are the same.
-    `reference_logprobs` None leaves the KL term out.
+    `reference_logprobs` are those of the model at the start of the phase, `base_logprobs` those of the base model; None
+    leaves the KL term to it out.
     """
 
     response_mask: Tensor
@@ -27,11 +28,12 @@ class TokenInputs:
     rollout_logprobs: Tensor
     old_logprobs: Tensor | None
     reference_logprobs: Tensor | None
+    base_logprobs: Tensor | None = None
 
 
 # Names of the statistics that a loss returns, in order: the loss and sums over response tokens, then maxima over
 # response tokens, which are 0 where there are none.
-SUMS = ("loss", "tokens", "kl", "entropy", "clipped", "logprob_difference", "importance", "ratio")
+SUMS = ("loss", "tokens", "kl", "kl_base", "entropy", "clipped", "logprob_difference", "importance", "ratio")
 MAXIMA = ("logprob_difference_max", "ratio_max")
 STATISTICS = (*SUMS, *MAXIMA)
 
@@ -39,7 +41,8 @@ STATISTICS = (*SUMS, *MAXIMA)
 def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: GrpoConfig) -> tuple[Tensor, Tensor]:
     """(loss [], statistics [len(STATISTICS)]) of one micro-batch from its `logprobs` and `entropy`, [t] in fp32.
 
-    The loss is sum_t weight_t (importance_t policy_t + beta kl_t), arXiv 2402.03300 with truncated importance sampling.
+    The loss is sum_t weight_t (importance_t policy_t + beta kl_t + gamma kl_base_t): arXiv 2402.03300 with truncated
+    importance sampling, and a second KL term, to the base model.
     Only response tokens are looked at: a weight of zero would not keep infinities elsewhere out of the gradient.
     """
     mask = inputs.response_mask
@@ -50,16 +53,20 @@ def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: Gr
     )
     importance = truncated_importance(old, rollout, config.importance_cap)
     per_token = importance * policy.loss
-    kl = torch.zeros_like(logprobs)
+    kl = kl_base = torch.zeros_like(logprobs)
     if inputs.reference_logprobs is not None:
         kl = k3_divergence(logprobs, inputs.reference_logprobs[mask], config.kl_clamp)
         per_token = per_token + config.kl_coefficient * kl
+    if inputs.base_logprobs is not None:
+        kl_base = k3_divergence(logprobs, inputs.base_logprobs[mask], config.kl_clamp)
+        per_token = per_token + config.kl_base_coefficient * kl_base
     loss = (per_token * weight).sum()
     with torch.no_grad():
         statistics = statistics_of(
             loss,
             mask,
             kl=kl,
+            kl_base=kl_base,
             entropy=entropy[mask],
             clipped=policy.clipped.float(),
             logprob_difference=(old - rollout).abs(),

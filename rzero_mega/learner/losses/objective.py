@@ -34,3 +34,8 @@ def has_old_policy(config: LossConfig, updates: int) -> bool:
 def has_reference(config: LossConfig) -> bool:
     """Whether the loss has a KL term to the model at the start of the phase."""
     return isinstance(config, GrpoConfig) and config.kl_coefficient > 0
+
+
+def has_base_reference(config: LossConfig) -> bool:
+    """Whether the loss has a KL term to the base model."""
+    return isinstance(config, GrpoConfig) and config.kl_base_coefficient > 0

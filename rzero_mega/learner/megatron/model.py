@@ -139,14 +139,25 @@ def load_weights(model: Model, folder: Path) -> None:
     """Fill the model from a folder in Hugging Face format. An optimizer must be built afterwards: it copies them."""
     # These are the weights themselves, but for FP8 parameters: of those they are copies, filled and copied back.
     local = model.local_weights()
-    with HfWeights(folder) as weights:
-        scatter_hf(entries(model.shape), weights.tensor, local, model.shape, tensor_shard)
+    _fill(local, model.shape, folder)
     for name, parameter in model.parameters.items():
         if is_float8tensor(parameter.data):
             with torch.no_grad():
                 parameter.data.copy_(local[name])
             # The optimizer's fp32 weights begin with this and not with what FP8 leaves of it.
             parameter._high_precision_init_val = local[name].cpu()  # type: ignore[attr-defined]
+
+
+def read_shards(model: Model, folder: Path) -> dict[str, Tensor]:
+    """This rank's shards of another model of the same shape, as `Model.local_weights` has them, in host memory."""
+    shards = {name: torch.empty_like(weight, device="cpu") for name, weight in model.local_weights().items()}
+    _fill(shards, model.shape, folder)
+    return shards
+
+
+def _fill(local: Mapping[str, Tensor], shape: ModelShape, folder: Path) -> None:
+    with HfWeights(folder) as weights:
+        scatter_hf(entries(shape), weights.tensor, local, shape, tensor_shard)
 
 
 def tensor_shard(name: str) -> tuple[int, int]:
