@@ -15,8 +15,8 @@ from types import MappingProxyType
 from rzero_mega.coevolution.label_guard import Decision
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.panel import Voter, asks_paraphrases, vote_sources, widened
-from rzero_mega.config.schema import Config
-from rzero_mega.config.schema.labelled import VOTES
+from rzero_mega.config.schema import Config, TrainingConfig
+from rzero_mega.config.schema.labelled import GRPO, VOTES
 from rzero_mega.phase_name import PhaseName
 
 
@@ -59,12 +59,13 @@ class ChallengerInputs:
     """The Challenger that is trained, and the frozen Solver it learns against.
 
     The KL reference is the Challenger itself, as it is at the start of the phase. `earlier` is what it is not to ask
-    again.
+    again, `base` the base model where the phase compares or averages with it.
     """
 
     challenger: Source
     solver: Source
     earlier: EarlierDataSets = EarlierDataSets(0)
+    base: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class SolverInputs:
     solver: Source
     dataset: Source
     earlier: EarlierDataSets = EarlierDataSets(0)
+    base: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class LabelledInputs:
 
     solver: Source
     data: Source
+    base: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,8 @@ def iteration_plan(config: Config, decisions: Mapping[int, Decision] = NO_DECISI
             plan += _iteration(iteration, config, decisions.get(iteration - 1))
         else:
             solver = _model(PhaseName.SOLVER, iteration - 1)
-            plan.append(PhasePlan(iteration, LabelledInputs(solver, LABELLED_DATA)))
+            base = _base_of(config.solver.training, compares=config.labelled.method == GRPO)
+            plan.append(PhasePlan(iteration, LabelledInputs(solver, LABELLED_DATA, base)))
         if evaluates or has_gauges(config):
             plan.append(_evaluation(iteration))
     return plan
@@ -264,7 +268,8 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     if config.challenger.train:
         start = BASE if config.challenger.start == "base" else _model(PhaseName.CHALLENGER, iteration - 1)
         remembered = earlier if config.challenger.reward.memory.weight else none
-        plans.append(PhasePlan(iteration, ChallengerInputs(start, solver, remembered)))
+        base = _base_of(config.challenger.training)
+        plans.append(PhasePlan(iteration, ChallengerInputs(start, solver, remembered, base)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
     others, paraphrasers = _others(before, config, by_guard), None
@@ -274,7 +279,15 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers))
     start = BASE if config.solver.start == "base" else solver
     trained_on = earlier if config.solver.accumulate else none
-    return [*plans, questions, labels, PhasePlan(iteration, SolverInputs(start, labels.output, trained_on))]
+    train = SolverInputs(start, labels.output, trained_on, _base_of(config.solver.training))
+    return [*plans, questions, labels, PhasePlan(iteration, train)]
+
+
+def _base_of(training: TrainingConfig, compares: bool = True) -> Source | None:
+    """The base model, if the phase needs it besides the model that it trains; fine-tuning `compares` with nothing."""
+    compared = compares and training.grpo.kl_base_coefficient > 0
+    averaged = training.average.share > 0 and training.average.anchor == "base"
+    return BASE if compared or averaged else None
 
 
 def _others(solver: int, config: Config, by_guard: bool) -> OtherVoters:

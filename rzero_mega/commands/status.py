@@ -12,7 +12,14 @@ from rzero_mega.tracking import benchmarks_table, iterations_table, labels_table
 from rzero_mega.tracking.gauge_rows import guard_lines
 from rzero_mega.tracking.label_audits import audit_lines
 from rzero_mega.tracking.label_costs import cost_line
-from rzero_mega.tracking.status import RunStatus, diagnostic_lines, grading_lines, interval_lines, models_line
+from rzero_mega.tracking.status import (
+    RunStatus,
+    diagnostic_lines,
+    grading_lines,
+    interval_lines,
+    models_line,
+    rate_lines,
+)
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
@@ -48,7 +55,7 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
     elif status.current is not None:
         say(str(status.current))
     costs = cost_line([row.label_costs for row in status.iterations])
-    found = [costs, *grading_lines(status), *map(str, status.values), models_line(status)]
+    found = [costs, *grading_lines(status), *rate_lines(status), *map(str, status.values), models_line(status)]
     for text in found:
         if text is not None:
             say(text)

@@ -17,6 +17,7 @@ from rzero_mega.config.schema import Config
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.responses import written_questions
+from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import collect_votes
 from rzero_mega.rollout.protocol import Request, RolloutEngine
@@ -43,7 +44,8 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
             rewards, metrics = spmd.on_rank_0(reward_questions, questions, answered, ctx.config, memory)
         return Rollouts(samples, [reward.total for reward in rewards], metrics)
 
-    train_policy(ctx, phase, "challenger", inputs.challenger, training, len(prompt), roll_out)
+    start = Start(inputs.challenger, inputs.base)
+    train_policy(ctx, phase, "challenger", start, training, len(prompt), roll_out)
     solver.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import LabelledInputs, Source, solver_batch
+from rzero_mega.coevolution.plan import LabelledInputs, solver_batch
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.learner.batch import TrainingSequence
@@ -15,35 +15,37 @@ from rzero_mega.learner.learner import Learner
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.labelled_data import EncodedExample, examples_per_step, training_data
 from rzero_mega.phases.solver import train_on
-from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps
+from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps
 
 _log = logging.getLogger(__name__)
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelledInputs) -> None:
     """Train S_{i-1} into S_i on the labelled data."""
-    config = ctx.config
+    config, start = ctx.config, Start(inputs.solver, inputs.base)
     data = training_data(config, ctx.labelled, ctx.benchmarks, ctx.encoder, ctx.solver_prompt, ctx.base)
     epochs = data.epochs(config.solver.training.steps, examples_per_step(config))
     if spmd.rank() == 0:
         _log.info("labelled.data: %s, %.3g epochs of them", data.in_words(), epochs)
     facts = {"examples": len(data.examples), "dropped": data.dropped, "epochs": epochs}
     if config.labelled.method == SFT:
-        _fine_tune(ctx, phase, inputs.solver, data.examples, facts)
+        _fine_tune(ctx, phase, start, data.examples, facts)
         return
     prompts, answers = [item.prompt for item in data.examples], [item.answer for item in data.examples]
-    train_on(ctx, phase, inputs.solver, prompts, answers, facts)
+    train_on(ctx, phase, start, prompts, answers, facts)
 
 
 def _fine_tune(
-    ctx: RunContext, phase: ActivePhase, start: Source, examples: Sequence[EncodedExample], facts: dict[str, object]
+    ctx: RunContext, phase: ActivePhase, start: Start, examples: Sequence[EncodedExample], facts: dict[str, object]
 ) -> None:
     ctx.rest_servers()
     training, loss = ctx.config.solver.training, ctx.config.labelled.sft
-    longest = max(len(example.target) for example in examples)
-    learner = Learner(ctx.model(start), ctx.layout, ctx.config.learner, loss, training.optimizer, longest)
+    longest, models = max(len(example.target) for example in examples), start.folders(ctx)
+    optimizer = training.optimizer.in_iteration(phase.directory.iteration)
+    learner = Learner(models.policy, ctx.layout, ctx.config.learner, loss, optimizer, longest)
     order = derive_seed(phase.seed_key("order"))
-    run_steps(ctx, phase, learner, training, _SftSteps(ctx, learner, examples, loss.sequences_per_update, order), facts)
+    steps = _SftSteps(ctx, learner, examples, loss.sequences_per_update, order)
+    run_steps(ctx, phase, learner, training, steps, models, facts)
 
 
 class _SftSteps(Steps):

@@ -8,7 +8,7 @@ from typing import Any
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.accumulation import Accumulated, accumulate
-from rzero_mega.coevolution.plan import SolverInputs, Source, solver_batch
+from rzero_mega.coevolution.plan import SolverInputs, solver_batch
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
@@ -16,6 +16,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.responses import boxed_answers
+from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
@@ -28,7 +29,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
         dataset = list(accumulated.questions)
         facts = {"questions": len(dataset), "disputed": accumulated.disputed}
     prompts, labels = [ctx.solver_prompt(item.question) for item in dataset], [item.answer for item in dataset]
-    train_on(ctx, phase, inputs.solver, prompts, labels, facts)
+    train_on(ctx, phase, Start(inputs.solver, inputs.base), prompts, labels, facts)
 
 
 def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
@@ -46,12 +47,12 @@ def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
 def train_on(
     ctx: RunContext,
     phase: ActivePhase,
-    start: Source,
+    start: Start,
     prompts: Sequence[tuple[int, ...]],
     answers: Sequence[str],
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train the model of `start` to give `answers[i]` to `prompts[i]`; `facts` are for the phase's summary."""
+    """Train the policy of `start` to give `answers[i]` to `prompts[i]`; `facts` are for the phase's summary."""
     training = ctx.config.solver.training
     order = derive_seed(phase.seed_key("order"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
@@ -12,18 +14,41 @@ from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.atomic import atomic_folder
-from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.coevolution.plan import Source
+from rzero_mega.config.schema import AverageConfig, TrainingConfig
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.failures import FailurePolicy
 from rzero_mega.run import PhaseDirectory
+from rzero_mega.weights.average import averaged
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.sources import tensors_of
 
 Row = dict[str, float]
 OnFailure = Callable[[FailedUpdate], None]
+
+
+@dataclass(frozen=True)
+class StartFolders:
+    """Where the models of a `Start` lie; without a `base` the policy is the base model, or nobody asks for it."""
+
+    policy: Path
+    base: Path | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that a phase trains, and the base model where the phase needs that, too."""
+
+    policy: Source
+    base: Source | None = None
+
+    def folders(self, ctx: RunContext) -> StartFolders:
+        """Both, unchanged since they were made; UserError as `RunContext.model`. For all ranks."""
+        other = self.base is not None and self.base != self.policy
+        return StartFolders(ctx.model(self.policy), ctx.model(self.base) if other else None)
 
 
 class Steps:
@@ -52,32 +77,36 @@ def run_steps(
     learner: Learner,
     training: TrainingConfig,
     steps: Steps,
+    start: StartFolders,
     facts: Mapping[str, Any],
 ) -> None:
     """Do the phase's steps and leave the model as output `model`; `facts` go into the phase's summary.
 
-    Goes on from the last checkpoint; the steps after it are done again and come out the same.
+    The model is the learner's, or what `training.average` makes of it and of `start`. Goes on from the last checkpoint;
+    the steps after it are done again and come out the same.
     """
     done = _resume(phase.directory, learner, steps)
     checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, steps.save)
     failures = FailurePolicy(ctx, phase, learner)
+    optimizer = training.optimizer.in_iteration(phase.directory.iteration)
+    write_model = partial(_write_model, ctx, phase.directory, learner, training.average, start)
     phase.bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         began = time.perf_counter()
         row = steps.take(step, failures.at(step))
         if step == (training.use_step or training.steps):
-            _write_model(ctx, phase.directory, learner)
+            write_model()
         seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
         row["tokens_per_second"] = row.pop("tokens") / max(1e-9, seconds["step_seconds"])
         row |= {what: round(value, 4) for what, value in seconds.items()}
-        row["learning_rate"] = training.optimizer.learning_rate
+        row["learning_rate"] = optimizer.learning_rate
         _log(ctx, phase.directory, step, row)
         checkpoints.after_step(step, last=training.steps)
         phase.bar.advance(step, **{word: row[key] for word, key in steps.shown.items()})
         if step < training.steps:
             ctx.stop_if_asked(checkpoints.save_now, step)
     if done == training.steps and training.use_step is None:
-        _write_model(ctx, phase.directory, learner)
+        write_model()
     steps.close()
     checkpoints.finish()
     spmd.on_rank_0(_finish, phase.directory, facts)
@@ -100,10 +129,14 @@ def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str
         ctx.wandb.sync()
 
 
-def _write_model(ctx: RunContext, directory: PhaseDirectory, learner: Learner) -> None:
-    """The present weights as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
+def _write_model(
+    ctx: RunContext, directory: PhaseDirectory, learner: Learner, average: AverageConfig, start: StartFolders
+) -> None:
+    """What the phase hands on, as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
     tensors = tensors_of(learner.weights([0], ctx.config.weights))
-    spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", tensors, ctx.base)
+    anchor = start.base if average.anchor == "base" and start.base is not None else start.policy
+    handed_on = averaged(tensors, average.share, anchor)
+    spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", handed_on, ctx.base)
 
 
 def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:

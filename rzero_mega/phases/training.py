@@ -11,14 +11,14 @@ from statistics import fmean, pstdev
 from typing import Any, ClassVar
 
 from rzero_mega.coevolution.advantages import group_advantages
-from rzero_mega.coevolution.plan import Source
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
+from rzero_mega.learner.losses.objective import has_base_reference
 from rzero_mega.phases.budgets import check_trainable
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
-from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps
+from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 
@@ -29,32 +29,34 @@ def train_policy(
     ctx: RunContext,
     phase: ActivePhase,
     role: Role,
-    start: Source,
+    start: Start,
     training: TrainingConfig,
     longest_prompt: int,
     roll_out: RollOut,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train the model of `start` for the phase's steps and leave it as output `model`; `facts` are for the summary.
+    """Train the policy of `start` for the phase's steps and leave it as output `model`; `facts` are for the summary.
 
     UserError before the first step if a prompt of `longest_prompt` tokens and its response may not fit into a
     micro-batch.
     """
     check_trainable(ctx.config, role, longest_prompt)
     ctx.rest_servers()
-    model = ctx.model(start)
+    models = start.folders(ctx)
     learner = Learner(
-        model,
+        models.policy,
         ctx.layout,
         ctx.config.learner,
         training.grpo,
-        training.optimizer,
+        training.optimizer.in_iteration(phase.directory.iteration),
         training.sampling.max_new_tokens,
         training.sampling.temperature,
+        models.base,
     )
     with _servers_turn(ctx, learner):
-        engine = ctx.engine(role, model)
-    run_steps(ctx, phase, learner, training, _GrpoSteps(ctx, learner, engine, training, roll_out), facts or {})
+        engine = ctx.engine(role, models.policy)
+    steps = _GrpoSteps(ctx, learner, engine, training, roll_out)
+    run_steps(ctx, phase, learner, training, steps, models, facts or {})
 
 
 class _GrpoSteps(Steps):
@@ -100,7 +102,10 @@ class _GrpoSteps(Steps):
         with ctx.stopwatch.measure("update_seconds"):
             engine.update_weights(self._weights, version=step)
             probe = self._probe(sequences, step) if _probe_is_due(ctx, step) else {}
-        return {**_row(rollouts, metrics, probe), "staleness": rollouts.staleness(step)}
+        row = {**_row(rollouts, metrics, probe), "staleness": rollouts.staleness(step)}
+        if not has_base_reference(self._training.grpo):
+            del row["kl_base"]
+        return row
 
     def close(self) -> None:
         """The engine goes."""

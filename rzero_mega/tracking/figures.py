@@ -111,6 +111,7 @@ def step_figures(data: ReportData) -> list[Figure]:
     """Curves over the training steps of both roles."""
     both: list[tuple[str, str, str, bool, bool]] = [
         ("KL", "to the model at the start of the phase, nats per token", "kl", False, True),
+        ("KL to the base", "to the base model, nats per token", "kl_base", False, True),
         ("Entropy", "nats per token", "entropy", False, False),
         ("Response length", "tokens, mean", "response_length", False, True),
         ("Truncated responses", "share cut off at the token limit", "truncated_rate", True, True),
@@ -141,6 +142,8 @@ def step_figures(data: ReportData) -> list[Figure]:
     if data.config.labelled.method == SFT:
         loss = [Metric("loss", "blue", PhaseName.SOLVER, "loss")]
         figures.append(_per_step(data, "Solver: loss", "cross entropy, nats per token", loss, zero=True))
+    if _rates_change(data):
+        both.append(("Learning rate", "lower in later iterations", "learning_rate", False, True))
     for title, note, key, shares, zero in both:
         roles = [
             Metric("Challenger", "orange", PhaseName.CHALLENGER, key),
@@ -148,6 +151,14 @@ def step_figures(data: ReportData) -> list[Figure]:
         ]
         figures.append(_per_step(data, title, note, roles, shares, zero))
     return [figure for figure in figures if figure is not None]
+
+
+def _rates_change(data: ReportData) -> bool:
+    """Whether a role's learning rate isn't the same in all its steps."""
+    return any(
+        len({row.get("learning_rate") for record in data.trained for row in record.rows.get(role, ())}) > 1
+        for role in (PhaseName.CHALLENGER, PhaseName.SOLVER)
+    )
 
 
 def histogram_figures(data: ReportData) -> list[Figure]:

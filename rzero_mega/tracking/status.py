@@ -56,7 +56,7 @@ class IterationStatus:
     `flawed_questions` is the share of the written questions in which a check that is on finds a flaw. `audits` are
     those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right. `label_costs`
     are by source of votes. `gauges` are those of the iteration's Solver, `base_gauges` what the base's votes came to,
-    `guard` what was decided about them.
+    `guard` what was decided about them. `learning_rates` are those of the finished training phases.
     """
 
     iteration: int
@@ -77,6 +77,7 @@ class IterationStatus:
     gauges: Gauges | None = None
     base_gauges: Gauges | None = None
     guard: Decision | None = None
+    learning_rates: Mapping[PhaseName, float] = field(default_factory=dict)
 
     @property
     def quality(self) -> LabelQuality:
@@ -186,6 +187,9 @@ def _iteration_status(
         gauges=gauges_in(told),
         base_gauges=gauges_in(told, BASE_GAUGES),
         guard=decision_in(told),
+        learning_rates={
+            name: rate for name, manifest in manifests.items() if (rate := _number(manifest, "learning_rate"))
+        },
     )
 
 
@@ -219,6 +223,16 @@ def grading_lines(status: RunStatus) -> list[str]:
 def diagnostic_lines(status: RunStatus) -> list[str]:
     """What keeps the run from being compared with others as a method; nothing of most runs."""
     return [] if status.diagnostic is None else [f"this run is {status.diagnostic}"]
+
+
+def rate_lines(status: RunStatus) -> list[str]:
+    """The learning rate of every iteration, a line per role whose rate isn't the same in all."""
+    lines = []
+    for name in PhaseName:
+        rates = [f"{row.learning_rates[name]:.3g}" for row in status.iterations if name in row.learning_rates]
+        if len(set(rates)) > 1:
+            lines.append(f"learning rate of {name}: {' → '.join(rates)}")
+    return lines
 
 
 def models_line(status: RunStatus) -> str | None:

@@ -98,6 +98,30 @@ def test_with_labelled_data_nothing_adds_up(override: str) -> None:
         config("labelled.method=sft", "labelled.data=my.jsonl", override)
 
 
+@pytest.mark.parametrize("role", ["challenger", "solver"])
+def test_the_base_is_an_input_of_the_role_whose_loss_compares_with_it(role: str) -> None:
+    without, compared = (
+        iteration_plan(config("iterations=2", *overrides))
+        for overrides in ((), (f"{role}.training.grpo.kl_base_coefficient=0.1",))
+    )
+    changed = [(a, b) for a, b in zip(without, compared, strict=True) if a != b]
+    assert [(b.iteration, b.name) for _, b in changed] == [(1, role), (2, role)]
+    assert all(b.sources == (*a.sources, BASE) for a, b in changed)
+
+
+@pytest.mark.parametrize(("average", "needed"), [("{share: 0.1, anchor: base}", 2), ("{share: 0.1, anchor: start}", 0)])
+def test_the_base_is_an_input_of_a_phase_that_averages_with_it(average: str, needed: int) -> None:
+    plan = iteration_plan(config("iterations=2", f"solver.training.average={average}"))
+    solvers = [phase.sources for phase in plan if phase.name is PhaseName.SOLVER]
+    assert sum(sources[-1] == BASE for sources in solvers) == needed
+
+
+def test_supervised_fine_tuning_compares_with_nothing() -> None:
+    data = ("labelled.data=my.jsonl", "solver.training.grpo.kl_base_coefficient=0.1", "iterations=2")
+    sources = {m: [p.sources for p in iteration_plan(config(f"labelled.method={m}", *data))] for m in ("grpo", "sft")}
+    assert all(BASE in found for found in sources["grpo"]) and BASE not in sources["sft"][1]
+
+
 def test_evaluation_needs_benchmarks_or_gauges_and_the_base_can_be_left_out() -> None:
     trained = [(1, name) for name in ("challenger", "questions", "labels", "solver")]
     for questions, evaluated in ((200, [(1, "evaluate")]), (0, [])):

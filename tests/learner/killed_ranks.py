@@ -35,6 +35,7 @@ from rzero_mega.learner.megatron.process_groups import start_process_groups  # n
 from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases.context import ActivePhase, RunContext  # noqa: E402
 from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
+from rzero_mega.phases.steps import Start  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
@@ -111,7 +112,7 @@ def _run(attempt: Attempt, _folder: Path) -> None:
         samples = engine.generate(requests)
         return Rollouts(samples, [_reward(sample) for sample in samples], {})
 
-    train_policy(ctx, phase, "solver", BASE, training, 6, roll_out)
+    train_policy(ctx, phase, "solver", Start(BASE), training, 6, roll_out)
 
 
 def _prompt(seed: int, step: int, index: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from rzero_mega.coevolution.records import TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger
+from rzero_mega.phases.steps import Start
 from tests.phases.scripted import CUT_OFF, ScriptedRun
 from tests.phases.training import RolloutsOnly
 
@@ -104,7 +105,7 @@ def test_a_step_without_a_well_formed_question_asks_nothing(train: Callable[...,
 def test_the_challenger_is_what_is_trained(train: Callable[..., Any]) -> None:
     run, training = train()
     _, _, role, start, config, longest_prompt = training.arguments
-    assert (role, start, longest_prompt) == ("challenger", BASE, len("C:"))
+    assert (role, start, longest_prompt) == ("challenger", Start(BASE), len("C:"))
     assert config == run.ctx.config.challenger.training
 
 

@@ -13,6 +13,7 @@ from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import solver
+from rzero_mega.phases.steps import Start
 from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun
 from tests.phases.training import RolloutsOnly
 
@@ -67,7 +68,7 @@ def test_rewards_are_the_grader_s(train: Callable[..., Any]) -> None:
 def test_the_solver_is_what_is_trained_on_prompts_as_long_as_its_questions(train: Callable[..., Any]) -> None:
     _, training = train()
     _, _, role, start, _, longest_prompt = training.arguments
-    assert (role, start, longest_prompt) == ("solver", BASE, len("Q:12*12+12\nA:"))
+    assert (role, start, longest_prompt) == ("solver", Start(BASE), len("Q:12*12+12\nA:"))
 
 
 def accumulating(scripted: Callable[..., ScriptedRun], *labels: tuple[str, ...]) -> tuple[ScriptedRun, SolverInputs]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from rzero_mega.coevolution.plan import BASE
+from rzero_mega.coevolution.plan import BASE, Source
+from rzero_mega.config.schema import AverageConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.update_batch import read_batch
@@ -15,6 +19,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.failures import read_failure
 from rzero_mega.phases.prefetcher import Rollouts
+from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 from rzero_mega.run.stop import Stopped
@@ -30,6 +35,7 @@ SIZES = (
     "learner.tokens_per_micro_batch=512",
     "learner.checkpoint.every=100",
 )
+FROM_BASE, S_1 = Start(BASE), Source(1, PhaseName.SOLVER, "model")
 TIMES = ("seconds", "tokens_per_second")
 
 
@@ -38,9 +44,9 @@ def runs(training_runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun
     return lambda name, *overrides: training_runs(name, *SIZES, *overrides)
 
 
-def train(run: ScriptedRun, longest_prompt: int = 16) -> ActivePhase:
+def train(run: ScriptedRun, longest_prompt: int = 16, start: Start = FROM_BASE, iteration: int = 1) -> ActivePhase:
     """Train on prompts and rewards that depend on the step and the samples alone."""
-    phase, training = run.begin(PhaseName.SOLVER), run.ctx.config.solver.training
+    phase, training = run.begin(PhaseName.SOLVER, iteration), run.ctx.config.solver.training
 
     def roll_out(step: int, engine: RolloutEngine) -> Rollouts:
         prompts = [run.ctx.solver_prompt(f"{step}7*8+{i}94*6") for i in range(training.prompts_per_step)]
@@ -51,7 +57,7 @@ def train(run: ScriptedRun, longest_prompt: int = 16) -> ActivePhase:
         samples = engine.generate(requests)
         return Rollouts(samples, [reward(sample) for sample in samples], {"mine": float(step)})
 
-    train_policy(run.ctx, phase, "solver", BASE, training, longest_prompt, roll_out)
+    train_policy(run.ctx, phase, "solver", start, training, longest_prompt, roll_out)
     return phase
 
 
@@ -61,6 +67,10 @@ def reward(sample: Sample) -> float:
 
 def without_times(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if not name.endswith(TIMES)} for row in rows]
+
+
+def tensors(model: Path) -> dict[str, torch.Tensor]:
+    return load_file(model / "model.safetensors")
 
 
 def weights(phase: ActivePhase) -> bytes:
@@ -95,6 +105,61 @@ def test_a_phase_that_was_stopped_goes_on_to_the_same_rows_and_bytes(runs: Calla
     assert steps_shown(resumed) == [1, 2, 3]
     assert without_times(rows(resumed, "metrics")) == without_times(rows(undisturbed, "metrics"))
     assert weights(resumed) == weights(undisturbed)
+
+
+def test_the_kl_to_the_base_is_logged_where_the_loss_has_it(runs: Callable[..., ScriptedRun]) -> None:
+    without, compared = runs("a"), runs("b", "solver.training.grpo.kl_base_coefficient=0.1")
+    train(without)
+    train(compared, start=Start(BASE, BASE))
+    assert all("kl_base" not in row for row in logged(without))
+    # The base is the model that the phase starts from: both terms measure the same.
+    assert all(row["kl_base"] == row["kl"] for row in logged(compared)) and logged(compared)[-1]["kl_base"] > 0
+
+
+def test_what_is_handed_on_is_averaged_and_what_is_trained_is_not(runs: Callable[..., ScriptedRun]) -> None:
+    plain, averaged = runs("a"), runs("b", "solver.training.average={share: 0.25, anchor: start}")
+    ends, handed_on = (tensors(train(run).directory.path / "model") for run in (plain, averaged))
+    start = tensors(plain.base)
+    assert handed_on.keys() == start.keys()
+    for name, tensor in handed_on.items():
+        torch.testing.assert_close(tensor, 0.75 * ends[name] + 0.25 * start[name], rtol=1e-6, atol=1e-8)
+    assert without_times(logged(averaged)) == without_times(logged(plain))
+    assert any(not tensor.equal(ends[name]) for name, tensor in handed_on.items())
+
+
+def test_an_average_with_the_base_is_not_one_with_the_start(runs: Callable[..., ScriptedRun]) -> None:
+    """S_1 is the same in all three runs; what iteration 2 makes of it is averaged in two ways, or not."""
+    found = {}
+    for share, anchor in ((0.0, "base"), (0.5, "base"), (0.5, "start")):
+        run = runs(f"{share} {anchor}")
+        first = tensors(train(run).directory.path / "model")
+        run.ctx.config.solver.training.average = AverageConfig(share, anchor)
+        second = train(run, start=Start(S_1, BASE), iteration=2)
+        found[share, anchor] = tensors(second.directory.path / "model")
+    for name, base in tensors(run.base).items():
+        end, with_base, with_start = (tensors_of_run[name] for tensors_of_run in found.values())
+        torch.testing.assert_close(with_base, (end + base) / 2, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(with_start, (end + first[name]) / 2, rtol=1e-6, atol=1e-8)
+    assert not found[0.5, "base"]["model.norm.weight"].equal(found[0.5, "start"]["model.norm.weight"])
+
+
+def test_a_phase_that_was_stopped_hands_on_the_same_average(runs: Callable[..., ScriptedRun]) -> None:
+    average = "solver.training.average.share=0.5"
+    undisturbed, stopped = weights(train(runs("a", average))), runs("b", average)
+    stopped.ctx.stop = Asked()
+    with pytest.raises(Stopped):
+        train(stopped)
+    assert weights(train(runs("b", average))) == undisturbed
+
+
+def test_later_iterations_learn_at_a_lower_rate(runs: Callable[..., ScriptedRun]) -> None:
+    rate = "solver.training.optimizer={learning_rate: 1e-4, decay_per_iteration: 0.5}"
+    at_a_quarter = weights(train(runs("a", "solver.training.optimizer.learning_rate=2.5e-5"), iteration=3))
+    third = train(run := runs("b", rate), iteration=3)
+    assert [row["learning_rate"] for row in rows(third, "metrics")] == [2.5e-5] * STEPS
+    assert weights(third) == at_a_quarter
+    first = train(run, iteration=1)
+    assert summary(first)["learning_rate"] == pytest.approx(1e-4)
 
 
 class OtherWeights:
@@ -135,11 +200,9 @@ def test_the_probe_changes_nothing(runs: Callable[..., ScriptedRun]) -> None:
 
 
 def test_without_steps_the_model_is_the_one_it_started_from(runs: Callable[..., ScriptedRun]) -> None:
-    from safetensors.torch import load_file
-
     run = runs("a", "solver.training.steps=0")
     phase = train(run)
-    before, after = (load_file(path / "model.safetensors") for path in (run.base, phase.directory.path / "model"))
+    before, after = (tensors(path) for path in (run.base, phase.directory.path / "model"))
     assert before.keys() == after.keys() and all(before[name].equal(after[name]) for name in before)
     assert summary(phase) == {}
 

@@ -23,6 +23,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import write_report
 from rzero_mega.tracking.charts import Series, compact, histogram_chart, line_chart
 from rzero_mega.tracking.exploits import CHECKED, exploit_line, exploit_rows
+from rzero_mega.tracking.figures import step_figures
 from rzero_mega.tracking.report import exploits_tables, verdict
 from rzero_mega.tracking.report_data import answer_counts, choose_questions, gather
 from tests.tracking.synthetic import HOSTILE, ITERATIONS, write_synthetic_run
@@ -242,3 +243,17 @@ def test_numbers_are_short(value: float, text: str) -> None:
 
 def test_the_hostile_sample_is_in_the_fixture(finished: RunDirectory) -> None:
     assert gather(finished).trained[0].questions[0].answered.question.text == HOSTILE
+
+
+def test_kl_to_the_base_and_a_rate_that_changes_have_curves_where_there_are_such(tmp_path: Path) -> None:
+    config = load_config(["paper", "nano"], ["iterations=2"])
+    with RunDirectory.create_or_open(tmp_path / "run", config, writer=True) as run:
+        for iteration, rate in ((1, 1e-4), (2, 5e-5)):
+            phase = run.phase(iteration, PhaseName.SOLVER)
+            phase.begin({})
+            phase.log_step(1, {"kl": 0.1, "learning_rate": rate, **({"kl_base": 0.2} if iteration == 2 else {})})
+        titles = [figure.title for figure in step_figures(gather(run))]
+        assert {"KL", "KL to the base", "Learning rate"} <= set(titles)
+        run.phase(2, PhaseName.SOLVER).truncate_metrics(0)
+        titles = [figure.title for figure in step_figures(gather(run))]
+        assert "KL" in titles and not {"KL to the base", "Learning rate"} & set(titles)

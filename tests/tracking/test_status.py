@@ -13,7 +13,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.tracking.label_costs import cost_line
 from rzero_mega.tracking.progress import iterations_table
-from rzero_mega.tracking.status import RunStatus, interval_lines, planned_steps, run_status
+from rzero_mega.tracking.status import RunStatus, interval_lines, planned_steps, rate_lines, run_status
 
 
 def run_with(path: Path, *overrides: str) -> RunDirectory:
@@ -97,6 +97,15 @@ def test_benchmarks_with_protocols_of_their_own_are_told_by_their_scores(run: Ru
     table = iterations_table(status)
     assert [str(column.header) for column in table.columns][:3] == ["iteration", "score", "label accuracy"]
     assert "30.0 %" in table.columns[1].cells
+
+
+def test_learning_rates_are_told_of_a_role_whose_rate_changes(run: RunDirectory) -> None:
+    for iteration, rate in ((1, 1e-4), (2, 5e-5)):
+        _finish(run.phase(iteration, PhaseName.CHALLENGER), learning_rate=1e-6)
+        _finish(run.phase(iteration, PhaseName.SOLVER), learning_rate=rate)
+    status = run_status(run)
+    assert rate_lines(status) == ["learning rate of solver: 0.0001 → 5e-05"]
+    assert status.as_json()["iterations"][2]["learning_rates"] == {"challenger": 1e-6, "solver": 5e-5}
 
 
 @pytest.mark.parametrize("intervals", [None, 3, {"value": [1]}, {"value": ["a", 1]}, {"pass1_mean": [None, None]}])

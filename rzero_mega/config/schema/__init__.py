@@ -38,6 +38,7 @@ from rzero_mega.config.schema.run import (
 )
 from rzero_mega.config.schema.training import (
     AdvantageConfig,
+    AverageConfig,
     GrpoConfig,
     LossConfig,
     OptimizerConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "CHECK_LABELS",
     "NO_ABLATION",
     "AdvantageConfig",
+    "AverageConfig",
     "ChallengerConfig",
     "ChallengerRewardConfig",
     "CheckpointConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rzero_mega.config.schema.metadata import Fixed, choice, number
 
@@ -106,6 +106,10 @@ class OptimizerConfig:
     learning_rate: float = number(1e-6, 0.0)
     """Constant over the phase: no warm-up, no decay. Models of millions of parameters take a hundred times as much."""
 
+    decay_per_iteration: float = number(1.0, 0.0, 1.0)
+    """The rate of iteration i is `learning_rate` x this^(i - 1): later iterations, whose labels are worse, change the
+    model less. 1: the same rate in all."""
+
     weight_decay: float = number(1e-2, 0.0)
     """Decoupled weight decay: weights shrink by learning_rate x weight_decay per update."""
 
@@ -121,6 +125,26 @@ class OptimizerConfig:
 
     clip_gradient_norm: float = number(1.0, 0.0)
     """Largest L2 norm of an update's gradient over all parameters; larger gradients are scaled down. 0: no clipping."""
+
+    def in_iteration(self, iteration: int) -> OptimizerConfig:
+        """The settings with the learning rate of an iteration, counted from 1."""
+        return replace(self, learning_rate=self.learning_rate * self.decay_per_iteration ** (iteration - 1))
+
+
+@dataclass
+class AverageConfig:
+    """What a phase hands on: (1 - share) x the weights that it ends with + share x those of an anchor.
+
+    Rollouts are drawn from, and updates made of, the policy itself. Keeps what training forgot, at the price of a part
+    of what it taught (WiSE-FT, arXiv 2109.01903; WARP, arXiv 2406.16768).
+    """
+
+    share: float = number(0.0, 0.0, 1.0)
+    """Weight of the anchor. 0: the weights that the phase ends with."""
+
+    anchor: str = choice("base", "start")
+    """base: the base model, however far the phase's own model is from it. start: that own model as it was before the
+    phase, so that what iterations bring adds up more slowly."""
 
 
 @dataclass
@@ -153,3 +177,6 @@ class TrainingConfig:
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """AdamW's settings."""
+
+    average: AverageConfig = field(default_factory=AverageConfig)
+    """What becomes of the weights at the end of the phase."""
