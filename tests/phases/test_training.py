@@ -108,22 +108,23 @@ def test_a_phase_that_was_stopped_goes_on_to_the_same_rows_and_bytes(runs: Calla
 
 
 def test_the_kl_to_the_base_is_logged_where_the_loss_has_it(runs: Callable[..., ScriptedRun]) -> None:
-    without, compared = runs("a"), runs("b", "solver.training.grpo.kl_base_coefficient=0.1")
-    train(without)
-    train(compared, start=Start(BASE, BASE))
-    assert all("kl_base" not in row for row in logged(without))
+    without = rows(train(runs("a")), "metrics")
+    assert all("kl_base" not in row for row in without)
+    run = runs("b", "solver.training.grpo.kl_base_coefficient=0.1")
+    compared = rows(train(run, start=Start(BASE, BASE)), "metrics")
     # The base is the model that the phase starts from: both terms measure the same.
-    assert all(row["kl_base"] == row["kl"] for row in logged(compared)) and logged(compared)[-1]["kl_base"] > 0
+    assert all(row["kl_base"] == row["kl"] for row in compared) and compared[-1]["kl_base"] > 0
 
 
 def test_what_is_handed_on_is_averaged_and_what_is_trained_is_not(runs: Callable[..., ScriptedRun]) -> None:
-    plain, averaged = runs("a"), runs("b", "solver.training.average={share: 0.25, anchor: start}")
-    ends, handed_on = (tensors(train(run).directory.path / "model") for run in (plain, averaged))
-    start = tensors(plain.base)
+    plain = train(runs("a"))
+    averaged = train(run := runs("b", "solver.training.average={share: 0.25, anchor: start}"))
+    ends, handed_on = (tensors(phase.directory.path / "model") for phase in (plain, averaged))
+    start = tensors(run.base)
     assert handed_on.keys() == start.keys()
     for name, tensor in handed_on.items():
         torch.testing.assert_close(tensor, 0.75 * ends[name] + 0.25 * start[name], rtol=1e-6, atol=1e-8)
-    assert without_times(logged(averaged)) == without_times(logged(plain))
+    assert without_times(rows(averaged, "metrics")) == without_times(rows(plain, "metrics"))
     assert any(not tensor.equal(ends[name]) for name, tensor in handed_on.items())
 
 
@@ -145,7 +146,8 @@ def test_an_average_with_the_base_is_not_one_with_the_start(runs: Callable[..., 
 
 def test_a_phase_that_was_stopped_hands_on_the_same_average(runs: Callable[..., ScriptedRun]) -> None:
     average = "solver.training.average.share=0.5"
-    undisturbed, stopped = weights(train(runs("a", average))), runs("b", average)
+    undisturbed = weights(train(runs("a", average)))
+    stopped = runs("b", average)
     stopped.ctx.stop = Asked()
     with pytest.raises(Stopped):
         train(stopped)

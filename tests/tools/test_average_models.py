@@ -35,13 +35,19 @@ def test_what_is_evaluated_is_the_average(
     class Evaluation:
         def __init__(self, config: object, folder: Path) -> None:
             weights = load_file(Path(config.model.path) / "model.safetensors")["w"]  # type: ignore[attr-defined]
-            self.summary, self.scores = {"pass1_mean": float(weights[0, 0]) / 4, "pass1_greedy": None}, [None] * 5
+            mean = float(weights[0, 0]) / 4
+            self.summary = {
+                "by_benchmark": {
+                    "a": {"mean": mean, "greedy": None, "vote": 1.0},
+                    "b": {"mean": None, "greedy": 0.25, "vote": None},
+                }
+            }
 
     monkeypatch.setattr(tool, "evaluate_model", Evaluation)
-    points = [tool.measure(load_config(["paper"]), *models, share, tmp_path) for share in (0.5, 1.0)]
+    points = {share: tool.measure(load_config(["paper"]), *models, share, tmp_path) for share in (0.5, 1.0)}
     assert tool.table(points) == [
-        "| share of the anchor, 5 problems | mean | greedy |",
-        "|---|---|---|",
-        "| 0.5 | 50.0 | – |",
-        "| 1 | 75.0 | – |",
+        "| share of the anchor | a: mean | a: vote | b: greedy |",
+        "| --- | --- | --- | --- |",
+        "| 0.5 | 50.0 | 100.0 | 25.0 |",
+        "| 1 | 75.0 | 100.0 | 25.0 |",
     ]

@@ -254,6 +254,6 @@ def test_kl_to_the_base_and_a_rate_that_changes_have_curves_where_there_are_such
             phase.log_step(1, {"kl": 0.1, "learning_rate": rate, **({"kl_base": 0.2} if iteration == 2 else {})})
         titles = [figure.title for figure in step_figures(gather(run))]
         assert {"KL", "KL to the base", "Learning rate"} <= set(titles)
-        run.phase(2, PhaseName.SOLVER).truncate_metrics(0)
+        phase.truncate_metrics(0)
         titles = [figure.title for figure in step_figures(gather(run))]
         assert "KL" in titles and not {"KL to the base", "Learning rate"} & set(titles)
