@@ -9,8 +9,7 @@ should have them, and which share. An average that is handed on also changes wha
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from rzero_mega.recipes import load_recipe
@@ -26,14 +25,9 @@ from rzero_mega.weights.hf_folder import HfWeights, write_hf_folder
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
-class Point:
-    """Accuracies, and how many problems they are over."""
+MEASURES = ("mean", "greedy", "vote")
 
-    share: float
-    mean: float
-    greedy: float | None
-    problems: int
+Figures = Mapping[str, Mapping[str, float | None]]
 
 
 def write_average(folder: Path, model: Path, anchor: Path, share: float) -> None:
@@ -43,24 +37,26 @@ def write_average(folder: Path, model: Path, anchor: Path, share: float) -> None
         write_hf_folder(folder, averaged(stream, share, anchor), model)
 
 
-def measure(config: Config, model: Path, anchor: Path, share: float, scratch: Path) -> Point:
-    """The accuracy of an average on the benchmarks of the configuration."""
+def measure(config: Config, model: Path, anchor: Path, share: float, scratch: Path) -> Figures:
+    """The accuracies of an average by the benchmarks of the configuration."""
     folder = scratch / f"share-{share:g}"
     write_average(folder, model, anchor, share)
     config.model = ModelConfig(path=str(folder))
-    found = evaluate_model(config, scratch / f"evaluation-{share:g}")
-    summary = found.summary
-    return Point(share, summary["pass1_mean"], summary.get("pass1_greedy"), len(found.scores))
+    found: Figures = evaluate_model(config, scratch / f"evaluation-{share:g}").summary["by_benchmark"]
+    return found
 
 
-def table(points: Sequence[Point]) -> list[str]:
-    """The points as a table in Markdown."""
-    head = [f"| share of the anchor, {points[0].problems} problems | mean | greedy |", "|---|---|---|"]
-    rows = (
-        f"| {point.share:g} | {100 * point.mean:.1f} | {'–' if point.greedy is None else f'{100 * point.greedy:.1f}'} |"
-        for point in points
-    )
-    return [*head, *rows]
+def table(points: Mapping[float, Figures]) -> list[str]:
+    """The accuracies that were measured, in per cent, a row per share, in Markdown."""
+    first = next(iter(points.values()))
+    columns = [(name, measure) for name in first for measure in MEASURES if first[name][measure] is not None]
+    names = [f"{name}: {measure}" for name, measure in columns]
+    rows = [
+        [f"{share:g}", *(f"{100 * (found[name][measure] or 0.0):.1f}" for name, measure in columns)]
+        for share, found in points.items()
+    ]
+    lines = [["share of the anchor", *names], ["---"] * (1 + len(columns)), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def main() -> None:
@@ -75,7 +71,7 @@ def main() -> None:
     config = load_recipe(given.recipe, ["learner.processes=1", *given.overrides])
     with temporary_folder("averages") as scratch:
         anchor = resolve_base_model(ModelConfig(path=given.anchor), scratch)
-        points = [measure(config, given.model, anchor, share, scratch) for share in given.shares]
+        points = {share: measure(config, given.model, anchor, share, scratch) for share in given.shares}
     for line in table(points):
         say(line)
 
