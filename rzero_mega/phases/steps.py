@@ -47,8 +47,8 @@ class Start:
 
     def folders(self, ctx: RunContext) -> StartFolders:
         """Both, unchanged since they were made; UserError as `RunContext.model`. For all ranks."""
-        other = self.base is not None and self.base != self.policy
-        return StartFolders(ctx.model(self.policy), ctx.model(self.base) if other else None)
+        base = self.base if self.base != self.policy else None
+        return StartFolders(ctx.model(self.policy), None if base is None else ctx.model(base))
 
 
 class Steps:

@@ -12,7 +12,7 @@ import torch
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, LossConfig, OptimizerConfig, SftConfig
-from rzero_mega.learner import references
+from rzero_mega.learner import forward_backward, references
 from rzero_mega.learner.learner import Learner
 from tests.learner.ranks import rollouts
 
@@ -44,8 +44,13 @@ def build(models: dict[str, Path], alone: ParallelLayout) -> Build:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A number for every pass with other weights than the policy's."""
     found: list[int] = []
-    real = references.score
-    monkeypatch.setattr(references, "score", lambda *arguments: (found.append(1), real(*arguments))[1])
+    real = forward_backward.score
+
+    def counted(*arguments: Any) -> Any:
+        found.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(references, "score", counted)
     return found
 
 
