@@ -71,6 +71,8 @@ def _check_training(key: str, training: TrainingConfig, token_budget: int, sampl
         raise UserError(
             f"{key}.use_step: step {training.use_step} is past the last of {training.steps} steps ({key}.steps)"
         )
+    if training.average.share == 1.0:
+        raise UserError(f"{key}.average.share: 1 hands on the anchor and nothing of what was trained; set it below 1")
     if not samples:
         return
     if training.ahead and training.grpo.importance_cap is None:

@@ -190,6 +190,7 @@ def test_bounds_are_inclusive(bound: str) -> None:
     [
         (["labels.curation.low=0.8", "labels.curation.high=0.2"], "labels.curation.low"),
         (["challenger.training.use_step=6"], "challenger.training.use_step"),
+        (["solver.training.average.share=1"], "solver.training.average.share"),
         (["solver.training.grpo.sequences_per_update=100"], "solver.training.grpo.sequences_per_update"),
         (["learner.layout.tp=2"], "learner.processes"),
         (["learner.layout.sequence_parallel=true"], "learner.layout.sequence_parallel"),

@@ -33,9 +33,10 @@ def models(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def build(models: dict[str, Path], alone: ParallelLayout) -> Build:
-    def build(loss: LossConfig, base: str | None = None, model: str = "start") -> Learner:
-        optimizer = OptimizerConfig(learning_rate=1e-2)
-        return Learner(models[model], alone, LEARNER, loss, optimizer, 30, 0.7, None if base is None else models[base])
+    def build(loss: LossConfig, base: str | None = None, dtype: str = "float32") -> Learner:
+        optimizer, settings = OptimizerConfig(learning_rate=1e-2), replace(LEARNER, dtype=dtype)
+        folder = None if base is None else models[base]
+        return Learner(models["start"], alone, settings, loss, optimizer, 30, 0.7, folder)
 
     return build
 
@@ -90,9 +91,10 @@ def test_a_base_that_is_the_start_takes_no_second_copy_and_no_second_pass(build:
         assert (len(passes), learner._references.host_nbytes) == (copies, copies * weights), (config, base)
 
 
-def test_a_term_alone_trains_alike_whichever_it_is_where_start_and_base_are_one_model(build: Build) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_term_alone_trains_alike_whichever_it_is_where_start_and_base_are_one_model(build: Build, dtype: str) -> None:
     start, base = (
-        build(GrpoConfig(sequences_per_update=3, kl_coefficient=a, kl_base_coefficient=b), "start")
+        build(GrpoConfig(sequences_per_update=3, kl_coefficient=a, kl_base_coefficient=b), "start", dtype)
         for a, b in ((0.1, 0.0), (0.0, 0.1))
     )
     for step in (1, 2):
