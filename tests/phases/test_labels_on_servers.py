@@ -49,7 +49,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             shutil.copytree(ctx.base, folder)
             noise = torch.Generator().manual_seed(source.iteration)
             moved = {
-                name: tensor + 0.1 * tensor.std() * torch.randn(tensor.shape, generator=noise)
+                name: tensor + 0.4 * tensor.std() * torch.randn(tensor.shape, generator=noise)
                 for name, tensor in load_file(folder / "model.safetensors").items()
             }
             save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
