@@ -53,9 +53,11 @@ def test_numerals_of_a_text(text: str, found: set[str]) -> None:
     [
         ([0, 0, 1, 0, 1, 0], True),
         ([0, 0, 1, 1, 1, 0], False),
-        # The first of two classes with as many votes wins, in both halves.
-        ([0, 1, 1, 0], False),
-        ([0, 1, 0, 1], True),
+        # Of classes with as many votes none is the majority.
+        ([0, 1, 0, 1], False),
+        ([0, 1, 2, 0, 3, 4], False),
+        ([0, 0, 1, 0, 2, 3], False),
+        ([5, 5], True),
         # A sample without an answer is no vote.
         ([None, None, 3, 3, None, None], True),
         ([None, None, 3, 3], False),

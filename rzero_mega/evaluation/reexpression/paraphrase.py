@@ -31,7 +31,7 @@ class Verdict(StrEnum):
     """Its numbers are not the question's."""
 
     MEANING = "meaning"
-    """The majorities of the answers to both differ, or one has no answer."""
+    """The majorities of the answers to both differ, or one has none."""
 
     PASSED = "passed"
     """It is asked in the question's place."""
@@ -60,7 +60,8 @@ def numbers(text: str) -> frozenset[str]:
 def same_majority(classes: Sequence[int | None]) -> bool:
     """Whether the majorities of the first and the second half are one class of equal answers.
 
-    None is a sample without an answer. Of classes with as many votes the one that is seen first wins.
+    None is a sample without an answer. There is no majority where no class has more votes than every other: a judge
+    that answers another thing each time says nothing.
     """
     half = len(classes) // 2
     first, second = _majority(classes[:half]), _majority(classes[half:])
@@ -80,8 +81,9 @@ class Paraphrases:
 
 
 def _majority(classes: Sequence[int | None]) -> int | None:
-    counts = Counter(label for label in classes if label is not None)
-    return max(counts, key=lambda label: counts[label]) if counts else None
+    ranked = Counter(label for label in classes if label is not None).most_common(2)
+    tied = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
+    return None if tied or not ranked else ranked[0][0]
 
 
 def _words(text: str) -> list[str]:
