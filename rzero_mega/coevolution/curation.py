@@ -33,6 +33,7 @@ REASONS = (
     "answer_text",
     "held_out",
     "no_truth",
+    "low_value",
     "template",
 )
 """Why a question is dropped, in the order in which the reasons are looked for."""
@@ -51,10 +52,19 @@ ADVICE = {
     "answer_text": "shorten labels.curation.drop_answers_containing",
     "held_out": "they are those of evaluation.benchmarks",
     "no_truth": "set labels.label to votes: no exact answer to them can be computed",
+    "low_value": "raise labels.teaching.share, or lower labels.teaching.cost",
     "template": "raise labels.curation.maximum_per_template",
     **{check: f"see to a Challenger that asks so, or set checks.{check} to false" for check in CHECKS},
 }
 """What to do about questions that are dropped for a reason. Of unanswered ones their votes tell."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """In place of the band: what each label is expected to teach, and the share of the candidates that is kept."""
+
+    values: Sequence[float]
+    share: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,7 @@ def curate(
     copies: Copies | None = None,
     overlong: Callable[[str], bool] | None = None,
     computable: Callable[[str], bool] | None = None,
+    ranking: Ranking | None = None,
 ) -> Curation:
     """Keep the questions whose share p lies in [low, high], both ends included, and which nothing else speaks against.
 
@@ -85,17 +96,15 @@ def curate(
     trained on, `computable` those whose exact answer is known where that is to be the label. Of questions that are the
     same but for whitespace only the first is looked at, whatever becomes of it: to pick among several votes on one
     question is a bias. The same holds for near-duplicates; `copies` has them, by the position in `labelled`. `checks`
-    are those of the Challenger's reward. None stands for no checks, no copies, no bound of length, any label.
+    are those of the Challenger's reward. None stands for no checks, no copies, no bound of length, any label. With a
+    `ranking` no band is looked at, and of the questions that nothing else speaks against the first by value are kept.
 
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
-    band = ends_of(config)
+    band = None if ranking else ends_of(config)
     checks = checks or ChecksConfig()
     seen: set[str] = set()
-    templates: Counter[str] = Counter()
-    kept: list[VotedQuestion] = []
-    dropped = dict.fromkeys(REASONS, 0)
     reasons: list[str | None] = []
     for position, item in enumerate(labelled):
         key = question_key(item.question.text)
@@ -107,18 +116,35 @@ def curate(
         reason = reason or _reason(item, band, config, checks, held_out)
         if reason is None and computable is not None and not computable(item.question.text):
             reason = "no_truth"
-        if reason is None and config.maximum_per_template is not None:
-            form = template(item.question.text)
-            reason = "template" if templates[form] >= config.maximum_per_template else None
-            templates[form] += reason is None
         reasons.append(reason)
-        if reason is None:
-            kept.append(item)
-        else:
-            dropped[reason] += 1
+    if ranking is not None:
+        _drop_low_values(reasons, ranking)
+    if config.maximum_per_template is not None:
+        _drop_templates(reasons, labelled, config.maximum_per_template)
+    kept = [item for item, reason in zip(labelled, reasons, strict=True) if reason is None]
+    dropped = {reason: reasons.count(reason) for reason in REASONS}
     if len(kept) < max(1, config.minimum_kept):
         raise UserError(_too_few(len(kept), labelled, dropped, config))
     return Curation(tuple(kept), dropped, tuple(reasons))
+
+
+def _drop_low_values(reasons: list[str | None], ranking: Ranking) -> None:
+    candidates = [position for position, reason in enumerate(reasons) if reason is None]
+    best = sorted(candidates, key=lambda position: -ranking.values[position])
+    wanted = set(best[: round(ranking.share * len(candidates))])
+    for position in candidates:
+        if position not in wanted or ranking.values[position] <= 0:
+            reasons[position] = "low_value"
+
+
+def _drop_templates(reasons: list[str | None], labelled: Sequence[VotedQuestion], most: int) -> None:
+    kept: Counter[str] = Counter()
+    for position, item in enumerate(labelled):
+        if reasons[position] is None:
+            form = template(item.question.text)
+            kept[form] += 1
+            if kept[form] > most:
+                reasons[position] = "template"
 
 
 def _copied(position: int, copies: Copies | None, config: CurationConfig) -> str | None:
@@ -138,7 +164,7 @@ def _banded_share(vote: Vote, config: CurationConfig) -> Fraction:
 
 def _reason(
     item: VotedQuestion,
-    band: tuple[Fraction, Fraction],
+    band: tuple[Fraction, Fraction] | None,
     config: CurationConfig,
     checks: ChecksConfig,
     held_out: Callable[[str], bool] | None,
@@ -152,9 +178,9 @@ def _reason(
     if any(source.count < config.minimum_support for source in vote.by_source):
         return "support"
     share = _banded_share(vote, config)
-    if share < band[0]:
+    if band is not None and share < band[0]:
         return "below_band"
-    if share > band[1]:
+    if band is not None and share > band[1]:
         return "above_band"
     if _contains(item.question.text, config.drop_questions_containing):
         return "question_text"

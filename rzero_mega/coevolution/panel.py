@@ -29,14 +29,13 @@ def panel_vote(
     vote = majority_vote(classes, answers, unanswered, cut_off)
     if len(sources) == 1:
         return vote
-    winner = next(
-        (c for c, answer in zip(classes, answers, strict=True) if c is not None and answer == vote.answer), None
-    )
-    by_source = tuple(
-        SourceVotes(source.name, 0 if winner is None else list(classes[here]).count(winner), source.samples)
-        for source, here in _slices(sources)
-    )
-    return replace(vote, by_source=by_source)
+    given = {answer: c for c, answer in zip(classes, answers, strict=True) if c is not None}
+    ranked = [given[answer] for answer, _ in vote.tally]
+    by_source = []
+    for source, here in _slices(sources):
+        tally = tuple(list(classes[here]).count(c) for c in ranked)
+        by_source.append(SourceVotes(source.name, tally[0] if tally else 0, source.samples, tally))
+    return replace(vote, by_source=tuple(by_source))
 
 
 def solver_share(vote: Vote) -> Fraction | None:

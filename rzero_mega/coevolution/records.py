@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from rzero_mega.coevolution.votes import SourceVotes, Vote
-from rzero_mega.records import field, optional_field, typed
+from rzero_mega.records import bounded, field, optional_field, typed
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,13 @@ class AnsweredQuestion(VotedQuestion):
         return cls(WrittenQuestion.from_json(row), vote, answers, field(row, "tokens", int))
 
 
+def _probability(row: Mapping[str, Any], name: str) -> float | None:
+    return bounded(field(row, name, float), name, 0, 1) if name in row else None
+
+
 def _source_votes(row: Mapping[str, Any]) -> SourceVotes:
-    return SourceVotes(field(row, "source", str), field(row, "count", int), field(row, "samples", int))
+    tally = tuple(typed(count, int, "tally") for count in row.get("tally", ()))
+    return SourceVotes(field(row, "source", str), field(row, "count", int), field(row, "samples", int), tally)
 
 
 @dataclass(frozen=True)
@@ -171,13 +176,17 @@ class ParaphrasedQuestion:
 class LabelledQuestion:
     """labelled.jsonl: an answered question, why curation dropped it (None: kept), and its label held against the truth.
 
-    `truth` is None where it cannot be computed, `correct` also where there is no label.
+    `truth` is None where it cannot be computed, `correct` also where there is no label. `confidence` is how likely the
+    label is right by the panel's disagreements, `weight` what the Solver's training makes of that; None where
+    `labels.selection` and `labels.weighting` don't ask.
     """
 
     answered: AnsweredQuestion
     dropped: str | None
     truth: str | None
     correct: bool | None
+    confidence: float | None = None
+    weight: float | None = None
 
     @property
     def kept(self) -> bool:
@@ -187,7 +196,9 @@ class LabelledQuestion:
     def as_json(self) -> dict[str, Any]:
         """The row of the file. `kept` is there for readers of the file."""
         verdict = {"kept": self.kept, "dropped": self.dropped, "truth": self.truth, "correct": self.correct}
-        return {**self.answered.as_json(), **verdict}
+        weighing = {"confidence": self.confidence, "weight": self.weight}
+        told = {key: value for key, value in weighing.items() if value is not None}
+        return {**self.answered.as_json(), **verdict, **told}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> LabelledQuestion:
@@ -197,21 +208,27 @@ class LabelledQuestion:
             optional_field(row, "dropped", str),
             optional_field(row, "truth", str),
             optional_field(row, "correct", bool),
+            _probability(row, "confidence"),
+            _probability(row, "weight"),
         )
 
 
 @dataclass(frozen=True)
 class TrainingQuestion:
-    """dataset.jsonl: a question that the Solver trains on, with its label."""
+    """dataset.jsonl: a question that the Solver trains on, with its label.
+
+    `weight` scales its advantages, from 0 to 1; None where labels have none and all count alike.
+    """
 
     question: str
     answer: str
+    weight: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The row of the file."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> TrainingQuestion:
         """Checked; see `Record`."""
-        return cls(field(row, "question", str), field(row, "answer", str))
+        return cls(field(row, "question", str), field(row, "answer", str), _probability(row, "weight"))

@@ -11,11 +11,15 @@ UNANSWERED_TEXT = "None"
 
 @dataclass(frozen=True)
 class SourceVotes:
-    """How many of a source's `samples` gave the answer that won, where votes come from several sources."""
+    """How many of a source's `samples` gave the answer that won, where votes come from several sources.
+
+    `tally` has its votes for each answer, in the order of the whole vote's tally.
+    """
 
     source: str
     count: int
     samples: int
+    tally: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

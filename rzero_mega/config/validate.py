@@ -167,6 +167,7 @@ def _check_between(config: Config) -> None:
 
 def _check_panel(labels: LabelsConfig) -> None:
     _check_votes("labels.panel", labels.panel, labels)
+    _check_weighing(labels)
     guard = labels.guard
     if guard.action in ("widen", "stop", "roll_back") and not labels.gauges.questions:
         raise UserError(
@@ -176,6 +177,18 @@ def _check_panel(labels: LabelsConfig) -> None:
         if not guard.panel.votes:
             raise UserError("labels.guard.panel: gives nobody a vote; with action widen set for instance {base: 5}")
         _check_votes("labels.guard.panel", guard.panel, labels)
+
+
+def _check_weighing(labels: LabelsConfig) -> None:
+    alone = labels.panel.votes in (0, labels.votes.samples)
+    for key, asked, off in (("selection", labels.selection, "band"), ("weighting", labels.weighting, "none")):
+        if asked != off and alone:
+            raise UserError(
+                f"labels.panel: labels.{key} {asked} compares sources of votes, the Solver's on the question as it "
+                "stands and others; give a part of labels.votes.samples to another one, for instance to base"
+            )
+    if labels.label == "truth" and labels.weighting != "none":
+        raise UserError("labels.weighting: true labels (labels.label) are all sure; set it to none")
 
 
 def _check_votes(key: str, panel: PanelConfig, labels: LabelsConfig) -> None:

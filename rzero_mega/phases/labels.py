@@ -21,6 +21,7 @@ from rzero_mega.coevolution.records import (
     TrainingQuestion,
     WrittenQuestion,
 )
+from rzero_mega.coevolution.teaching import weigh
 from rzero_mega.config.panel import widened
 from rzero_mega.evaluation.audit import true_answer
 from rzero_mega.evaluation.benchmarks import held_out_questions
@@ -78,9 +79,14 @@ def _curate(
 
     # Where votes are the labels, nothing that is trained on depends on the truth: it is for the report.
     computable = _has_truth if ctx.config.labels.label == "truth" else None
-    curation = curate(answered, config, held_out_questions(ctx.benchmarks), checks, copies, overlong, computable)
+    weighing = weigh([question.vote for question in answered], ctx.config.labels)
+    ranking, held_out = weighing.ranking if weighing else None, held_out_questions(ctx.benchmarks)
+    curation = curate(answered, config, held_out, checks, copies, overlong, computable, ranking)
     labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
+    if weighing:
+        labelled = [replace(item, **vars(opinion)) for item, opinion in zip(labelled, weighing.opinions, strict=True)]
     return labelled, {
+        **_of_weighing(labelled),
         **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
         "label_tokens": sum(cost["tokens"] for cost in costs.values()),
         "costs": costs,
@@ -121,7 +127,7 @@ def _finish(
     directory, true_labels = phase.directory, ctx.config.labels.label == "truth"
     labels = [(item, item.truth if true_labels else item.answered.vote.answer) for item in labelled if item.kept]
     dataset = [
-        TrainingQuestion(item.answered.question.text, label)
+        TrainingQuestion(item.answered.question.text, label, item.weight)
         for item, label in labels
         if label is not None  # curation keeps none without
     ]
@@ -148,6 +154,15 @@ def _compared(
     pairs = [(answer or "", question.truth or "") for answer, question in zip(answers, questions, strict=True)]
     right = [verdict.equal for verdict in ctx.grader.equivalent_pairs(pairs)]
     return [(question.correct is True, answer) for question, answer in zip(questions, right, strict=True)]
+
+
+def _of_weighing(labelled: Sequence[LabelledQuestion]) -> dict[str, float]:
+    """Of the kept questions: the label accuracy that is expected, and the mean weight; neither where nobody asked."""
+    kept = [item for item in labelled if item.kept]
+    confidences = [item.confidence for item in kept if item.confidence is not None]
+    weights = [item.weight for item in kept if item.weight is not None]
+    means = {"expected_label_accuracy": confidences, "label_weight": weights}
+    return {name: fmean(values) for name, values in means.items() if values}
 
 
 def _has_truth(question: str) -> bool:

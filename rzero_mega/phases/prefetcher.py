@@ -23,11 +23,15 @@ AHEAD_FILE = "rollouts_ahead.json"
 
 @dataclass(frozen=True)
 class Rollouts:
-    """One step's responses, the rollouts of one prompt next to each other, with their rewards."""
+    """One step's responses, the rollouts of one prompt next to each other, with their rewards.
+
+    `scales` are factors of their advantages; None leaves these as they are.
+    """
 
     samples: Sequence[Sample]
     rewards: Sequence[float]
     metrics: Mapping[str, float]
+    scales: Sequence[float] | None = None
 
     def staleness(self, step: int) -> float:
         """Largest number of steps by which the weights that drew a sample are older than those that `step` trains."""
@@ -51,7 +55,9 @@ class RolloutsAhead:
         samples = [_sample(values) for values in data["samples"]]
         rewards = [float(reward) for reward in data["rewards"]]
         metrics = {str(name): float(value) for name, value in data["metrics"].items()}
-        return cls(int(data["step"]), Rollouts(samples, rewards, metrics))
+        scales = data.get("scales")
+        rollouts = Rollouts(samples, rewards, metrics, None if scales is None else [float(scale) for scale in scales])
+        return cls(int(data["step"]), rollouts)
 
 
 class LockableWeights(WeightSource):

@@ -29,7 +29,10 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
         dataset = list(accumulated.questions)
         facts = {"questions": len(dataset), "disputed": accumulated.disputed}
     prompts, labels = [ctx.solver_prompt(item.question) for item in dataset], [item.answer for item in dataset]
-    train_on(ctx, phase, Start(inputs.solver, inputs.base), prompts, labels, facts)
+    weights = [1.0 if item.weight is None else item.weight for item in dataset]
+    weighted = any(item.weight is not None for item in dataset)
+    start = Start(inputs.solver, inputs.base)
+    train_on(ctx, phase, start, prompts, labels, facts, weights if weighted else None)
 
 
 def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
@@ -51,8 +54,12 @@ def train_on(
     prompts: Sequence[tuple[int, ...]],
     answers: Sequence[str],
     facts: Mapping[str, Any] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> None:
-    """Train the policy of `start` to give `answers[i]` to `prompts[i]`; `facts` are for the phase's summary."""
+    """Train the policy of `start` to give `answers[i]` to `prompts[i]`; `facts` are for the phase's summary.
+
+    `weights[i]` scales the advantages of the responses to `prompts[i]`; None leaves all of them as they are.
+    """
     training = ctx.config.solver.training
     order = derive_seed(phase.seed_key("order"))
 
@@ -68,7 +75,11 @@ def train_on(
         with ctx.stopwatch.measure("reward_seconds"):
             rewards = spmd.on_rank_0(_rewards, ctx, samples, labels)
         metrics = {"accuracy_to_label": fmean(reward.accuracy for reward in rewards)}
-        return Rollouts(samples, [reward.total for reward in rewards], metrics)
+        scales = None
+        if weights is not None:
+            scales = [weights[item] for item in batch for _ in range(training.rollouts_per_prompt)]
+            metrics["label_weight"] = fmean(scales)
+        return Rollouts(samples, [reward.total for reward in rewards], metrics, scales)
 
     longest = max(map(len, prompts), default=0)
     train_policy(ctx, phase, "solver", start, training, longest, roll_out, facts=facts)

@@ -139,9 +139,12 @@ def _fit(training: TrainingConfig, rollouts: Rollouts) -> bool:
 
 def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSequence]:
     advantages = group_advantages(rollouts.rewards, training.rollouts_per_prompt, training.grpo.advantage)
+    scaled = advantages.values
+    if rollouts.scales is not None:
+        scaled = tuple(value * scale for value, scale in zip(scaled, rollouts.scales, strict=True))
     return [
         TrainingSequence(sample.prompt_tokens, sample.tokens, sample.logprobs, advantage, keep)
-        for sample, advantage, keep in zip(rollouts.samples, advantages.values, advantages.keep, strict=True)
+        for sample, advantage, keep in zip(rollouts.samples, scaled, advantages.keep, strict=True)
     ]
 
 

@@ -147,14 +147,16 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def iterations_table(data: ReportData) -> Table:
-    """What every iteration brought; with transfer where a benchmark is of that group."""
+    """What every iteration brought; transfer, and what is thought of labels without truth, where they are known."""
     first = "score" if data.headline == "value" else "mean"
-    accuracies = (first, "gain", "greedy", "vote", "transfer", "label accuracy", "all labels")
+    accuracies = (first, "gain", "greedy", "vote", "transfer", "label accuracy", "all labels", "expected", "weight")
     headings = ("iteration", *accuracies, "asked", "well-formed")
     rows = tuple(_iteration_row(data, record) for record in data.iterations)
     table = Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time"), rows)
-    known = any(record.value(PhaseName.EVALUATE, "transfer") is not None for record in data.iterations)
-    return table if known else _without(table, "transfer")
+    for name in ("transfer", "expected", "weight"):
+        at = table.headings.index(name)
+        table = table if any(row[at] != NOTHING for row in table.rows) else _without(table, name)
+    return table
 
 
 def _without(table: Table, heading: str) -> Table:
@@ -175,6 +177,8 @@ def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]
         percent(record.value(PhaseName.EVALUATE, "transfer")),
         percent(record.value(PhaseName.LABELS, "label_accuracy")),
         percent(record.value(PhaseName.LABELS, "label_accuracy_all")),
+        percent(record.value(PhaseName.LABELS, "expected_label_accuracy")),
+        _decimal(record.value(PhaseName.LABELS, "label_weight")),
         _count(asked),
         _count(well_formed) if well_formed is None or well_formed > 1 else percent(well_formed),
         _count(record.value(PhaseName.LABELS, "kept")),

@@ -25,6 +25,7 @@ _REASONS = {
     "answer_text": "unwanted words in the answer",
     "held_out": "asked by the evaluation",
     "no_truth": "no exact answer to train on",
+    "low_value": "expected to teach less than others",
     "template": "too many that differ in numbers alone",
 }
 

@@ -19,7 +19,8 @@ SOLVER, BASE = VoteSource(Voter.SOLVER, False, 3), VoteSource(Voter.BASE, False,
 def test_the_plurality_of_all_votes_wins_and_every_source_is_counted() -> None:
     vote = panel_vote((SOLVER, BASE), [0, 1, 0, 1, 1], ["7", "8", "7.0", "8", "8"])
     assert (vote.answer, vote.count, vote.samples) == ("8", 3, 5)
-    assert vote.by_source == (SourceVotes("solver", 1, 3), SourceVotes("base", 2, 2))
+    assert vote.by_source == (SourceVotes("solver", 1, 3, (1, 2)), SourceVotes("base", 2, 2, (2, 0)))
+    assert vote.tally == (("8", 3), ("7", 2))
 
 
 def test_a_tie_goes_to_the_source_that_stands_first() -> None:
@@ -42,6 +43,8 @@ def test_a_panel_of_one_source_is_the_plain_vote(classes: list[int | None]) -> N
 def test_the_sources_votes_add_up_to_the_count(classes: list[int | None]) -> None:
     vote = panel_vote((SOLVER, BASE), classes, [None if label is None else str(label) for label in classes])
     assert sum(votes.count for votes in vote.by_source) == vote.count
+    for number, (_, count) in enumerate(vote.tally):
+        assert sum(votes.tally[number] for votes in vote.by_source) == count
 
 
 def test_the_votes_of_a_question_are_split_and_not_multiplied() -> None:

@@ -37,7 +37,10 @@ def answered(draw: st.DrawFn) -> AnsweredQuestion:
     return AnsweredQuestion(draw(written), vote, answers, draw(st.integers(0, 99)))
 
 
-labelled = st.builds(LabelledQuestion, answered(), maybe_text, maybe_text, st.none() | st.booleans())
+share = st.none() | st.floats(0, 1)
+labelled = st.builds(
+    LabelledQuestion, answered(), maybe_text, maybe_text, st.none() | st.booleans(), confidence=share, weight=share
+)
 several = st.lists(maybe_text, max_size=3).map(tuple)
 seconds = st.floats(0, 9)
 said = st.builds(Answers, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds)
@@ -45,7 +48,7 @@ judged = st.builds(
     JudgedParaphrase, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds, maybe_text, st.booleans()
 )
 paraphrased = st.builds(ParaphrasedQuestion, st.text(max_size=9), maybe_text, st.text(max_size=5), several, several)
-training = st.builds(TrainingQuestion, st.text(max_size=9), st.text(max_size=5))
+training = st.builds(TrainingQuestion, st.text(max_size=9), st.text(max_size=5), share)
 
 
 @given(written | answered() | labelled | training | said | judged | paraphrased)
@@ -87,6 +90,12 @@ def test_a_row_that_lacks_a_key_is_malformed(key: str, tmp_path: Path) -> None:
     write_jsonl(path, [{name: value for name, value in example().items() if name != key}])
     with pytest.raises(UserError, match=rf"line 1 is malformed: {key} is missing"):
         read_records(path, LabelledQuestion)
+
+
+def test_a_training_question_without_a_weight_has_no_word_of_it_and_a_weight_is_between_0_and_1() -> None:
+    assert list(TrainingQuestion("3+4", "7").as_json()) == ["question", "answer"]
+    with pytest.raises(ValueError, match=r"weight is 1\.5"):
+        TrainingQuestion.from_json({"question": "3+4", "answer": "7", "weight": 1.5})
 
 
 def test_share_and_kept_follow_from_the_rest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -288,9 +289,9 @@ def test_a_panel_asks_each_source_for_its_share_and_maps_answers_back(scripted: 
     assert found["9-4"]["answers"] == ["5", "5", "5", "5"]
     assert found["7*8"]["answers"] == ["54", "54", "56", "54"] and found["7*8"]["dropped"] == "support"
     assert found["7*8"]["by_source"] == [
-        {"source": "solver", "count": 2, "samples": 2},
-        {"source": "solver_reexpressed", "count": 0, "samples": 1},
-        {"source": "base", "count": 1, "samples": 1},
+        {"source": "solver", "count": 2, "samples": 2, "tally": [2, 0]},
+        {"source": "solver_reexpressed", "count": 0, "samples": 1, "tally": [0, 1]},
+        {"source": "base", "count": 1, "samples": 1, "tally": [1, 0]},
     ]
     assert sum(request.n for request in votes_asked(engine)) == 4 * len(ANSWERS)
     assert len({request.key for request in engine.requests}) == len(engine.requests)
@@ -376,3 +377,22 @@ def test_a_model_does_all_that_it_can_before_the_next_is_loaded() -> None:
     order = [one.name for one in in_turn(rounds)]
     assert order == ["write", "solver", "gate", "base", "base again", "solver again"]
     assert [one.name for one in in_turn(rounds[2:])] == ["solver", "solver again", "base", "base again"]
+
+
+@pytest.mark.parametrize("selection", ["band", "teaching_value"])
+def test_what_is_doubted_weighs_less_and_means_are_told(selection: str, scripted: Callable[..., ScriptedRun]) -> None:
+    asked = (*(f"{n}+{n}" for n in range(1, 9)), "7*8")
+    overrides = ("labels.weighting=confidence", f"labels.selection={selection}", "labels.teaching={share: 1.0}")
+    panel = ("labels.panel={base: 2}", "labels.curation={low: 0.0, high: 1.0}")
+    run = scripted(*SIZES, *panel, *overrides)
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in asked])
+    # All agree on sums; on the product each says something else.
+    run.script("solver", lambda prompt, index: "\\boxed{4}" if "+" in prompt else f"\\boxed{{{next(other)}}}")
+    other = cycle(("56", "54", "65"))
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, LabelsInputs(BASE, QUESTIONS, EarlierDataSets(0), TWO_MODELS))
+    weights = {row["question"]: row["weight"] for row in rows(phase, "dataset")}
+    assert weights.get("7*8", 0.0) < min(weights[text] for text in asked[:-1]) <= 1.0
+    found = summary(phase)
+    assert found["label_weight"] == pytest.approx(sum(weights.values()) / len(weights))
+    assert 0.5 < found["expected_label_accuracy"] <= 1.0

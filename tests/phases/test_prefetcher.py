@@ -18,9 +18,9 @@ from rzero_mega.weights.sources import GatheredWeights
 WAIT_S = 30.0
 
 
-def rollouts(step: int, version: int = 0) -> Rollouts:
+def rollouts(step: int, version: int = 0, scales: list[float] | None = None) -> Rollouts:
     samples = [Sample(f"0/1/{step}", i, (1, 2), (3, 4), (-0.1 / 3, -1.5), FinishReason.STOP, version) for i in range(2)]
-    return Rollouts(samples, [0.1, 1 / 3], {"accuracy": 2 / 3})
+    return Rollouts(samples, [0.1, 1 / 3], {"accuracy": 2 / 3}, scales)
 
 
 def weights() -> LockableWeights:
@@ -125,6 +125,17 @@ def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) ->
     resumed.load(tmp_path)
     assert resumed.take(2) == rollouts(2)
     assert log.entries == ["draw 1", "draw 2"]
+
+
+@pytest.mark.parametrize("scales", [None, [0.1, 1 / 3]])
+def test_scales_of_advantages_are_in_it_too(scales: list[float] | None, tmp_path: Path) -> None:
+    prefetcher = RolloutPrefetcher(lambda step: rollouts(step, scales=scales), 1, 3, weights(), None)
+    with prefetcher.drawing_ahead(1):
+        pass
+    prefetcher.save(tmp_path)
+    resumed = RolloutPrefetcher(lambda step: rollouts(step, version=9), 1, 3, weights(), None)
+    resumed.load(tmp_path, lambda _: True)
+    assert resumed.take(2) == rollouts(2, scales=scales)
 
 
 def test_rollouts_that_do_not_fit_what_a_step_takes_now_are_drawn_anew(tmp_path: Path) -> None:

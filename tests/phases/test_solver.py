@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,6 +64,26 @@ def test_rewards_are_the_grader_s(train: Callable[..., Any]) -> None:
     assert [(sample.key, sample.index) for sample in rollouts.samples] == [
         (f"0/1/solver/1/{prompt}", index) for prompt in range(2) for index in range(4)
     ]
+
+
+def test_weights_of_questions_are_those_of_all_their_rollouts(
+    scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scripted(*SIZES)
+    weighted = [replace(item, weight=number / 10) for number, item in enumerate(QUESTIONS)]
+    run.leave(PhaseName.LABELS, "dataset", weighted)
+    training = RolloutsOnly(run.script("solver", answer), steps=1)
+    monkeypatch.setattr(solver, "train_policy", training)
+    solver.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)
+    (rollouts,) = training.drawn
+    batch = solver_batch(len(QUESTIONS), 1, 2, derive_seed("0/1/solver/order"))
+    assert rollouts.scales == [number / 10 for number in batch for _ in range(4)]
+    assert rollouts.metrics["label_weight"] == pytest.approx(sum(batch) / 20)
+
+
+def test_without_weights_nothing_is_scaled(train: Callable[..., Any]) -> None:
+    _, training = train()
+    assert training.drawn[0].scales is None
 
 
 def test_the_solver_is_what_is_trained_on_prompts_as_long_as_its_questions(train: Callable[..., Any]) -> None:

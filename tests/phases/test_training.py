@@ -44,7 +44,13 @@ def runs(training_runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun
     return lambda name, *overrides: training_runs(name, *SIZES, *overrides)
 
 
-def train(run: ScriptedRun, longest_prompt: int = 16, start: Start = FROM_BASE, iteration: int = 1) -> ActivePhase:
+def train(
+    run: ScriptedRun,
+    longest_prompt: int = 16,
+    start: Start = FROM_BASE,
+    iteration: int = 1,
+    scale: float | None = None,
+) -> ActivePhase:
     """Train on prompts and rewards that depend on the step and the samples alone."""
     phase, training = run.begin(PhaseName.SOLVER, iteration), run.ctx.config.solver.training
 
@@ -55,7 +61,8 @@ def train(run: ScriptedRun, longest_prompt: int = 16, start: Start = FROM_BASE, 
             for i, prompt in enumerate(prompts)
         ]
         samples = engine.generate(requests)
-        return Rollouts(samples, [reward(sample) for sample in samples], {"mine": float(step)})
+        scales = None if scale is None else [scale] * len(samples)
+        return Rollouts(samples, [reward(sample) for sample in samples], {"mine": float(step)}, scales)
 
     train_policy(run.ctx, phase, "solver", start, training, longest_prompt, roll_out)
     return phase
@@ -199,6 +206,18 @@ def test_an_engine_that_has_other_weights_from_the_start_stops_the_run_before_th
 def test_the_probe_changes_nothing(runs: Callable[..., ScriptedRun]) -> None:
     with_probes, without = (train(runs(name, f"weights.verify.probe_every={n}")) for name, n in (("a", 1), ("b", 0)))
     assert weights(with_probes) == weights(without)
+
+
+def test_advantages_are_scaled_and_by_nothing_there_is_nothing_to_learn(runs: Callable[..., ScriptedRun]) -> None:
+    sizes = (
+        "solver.training.steps=1",
+        "solver.training.grpo.kl_coefficient=0",
+        "solver.training.optimizer.weight_decay=0",
+    )
+    plain, whole, half, none = (train(runs(f"{scale}", *sizes), scale=scale) for scale in (None, 1.0, 0.5, 0.0))
+    assert weights(plain) == weights(whole)
+    untrained = train(runs("untrained", *sizes, "solver.training.steps=0"))
+    assert weights(none) == weights(untrained) != weights(half)
 
 
 def test_without_steps_the_model_is_the_one_it_started_from(runs: Callable[..., ScriptedRun]) -> None:

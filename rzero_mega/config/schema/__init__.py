@@ -21,6 +21,7 @@ from rzero_mega.config.schema.coevolution import (
     RepetitionConfig,
     SolverConfig,
     SolverRewardConfig,
+    TeachingConfig,
     VotesConfig,
 )
 from rzero_mega.config.schema.endpoint import EndpointConfig, JudgeConfig, LabelAuditConfig
@@ -91,6 +92,7 @@ __all__ = [
     "SglangConfig",
     "SolverConfig",
     "SolverRewardConfig",
+    "TeachingConfig",
     "TrackingConfig",
     "TrainingConfig",
     "VerifyConfig",

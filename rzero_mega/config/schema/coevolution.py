@@ -320,6 +320,22 @@ class LabelsGuardConfig:
 
 
 @dataclass
+class TeachingConfig:
+    """What a label is expected to teach: 4 p (1 - p) (r - cost (1 - r)).
+
+    p is the share of the Solver's votes on the question as it stands that gave the label, r the estimated probability
+    that the label is right (coevolution/confidence.py).
+    """
+
+    cost: float = number(1.0, 0.0)
+    """What a wrong label costs, in units of what a right one brings. A higher one asks for surer labels, which correct
+    less."""
+
+    share: float = number(0.25, 0.0, 1.0)
+    """With labels.selection=teaching_value: the share kept of the questions that nothing else speaks against."""
+
+
+@dataclass
 class LabelsConfig:
     """Phase 3: the majority of a question's votes becomes its label."""
 
@@ -333,6 +349,17 @@ class LabelsConfig:
     """What the Solver is to answer to the questions that the votes choose. votes: the majority's answer. truth: the
     exact answer; a question for which none can be computed is dropped. A diagnostic, which shows what wrong labels
     cost: nothing that evolves by itself has the truth (ablation true_labels)."""
+
+    selection: str = choice("band", "teaching_value")
+    """What chooses among questions that nothing else speaks against. band: p lies in that of labels.curation.
+    teaching_value: those of the greatest value by labels.teaching, if it is above 0; takes a labels.panel."""
+
+    weighting: str = choice("none", "confidence")
+    """Scale of a question's advantages in the Solver's training. confidence: r - cost (1 - r) of labels.teaching, at
+    least 0, so that doubtful labels teach less; takes a labels.panel."""
+
+    teaching: TeachingConfig = field(default_factory=TeachingConfig)
+    """How selection and weighting value a label."""
 
     curation: CurationConfig = field(default_factory=CurationConfig)
     """Which labelled questions the Solver is trained on."""
