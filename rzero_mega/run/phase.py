@@ -108,7 +108,9 @@ class PhaseDirectory:
         manifest = self.manifest()
         if manifest is None:
             return False
-        self._check_inputs(manifest.inputs, inputs)
+        # Whether a phase also needs the base model is a matter of keys that may change for phases that aren't finished.
+        optional = {"base"} & (manifest.inputs.keys() ^ inputs.keys())
+        self._check_inputs(_without(manifest.inputs, optional), _without(inputs, optional))
         for name, artefact in manifest.outputs.items():
             if name not in unneeded:
                 check_presence(self.path, artefact, self.redo)
@@ -455,10 +457,16 @@ class PhaseDirectory:
         changed = sorted(name for name in {*before, *inputs} if before.get(name) != inputs.get(name))
         if changed:
             base = "give the run its base model back (model.path), " if "base" in changed else ""
+            if "base" in before.keys() ^ inputs.keys():
+                base = "set back the keys that say whether it needs the base model, "
             raise UserError(
                 f"{self.path}: was made from other inputs ({', '.join(changed)} changed); {base}"
                 "remove this folder and those of later phases to redo them, or choose another run.name"
             )
+
+
+def _without(inputs: Mapping[str, str], names: Container[str]) -> dict[str, str]:
+    return {name: sha256 for name, sha256 in inputs.items() if name not in names}
 
 
 def _history(before: Sequence[Values], done: int, values: Mapping[str, Any]) -> list[Values]:

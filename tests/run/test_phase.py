@@ -79,6 +79,21 @@ def test_partial_work_for_other_inputs_is_not_continued(run: RunDirectory) -> No
         run.phase(1, PhaseName.LABELS).begin({"questions": A, "base": B})
 
 
+@pytest.mark.parametrize(("before", "now"), [({}, {"base": B}), ({"base": B}, {})])
+def test_the_base_may_come_in_or_go_for_phases_that_have_not_begun_alone(
+    run: RunDirectory, before: dict[str, str], now: dict[str, str]
+) -> None:
+    finished, partial = run.phase(1, PhaseName.LABELS), run.phase(2, PhaseName.LABELS)
+    _finish(finished, {"questions": A, **before})
+    assert finished.is_finished({"questions": A, **now})
+    with pytest.raises(UserError, match=r"other inputs \(questions changed\)"):
+        finished.is_finished({"questions": B, **now})
+    partial.begin({"questions": A, **before})
+    partial.write_part(0, [])
+    with pytest.raises(UserError, match=r"other inputs \(base changed\); set back the keys that say whether it needs"):
+        run.phase(2, PhaseName.LABELS).begin({"questions": A, **now})
+
+
 def test_an_attempt_that_got_nowhere_holds_on_to_no_inputs(run: RunDirectory) -> None:
     run.phase(1, PhaseName.LABELS).begin({"questions": A})
     _finish(run.phase(1, PhaseName.LABELS), {"questions": B})
