@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.phase_name import PhaseName
@@ -15,11 +16,23 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Result:
-    """Where a result stands: in which phase's summary, under which key. `share` says that it lies between 0 and 1."""
+    """Where a result stands: in which phase's summary, under which keys, one below the other.
+
+    `share` says that it lies between 0 and 1. It is shown with so many `digits` after the point, a share as percent.
+    """
 
     phase: PhaseName
     key: str
     share: bool = True
+    digits: int = 1
+
+    def value(self, summary: Mapping[str, Any]) -> float | None:
+        """The number there; None where there is none."""
+        *above, last = self.key.split("/")
+        for name in above:
+            below = summary.get(name)
+            summary = below if isinstance(below, Mapping) else {}
+        return scalar(summary, last)
 
 
 RESULTS: Mapping[str, Result] = {
@@ -28,11 +41,15 @@ RESULTS: Mapping[str, Result] = {
     "greedy": Result(PhaseName.EVALUATE, "pass1_greedy"),
     "transfer": Result(PhaseName.EVALUATE, "transfer"),
     "label accuracy": Result(PhaseName.LABELS, "label_accuracy"),
-    "kept": Result(PhaseName.LABELS, "kept", share=False),
+    "kept": Result(PhaseName.LABELS, "kept", share=False, digits=0),
+    "signal-weighted": Result(PhaseName.LABELS, "audit/quality/signal_weighted_accuracy"),
+    "net corrections": Result(PhaseName.LABELS, "audit/quality/net_corrections", share=False),
+    "agreement in band": Result(PhaseName.EVALUATE, "gauges/agreement_in_band"),
+    "vote on fixed questions": Result(PhaseName.EVALUATE, "gauges/vote_accuracy"),
 }
-USUAL = tuple(name for name in RESULTS if name != "value")
+USUAL = ("mean", "greedy", "transfer", "label accuracy", "kept")
 """Without the value by every benchmark's own protocol, which is the mean over samples or the greedy verdict again where
-all benchmarks have one protocol."""
+all benchmarks have one protocol, and without what labels are worth and their gauges."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ def _values(manifests: Mapping[PhaseName, Manifest | None]) -> dict[str, float]:
     found = {}
     for name, result in RESULTS.items():
         manifest = manifests.get(result.phase)
-        value = scalar(manifest.summary, result.key) if manifest is not None else None
+        value = result.value(manifest.summary) if manifest is not None else None
         if value is not None:
             found[name] = value
     return found

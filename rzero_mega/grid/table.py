@@ -142,7 +142,7 @@ def _text(estimates: Estimates, result: str, seeds: int, delta: bool) -> str:
     estimate = estimates.get(result)
     if estimate is None:
         return NOTHING
-    scale, digits = (100, 1) if RESULTS[result].share else (1, 0)
+    scale, digits = 100 if RESULTS[result].share else 1, RESULTS[result].digits
     text = with_minus(f"{scale * estimate.value:{'+' if delta else ''}.{digits}f}")
     half = (estimate.high - estimate.low) / 2
     if math.isfinite(half):

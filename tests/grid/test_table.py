@@ -163,3 +163,11 @@ def test_csv_has_a_line_per_result_as_fractions(there: Path) -> None:
 def test_only_the_results_that_the_file_names_are_in_the_table(there: Path) -> None:
     text = as_text(summary(there, GRID.replace("arms:", "results: [greedy]\narms:")))
     assert "greedy" in text and "label accuracy" not in text and "kept" not in text.partition("\n\n")[2]
+
+
+def test_labels_worth_and_gauges_are_results_for_who_names_them(tmp_path: Path) -> None:
+    grid, cells = tiny_grid(tmp_path, GRID.replace("arms:", "results: [net corrections, agreement in band]\narms:"))
+    for cell in cells:
+        finish(cell, {"audit": {"quality": {"net_corrections": -2.5}}, "gauges": {"agreement_in_band": 0.64}})
+    text = as_text(summarized(grid.name, grid.results, cells))
+    assert "\N{MINUS SIGN}2.5" in text and "64.0" in text and "label accuracy" not in text

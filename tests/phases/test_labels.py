@@ -396,3 +396,17 @@ def test_what_is_doubted_weighs_less_and_means_are_told(selection: str, scripted
     found = summary(phase)
     assert found["label_weight"] == pytest.approx(sum(weights.values()) / len(weights))
     assert 0.5 < found["expected_label_accuracy"] <= 1.0
+
+
+def test_a_panel_that_the_guard_has_widened_votes_in_place_of_the_configured_one(
+    scripted: Callable[..., ScriptedRun], loads: list[str]
+) -> None:
+    run = scripted(*SIZES, "labels.gauges.questions=9", "labels.guard={action: widen, panel: {base: 3}}")
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, "own") for text in ANSWERS])
+    run.script("solver", by_form)
+    phase = run.begin(PhaseName.LABELS)
+    others = OtherVoters(((Voter.BASE, BASE),), by_guard=True)
+    run.ctx.config.labels.curation.high = 1.0
+    labels.run(run.ctx, phase, LabelsInputs(SECOND, QUESTIONS, EarlierDataSets(0), others))
+    assert {name: cost["samples"] for name, cost in summary(phase)["costs"].items()} == {"solver": 4, "base": 12}
+    assert loads[:2] == ["1/solver/model", "base"] and steps_shown(phase) == [1, 2, 3, 4]

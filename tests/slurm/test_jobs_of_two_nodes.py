@@ -16,6 +16,7 @@ from tests.slurm.virtual_cluster import VirtualCluster
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 SHORT = ("iterations=1", "ablation=untrained_challenger", "solver.training.steps=3")
+NO_EVALUATION = ("evaluation.benchmarks=[]", "labels.gauges.questions=0")
 ON_TWO = ("placement.nodes=2", "placement.gpus_per_node=8")
 
 
@@ -55,7 +56,7 @@ def test_servers_on_a_node_without_ranks_speak_for_the_policies(cluster: Virtual
         pytest.skip("SGLang is not installed: make sglang-cpu")
     cluster.reset()
     split = ("rollout.engine=sglang", "placement.servers=split", "placement.nodes=2", "placement.gpus_per_node=1")
-    short = ("iterations=1", "ablation=untrained_challenger", "solver.training.steps=2", "evaluation.benchmarks=[]")
+    short = ("iterations=1", "ablation=untrained_challenger", "solver.training.steps=2", *NO_EVALUATION)
     experiment = Experiment(cluster, tmp_path, (*NANO, *short, *split), gpus_per_node=1)
     done = experiment.submit("--wait")
     assert f"finished: {experiment.run}" in done.stdout
