@@ -62,13 +62,16 @@ def _has_all(ctx: RunContext, responses: Sequence[Response], besides: int) -> bo
 def _finish(
     ctx: RunContext, phase: ActivePhase, responses: Sequence[Response], questions: Sequence[LabelledQuestion]
 ) -> None:
-    look, folder = second_look_of(ctx.config, phase.directory.path), phase.directory.path
+    folder = phase.directory.path
+    look = second_look_of(ctx.config, folder) if ctx.benchmarks else None
     answers, others = divided(responses)
     found = evaluation_of(ctx.benchmarks, others, ctx.grader, look)
     summary = {**found.summary, **read_gauges(ctx, questions, answers)}
     decision = guard_decision(ctx, phase.directory.iteration, summary)
     if decision is not None:
         summary[DECISION] = decision.as_json()
-    found.write(folder)
-    phase.directory.finish({"scores": SCORES, "predictions": PREDICTIONS}, summary)
+    outputs = {"scores": SCORES, "predictions": PREDICTIONS} if ctx.benchmarks else {}
+    if outputs:
+        found.write(folder)
+    phase.directory.finish(outputs, summary)
     tell(phase.directory.iteration, decision)

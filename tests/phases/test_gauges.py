@@ -21,6 +21,7 @@ from rzero_mega.phases import evaluate
 from rzero_mega.phases.guard import end_if_stopped
 from rzero_mega.phases.retention import remove_old_models
 from rzero_mega.run.stop import Stopped, StopRequest
+from rzero_mega.tracking import labels_table, write_report
 from rzero_mega.tracking.gauges import decisions, halt_of
 from rzero_mega.tracking.status import run_status
 from tests.phases.scripted import Asked, ScriptedEngine, ScriptedRun, summary
@@ -176,3 +177,12 @@ def test_the_solver_that_a_run_may_go_back_to_stays(
     remove_old_models(run.directory, iteration_plan(run.ctx.config, decisions(run.directory)), keep=1)
     there = [i for i in (1, 2, 3) if (run.directory.phase(i, PhaseName.SOLVER).path / "model").exists()]
     assert there == kept
+
+
+def test_a_run_without_benchmarks_is_reported_with_its_gauges_alone(scripted: Callable[..., ScriptedRun]) -> None:
+    run, _ = prepared(scripted, "iterations=1")
+    evaluate.run(run.ctx, run.begin(PhaseName.EVALUATE), INPUTS)
+    write_report(run.directory, run.directory.path / "report.html")
+    page = (run.directory.path / "report.html").read_text()
+    assert "Do the labels hold?" in page and "no accuracy, since evaluation.benchmarks is empty" in page
+    assert "<h2>Results</h2>" not in page and labels_table(run_status(run.directory)) is not None
