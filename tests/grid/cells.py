@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rzero_mega.config.kinds import values_of
 from rzero_mega.grid.cell import Cell
@@ -35,7 +36,7 @@ def tiny_grid(folder: Path, text: str = GRID) -> tuple[Grid, list[Cell]]:
     return grid, grid.cells(str(folder / "runs"))
 
 
-def finish(cell: Cell, values: Mapping[str, float], phases: int | None = None) -> None:
+def finish(cell: Cell, values: Mapping[str, Any], phases: int | None = None) -> None:
     """Finish the first `phases` phases of the cell, or all: every summary holds the values, by their keys."""
     with RunDirectory.create_or_open(cell.path, cell.config, writer=True) as run:
         for plan in cell.plan()[:phases]:

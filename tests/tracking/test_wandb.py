@@ -104,7 +104,7 @@ def test_every_key_lies_in_a_section_and_on_an_axis(tmp_path: Path, monkeypatch:
     with write_synthetic_run(tmp_path / "run") as run:
         WandbRun(run).finish()
     names = {name for _, values in fake.history for name in values} - {"iteration"}
-    assert {name.split("/")[0] for name in names} == {"eval", "labels", "questions", "train", "perf"}
+    assert {name.split("/")[0] for name in names} == {"eval", "gauges", "labels", "questions", "train", "perf"}
     for _, values in fake.history:
         for name in values.keys() - {"iteration"}:
             pattern = max((p for p in fake.axes if name.startswith(p.removesuffix("*"))), key=len)
