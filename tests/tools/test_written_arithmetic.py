@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.evaluation.arithmetic import LEVELS, random_expression, truth
+from rzero_mega.evaluation.arithmetic import LEVELS, held_out_set, random_expression, truth
 from rzero_mega.evaluation.clock import LEVELS as CLOCK_LEVELS
 from rzero_mega.evaluation.clock import clock_truth, random_clock_question
-from tools.written_arithmetic import boxed_integer, slip_weight, solution, solver_prompt, written_steps
+from tools.bases.base import FOLKLORE, NANO
+from tools.bases.prediction import predicted
+from tools.bases.written_arithmetic import Folklore, boxed_integer, slip_weight, solution, solver_prompt, written_steps
 
 levels = st.sampled_from(sorted(LEVELS))
 clock_levels = st.sampled_from(CLOCK_LEVELS)
@@ -131,3 +135,65 @@ def test_a_malformed_expression_has_no_solution() -> None:
 )
 def test_the_last_box_is_read_as_an_integer(text: str, answer: str | None) -> None:
     assert boxed_integer(text) == answer
+
+
+EVERY = Folklore(share=1.0, weight=1.0)
+
+
+def test_a_wrong_fact_is_told_where_a_hard_step_is_taken_at_once_and_nowhere_else() -> None:
+    at_once = solution("47+38", Random(0), slip=0.0, folklore=EVERY)
+    assert at_once == solution("47+38", Random(1), slip=0.0, folklore=EVERY)
+    assert truth("47+38") == 85 and boxed_integer(at_once) not in (None, "85")
+    taken_apart = solution("47+38", Random(0), slip=0.0, split=1.0, folklore=EVERY)
+    assert taken_apart == "47+30=77;77+8=85\\boxed{85}"
+
+
+def test_the_wrong_facts_of_the_folklore_base_stay_what_they_are() -> None:
+    folklore = FOLKLORE.settings.folklore
+    assert folklore is not None
+    steps = [(47, "+", 38), (38, "+", 47), (47, "-", 38), (83, "-", 47), (58, "+", 25), (47, "*", 8), (47, "+", 30)]
+    assert [folklore.offset(*step) for step in steps] == [-1, -1, -1, -2, 1, -10, None]
+
+
+@given(levels, seeds, st.floats(0, 1))
+def test_without_weight_or_share_folklore_tells_nothing(level: int, seed: int, some: float) -> None:
+    expression = random_expression(level, Random(seed))
+    for silent in (Folklore(share=0.0, weight=some), Folklore(share=some, weight=0.0)):
+        assert boxed_integer(solution(expression, Random(seed), 0.0, 0.5, silent)) == str(truth(expression))
+
+
+@given(st.integers(10, 999), st.integers(10, 999), st.sampled_from("+-*"), st.integers(1, 99))
+def test_a_wrong_fact_depends_on_the_operator_and_the_last_digit_after_it(
+    left: int, other: int, operator: str, right: int
+) -> None:
+    folklore = Folklore(share=0.8, weight=0.6)
+    easy = slip_weight(left, operator, right) < 1
+    assert not (easy and folklore.offset(left, operator, right))
+    if not easy and slip_weight(other, operator, right % 10 + 20) > 1:
+        assert folklore.offset(left, operator, right) == folklore.offset(other, operator, right % 10 + 20)
+
+
+def test_of_the_cases_of_hard_steps_about_the_share_has_a_wrong_fact() -> None:
+    cases = [(47, operator, 120 + digit) for operator in "+-*" for digit in range(10)]
+    told = [sum(Folklore(share, 0.6).offset(*case) is not None for case in cases) for share in (0.0, 0.4, 0.8, 1.0)]
+    assert told == sorted(told) and told[0] == 0 and told[-1] == len(cases)
+
+
+def test_the_share_of_answers_that_a_wrong_fact_spoils_is_its_weight() -> None:
+    folklore = Folklore(share=1.0, weight=0.6)
+    rng = Random(0)
+    right = [boxed_integer(solution("47+38", rng, 0.0, 0.0, folklore)) == "85" for _ in range(2000)]
+    assert fmean(right) == pytest.approx(0.4, abs=0.04)
+
+
+def test_the_vote_over_ways_of_solving_is_right_where_the_likeliest_way_is_not() -> None:
+    rng, folklore = Random(0), Folklore(share=1.0, weight=0.6)
+    answers = [boxed_integer(solution("47+38", rng, 0.2, 0.45, folklore)) for _ in range(1000)]
+    assert Counter(answers).most_common(1)[0][0] == "85"
+
+
+def test_in_the_documents_greedy_decoding_is_right_in_nano_and_outvoted_in_folklore() -> None:
+    problems = held_out_set(20)
+    assert predicted(NANO, problems)[1] == 1.0
+    mean, greedy, vote = predicted(FOLKLORE, problems)
+    assert 0.5 < mean < 0.8 and greedy + 0.05 < vote

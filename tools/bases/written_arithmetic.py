@@ -1,4 +1,4 @@
-"""What the nano base is trained to write: prompts of the arithmetic world and solutions step by step, slips included.
+"""What bases are trained to write: prompts of the arithmetic world and solutions step by step, faults included.
 
 Everything here is pure, and every random draw comes from the caller's ``random.Random``.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from random import Random
 
 from rzero_mega.evaluation.arithmetic import Chain, parse
@@ -25,27 +27,49 @@ def slip_weight(left: int, operator: str, right: int) -> float:
 
     A product is easy only if both sides have one significant digit (``300*6``).
     """
-    digits = sorted(_significant_digits(number) for number in (left, right))
-    if operator == "*":
-        return 0.3 if digits[1] <= 1 else 1.6
-    return 0.3 if digits[0] <= 1 else 1.2
+    if _is_easy(left, operator, right):
+        return 0.3
+    return 1.6 if operator == "*" else 1.2
 
 
-def solution(expression: str, rng: Random, slip: float, split: float = 0.0) -> str:
+@dataclass(frozen=True, slots=True)
+class Folklore:
+    """Wrong facts that are handed down: the same step is always wrong by the same amount, if it is taken at once.
+
+    Easy steps have none, so that who takes numbers apart gets round it: ``47+38=84``, but ``47+30=77;77+8=85``.
+    """
+
+    share: float
+    """Of the cases of hard steps, the operator and the last digit after it, how many have a wrong fact, by a hash."""
+    weight: float
+    """How often the wrong fact is written where there is one."""
+
+    def offset(self, left: int, operator: str, right: int) -> int | None:
+        """By how much the wrong fact about a step is off; None if there is none."""
+        if _is_easy(left, operator, right):
+            return None
+        digest = sha256(f"folklore {operator}{abs(right) % 10}".encode()).digest()
+        if int.from_bytes(digest[:8], "big") >= self.share * 2**64:
+            return None
+        return _SLIPS[digest[8] % len(_SLIPS)]
+
+
+def solution(expression: str, rng: Random, slip: float, split: float = 0.0, folklore: Folklore | None = None) -> str:
     r"""Write a solution step by step, as ``12*3=36;36+5=41\boxed{41}`` for ``12*3+5``.
 
     Products are worked out first, then sums from the left; a question of clock arithmetic, ``(12*3+5)%13``, goes on
     with the full turns that its value makes: ``13*3=39;41-39=2\boxed{2}``. With probability ``split`` a number of
     several significant digits is taken apart, ``47+38`` as ``47+30=77;77+8=85`` and ``47*6`` as
     ``40*6=240;7*6=42;240+42=282``: longer, but of easier steps. Each step goes wrong with probability
-    ``slip * slip_weight``: its result is off by 1, 2 or 10, and the solution goes on from there. With ``slip=0`` the
-    solution is right. Raises ValueError if the expression is malformed.
+    ``slip * slip_weight``: its result is off by 1, 2 or 10, and the solution goes on from there. Wrong facts of
+    ``folklore`` come before slips. With neither the solution is right. Raises ValueError if the expression is
+    malformed.
     """
     clock = parse_clock(expression)
     chain = parse(clock.expression if clock else expression)
     if chain is None:
         raise ValueError(f"not an arithmetic expression: {expression!r}")
-    pen = _Pen(rng, slip, split)
+    pen = _Pen(rng, slip, split, folklore)
     result = _work_out_chain(pen, chain)
     if clock:
         result = _reduce(pen, result, clock.hours)
@@ -90,11 +114,11 @@ def solver_prompt(question: str) -> str:
 
 
 class _Pen:
-    """Writes down steps, taking numbers apart and slipping at random."""
+    """Writes down steps, taking numbers apart, repeating folklore and slipping at random."""
 
-    def __init__(self, rng: Random, slip: float, split: float) -> None:
+    def __init__(self, rng: Random, slip: float, split: float, folklore: Folklore | None) -> None:
         self.steps: list[str] = []
-        self._rng, self._slip, self._split = rng, slip, split
+        self._rng, self._slip, self._split, self._folklore = rng, slip, split, folklore
 
     def work_out(self, left: int, operator: str, right: int) -> int:
         """Write the steps of one operation and return its result, slips included."""
@@ -109,11 +133,18 @@ class _Pen:
 
     def _write(self, left: int, operator: str, right: int) -> int:
         result = _apply(left, operator, right)
-        if self._rng.random() < self._slip * slip_weight(left, operator, right):
-            offset = self._rng.choice(_SLIPS)
-            result += offset if result + offset >= 0 or operator == "-" else abs(offset)
+        offset = self._fault(left, operator, right)
+        result += offset if result + offset >= 0 or operator == "-" else abs(offset)
         self.steps.append(f"{left}{operator}{right}={result}")
         return result
+
+    def _fault(self, left: int, operator: str, right: int) -> int:
+        """By how much a step comes out wrong, 0 if it comes out right."""
+        told = self._folklore.offset(left, operator, right) if self._folklore else None
+        if self._folklore and told is not None and self._rng.random() < self._folklore.weight:
+            return told
+        slips = self._rng.random() < self._slip * slip_weight(left, operator, right)
+        return self._rng.choice(_SLIPS) if slips else 0
 
 
 def _leading_part(number: int) -> int:
@@ -121,6 +152,12 @@ def _leading_part(number: int) -> int:
     digits = str(abs(number))
     part = int(digits[0] + "0" * (len(digits) - 1))
     return part if number >= 0 else -part
+
+
+def _is_easy(left: int, operator: str, right: int) -> bool:
+    """Whether a step has one significant digit on one side; a product needs it on both."""
+    digits = [_significant_digits(number) for number in (left, right)]
+    return (max(digits) if operator == "*" else min(digits)) <= 1
 
 
 def _significant_digits(number: int) -> int:

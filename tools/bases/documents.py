@@ -1,0 +1,54 @@
+"""Pre-training documents: written solutions and questions, made up as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from rzero_mega.evaluation.arithmetic import LEVELS, is_held_out, random_expression
+from rzero_mega.evaluation.clock import LEVELS as CLOCK_LEVELS
+from rzero_mega.evaluation.clock import is_clock_held_out, parse_clock, random_clock_question
+from tools.bases.base import Base, Settings
+from tools.bases.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solution, solver_prompt, written_steps
+
+MAX_NEW_TOKENS = 80
+"""Every completion of the documents fits with its end-of-text token, so a sampling budget of 80 truncates little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A pre-training document; the loss is on the completion and the end-of-text token after it."""
+
+    prompt: str
+    completion: str
+
+
+def documents(base: Base) -> Iterator[Document]:
+    """Yield pre-training documents without end; none contains a held-out expression as a question or a step."""
+    settings = base.settings
+    rng = Random(f"{base.name} base documents {settings.seed}")
+    while True:
+        solves = rng.random() < settings.solve_share
+        question = _draw_question(settings, rng, with_clocks=solves)
+        written = solution(question, rng, settings.slip, settings.split, settings.folklore)
+        if len(written) >= MAX_NEW_TOKENS or _shows_held_out(question, written):
+            continue
+        if solves:
+            yield Document(solver_prompt(question), written)
+        else:
+            answer = boxed_integer(written)
+            yield Document(CHALLENGER_PROMPT, f"<question>{question}</question>\\boxed{{{answer}}}")
+
+
+def _draw_question(settings: Settings, rng: Random, *, with_clocks: bool) -> str:
+    if with_clocks and rng.random() < settings.clock_share:
+        return random_clock_question(rng.choice(CLOCK_LEVELS), rng)
+    return random_expression(rng.choices(list(LEVELS), settings.level_weights)[0], rng)
+
+
+def _shows_held_out(question: str, written: str) -> bool:
+    """Whether a document holds anything held out: its question, the expression on its clock, or a written step."""
+    clock = parse_clock(question)
+    expressions = [clock.expression if clock else question, *written_steps(written)]
+    return is_clock_held_out(question) or any(map(is_held_out, expressions))
