@@ -22,7 +22,7 @@ from rzero_mega.tracking.progress import PhaseProgress
 
 _log = logging.getLogger(__name__)
 
-# Samples that are drawn and kept together. For servers few, so that one long answer keeps few others waiting; the
+# Samples that are kept together. Of servers few, so that one long answer keeps few others from the journal; the
 # embedded engine decodes a batch and refills its places from a second one.
 UNIT_FOR_SERVERS = 8
 BATCHES_PER_UNIT = 2

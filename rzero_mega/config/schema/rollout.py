@@ -17,7 +17,7 @@ class SglangConfig:
     package need be installed there. null: the interpreter of the run."""
 
     replicas: int = number(1, 1)
-    """Servers per role. Requests go to the one with the least to do."""
+    """Servers per role. A sample is drawn by the one with the least to do."""
 
     tp: int = number(1, 1)
     """GPUs that one server spreads the model over, all of one node. The smallest that leaves room for a large KV cache
@@ -32,16 +32,14 @@ class SglangConfig:
     one up where it is not set."""
 
     max_running_requests: int = number(256, 1)
-    """Sequences that a server decodes at a time. Raise it if the servers' logs show KV cache unused."""
+    """Sequences that a server decodes at a time; an eighth as many more wait there for the next free slot. Raise it if
+    the servers' logs show KV cache unused."""
 
     max_total_tokens: int | None = number(None, 1)
     """Most tokens in a server's KV cache. null: what memory allows on GPUs, 65,536 on CPUs."""
 
     context_length: int | None = number(None, 1, kind=SAMPLING)
     """Most tokens of a prompt with its response. null: what the model was made for; no more than that."""
-
-    samples_per_request: int = number(64, 1)
-    """Samples that one HTTP request asks for. Fewer balance the servers better, more make less traffic."""
 
     start_timeout_s: float = number(900.0, 1.0)
     """Seconds until a server must be ready. Raise it for large models on slow file systems."""

@@ -1,10 +1,11 @@
-"""Draws on their way over servers: shared out, drawn again where a server aborts, fails or dies."""
+"""Draws on their way over servers: shared out, drawn again where a server aborts, fails, hangs or dies."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,19 +13,22 @@ import pytest
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, batches_of
+from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough
 from rzero_mega.rollout.sglang.pool.engine import UnitsUnderWay
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version
+from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.transports.protocol import ServerError
 from tests.processes import eventually
 from tests.rollout.sglang.stand_in import NO_WEIGHTS, StandInServer
 
 Body = Mapping[str, Any]
-Answers = list[dict[str, Any]]
+Event = dict[str, Any]
+Events = AsyncIterator[Event]
 VERSION = Version(3, "solver-1-3")
+PATIENCE_S = 60
 
 
 def requests(samples: int) -> list[Draw]:
@@ -32,52 +36,83 @@ def requests(samples: int) -> list[Draw]:
     return draws_of([Request(f"r{i}", (i,), 1, SamplingConfig()) for i in range(samples)])
 
 
-def answers(body: Body, finish: str = "stop") -> Answers:
-    """Of a server in order: every prompt gets itself for a response."""
-    return [
-        {
-            "output_ids": prompt,
-            "meta_info": {
-                "finish_reason": {"type": finish},
-                "weight_versions": [{"version": VERSION.on_server}],
-                "output_token_logprobs": [[-0.5, token, None] for token in prompt],
-            },
-        }
-        for prompt in body["input_ids"]
-    ]
+def event(body: Body, index: int, finish: str | None = "stop") -> Event:
+    """A prompt gets itself for a response."""
+    (token,) = body["input_ids"][index]
+    return {
+        "index": index,
+        "output_ids": [token],
+        "meta_info": {
+            "finish_reason": finish and {"type": finish},
+            "weight_versions": [{"version": VERSION.on_server}],
+            "output_token_logprobs": [[-0.5, token, None]],
+        },
+    }
+
+
+async def answers(name: str, body: Body) -> Events:
+    """Of a server in order, each sample's first token before the whole of it."""
+    for finish in (None, "stop"):
+        for index in range(len(body["input_ids"])):
+            yield event(body, index, finish)
 
 
 class Theatre:
-    """Two servers whose answers a test makes up: `answer` gets the server's name and the body of a request."""
+    """Two servers of two slots whose answers a test makes up: `answer` gets the server's name and a call's body."""
 
-    def __init__(self, answer: Callable[[str, Body], Answers], attempts: int = 3, hang_timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str, Body], Events] = answers,
+        responds: Callable[[str], bool] = lambda _name: True,
+        attempts: int = 3,
+        hang_timeout_s: float = 60.0,
+    ) -> None:
         self.silent: set[str] = set()
         self.servers: dict[str, StandInServer] = {}
         self.asked: list[tuple[str, list[int]]] = []
-        self._answer, self._lock = answer, threading.Lock()
-        config = SglangConfig(replicas=2, samples_per_request=2, max_running_requests=2, attempts=attempts)
+        self.taken: Counter[int] = Counter()
+        self.aborted = 0
+        self._answer, self._responds = answer, responds
+        config = SglangConfig(replicas=2, max_running_requests=2, attempts=attempts)
         config.hang_timeout_s = hang_timeout_s
         self.role = RoleServers("solver", self._start, config, NO_WEIGHTS, saves_memory=False)
         self.role.serve_first_weights()
 
     def run(self, draws: list[Draw]) -> tuple[dict[int, Sample], list[Draw]]:
-        batches = batches_of(draws, self.role.config.samples_per_request)
-        return Dispatch(self.role, batches, VERSION, [2], context=10).run()
+        def taken(position: int, sample: Sample) -> bool:
+            self.taken[position] += 1
+            return True
+
+        return Dispatch(self.role, draws, VERSION, [2], 10, taken).run()
+
+    def draws_asked(self) -> Counter[int]:
+        """How often each draw was asked for, by its position."""
+        return Counter(position for _, positions in self.asked for position in positions)
 
     def _start(self, number: int, attempt: int) -> StandInServer:
         theatre, name = self, f"solver-{number}-a{attempt}"
 
-        class Client(SglangClient):
-            def generate(self, body: Body) -> Answers:
-                with theatre._lock:
-                    theatre.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
+        class Streams(AnswerStreams):
+            def __init__(self) -> None:
+                pass
+
+            def answers(self, body: Body) -> Events:
+                theatre.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
                 return theatre._answer(name, body)
 
+            async def close(self) -> None:
+                pass
+
+        class Client(SglangClient):
+            def streams(self) -> AnswerStreams:
+                return Streams()
+
             def responds(self, timeout_s: float) -> bool:
-                return theatre.servers[name].alive() and name not in theatre.silent
+                lives = theatre.servers[name].alive() and name not in theatre.silent
+                return lives and theatre._responds(name)
 
             def abort_all(self) -> None:
-                pass
+                theatre.aborted += 1
 
         class Server(StandInServer):
             def client(self, name: str, timeout_s: float) -> SglangClient:
@@ -87,124 +122,256 @@ class Theatre:
         return self.servers[name]
 
 
+def dies(theatre: Theatre, name: str) -> ServerError:
+    theatre.servers[name].dead = True
+    return ServerError(f"{name}: generate: disconnected")
+
+
 def test_all_servers_draw_and_every_sample_has_its_place() -> None:
-    both = threading.Barrier(2, timeout=60)
+    both = asyncio.Barrier(2)
 
-    def answer(name: str, body: Body) -> Answers:
-        if body["input_ids"][0] in ([0], [2]):
-            both.wait()  # the first two batches are under way at the same time
-        return answers(body)
+    async def answer(name: str, body: Body) -> Events:
+        if name not in seen:
+            seen.add(name)
+            async with asyncio.timeout(PATIENCE_S):
+                await both.wait()  # both servers have draws under way at the same time
+        async for said in answers(name, body):
+            yield said
 
+    seen: set[str] = set()
     theatre = Theatre(answer)
     samples, left = theatre.run(requests(9))
     assert left == []
     assert samples == {i: Sample(f"r{i}", 0, (i,), (i,), (-0.5,), FinishReason.STOP, VERSION.number) for i in range(9)}
-    assert sorted(prompts for _, prompts in theatre.asked) == [[0, 1], [2, 3], [4, 5], [6, 7], [8]]
-    assert {name for name, prompts in theatre.asked if prompts[0] in (0, 2)} == {"solver-0-a1", "solver-1-a1"}
+    assert theatre.draws_asked() == theatre.taken == Counter(range(9))
+
+
+def test_a_long_answer_keeps_nobody_waiting_and_its_server_gets_the_next_draws() -> None:
+    async def answer(name: str, body: Body) -> Events:
+        for index, prompt in enumerate(body["input_ids"]):
+            if prompt != [0]:
+                yield event(body, index)
+        if [0] in body["input_ids"]:
+            async with asyncio.timeout(PATIENCE_S):
+                while theatre.taken.total() < 39:
+                    await asyncio.sleep(0)
+            yield event(body, body["input_ids"].index([0]))
+
+    theatre = Theatre(answer)
+    samples, _ = theatre.run(requests(40))
+    assert sorted(samples) == list(range(40))
+    (slow,) = [name for name, positions in theatre.asked if 0 in positions]
+    assert sum(name == slow for name, _ in theatre.asked) > 5
+
+
+@pytest.mark.parametrize(("draws", "shares"), [(2, [1, 1]), (4, [2, 2]), (5, [2, 3])])
+def test_few_draws_are_spread_over_the_servers(draws: int, shares: list[int]) -> None:
+    theatre = Theatre()
+    theatre.run(requests(draws))
+    drawn: Counter[str] = Counter()
+    for name, positions in theatre.asked:
+        drawn[name] += len(positions)
+    assert sorted(drawn.values()) == shares
+
+
+def test_no_server_gets_more_than_it_works_on_and_one_that_waits() -> None:
+    under_way: Counter[str] = Counter()
+
+    async def answer(name: str, body: Body) -> Events:
+        under_way[name] += len(body["input_ids"])
+        most.append(under_way[name])
+        for index in range(len(body["input_ids"])):
+            await asyncio.sleep(0)
+            under_way[name] -= 1
+            yield event(body, index)
+
+    most: list[int] = []
+    Theatre(answer).run(requests(30))
+    assert max(most) == 3
 
 
 def test_what_a_server_aborts_is_drawn_again_and_nothing_else() -> None:
-    def answer(name: str, body: Body) -> Answers:
-        found = answers(body)
-        if body["input_ids"] == [[0], [1]]:
-            found[1]["meta_info"]["finish_reason"] = {"type": "abort"}
-        return found
+    async def answer(name: str, body: Body) -> Events:
+        for index, prompt in enumerate(body["input_ids"]):
+            aborts = prompt == [1] and theatre.draws_asked()[1] == 1
+            yield event(body, index, "abort" if aborts else "stop")
 
     theatre = Theatre(answer)
     samples, left = theatre.run(requests(4))
     assert (sorted(samples), left) == ([0, 1, 2, 3], [])
-    assert sorted(prompts for _, prompts in theatre.asked) == [[0, 1], [1], [2, 3]]
+    assert theatre.draws_asked() == Counter([0, 1, 1, 2, 3])
 
 
-def test_what_a_dead_server_leaves_goes_to_the_other_and_it_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    def answer(name: str, body: Body) -> Answers:
-        if name == "solver-0-a1":
-            theatre.servers[name].dead = True
-            raise ServerError(f"{name}: generate: disconnected")
-        return answers(body)
+@pytest.mark.parametrize("answered", [0, 1])
+def test_what_a_dead_server_leaves_goes_to_the_other_and_it_is_replaced(
+    answered: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(name: str, body: Body) -> Events:
+        for index in range(len(body["input_ids"])):
+            if name == "solver-0-a1" and index == answered:
+                raise dies(theatre, name)
+            yield event(body, index)
 
     theatre = Theatre(answer)
     samples, left = theatre.run(requests(12))
     assert (sorted(samples), left) == (list(range(12)), [])
+    assert theatre.taken == Counter(range(12))
+    lost = [positions[answered:] for name, positions in theatre.asked if name == "solver-0-a1"]
+    assert theatre.draws_asked() == Counter([*range(12), *(position for part in lost for position in part)])
     assert "solver-0-a2" in theatre.servers
     assert any("its requests go to other servers" in line for line in caplog.messages)
     assert any("solver replica 0" in line and "starting another" in line for line in caplog.messages)
 
 
 def test_without_a_server_the_draws_that_are_left_come_back() -> None:
-    def answer(name: str, body: Body) -> Answers:
-        theatre.servers[name].dead = True
-        raise ServerError(f"{name}: generate: disconnected")
+    async def answer(name: str, body: Body) -> Events:
+        yield event(body, 0)
+        raise dies(theatre, name)
 
     theatre = Theatre(answer)
     samples, left = theatre.run(requests(12))
-    assert samples == {}
-    assert sorted(draw.position for draw in left) == list(range(12))
+    assert len(samples) == 2
+    assert sorted([*samples, *(draw.position for draw in left)]) == list(range(12))
 
 
 @pytest.mark.parametrize("fault", ["error", "abort"])
-def test_a_batch_that_fails_too_often_is_an_error_that_names_server_and_setting(fault: str) -> None:
-    def answer(name: str, body: Body) -> Answers:
-        if fault == "abort":
-            return answers(body, "abort")
-        raise ServerError(f"{name}: generate: HTTP 500")
+def test_a_draw_that_fails_too_often_is_an_error_that_names_server_and_setting(fault: str) -> None:
+    async def answer(name: str, body: Body) -> Events:
+        if fault == "error":
+            raise ServerError(f"{name}: generate: HTTP 500")
+        yield event(body, 0, "abort")
 
     theatre = Theatre(answer, attempts=2)
     with pytest.raises(UserError, match=r"solver.*\(2 attempts, rollout\.sglang\.attempts\)"):
         theatre.run(requests(1))
     assert len(theatre.asked) == 2
+    assert theatre.aborted == 2
 
 
-def test_too_few_answers_are_an_error_that_names_the_server() -> None:
-    theatre = Theatre(lambda name, body: answers(body)[1:])
-    with pytest.raises(UserError, match=r"solver replica \d .*: 1 answers to 2 requests"):
-        theatre.run(requests(2))
+def test_a_server_that_fails_a_call_and_lives_keeps_its_other_draws_and_gets_more() -> None:
+    async def answer(name: str, body: Body) -> Events:
+        if len(theatre.asked) == 1:
+            yield event(body, 0)
+            raise ServerError(f"{name}: generate: HTTP 500")
+        async for said in answers(name, body):
+            yield said
+
+    theatre = Theatre(answer)
+    samples, _ = theatre.run(requests(12))
+    assert sorted(samples) == list(range(12))
+    assert set(theatre.servers) == {"solver-0-a1", "solver-1-a1"}
+    assert sum(name == "solver-0-a1" for name, _ in theatre.asked) > 1
+
+
+def test_while_a_server_is_asked_whether_it_lives_the_others_draw_on() -> None:
+    drawn = threading.Event()
+
+    async def answer(name: str, body: Body) -> Events:
+        if name == "solver-0-a1":
+            raise dies(theatre, name)
+        async for said in answers(name, body):
+            yield said
+        if theatre.taken.total() > 20:
+            drawn.set()
+
+    theatre = Theatre(answer)
+    # A server on another node: that it has died shows late.
+    theatre.servers["solver-0-a1"].alive = lambda: not drawn.wait(PATIENCE_S)  # type: ignore[method-assign]
+    samples, left = theatre.run(requests(40))
+    assert (sorted(samples), left) == (list(range(40)), [])
+    assert "solver-0-a2" in theatre.servers
+
+
+MALFORMED: dict[str, list[Any]] = {
+    "no answers to 1 requests of a call": [0, 1],
+    "sample 3, which is not asked for": [0, 3],
+    "sample 0, which is not asked for, or answered already": [0, 0],
+    "sample None, which is not asked for": [0, None],
+    "sample '0', which is not asked for": ["0"],
+    "says nothing of a sample": [0, {}],
+    "not a sample": [{"index": 0, "meta_info": {"finish_reason": {"type": "stop"}}}],
+}
+
+
+@pytest.mark.parametrize("said", MALFORMED)
+def test_answers_that_are_none_to_what_was_asked_are_an_error_that_names_the_server(said: str) -> None:
+    async def answer(name: str, body: Body) -> Events:
+        for what in MALFORMED[said]:
+            yield what if isinstance(what, dict) else {**event(body, 0), "index": what}
+
+    theatre = Theatre(answer)
+    with pytest.raises(UserError, match=rf"solver replica \d .*{said}"):
+        theatre.run(requests(6))
+    assert theatre.aborted == 2
+
+
+def test_a_sample_of_other_weights_is_an_error_that_names_server_and_versions() -> None:
+    async def answer(name: str, body: Body) -> Events:
+        yield event(body, 0)
+        stale = event(body, 1)
+        stale["meta_info"]["weight_versions"] = [{"version": "solver-1-2"}]
+        yield stale
+
+    theatre = Theatre(answer)
+    with pytest.raises(UserError, match=r"solver replica \d .*solver-1-2.*solver-1-3.*missed an update"):
+        theatre.run(requests(12))
+    assert set(theatre.taken.values()) == {1}
 
 
 HANG_S = 0.6
 
 
-def test_a_server_that_hangs_is_ended_named_and_replaced_and_no_sample_is_lost(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("late", [False, True])
+def test_a_server_that_hangs_is_ended_named_and_replaced_and_no_sample_is_lost_or_counted_twice(
+    late: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def answer(name: str, body: Body) -> Answers:
-        if name != "solver-0-a1":
-            return answers(body)
-        theatre.silent.add(name)
-        assert eventually(lambda: theatre.servers[name].stopped)
-        raise ServerError(f"{name}: generate: disconnected")
+    async def answer(name: str, body: Body) -> Events:
+        yield event(body, 0)
+        if name == "solver-0-a1":
+            theatre.silent.add(name)
+            async with asyncio.timeout(PATIENCE_S):
+                while not theatre.servers[name].stopped:
+                    await asyncio.sleep(0.01)
+            for index in range(1, len(body["input_ids"]) if late else 1):
+                yield event(body, index)
+            raise ServerError(f"{name}: generate: disconnected")
+        for index in range(1, len(body["input_ids"])):
+            yield event(body, index)
 
     theatre = Theatre(answer, hang_timeout_s=HANG_S)
     samples, left = theatre.run(requests(12))
     assert (sorted(samples), left) == (list(range(12)), [])
+    assert theatre.taken == Counter(range(12))
     said = "solver replica 0 (http://solver-0-a1): generate: no sign of life for 0.6 s (rollout.sglang.hang_timeout_s)"
     assert any(line.startswith(said) for line in caplog.messages)
     assert "solver-0-a2" in theatre.servers
 
 
 def test_a_request_may_take_longer_than_a_server_may_hang() -> None:
-    def answer(name: str, body: Body) -> Answers:
-        time.sleep(4 * HANG_S)
-        return answers(body)
+    async def answer(name: str, body: Body) -> Events:
+        await asyncio.sleep(4 * HANG_S)
+        async for said in answers(name, body):
+            yield said
 
     theatre = Theatre(answer, hang_timeout_s=HANG_S)
     assert sorted(theatre.run(requests(4))[0]) == [0, 1, 2, 3]
     assert set(theatre.servers) == {"solver-0-a1", "solver-1-a1"}
 
 
-def test_a_score_of_a_server_that_hangs_is_an_error() -> None:
-    def answer(name: str, body: Body) -> Answers:
-        theatre.silent.add(name)
-        assert eventually(lambda: theatre.servers[name].stopped)
-        raise ServerError(f"{name}: generate: disconnected")
+def test_a_score_of_a_server_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def generate(client: SglangClient, body: Body) -> list[Event]:
+        theatre.silent.add("solver-0-a1")
+        assert eventually(lambda: theatre.servers["solver-0-a1"].stopped)
+        raise ServerError("solver-0-a1: generate: disconnected")
 
-    theatre = Theatre(answer, hang_timeout_s=HANG_S)
+    monkeypatch.setattr(SglangClient, "generate", generate)
+    theatre = Theatre(hang_timeout_s=HANG_S)
     with pytest.raises(ServerError, match="solver-0-a1: generate"):
         watched_generate(theatre.role.serving()[0], {"input_ids": [[1]]})
 
 
 def test_units_are_handed_over_whole_and_nothing_is_drawn_once_it_is_enough() -> None:
-    theatre = Theatre(lambda _name, body: answers(body))
+    theatre = Theatre()
     draws = requests(40)
     units = [draws[start : start + 4] for start in range(0, 40, 4)]
     arrived: list[tuple[int, list[int]]] = []
@@ -213,10 +380,9 @@ def test_units_are_handed_over_whole_and_nothing_is_drawn_once_it_is_enough() ->
         arrived.append((number, [sample.tokens[0] for sample in samples]))
         return len(arrived) < 3
 
-    under_way = UnitsUnderWay(units, take)
     with pytest.raises(Enough):
-        Dispatch(theatre.role, batches_of(draws, 3), VERSION, [2], 10, under_way.take).run()
-    # A batch may end two units at once.
-    assert 3 <= len(arrived) <= 4
+        Dispatch(theatre.role, draws, VERSION, [2], 10, UnitsUnderWay(units, take).take).run()
+    assert len(arrived) == 3
     assert all(tokens == list(range(4 * number, 4 * number + 4)) for number, tokens in arrived)
-    assert len(theatre.asked) < 14
+    assert theatre.draws_asked().total() < 30
+    assert theatre.aborted == 2

@@ -74,7 +74,7 @@ class TestSglang(RolloutContract):
     @pytest.fixture
     def engine_for(self, make_pool: MakePool) -> EngineFor:
         """Every engine is a new one on the servers of the ones before: their weights are replaced."""
-        server_pool = make_pool("contract", samples_per_request=4)
+        server_pool = make_pool("contract")
         return lambda folder: server_pool.engine("solver", folder)
 
 
@@ -108,7 +108,7 @@ class TestTwoReplicas:
 
     @pytest.fixture
     def server_pool(self, make_pool: MakePool) -> ServerPool:
-        return make_pool("pair", sync="disk", replicas=2, samples_per_request=4, attempts=6)
+        return make_pool("pair", sync="disk", replicas=2, attempts=6)
 
     @pytest.fixture
     def folder(self, model_folder: ModelFolder) -> Path:

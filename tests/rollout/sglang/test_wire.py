@@ -56,6 +56,12 @@ def test_no_top_k_is_minus_one_to_the_server() -> None:
     assert generate_body([draw], [], 10)["sampling_params"][0]["top_k"] == -1
 
 
+def test_answers_come_one_by_one_and_nothing_between_a_sample_s_first_token_and_its_last() -> None:
+    body = generate_body(draws_of([REQUEST, Request("b", (1,), 1, SamplingConfig(max_new_tokens=3))]), [2], context=10)
+    assert body["stream"] is True
+    assert [parameters["stream_interval"] for parameters in body["sampling_params"]] == [7, 7, 3]
+
+
 def test_an_answer_becomes_a_sample() -> None:
     assert read(answer()) == Sample("a", 4, (5, 6, 7), (8, 2), (-0.5, -1.5), FinishReason.STOP, 3)
 

@@ -1,147 +1,249 @@
-"""Samples drawn by the servers of a role: batches shared out over them, what a server loses drawn by another."""
+"""Samples drawn by the servers of a role: one queue for all, and what a server loses drawn by another."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import math
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, Sample
+from rzero_mega.rollout.sglang.pool.draw_queue import DrawQueue, Supply
 from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.watch import PROBES, ServerWatch
-from rzero_mega.rollout.sglang.pool.wire import MalformedAnswer, Version, generate_body, read_sample
+from rzero_mega.rollout.sglang.pool.wire import (
+    MalformedAnswer,
+    Version,
+    generate_body,
+    longest_response,
+    read_sample,
+    whole_draw,
+)
+from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
+from rzero_mega.rollout.sglang.server.client import one_line
 from rzero_mega.weights.transports.protocol import ServerError
 
 _log = logging.getLogger(__name__)
 
-Answers: TypeAlias = list[dict[str, Any]]
-
-
-Taken: TypeAlias = Callable[[dict[int, Sample]], bool]
+Taken: TypeAlias = Callable[[int, Sample], bool]
+"""Takes a sample by the position of its draw, as it comes; whether more are wanted."""
 
 
 class Enough(Exception):
     """Whoever takes the samples wants no more of them; what servers still work on is dropped."""
 
 
-def batches_of(draws: Sequence[Draw], size: int) -> list[Sequence[Draw]]:
-    """So many draws each, in their order."""
-    return [draws[start : start + size] for start in range(0, len(draws), size)]
+@dataclass
+class _Desk:
+    """A server that gets draws. One that failed a call gets none while it is asked whether it lives."""
+
+    replica: Replica
+    streams: AnswerStreams
+    under_way: int = 0
+    doubted: bool = False
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one HTTP request asks for, and how many times it was asked for in vain."""
+class _Call:
+    """One HTTP request; `left` are its draws that have not been answered, by their numbers in it."""
 
-    draws: list[Draw]
-    attempts: int = 0
+    desk: _Desk
+    left: dict[int, Draw]
 
 
 class Dispatch:
-    """The draws of one call on their way to servers and back."""
+    """The draws of one call of the engine on their way to servers and back.
+
+    Whatever happens, an answer or an end, is news, and one coroutine deals with all news one after the other: nothing
+    here has to be guarded against another thread.
+    """
 
     def __init__(
         self,
         servers: RoleServers,
-        batches: Sequence[Sequence[Draw]],
+        draws: Sequence[Draw],
         version: Version,
         stop: Sequence[int],
         context: int,
-        taken: Taken = lambda _samples: True,
+        taken: Taken = lambda _position, _sample: True,
     ) -> None:
         """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together.
 
-        `taken` gets samples as they come, by the positions of their draws; once it says no, nothing more is drawn.
+        Once `taken` says no, nothing more is drawn.
         """
         self._servers, self._version, self._stop, self._context = servers, version, stop, context
-        self._pending = deque(Batch(list(batch)) for batch in batches)
+        self._queue = DrawQueue(draws, lambda draw: longest_response(draw, context))
+        self._supply = Supply(servers.config.max_running_requests)
         self._taken = taken
-        size = max(map(len, batches), default=1)
-        self._running: dict[Future[Answers], tuple[Replica, Batch]] = {}
+        self._desks: dict[int, _Desk] = {}
+        self._failures: Counter[int] = Counter()
         self._samples: dict[int, Sample] = {}
-        # As many requests as a server works on, and one more that it finds waiting.
-        self._per_server = 1 + servers.config.max_running_requests // size
+        self._news: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        # Those that report their own end, and how many have not.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unended = 0
 
     def run(self) -> tuple[dict[int, Sample], list[Draw]]:
         """Samples by the positions of their draws, and the draws that no server was left for.
 
-        A batch goes to the server with the fewest under way. What a dead server leaves, and what a server aborts, goes
-        to others; UserError if a batch fails `rollout.sglang.attempts` times.
+        What a dead server leaves, and what a server aborts, goes to others; UserError if a draw fails
+        `rollout.sglang.attempts` times, Enough if `taken` says no.
         """
-        servers = len(self._servers.all())
-        with _threads((self._per_server + PROBES) * servers, self._servers.serving) as threads:
-            watch = ServerWatch(self._servers.config, threads)
-            while self._pending or self._running:
-                for replica, batch in self._assign():
-                    body = generate_body(batch.draws, self._stop, self._context)
-                    self._running[threads.submit(replica.client.generate, body)] = replica, batch
-                if not self._running:
-                    break
-                for future in wait(self._running, watch.period_s, FIRST_COMPLETED).done:
-                    self._take(future, *self._running.pop(future))
-                watch.end_silent([replica for replica, _ in self._running.values()])
-        return self._samples, [draw for batch in self._pending for draw in batch.draws]
+        asyncio.run(self._run())
+        return self._samples, self._queue.all()
 
-    def _assign(self) -> Iterator[tuple[Replica, Batch]]:
-        """Batches that wait, each with the server that it goes to, as long as one has room."""
-        load = {id(replica): 0 for replica in self._servers.serving()}
-        for replica, _ in self._running.values():
-            if id(replica) in load:
-                load[id(replica)] += 1
-        while self._pending and load:
-            replica = min(self._servers.serving(), key=lambda r: load[id(r)])
-            if load[id(replica)] >= self._per_server:
-                return
-            load[id(replica)] += 1
-            yield replica, self._pending.popleft()
+    async def _run(self) -> None:
+        with _threads((1 + PROBES) * len(self._servers.all())) as self._threads:
+            watch = ServerWatch(self._servers.config, self._threads)
+            try:
+                self._refill()
+                while self._unended:
+                    await self._hear(watch.period_s)
+                    watch.end_silent([desk.replica for desk in self._desks.values() if desk.under_way])
+                    self._refill()
+            except BaseException:
+                self._abort()
+                raise
+            finally:
+                await self._hang_up()
 
-    def _take(self, future: Future[Answers], replica: Replica, batch: Batch) -> None:
-        """Take a batch's answers in, or have it drawn again."""
-        try:
-            answers = future.result()
-            if len(answers) != len(batch.draws):
-                raise MalformedAnswer(f"{len(answers)} answers to {len(batch.draws)} requests")
-            samples = [read_sample(d, a, self._version) for d, a in zip(batch.draws, answers, strict=True)]
-        except ServerError as error:
-            if replica.state is ReplicaState.SERVING and not replica.answers():
-                _log.warning("%s; its requests go to other servers", error)
-                replica.state = ReplicaState.STARTING
-                self._servers.replace(replica)
-            self._again(batch.draws, batch.attempts, error)
+    async def _hear(self, limit_s: float) -> None:
+        """Deal with all news; wait for some as long as there are none, but not longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                deal = await self._news.get()
+            deal()
+        while not self._news.empty():
+            self._news.get_nowait()()
+
+    def _refill(self) -> None:
+        """Give draws that wait to servers that have room, the one with the fewest under way first."""
+        desks = [desk for desk in map(self._desk, self._servers.serving()) if not desk.doubted]
+        if not desks:
             return
-        except UserError as error:
-            raise UserError(f"{replica.client.name}: {error}") from None
-        pairs = list(zip(batch.draws, samples, strict=True))
-        drawn = {draw.position: sample for draw, sample in pairs if sample is not None}
-        self._samples.update(drawn)
-        if not self._taken(drawn):
-            raise Enough
-        aborted = [draw for draw, sample in pairs if sample is None]
-        if aborted:
-            reason = ServerError(f"{replica.client.name}: aborted {len(aborted)} requests")
-            self._again(aborted, batch.attempts, reason)
+        share = math.ceil((len(self._queue) + sum(desk.under_way for desk in desks)) / len(desks))
+        while len(self._queue):
+            desk = min(desks, key=lambda desk: desk.under_way)
+            wanted = self._supply.wanted(desk.under_way, share)
+            if not wanted:
+                return
+            self._call(desk, self._queue.take(desk.replica.number, wanted))
 
-    def _again(self, draws: list[Draw], attempts: int, error: ServerError) -> None:
-        if attempts + 1 >= self._servers.config.attempts:
-            raise UserError(f"{error} ({attempts + 1} attempts, rollout.sglang.attempts)")
-        self._pending.append(Batch(draws, attempts + 1))
+    def _desk(self, replica: Replica) -> _Desk:
+        if id(replica) not in self._desks:
+            self._desks[id(replica)] = _Desk(replica, replica.client.streams())
+        return self._desks[id(replica)]
+
+    def _call(self, desk: _Desk, draws: Sequence[Draw]) -> None:
+        desk.under_way += len(draws)
+        self._start(self._listen(_Call(desk, dict(enumerate(draws))), generate_body(draws, self._stop, self._context)))
+
+    async def _listen(self, call: _Call, body: dict[str, Any]) -> None:
+        """Report every event of a call, and its end."""
+        failure: Exception | None = None
+        try:
+            async for event in call.desk.streams.answers(body):
+                self._news.put_nowait(partial(self._take, call, event))
+        except Exception as error:
+            failure = error
+        self._report_end(partial(self._end, call, failure))
+
+    def _take(self, call: _Call, event: dict[str, Any]) -> None:
+        """Take in what a server says of a sample."""
+        try:
+            whole = whole_draw(event, call.left)
+            if whole is None:
+                return
+            number, draw = whole
+            sample = read_sample(draw, event, self._version)
+        except UserError as error:
+            raise UserError(f"{call.desk.replica.client.name}: {error}") from None
+        del call.left[number]
+        call.desk.under_way -= 1
+        if sample is None:
+            reason = one_line(str(event["meta_info"]["finish_reason"].get("message", "for no reason that it names")))
+            self._again([draw], ServerError(f"{call.desk.replica.client.name}: aborted a request: {reason}"))
+            return
+        self._samples[draw.position] = sample
+        if not self._taken(draw.position, sample):
+            raise Enough
+
+    def _end(self, call: _Call, failure: Exception | None) -> None:
+        """A call is over: what it has not answered is drawn again, unless the server meant to say all."""
+        replica, left = call.desk.replica, list(call.left.values())
+        call.desk.under_way -= len(left)
+        if failure is None and left:
+            raise MalformedAnswer(f"{replica.client.name}: no answers to {len(left)} requests of a call")
+        if failure is None:
+            return
+        if not isinstance(failure, ServerError):
+            raise failure
+        if replica.state is ReplicaState.SERVING and not call.desk.doubted:
+            call.desk.doubted = True
+            self._start(self._ask(call.desk, failure))
+        self._again(left, failure)
+
+    async def _ask(self, desk: _Desk, failure: ServerError) -> None:
+        """Ask a server that failed whether it lives; report what is to be done."""
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, desk.replica.answers)
+        lives = (await asyncio.gather(asked, return_exceptions=True))[0]
+        self._report_end(partial(self._judge, desk, failure, lives))
+
+    def _judge(self, desk: _Desk, failure: ServerError, lives: bool | BaseException) -> None:
+        if isinstance(lives, BaseException):
+            raise lives
+        desk.doubted = False
+        if not lives:
+            _log.warning("%s; its requests go to other servers", failure)
+            desk.replica.state = ReplicaState.STARTING
+            self._servers.replace(desk.replica)
+
+    def _again(self, draws: Sequence[Draw], error: ServerError) -> None:
+        self._failures.update(draw.position for draw in draws)
+        attempts = max((self._failures[draw.position] for draw in draws), default=0)
+        if attempts >= self._servers.config.attempts:
+            raise UserError(f"{error} ({attempts} attempts, rollout.sglang.attempts)")
+        self._queue.put_back(draws)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._unended += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _report_end(self, deal: Callable[[], None]) -> None:
+        def end() -> None:
+            self._unended -= 1
+            deal()
+
+        self._news.put_nowait(end)
+
+    def _abort(self) -> None:
+        """Servers drop what they still work on."""
+        for replica in self._servers.serving():
+            with suppress(ServerError):
+                replica.client.abort_all()
+
+    async def _hang_up(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for desk in self._desks.values():
+            await desk.streams.close()
 
 
 @contextmanager
-def _threads(count: int, serving: Callable[[], list[Replica]]) -> Iterator[ThreadPoolExecutor]:
-    """Threads that wait for answers. On an error servers are told to drop what runs, so that no thread waits long."""
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that ask servers whether they live; nobody waits for their end."""
     threads = ThreadPoolExecutor(count)
     try:
         yield threads
-    except BaseException:
-        for replica in serving():
-            with suppress(ServerError):
-                replica.client.abort_all()
-        raise
     finally:
         threads.shutdown(wait=False, cancel_futures=True)

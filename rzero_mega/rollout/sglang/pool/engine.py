@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
 from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken, batches_of
+from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 
 
-# Of what lost servers leave behind; anything from one to many does.
-LEFT_OVER = 8
-
-
 class UnitsUnderWay:
     """Units of draws of which samples come in any order; each is handed over once it is whole."""
 
@@ -37,17 +33,14 @@ class UnitsUnderWay:
         self._samples: list[dict[int, Sample]] = [{} for _ in units]
         self._arrived = arrived
 
-    def take(self, samples: Mapping[int, Sample]) -> bool:
-        """Samples by position; whether more are wanted."""
-        touched = dict.fromkeys(self._unit[position] for position in samples)
-        for position, sample in samples.items():
-            self._samples[self._unit[position]][position] = sample
-        whole = [number for number in touched if len(self._samples[number]) == len(self._positions[number])]
-        return all([self._arrived(number, self._whole(number)) for number in whole])
-
-    def _whole(self, number: int) -> list[Sample]:
-        found, self._samples[number] = self._samples[number], {}
-        return [found[position] for position in self._positions[number]]
+    def take(self, position: int, sample: Sample) -> bool:
+        """A sample by its position; whether more are wanted."""
+        number = self._unit[position]
+        self._samples[number][position] = sample
+        if len(self._samples[number]) < len(self._positions[number]):
+            return True
+        whole, self._samples[number] = self._samples[number], {}
+        return self._arrived(number, [whole[position] for position in self._positions[number]])
 
 
 class SglangEngine:
@@ -100,18 +93,16 @@ class SglangEngine:
         return [drawn[position] for position in range(len(drawn))]
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-        """All units at once, a batch for each; the first rank hands over what comes."""
+        """All units in one queue; the first rank hands over what comes."""
         requests = [request for unit in units for request in unit]
         check_prompts(requests, self._context)
-        draws = draws_of(requests)
+        left = draws_of(requests)
         ends = accumulate(sum(request.n for request in unit) for unit in units)
-        batches: list[Sequence[Draw]] = [draws[start:end] for start, end in pairwise((0, *ends))]
-        taken = UnitsUnderWay(batches, arrived).take
+        taken = UnitsUnderWay([left[start:end] for start, end in pairwise((0, *ends))], arrived).take
         self._pool.make_room()
-        while batches:
+        while left:
             self._supply(EVERYTHING)
-            left = spmd.on_rank_0(self._draw_until_enough, batches, taken)
-            batches = batches_of(left, LEFT_OVER)
+            left = spmd.on_rank_0(self._draw_until_enough, left, taken)
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         """Log-probability of every response token under the present weights, by one server."""
@@ -144,13 +135,12 @@ class SglangEngine:
         return self._pool.roles[self._role]
 
     def _draw(self, draws: Sequence[Draw]) -> tuple[dict[int, Sample], list[Draw]]:
-        batches = batches_of(draws, self._servers.config.samples_per_request)
-        return Dispatch(self._servers, batches, self.version, self._stop_tokens, self._context).run()
+        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context).run()
 
-    def _draw_until_enough(self, batches: Sequence[Sequence[Draw]], taken: Taken) -> list[Draw]:
+    def _draw_until_enough(self, draws: Sequence[Draw], taken: Taken) -> list[Draw]:
         """The draws that no server was left for."""
         try:
-            return Dispatch(self._servers, batches, self.version, self._stop_tokens, self._context, taken).run()[1]
+            return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context, taken).run()[1]
         except Enough:
             return []
 

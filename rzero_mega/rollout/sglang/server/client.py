@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import httpx
 
 from rzero_mega.config.schema import SglangConfig
+from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
 from rzero_mega.weights.transports.protocol import ServerError
 
 QUOTED = 300
@@ -49,9 +51,10 @@ class SglangClient:
         self._url = url.rstrip("/")
         self._tp = tp
         self._timeout_s = timeout_s
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
             base_url=self._url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            headers=self._headers,
             transport=httpx.HTTPTransport(
                 limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
                 trust_env=False,
@@ -120,6 +123,19 @@ class SglangClient:
         if not all(isinstance(item, dict) for item in answers):
             raise self._error("generate", f"not a list of samples: {answer!r}")
         return answers
+
+    def streams(self) -> AnswerStreams:
+        """Generations whose answers come one by one, for an event loop."""
+        http = httpx.AsyncClient(
+            base_url=self._url,
+            headers=self._headers,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            transport=httpx.AsyncHTTPTransport(
+                limits=httpx.Limits(max_connections=None), trust_env=False, socket_options=KEEPALIVE
+            ),
+            trust_env=False,
+        )
+        return AnswerStreams(http, partial(self._error, "generate"))
 
     def abort_all(self) -> None:
         """Abort every request; each is answered with what it has so far and the finish reason "abort"."""
