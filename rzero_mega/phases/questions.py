@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rzero_mega import spmd
@@ -12,24 +13,33 @@ from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config.steps import parts
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.responses import written_questions
-from rzero_mega.rollout.protocol import Request
+from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.run import PhaseDirectory
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: QuestionsInputs) -> None:
-    """Ask Q_i for N questions, part by part."""
+    """Ask Q_i for N questions, each part kept once it is whole."""
     config, prompt = ctx.config.questions, ctx.challenger_prompt()
     challenger = ctx.engine("challenger", ctx.model(inputs.challenger))
     planned = parts(config.count, config.per_part)
     finished = spmd.on_rank_0(phase.directory.checked_parts, len(planned))
-    for part, here in enumerate(planned):
-        if part not in finished:
-            samples = challenger.generate([Request(phase.seed_key(part), prompt, len(here), config.sampling)])
-            questions = spmd.on_rank_0(written_questions, ctx, samples, config.require_boxed)
-            well_formed = [question for question in questions if question is not None]
-            spmd.on_rank_0(phase.directory.write_part, part, well_formed)
-            ctx.stop_if_asked()
-        phase.bar.advance(part + 1)
+    left = [part for part in range(len(planned)) if part not in finished]
+    asked = [[Request(phase.seed_key(part), prompt, len(planned[part]), config.sampling)] for part in left]
+    written = len(finished)
+    if written:
+        phase.bar.advance(written)
+
+    def take(number: int, samples: Sequence[Sample]) -> bool:
+        nonlocal written
+        questions = written_questions(ctx, samples, config.require_boxed)
+        phase.directory.write_part(left[number], [question for question in questions if question is not None])
+        written += 1
+        phase.bar.advance(written)
+        return not ctx.stop.requested
+
+    if asked:
+        challenger.generate_units(asked, take)
+        ctx.stop_if_asked()
     challenger.close()
     tokenizer = ctx.config.challenger.reward.repetition.tokenizer
     spmd.on_rank_0(_finish, phase.directory, len(planned), config.count, tokenizer)

@@ -153,8 +153,9 @@ class QuestionsConfig:
     r"""Keep only questions that come with an own answer in \boxed{}. Nobody trains on that answer."""
 
     per_part: int = number(1000, 1, fixed=Fixed.PARTS)
-    """Responses per part. A kill costs at most the part under way; smaller parts fill the engine less well. The random
-    streams are named by part, so that another size draws other questions."""
+    """Responses that are kept together. A kill costs the parts under way. Servers go from one to the next without a
+    pause; the embedded engine is filled less well by smaller ones. The random streams are named by part, so that
+    another size draws other questions."""
 
 
 @dataclass
