@@ -27,6 +27,7 @@ def with_absolute_paths(config: Config, here: Path) -> Config:
         challenger=_prompt(given.challenger, here),
         solver=_prompt(given.solver, here),
         paraphrase=_prompt(given.paraphrase, here),
+        program=_prompt(given.program, here),
     )
     model = config.model.path
     return replace(

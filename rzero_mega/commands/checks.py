@@ -74,6 +74,7 @@ def check_inference(config: Config) -> None:
         ("challenger", config.prompts.challenger, False),
         ("solver", config.prompts.solver, True),
         ("paraphrase", config.prompts.paraphrase, True),
+        ("program", config.prompts.program, True),
     ):
         try:
             load_prompt(name).check_role(takes_question)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.panel import asks_paraphrases, widened
+from rzero_mega.config.panel import asks_paraphrases, vote_sources, widened
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.labelled import load_labelled
+from rzero_mega.evaluation.programs import check_sandbox
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.phases.budgets import check_budgets
 from rzero_mega.phases.context import load_encoder
@@ -40,6 +41,9 @@ def preflight(config: Config, trains: bool = True) -> ModelShape:
     panels = (config, widened(config)) if config.labels.guard.action == "widen" else (config,)
     paraphrased = any(asks_paraphrases(panel.labels) for panel in panels)
     answering = [solver, *([load_prompt(config.prompts.paraphrase)] if paraphrased else [])]
+    if any(source.programs for panel in panels for source in vote_sources(panel.labels)):
+        check_sandbox()
+        answering.append(load_prompt(config.prompts.program))
     inspect_tokenizer(base, shape.vocab, asking=[challenger] if trains else [], answering=answering)
     if trains:
         encoder = load_encoder(base)

@@ -23,15 +23,21 @@ class Voter(StrEnum):
 
 @dataclass(frozen=True)
 class VoteSource:
-    """A share of the votes: so many `samples` of one model, on the question as it stands or re-expressed."""
+    """A share of the votes: so many `samples` of one model, on the question as it stands or re-expressed.
+
+    With `programs` the model writes programs, and what they print are the votes.
+    """
 
     voter: Voter
     reexpressed: bool
     samples: int
+    programs: bool = False
 
     @property
     def name(self) -> str:
-        """For instance "base" or "solver_reexpressed"."""
+        """For instance "base", "solver_reexpressed" or "solver_programs"."""
+        if self.programs:
+            return f"{self.voter}_programs"
         return f"{self.voter}_reexpressed" if self.reexpressed else str(self.voter)
 
 
@@ -41,6 +47,7 @@ def vote_sources(config: LabelsConfig) -> tuple[VoteSource, ...]:
     sources = (
         VoteSource(Voter.SOLVER, False, config.votes.samples - panel.votes),
         VoteSource(Voter.SOLVER, True, panel.solver_reexpressed),
+        VoteSource(Voter.SOLVER, False, panel.programs, programs=True),
         VoteSource(Voter.BASE, False, panel.base),
         VoteSource(Voter.BASE, True, panel.base_reexpressed),
         VoteSource(Voter.EARLIER, False, panel.earlier),

@@ -17,7 +17,7 @@ from rzero_mega.evaluation.problem import Problem
 
 CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
 LABELLED = "labelled.data"
-PARAPHRASE = "prompts.paraphrase"
+PARAPHRASE, PROGRAM = "prompts.paraphrase", "prompts.program"
 
 
 def run_texts(config: Config) -> dict[str, str]:
@@ -28,6 +28,7 @@ def run_texts(config: Config) -> dict[str, str]:
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),
         PARAPHRASE: prompt_text(config.prompts.paraphrase),
+        PROGRAM: prompt_text(config.prompts.program),
         BENCHMARKS: benchmarks_text(benchmarks),
         **({LABELLED: labelled} if labelled is not None else {}),
     }

@@ -21,7 +21,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import LabelledExample, load_labelled, parse_labelled
-from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, PARAPHRASE, SOLVER, parse_benchmarks
+from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, PARAPHRASE, PROGRAM, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
 from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
@@ -88,6 +88,10 @@ class InferenceContext:
         """Tokens of the prompt that asks for the question in other words."""
         return self.encoder.encode_prompt(self._paraphrase_template, question=question)
 
+    def program_prompt(self, question: str) -> tuple[int, ...]:
+        """Tokens of the prompt that asks for a program that answers the question."""
+        return self.encoder.encode_prompt(self._program_template, question=question)
+
     def equal_answers(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         """Whether the answers of each pair are equal. For rank 0 alone."""
         return [verdict.equal for verdict in self.grader.equivalent_pairs(pairs)]
@@ -125,6 +129,10 @@ class InferenceContext:
     @cached_property
     def _paraphrase_template(self) -> PromptTemplate:
         return load_prompt(self.config.prompts.paraphrase)
+
+    @cached_property
+    def _program_template(self) -> PromptTemplate:
+        return load_prompt(self.config.prompts.program)
 
 
 @dataclass
@@ -172,6 +180,11 @@ class RunContext(InferenceContext):
     def _paraphrase_template(self) -> PromptTemplate:
         text = self.run.text(PARAPHRASE)
         return super()._paraphrase_template if text is None else parse_prompt(text, self.config.prompts.paraphrase)
+
+    @cached_property
+    def _program_template(self) -> PromptTemplate:
+        text = self.run.text(PROGRAM)
+        return super()._program_template if text is None else parse_prompt(text, self.config.prompts.program)
 
     @cached_property
     def base_sha256(self) -> str:

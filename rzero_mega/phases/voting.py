@@ -13,7 +13,7 @@ from rzero_mega.config.schema import SamplingConfig, VotesConfig
 from rzero_mega.evaluation.reexpression.form import Form, Reexpress, as_it_stands
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import draw_where_possible
-from rzero_mega.phases.responses import boxed_answers
+from rzero_mega.phases.responses import boxed_answers, printed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 MOST_FORMS = 3
@@ -51,7 +51,7 @@ def draw_answers(
     with ctx.stopwatch.measure("generate_seconds"):
         samples = draw_where_possible(engine, [one.request for one in asked])
     with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.on_rank_0(_read, ctx, asked, samples, source.samples)
+        return spmd.on_rank_0(_read, ctx, asked, samples, source)
 
 
 def count_votes(
@@ -85,24 +85,23 @@ def _asked(
 ) -> Iterator[_Asked]:
     forms = reexpress(question, min(MOST_FORMS, source.samples)) if source.reexpressed else ()
     if not forms:
-        yield _Asked(Request(key, ctx.solver_prompt(question), source.samples, sampling), None)
+        prompt = ctx.program_prompt(question) if source.programs else ctx.solver_prompt(question)
+        yield _Asked(Request(key, prompt, source.samples, sampling), None)
     for number, form in enumerate(forms):
         samples = len(range(number, source.samples, len(forms)))
         yield _Asked(Request(f"{key}/{number}", ctx.solver_prompt(form.question), samples, sampling), form)
 
 
 def _read(
-    ctx: InferenceContext, asked: Sequence[_Asked], samples: Sequence[Sample], per_question: int
+    ctx: InferenceContext, asked: Sequence[_Asked], samples: Sequence[Sample], source: VoteSource
 ) -> list[Answers]:
     """The answers of each question in a row, those to another form of it mapped back."""
     forms = [one.form for one in asked for _ in range(one.request.n)]
-    answers = [
-        form.restore(answer) if form else answer
-        for form, answer in zip(forms, boxed_answers(ctx, samples), strict=True)
-    ]
+    given = printed_answers(ctx, samples) if source.programs else boxed_answers(ctx, samples)
+    answers = [form.restore(answer) if form else answer for form, answer in zip(forms, given, strict=True)]
     found = []
-    for start in range(0, len(samples), per_question):
-        here = slice(start, start + per_question)
+    for start in range(0, len(samples), source.samples):
+        here = slice(start, start + source.samples)
         tokens = sum(len(sample.tokens) for sample in samples[here])
         cut_off = sum(not sample.finished for sample in samples[here])
         found.append(Answers(tuple(answers[here]), tokens, cut_off))

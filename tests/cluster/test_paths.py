@@ -21,13 +21,14 @@ def test_relative_paths_become_those_of_the_folder_that_submits(tmp_path: Path) 
         "prompts.challenger=prompts/c.yaml",
         "prompts.solver=./s.yml",
         "prompts.paraphrase=p.yaml",
+        "prompts.program=p.yaml",
         "evaluation.benchmarks=[mine.jsonl, arithmetic, 'arithmetic:3', /data/x.jsonl]",
         "weights.folder=buckets",
         "rollout.sglang.python=.venv-sglang/bin/python",
     )
     assert found.model.path == f"{tmp_path}/models/my base"
     assert (found.prompts.challenger, found.prompts.solver) == (f"{tmp_path}/prompts/c.yaml", f"{tmp_path}/s.yml")
-    assert found.prompts.paraphrase == f"{tmp_path}/p.yaml"
+    assert found.prompts.paraphrase == found.prompts.program == f"{tmp_path}/p.yaml"
     assert found.evaluation.benchmarks == [f"{tmp_path}/mine.jsonl", "arithmetic", "arithmetic:3", "/data/x.jsonl"]
     assert found.weights.folder == f"{tmp_path}/buckets"
     assert found.rollout.sglang.python == f"{tmp_path}/.venv-sglang/bin/python"

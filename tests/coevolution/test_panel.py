@@ -55,6 +55,12 @@ def test_the_votes_of_a_question_are_split_and_not_multiplied() -> None:
         ("base", 4),
     ]
     assert [source.name for source in vote_sources(load_config(["paper"]).labels)] == ["solver"]
+    programs = load_config(["paper", "nano"], ["labels.panel={programs: 5, base: 4}"]).labels
+    assert [(source.name, source.samples) for source in vote_sources(programs)] == [
+        ("solver", 6),
+        ("solver_programs", 5),
+        ("base", 4),
+    ]
 
 
 def test_models_of_the_panel_are_inputs_of_the_phase() -> None:

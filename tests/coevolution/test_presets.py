@@ -66,6 +66,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.panel.earlier", 0, 0),
     ("labels.panel.solver_reexpressed", 0, 0),
     ("labels.panel.base_reexpressed", 0, 0),
+    ("labels.panel.programs", 0, 0),
     ("labels.panel.reexpression", "exact", "exact"),
     ("labels.panel.paraphrase.writer", "solver", "solver"),
     ("labels.panel.paraphrase.sampling.temperature", 0.7, 0.7),

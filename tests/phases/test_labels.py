@@ -410,3 +410,24 @@ def test_a_panel_that_the_guard_has_widened_votes_in_place_of_the_configured_one
     labels.run(run.ctx, phase, LabelsInputs(SECOND, QUESTIONS, EarlierDataSets(0), others))
     assert {name: cost["samples"] for name, cost in summary(phase)["costs"].items()} == {"solver": 4, "base": 12}
     assert loads[:2] == ["1/solver/model", "base"] and steps_shown(phase) == [1, 2, 3, 4]
+
+
+def test_what_programs_print_are_votes_like_any_others(scripted: Callable[..., ScriptedRun]) -> None:
+    pytest.importorskip("pydantic_monty")
+    run = scripted(*SIZES, "labels.panel.programs=2", "labels.curation={low: 0.0, high: 1.0}")
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in ("7*8", "6+6")])
+
+    def respond(prompt: str, index: int) -> str:
+        if not prompt.startswith("Q:"):
+            return "no block" if "6+6" in prompt and index else "```python\nprint(7 * 8 if True else 0)\n```"
+        return answer(prompt, index)
+
+    engine = run.script("solver", respond)
+    phase = run.begin(PhaseName.LABELS)
+    labels.run(run.ctx, phase, INPUTS)
+    product, total = rows(phase, "labelled")
+    # The Solver says 56, then 54 without a program; both of its programs print 56.
+    assert product["answers"] == ["56", "54", "56", "56"] and product["answer"] == product["truth"]
+    assert total["answers"] == ["12", "12", "56", None] and total["answer"] == "12"
+    assert [votes["source"] for votes in product["by_source"]] == ["solver", "solver_programs"]
+    assert any("Python program" in prompt for prompt in engine.prompts)

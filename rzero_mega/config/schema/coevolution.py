@@ -270,10 +270,14 @@ class PanelConfig:
     base_reexpressed: int = number(0, 0, fixed=Fixed.PARTS)
     """Votes of the base model on the question re-expressed."""
 
+    programs: int = number(0, 0, fixed=Fixed.PARTS)
+    """Votes of the Solver by program: it writes one for the question (prompts.program), and the last line that it
+    prints is the vote. It is run in a sandbox (extra `programs`). Not measured with a model."""
+
     @property
     def votes(self) -> int:
         """How many of a question's votes are not the Solver's on the question as it stands."""
-        return self.base + self.earlier + self.solver_reexpressed + self.base_reexpressed
+        return self.base + self.earlier + self.solver_reexpressed + self.base_reexpressed + self.programs
 
 
 @dataclass

@@ -63,7 +63,7 @@ NAMED = Kind(Change.IDENTITY, named=True)
 # Accuracy is told against that of other iterations: it has to be measured alike.
 EVALUATION = Kind(Change.IDENTITY, (PhaseName.EVALUATE,))
 EVALUATION_NAMED = Kind(Change.IDENTITY, (PhaseName.EVALUATE,), named=True)
-PARAPHRASING = Kind(Change.IDENTITY, (PhaseName.LABELS,), named=True)
+LABELLING = Kind(Change.IDENTITY, (PhaseName.LABELS,), named=True)
 TRAINING = of(PhaseName.CHALLENGER, PhaseName.SOLVER)
 SAMPLING = of(*PhaseName)
 GRADING = of(PhaseName.CHALLENGER, PhaseName.LABELS, PhaseName.SOLVER, PhaseName.EVALUATE)

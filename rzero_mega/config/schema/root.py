@@ -12,8 +12,8 @@ from rzero_mega.config.schema.learner import LearnerConfig
 from rzero_mega.config.schema.metadata import (
     FREE,
     IDENTITY,
+    LABELLING,
     NAMED,
-    PARAPHRASING,
     choice,
     number,
     of,
@@ -56,8 +56,11 @@ class PromptsConfig:
     solver: str = path("math_solver", NAMED)
     """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
 
-    paraphrase: str = path("math_paraphrase", PARAPHRASING)
+    paraphrase: str = path("math_paraphrase", LABELLING)
     """Prompt that asks for a question in other words (`labels.panel.reexpression`): a name or a path likewise."""
+
+    program: str = path("math_program", LABELLING)
+    """Prompt that asks for a program that answers a question (`labels.panel.programs`): a name or a path likewise."""
 
 
 @dataclass
