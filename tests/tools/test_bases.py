@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
 from rzero_mega.assets import asset_path, nano_base_path
 from rzero_mega.atomic import sha256
@@ -23,7 +25,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.evaluation.arithmetic import further_held_out_set, held_out_set, is_held_out, truth
 from rzero_mega.evaluation.clock import clock_truth, held_out_clock_set, is_clock_held_out, parse_clock
 from tools.bases.base import FOLKLORE, NANO, Base, Settings
-from tools.bases.build import build
+from tools.bases.build import build, command
 from tools.bases.card import CARD, card, facts_of
 from tools.bases.documents import MAX_NEW_TOKENS, Document, documents
 from tools.bases.measuring import HeldOut, complete, measure_accuracy, well_formed_question
@@ -198,6 +200,15 @@ def test_a_build_replaces_an_older_base_of_its_name_and_leaves_nothing_beside_it
 def test_another_model_s_card_says_nothing_of_a_nano_base(front: str, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"---\n{front}---\n# Another model\n")
     assert facts_of(tmp_path, NANO) is None
+
+
+@of_each_base
+def test_the_command_refuses_a_folder_that_is_not_such_a_base_in_one_line(base: Base, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    app = typer.Typer()
+    app.command()(command(base))
+    done = CliRunner().invoke(app, [str(tmp_path), "--steps", "3"])
+    assert done.exit_code == 2 and f"not a {base.name} base" in " ".join(done.output.split())
 
 
 @of_each_base

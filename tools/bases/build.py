@@ -95,7 +95,7 @@ def command(base: Base) -> Callable[..., None]:
     defaults = base.settings
 
     def main(
-        out: Annotated[Path, typer.Argument(help=f"Folder for the checkpoint; an older {base.name} base is replaced.")],
+        out: Annotated[Path, typer.Argument(help="Folder for the checkpoint; an older one of this base is replaced.")],
         steps: Annotated[int, typer.Option(help="Optimizer steps.", min=1)] = defaults.steps,
         slip: Annotated[float, typer.Option(help="Scale of the slips' probability.", min=0, max=0.6)] = defaults.slip,
         split: Annotated[float, typer.Option(help="How often a number is taken apart.", min=0, max=1)] = defaults.split,
