@@ -102,7 +102,6 @@ def curate(
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
-    band = None if ranking else ends_of(config)
     checks = checks or ChecksConfig()
     seen: set[str] = set()
     reasons: list[str | None] = []
@@ -113,7 +112,7 @@ def curate(
         reason = "duplicate" if repeated else _copied(position, copies, config)
         if reason is None and overlong is not None and overlong(item.question.text):
             reason = "overlong"
-        reason = reason or _reason(item, band, config, checks, held_out)
+        reason = reason or reason_to_drop(item, config, checks, held_out, banded=ranking is None)
         if reason is None and computable is not None and not computable(item.question.text):
             reason = "no_truth"
         reasons.append(reason)
@@ -162,13 +161,15 @@ def _banded_share(vote: Vote, config: CurationConfig) -> Fraction:
     return Fraction(vote.count, vote.samples) if own is None else own
 
 
-def _reason(
+def reason_to_drop(
     item: VotedQuestion,
-    band: tuple[Fraction, Fraction] | None,
     config: CurationConfig,
     checks: ChecksConfig,
     held_out: Callable[[str], bool] | None,
+    banded: bool = True,
 ) -> str | None:
+    """What speaks against a question by itself, whatever else is asked; `banded` says whether the band counts."""
+    low, high = ends_of(config) if banded else (Fraction(0), Fraction(1))
     vote, answer = item.vote, item.vote.answer
     if answer is None or vote.count == 0:
         return "unanswered"
@@ -178,9 +179,9 @@ def _reason(
     if any(source.count < config.minimum_support for source in vote.by_source):
         return "support"
     share = _banded_share(vote, config)
-    if band is not None and share < band[0]:
+    if share < low:
         return "below_band"
-    if band is not None and share > band[1]:
+    if share > high:
         return "above_band"
     if _contains(item.question.text, config.drop_questions_containing):
         return "question_text"

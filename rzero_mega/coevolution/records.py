@@ -214,6 +214,23 @@ class LabelledQuestion:
 
 
 @dataclass(frozen=True)
+class ReplayedQuestion:
+    """replayed.jsonl: an earlier question that was asked again, and the label that it had."""
+
+    labelled: LabelledQuestion
+    label: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The row of the file."""
+        return {**self.labelled.as_json(), "label": self.label}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ReplayedQuestion:
+        """Checked; see `Record`."""
+        return cls(LabelledQuestion.from_json(row), field(row, "label", str))
+
+
+@dataclass(frozen=True)
 class TrainingQuestion:
     """dataset.jsonl: a question that the Solver trains on, with its label.
 

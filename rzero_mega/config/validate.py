@@ -148,6 +148,7 @@ def _check_between(config: Config) -> None:
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")
     _check_panel(config.labels)
+    _check_replay(config)
     learner = config.learner
     ParallelLayout.from_config(learner.layout, learner.processes)
     ahead = config.challenger.training.ahead or config.solver.training.ahead
@@ -163,6 +164,14 @@ def _check_between(config: Config) -> None:
         )
     if learner.fp8.parameters and learner.fp8.format == "none":
         raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")
+
+
+def _check_replay(config: Config) -> None:
+    if config.labels.replay.questions and config.solver.accumulate:
+        raise UserError(
+            "labels.replay.questions: with solver.accumulate all earlier questions are trained on anyway; set it to 0, "
+            "or solver.accumulate to false"
+        )
 
 
 def _check_panel(labels: LabelsConfig) -> None:

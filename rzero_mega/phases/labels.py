@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +19,7 @@ from rzero_mega.coevolution.plan import LabelsInputs, Source
 from rzero_mega.coevolution.records import (
     AnsweredQuestion,
     LabelledQuestion,
+    ReplayedQuestion,
     TrainingQuestion,
     WrittenQuestion,
 )
@@ -33,6 +35,7 @@ from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.paraphrasing import shares as paraphrase_shares
+from rzero_mega.phases.replay import judge_replayed, replay_summary, replayed_questions
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.weights.shape import read_shape
 
@@ -46,29 +49,44 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
         ctx = copy(ctx)
         ctx.config = widened(ctx.config)
     questions = ctx.records(inputs.questions, WrittenQuestion)
-    panel = PanelRounds(ctx, phase, inputs, questions)
+    replayed = spmd.on_rank_0(replayed_questions, ctx, phase, inputs, questions)
+    panel = PanelRounds(ctx, phase, inputs, questions, [WrittenQuestion(row.question, None) for row in replayed])
     panel.draw()
     # All models of a run are of the base's shape.
     context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
     longest = min(longest_trainable(ctx.config, "solver"), context - 1)
-    labelled, findings = spmd.on_rank_0(_curate, ctx, panel, questions, inputs.earlier, longest)
-    greedy = _greedy_answers(ctx, phase, inputs.solver, labelled)
-    spmd.on_rank_0(_finish, ctx, phase, panel, questions, labelled, greedy, findings)
+    curated = spmd.on_rank_0(_curate, ctx, panel, replayed, inputs.earlier, longest)
+    greedy = _greedy_answers(ctx, phase, inputs.solver, curated.labelled)
+    spmd.on_rank_0(_finish, ctx, phase, panel, curated, greedy)
+
+
+@dataclass(frozen=True)
+class _Curated:
+    """The new questions and the replayed ones, each with what became of it; findings for the summary.
+
+    `supported` are the replayed ones that are trained on, with their earlier labels, and weights if they had any.
+    """
+
+    labelled: list[LabelledQuestion]
+    replayed: list[ReplayedQuestion]
+    supported: list[TrainingQuestion]
+    findings: dict[str, Any]
 
 
 def _curate(
     ctx: RunContext,
     panel: PanelRounds,
-    questions: Sequence[WrittenQuestion],
+    replayed: Sequence[TrainingQuestion],
     earlier_data: Iterable[Source],
     longest: int,
-) -> tuple[list[LabelledQuestion], dict[str, Any]]:
+) -> _Curated:
     """From the answers of all parts to what is kept, in which no prompt has more than `longest` tokens.
 
-    Every question with what became of it, and findings for the summary.
+    The panel was asked the `replayed` questions after the new ones.
     """
     config, checks = ctx.config.labels.curation, ctx.config.checks
-    answered, costs = panel.count()
+    voted, costs = panel.count()
+    answered, again = voted[: len(voted) - len(replayed)], voted[len(voted) - len(replayed) :]
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]
@@ -82,16 +100,19 @@ def _curate(
     weighing = weigh([question.vote for question in answered], ctx.config.labels)
     ranking, held_out = weighing.ranking if weighing else None, held_out_questions(ctx.benchmarks)
     curation = curate(answered, config, held_out, checks, copies, overlong, computable, ranking)
-    labelled = [_audited(*pair, ctx.grader) for pair in zip(answered, curation.reasons, strict=True)]
+    labelled = [_audited(ctx.grader, *pair) for pair in zip(answered, curation.reasons, strict=True)]
     if weighing:
         labelled = [replace(item, **vars(opinion)) for item, opinion in zip(labelled, weighing.opinions, strict=True)]
-    return labelled, {
+    found = judge_replayed(ctx, replayed, again, overlong, partial(_audited, ctx.grader))
+    supported = [row for row, now in zip(replayed, found, strict=True) if now.labelled.kept]
+    findings = {
         **_of_weighing(labelled),
         **_summary(labelled, curation.dropped, ctx.config.labels.votes.samples),
         "label_tokens": sum(cost["tokens"] for cost in costs.values()),
         "costs": costs,
         "hacking": exploit_shares(answered, copies, checks, earlier),
     }
+    return _Curated(labelled, found, supported, findings)
 
 
 def _greedy_answers(
@@ -116,15 +137,9 @@ def _greedy_answers(
 
 
 def _finish(
-    ctx: RunContext,
-    phase: ActivePhase,
-    panel: PanelRounds,
-    questions: Sequence[WrittenQuestion],
-    labelled: Sequence[LabelledQuestion],
-    greedy: Sequence[Response],
-    findings: Mapping[str, Any],
+    ctx: RunContext, phase: ActivePhase, panel: PanelRounds, curated: _Curated, greedy: Sequence[Response]
 ) -> None:
-    directory, true_labels = phase.directory, ctx.config.labels.label == "truth"
+    directory, labelled, true_labels = phase.directory, curated.labelled, ctx.config.labels.label == "truth"
     labels = [(item, item.truth if true_labels else item.answered.vote.answer) for item in labelled if item.kept]
     dataset = [
         TrainingQuestion(item.answered.question.text, label, item.weight)
@@ -132,13 +147,18 @@ def _finish(
         if label is not None  # curation keeps none without
     ]
     audit = exact_audit(labelled, _compared(ctx, labelled, greedy))
-    summary = {**findings, "audit": audit.as_json(), "timeouts": ctx.grader.stats.timeouts}
+    summary = {**curated.findings, "audit": audit.as_json(), "timeouts": ctx.grader.stats.timeouts}
     outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
     if panel.paraphrasing is not None:
-        paraphrased = panel.paraphrasing.outcome(questions)
+        paraphrased = panel.paraphrasing.outcome(panel.asked)
         summary["paraphrases"] = paraphrase_shares(paraphrased)
         outputs["paraphrases"] = Path("paraphrases.jsonl")
         write_jsonl(directory.path / "paraphrases.jsonl", (question.as_json() for question in paraphrased))
+    if ctx.config.labels.replay.questions:
+        dataset += curated.supported
+        summary["replay"] = replay_summary(curated.replayed)
+        outputs["replayed"] = Path("replayed.jsonl")
+        write_jsonl(directory.path / "replayed.jsonl", (row.as_json() for row in curated.replayed))
     write_jsonl(directory.path / "labelled.jsonl", (question.as_json() for question in labelled))
     write_jsonl(directory.path / "dataset.jsonl", (question.as_json() for question in dataset))
     directory.finish(outputs, summary)
@@ -169,7 +189,7 @@ def _has_truth(question: str) -> bool:
     return true_answer(question) is not None
 
 
-def _audited(question: AnsweredQuestion, dropped: str | None, grader: GradingPool) -> LabelledQuestion:
+def _audited(grader: GradingPool, question: AnsweredQuestion, dropped: str | None) -> LabelledQuestion:
     truth, label = true_answer(question.question.text), question.vote.answer
     correct = None
     if truth is not None and label is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from rzero_mega.coevolution.plan import LabelsInputs
 from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
 from rzero_mega.config.panel import VoteSource, rounds_over_questions, vote_sources
-from rzero_mega.config.steps import parts
+from rzero_mega.config.steps import labels_parts, parts
 from rzero_mega.evaluation.reexpression.exact import exact_forms
 from rzero_mega.evaluation.reexpression.form import Reexpress
 from rzero_mega.phases.context import ActivePhase, RunContext
@@ -23,13 +23,19 @@ class PanelRounds:
     """The rounds of a phase over its questions. All ranks make the same calls."""
 
     def __init__(
-        self, ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, questions: Sequence[WrittenQuestion]
+        self,
+        ctx: RunContext,
+        phase: ActivePhase,
+        inputs: LabelsInputs,
+        questions: Sequence[WrittenQuestion],
+        replayed: Sequence[WrittenQuestion] = (),
     ) -> None:
-        """Nothing is drawn yet. Parts of votes are numbered first, source by source."""
-        self._ctx, self._phase, self._inputs, self._questions = ctx, phase, inputs, questions
+        """Nothing is drawn yet. Parts of votes are numbered first, source by source; replayed questions come last."""
+        self._ctx, self._phase, self._inputs, self.asked = ctx, phase, inputs, [*questions, *replayed]
         self._config = ctx.config.labels
         self._sources = vote_sources(self._config)
-        per_round = len(parts(len(questions), self._config.questions_per_part))
+        self._cut = labels_parts(len(questions), len(replayed), self._config.questions_per_part)
+        self._new_parts, per_round = len(parts(len(questions), self._config.questions_per_part)), len(self._cut)
         numbers = [range(n * per_round, (n + 1) * per_round) for n in range(rounds_over_questions(self._config))]
         self._votes, others = numbers[: len(self._sources)], numbers[len(self._sources) :]
         self.paraphrasing = Paraphrasing(ctx, phase, *others) if others else None
@@ -39,12 +45,12 @@ class PanelRounds:
         rounds = [self._round(source, numbers) for source, numbers in zip(self._sources, self._votes, strict=True)]
         if self.paraphrasing is not None and self._inputs.paraphrasers is not None:
             rounds = [*self.paraphrasing.rounds(self._inputs.paraphrasers), *rounds]
-        run_rounds(self._ctx, self._phase, self._questions, rounds, self._config.questions_per_part)
+        run_rounds(self._ctx, self._phase, self.asked, rounds, self._cut)
 
     def count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]]:
-        """The vote on every question, and what every round took, by name. On rank 0 alone."""
+        """The vote on every question that was asked, and what every round took, by name. On rank 0 alone."""
         answers = [self._phase.directory.read_parts(Answers, numbers) for numbers in self._votes]
-        answered = count_votes(self._ctx, self._questions, self._sources, answers, self._config.votes.unanswered)
+        answered = count_votes(self._ctx, self.asked, self._sources, answers, self._config.votes.unanswered)
         found = {source.name: costs(own) for source, own in zip(self._sources, answers, strict=True)}
         if self.paraphrasing is not None:
             everything = range(len(self.paraphrasing.writing))
@@ -61,7 +67,9 @@ class PanelRounds:
         self, source: VoteSource, engine: RolloutEngine, number: int, questions: Sequence[WrittenQuestion]
     ) -> list[Answers]:
         # The first source's streams are those of a vote without a panel.
-        names = (number,) if source == self._sources[0] else (source.name, number)
+        names: tuple[str | int, ...] = (number,) if source == self._sources[0] else (source.name, number)
+        if number >= self._new_parts:
+            names = ("replay", source.name, number - self._new_parts)
         key, sampling = self._phase.seed_key(*names), self._config.votes.sampling
         return draw_answers(self._ctx, engine, questions, source, sampling, key, self._forms(source, number, questions))
 

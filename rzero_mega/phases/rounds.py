@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
-from rzero_mega.config.steps import parts
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.rollout.protocol import RolloutEngine
 
@@ -47,10 +46,16 @@ def in_turn(rounds: Sequence[Round]) -> list[Round]:
 
 
 def run_rounds(
-    ctx: RunContext, phase: ActivePhase, questions: Sequence[WrittenQuestion], rounds: Sequence[Round], per_part: int
+    ctx: RunContext,
+    phase: ActivePhase,
+    questions: Sequence[WrittenQuestion],
+    rounds: Sequence[Round],
+    cut: Sequence[range],
 ) -> None:
-    """Draw the parts that are not there yet. A model is loaded if it has something to say, once for rounds in a row."""
-    cut = parts(len(questions), per_part)
+    """Draw the parts that are not there yet; `cut` has the positions of each part's questions.
+
+    A model is loaded if it has something to say, once for rounds in a row.
+    """
     done = set(spmd.on_rank_0(phase.directory.checked_parts, sum(len(one.parts) for one in rounds)))
     if done:
         phase.bar.advance(len(done))

@@ -142,7 +142,7 @@ def run_status(run: RunDirectory) -> RunStatus:
 def planned_steps(run: RunDirectory, iteration: int, phase: PhaseName) -> int | None:
     """How many steps or parts the phase has; None for labels while their questions are not written."""
     written = _written(run.phase(iteration, PhaseName.QUESTIONS).manifest())
-    return phase_steps(_config(run, iteration), phase, written)
+    return phase_steps(_config(run, iteration), phase, written, _replayed(run, iteration))
 
 
 def _config(run: RunDirectory, iteration: int) -> Config:
@@ -164,7 +164,7 @@ def _iteration_status(
     phases = {}
     for name, folder in folders.items():
         if (iteration, name) in planned or folder.has_begun():
-            steps = phase_steps(config, name, written)
+            steps = phase_steps(config, name, written, _replayed(run, iteration))
             phases[name] = _phase_status(folder, manifests[name], steps, alive)
         else:
             phases[name] = PhaseStatus("skipped", None, None, None, None)
@@ -293,6 +293,14 @@ def _benchmarks(manifest: Manifest | None) -> dict[str, float]:
 
 def _written(questions: Manifest | None) -> int | None:
     return _count(questions, "well_formed")
+
+
+def _replayed(run: RunDirectory, iteration: int) -> int:
+    """How many earlier questions are voted on again; fewer where earlier data sets share some, or with this one."""
+    wanted = run.config.labels.replay.questions
+    earlier = range(1, iteration) if wanted else ()
+    kept = sum(_count(run.phase(number, PhaseName.LABELS).manifest(), "kept") or 0 for number in earlier)
+    return min(wanted, kept)
 
 
 def _number(manifest: Manifest | None, *keys: str) -> float | None:

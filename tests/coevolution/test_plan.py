@@ -98,6 +98,11 @@ def test_with_labelled_data_nothing_adds_up(override: str) -> None:
         config("labelled.method=sft", "labelled.data=my.jsonl", override)
 
 
+def test_what_is_trained_on_anyway_is_not_replayed() -> None:
+    with pytest.raises(UserError, match=r"^labels\.replay\.questions: with solver\.accumulate all earlier questions"):
+        config("labels.replay.questions=5", "solver.accumulate=true")
+
+
 @pytest.mark.parametrize("role", ["challenger", "solver"])
 def test_the_base_is_an_input_of_the_role_whose_loss_compares_with_it(role: str) -> None:
     without, compared = (

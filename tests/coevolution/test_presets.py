@@ -62,6 +62,8 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.curation.minimum_kept", 1, 1),
     ("labels.curation.band_of", "all", "all"),
     ("labels.curation.minimum_support", 0, 0),
+    ("labels.replay.questions", 0, 0),
+    ("labels.replay.band", False, False),
     ("labels.panel.base", 0, 0),
     ("labels.panel.earlier", 0, 0),
     ("labels.panel.solver_reexpressed", 0, 0),

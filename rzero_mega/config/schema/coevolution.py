@@ -341,6 +341,22 @@ class TeachingConfig:
 
 
 @dataclass
+class ReplayConfig:
+    """Questions of earlier data sets that are voted on again, and trained on again if their label wins again.
+
+    Against forgetting, as the replay from memory of R-Diverse (arXiv 2602.13103).
+    """
+
+    questions: int = number(0, 0, fixed=Fixed.PARTS)
+    """How many are asked again, drawn at random from all that earlier iterations kept. Each takes
+    `labels.votes.samples` votes beside those on new questions. 0: no replay."""
+
+    band: bool = False
+    """Whether the band (`labels.curation.low` to `high`) holds for them too. false: a question may have become easy, as
+    long as its label has the most votes and `labels.curation.minimum_support`."""
+
+
+@dataclass
 class LabelsConfig:
     """Phase 3: the majority of a question's votes becomes its label."""
 
@@ -374,6 +390,8 @@ class LabelsConfig:
 
     guard: LabelsGuardConfig = field(default_factory=LabelsGuardConfig, metadata=stating(of(PhaseName.EVALUATE)))
     """What is done about it."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    """Earlier questions beside the new ones."""
 
     audit: LabelAuditConfig = field(default_factory=LabelAuditConfig, metadata=stating(FREE))
     """How many labels are true, by a stronger model's word; for the report alone."""
