@@ -1,4 +1,4 @@
-"""Files that ship inside the package: the nano base."""
+"""Files that ship inside the package: the nano base and the folklore base."""
 
 from __future__ import annotations
 

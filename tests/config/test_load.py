@@ -214,7 +214,7 @@ def test_a_response_must_leave_room_for_a_prompt_in_a_micro_batch(role: str) -> 
     ("presets", "complaint"),
     [
         (("pape",), "pape: no such recipe, preset or YAML file; did you mean paper?"),
-        (("missing.yaml",), "missing.yaml: no such file; there are hardened, nano, nano_labelled, "),
+        (("missing.yaml",), "missing.yaml: no such file; there are folklore, hardened, nano, nano_labelled, "),
     ],
 )
 def test_a_missing_preset_lists_those_that_exist(presets: tuple[str, ...], complaint: str) -> None:

@@ -41,7 +41,7 @@ TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]
 HOPPER = (9, 0)
 ROOM = H100.memory * (1 - MEMORY_MARGIN)
-ON_CPUS = ("nano", "nano_labelled", "smollm2")
+ON_CPUS = ("nano", "nano_labelled", "folklore", "smollm2")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
 # What the templates of the prompts may take besides the request.
@@ -107,6 +107,7 @@ def memory_fraction(config: Config) -> float:
 
 def test_the_recipes_of_the_specification_are_shipped() -> None:
     assert recipe_names() == [
+        "folklore",
         "nano",
         "nano_labelled",
         "octothinker_3b",

@@ -34,7 +34,6 @@ from tools.bases.training import batches, learning_rate
 from tools.bases.written_arithmetic import boxed_integer, written_steps
 
 BASES = [NANO, FOLKLORE]
-SHIPPED = [NANO]
 FEW = HeldOut(held_out_set(1), held_out_clock_set(1), further_held_out_set()[:2])
 
 
@@ -47,7 +46,6 @@ def name_of(base: Base) -> str:
 
 
 of_each_base = pytest.mark.parametrize("base", BASES, ids=name_of)
-of_each_shipped_base = pytest.mark.parametrize("base", SHIPPED, ids=name_of)
 
 
 def facts_in(folder: Path, base: Base) -> dict[str, Any]:
@@ -219,20 +217,20 @@ def test_a_folder_that_is_not_such_a_base_is_never_replaced(base: Base, tmp_path
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-@of_each_shipped_base
+@of_each_base
 def test_a_shipped_checkpoint_was_built_with_the_default_settings(base: Base) -> None:
     facts = shipped_facts(base)
     assert facts["settings"] == json.loads(json.dumps(dataclasses.asdict(base.settings)))
     assert facts["sha256"] == sha256(asset_path(base.folder_name) / "model.safetensors")
 
 
-@of_each_shipped_base
+@of_each_base
 def test_a_shipped_card_says_what_was_measured(base: Base) -> None:
     text = (asset_path(base.folder_name) / CARD).read_text(encoding="utf-8")
     assert text == card(base, shipped_facts(base))
 
 
-@of_each_shipped_base
+@of_each_base
 def test_the_shipped_figures_are_those_of_a_base_model(base: Base) -> None:
     measured = shipped_facts(base)["measured"]
     overall = measured["arithmetic"]["overall"]
@@ -244,7 +242,19 @@ def test_the_shipped_figures_are_those_of_a_base_model(base: Base) -> None:
     assert means == sorted(means, reverse=True)
 
 
-@of_each_shipped_base
+def test_the_bases_have_one_shape_and_one_tokenizer() -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        first, second = ((asset_path(base.folder_name) / name).read_bytes() for base in BASES)
+        assert first == second, name
+
+
+def test_greedy_decoding_beats_the_vote_in_nano_and_loses_to_it_in_folklore() -> None:
+    nano, folklore = (shipped_facts(base)["measured"]["arithmetic"]["overall"] for base in BASES)
+    assert nano["greedy"] > nano["vote"]
+    assert folklore["vote"] >= folklore["greedy"] + 0.05
+
+
+@of_each_base
 def test_a_shipped_base_half_knows_the_second_family(base: Base) -> None:
     overall = shipped_facts(base)["measured"]["clock"]["overall"]
     assert overall["problems"] == 252
@@ -252,7 +262,7 @@ def test_a_shipped_base_half_knows_the_second_family(base: Base) -> None:
     assert overall["mean_sampled"] + 0.1 < overall["vote"]
 
 
-@of_each_shipped_base
+@of_each_base
 @pytest.mark.parametrize("family", ["arithmetic", "clock"])
 def test_a_shipped_checkpoint_answers_as_its_figures_say(
     family: str, base: Base, shipped: PreTrainedTokenizerFast
@@ -269,7 +279,7 @@ def test_a_shipped_checkpoint_answers_as_its_figures_say(
     assert greedy == pytest.approx(measured["greedy"], abs=0.2)
 
 
-@of_each_shipped_base
+@of_each_base
 def test_a_shipped_challenger_asks_well_formed_questions(base: Base, shipped: PreTrainedTokenizerFast) -> None:
     model = AutoModelForCausalLM.from_pretrained(asset_path(base.folder_name)).eval()
     torch.manual_seed(2)
