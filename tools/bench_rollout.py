@@ -1,39 +1,57 @@
 """Rollout throughput: one queue refilled as answers come, against calls that are answered when all of them are drawn.
 
-    python -m tools.bench_rollout [--replicas 2] [--running 16] [--prompts 64] [--repeats 3]
+    python -m tools.bench_rollout [--replicas 2] [--running 16] [--draws 640] [--repeats 3]
 
-Real SGLang servers on this machine's CPU with the nano base, the same prompts either way, in one process; the two ways
-take turns. At this temperature most answers are short and a few run to the limit, which nobody knows before. The other
-way is what the engine did before it had a queue: calls of a quarter of a server's slots, one more than fill them, each
-answered as a whole.
+Real SGLang servers on this machine's CPU, the same draws either way, in one process; the two ways take turns. The model
+is a small one of random weights: of its tokens one in `SHORT` ends a response, so that sampled responses are about as
+long, and a few draws are greedy ones, which repeat themselves up to the limit. Nobody knows before which are long. The
+other way is what the engine did before it had a queue: calls of a quarter of a server's slots, one more than fill them,
+each answered as a whole.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rzero_mega.config import Config, load_config
-from rzero_mega.config.schema import SamplingConfig
-from rzero_mega.evaluation.arithmetic import held_out_set
-from rzero_mega.phases.context import InferenceContext, load_encoder, new_grader, open_server_pool
+import torch
+
+from rzero_mega.config.placement import Placement, ServerPlace
+from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, WeightsConfig
 from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.protocol import Request, draws_of
+from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sglang.pool.wire import generate_body
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.scratch import temporary_folder
 from rzero_mega.terminal import say
-from rzero_mega.weights.base_model import resolve_base_model
+from tools.random_model import write_random_model
 
-SAMPLES = 10
 CALLS_PER_SLOTS = 4
+VOCABULARY, SHORT = 512, 32
+MODEL = {
+    "model_type": "qwen3",
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+    "bos_token_id": None,
+    "eos_token_id": list(range(VOCABULARY // SHORT)),
+}
 
 
 @dataclass
@@ -65,49 +83,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--running", type=int, default=16, help="sequences that a server decodes at a time")
-    parser.add_argument("--prompts", type=int, default=64, help=f"of {SAMPLES} samples each")
-    parser.add_argument("--temperature", type=float, default=1.3)
-    parser.add_argument("--limit", type=int, default=224, help="tokens of the longest answer")
+    parser.add_argument("--draws", type=int, default=640)
+    parser.add_argument("--greedy", type=float, default=0.03, help="share of draws that run to the limit")
+    parser.add_argument("--limit", type=int, default=224, help="tokens of the longest response")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    sampling = SamplingConfig(temperature=arguments.temperature, max_new_tokens=arguments.limit)
     with temporary_folder("bench_rollout") as folder:
-        settings = [
-            "rollout.engine=sglang",
-            f"rollout.sglang.replicas={arguments.replicas}",
-            f"rollout.sglang.max_running_requests={arguments.running}",
-            f"run.root={folder}",
-        ]
-        config = load_config(["paper", "nano"], ["learner.processes=1", *settings])
-        _compare(config, sampling, arguments.prompts, folder, arguments.repeats)
+        model = folder / "model"
+        write_random_model(model, MODEL, torch.float32)
+        config = SglangConfig(replicas=arguments.replicas, max_running_requests=arguments.running)
+        pool = ServerPool(
+            RolloutConfig(engine="sglang", dtype="float32", sglang=config),
+            WeightsConfig(),
+            Placement(1, (range(1),), (ServerPlace(0, 0),) * arguments.replicas, shared_gpus=True),
+            None,
+            folder / "servers",
+        )
+        with closing(pool):
+            _compare(pool, model, _requests(arguments.draws, arguments.greedy, arguments.limit), arguments.repeats)
 
 
-def _compare(config: Config, sampling: SamplingConfig, prompts: int, folder: Path, repeats: int) -> None:
-    model = resolve_base_model(config.model, folder)
-    with open_server_pool(config, folder / "servers") as pool, new_grader(config.grading) as grader:
-        assert pool is not None
-        ctx = InferenceContext(config, load_encoder(model), grader, pool)
-        problems = [problem for problem in held_out_set() if problem.level >= 3][:prompts]
-        texts = [ctx.solver_prompt(problem.expression) for problem in problems]
-        requests = [Request(str(i), prompt, SAMPLES, sampling) for i, prompt in enumerate(texts)]
-        engine = ctx.engine("solver", model)
-        engine.generate(requests[:4])  # the servers are started, and warm
+def _requests(draws: int, greedy: float, limit: int) -> list[Request]:
+    chance = random.Random(0)
+    drawn, repeated = (SamplingConfig(max_new_tokens=limit, top_k=top_k) for top_k in (0, 1))
+    return [
+        Request(
+            str(i),
+            tuple(chance.choices(range(VOCABULARY // SHORT, VOCABULARY), k=16)),
+            1,
+            repeated if chance.random() < greedy else drawn,
+        )
+        for i in range(draws)
+    ]
 
-        def whole_calls() -> list[tuple[int, bool]]:
-            clients = [replica.client for replica in pool.roles["solver"].serving()]
-            slots = config.rollout.sglang.max_running_requests
-            bodies = _bodies(requests, sorted(stop_tokens(model)), engine.context, max(1, slots // CALLS_PER_SLOTS))
-            return _answered_whole(clients, bodies, 1 + CALLS_PER_SLOTS)
 
-        def queue() -> list[tuple[int, bool]]:
-            return [(len(sample.tokens), not sample.finished) for sample in engine.generate(requests)]
+def _compare(pool: ServerPool, model: Path, requests: Sequence[Request], repeats: int) -> None:
+    engine = pool.engine("solver", model)
+    engine.generate(requests[:40])  # the servers are started, and warm
 
-        ways = {"calls answered as a whole": whole_calls, "one queue": queue}
-        measured = {way: Measured() for way in ways}
-        for _ in range(repeats):
-            for way, draw in ways.items():
-                _measure(draw, measured[way])
-    say(f"{len(requests)} prompts of {SAMPLES} samples, {repeats} repeats, medians")
+    def whole_calls() -> list[tuple[int, bool]]:
+        clients = [replica.client for replica in pool.roles["solver"].serving()]
+        slots = pool.roles["solver"].config.max_running_requests
+        bodies = _bodies(requests, sorted(stop_tokens(model)), engine.context, max(1, slots // CALLS_PER_SLOTS))
+        return _answered_whole(clients, bodies, 1 + CALLS_PER_SLOTS)
+
+    def queue() -> list[tuple[int, bool]]:
+        return [(len(sample.tokens), not sample.finished) for sample in engine.generate(requests)]
+
+    ways = {"calls answered as a whole": whole_calls, "one queue": queue}
+    measured = {way: Measured() for way in ways}
+    for _ in range(repeats):
+        for way, draw in ways.items():
+            _measure(draw, measured[way])
+    say(f"{len(requests)} draws, {repeats} repeats, medians")
     say("| way | seconds | tokens | at the limit | tokens/s | least to most | µs of the client per token |")
     say("|---|---|---|---|---|---|---|")
     for way in ways:

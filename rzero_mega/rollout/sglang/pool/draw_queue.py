@@ -12,7 +12,10 @@ from rzero_mega.rollout.protocol import Draw
 
 # Draws that a server finds waiting when a slot becomes free, as a share of its slots: enough for the time that an
 # answer and the next draws are on their way, and few, since they wait also while another server has nothing left.
+# Where an eighth is less than eight they are as many as the slots, but no more than eight: calls are of half of them
+# or more, and one of a single draw costs client and server several times as much per draw.
 AHEAD = 1 / 8
+AT_LEAST_AHEAD = 8
 # Most draws of one call. A server goes over all of a call whenever one of them is drawn, and a call costs its client
 # about as much as parsing the answers to two draws.
 DRAWS_PER_CALL = 32
@@ -73,7 +76,7 @@ class Supply:
     @property
     def ahead(self) -> int:
         """Draws that wait at a server whose slots are all taken."""
-        return math.ceil(AHEAD * self.slots)
+        return max(math.ceil(AHEAD * self.slots), min(self.slots, AT_LEAST_AHEAD))
 
     def wanted(self, under_way: int, share: int) -> int:
         """Draws that a server gets next which has `under_way`; 0 as long as too few are missing to be worth a call.
