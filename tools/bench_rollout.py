@@ -1,6 +1,6 @@
 """Rollout throughput: one queue refilled as answers come, against calls that are answered when all of them are drawn.
 
-    python -m tools.bench_rollout [--replicas 2] [--running 16] [--draws 640] [--repeats 3]
+    python -m tools.bench_rollout [--replicas 2] [--running 16] [--draws 320] [--repeats 3]
 
 Real SGLang servers on this machine's CPU, the same draws either way, in one process; the two ways take turns. The model
 is a small one of random weights: of its tokens one in `SHORT` ends a response, so that sampled responses are about as
@@ -37,9 +37,10 @@ from rzero_mega.terminal import say
 from tools.random_model import write_random_model
 
 CALLS_PER_SLOTS = 4
-VOCABULARY, SHORT = 512, 32
+VOCABULARY, SHORT = 2048, 128
 MODEL = {
     "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -47,7 +48,7 @@ MODEL = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 16,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 1024,
     "tie_word_embeddings": False,
     "bos_token_id": None,
     "eos_token_id": list(range(VOCABULARY // SHORT)),
@@ -83,9 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--running", type=int, default=16, help="sequences that a server decodes at a time")
-    parser.add_argument("--draws", type=int, default=640)
+    parser.add_argument("--draws", type=int, default=320)
     parser.add_argument("--greedy", type=float, default=0.03, help="share of draws that run to the limit")
-    parser.add_argument("--limit", type=int, default=224, help="tokens of the longest response")
+    parser.add_argument("--limit", type=int, default=896, help="tokens of the longest response")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     with temporary_folder("bench_rollout") as folder:
