@@ -1,8 +1,8 @@
 """What the rewards cost: `python -m tools.bench_rewards [--json]`. Every figure is measured in this one run.
 
-The repetition penalty against NLTK and scikit-learn; finding near-duplicates; grading against math-verify and
-mathruler; what stops hostile answers. One thread; seconds are processor time unless the table says otherwise, figures
-medians. `tools/reward_benchmarks` has a file for each.
+The repetition penalty against NLTK and scikit-learn; finding near-duplicates; the Challenger's memory; grading against
+math-verify and mathruler; what stops hostile answers. One thread; seconds are processor time unless the table says
+otherwise, figures medians. `tools/reward_benchmarks` has a file for each.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Annotated, Any
 import typer
 from threadpoolctl import threadpool_limits
 
-from tools.reward_benchmarks import attacks, grading, near_duplicates, repetition
+from tools.reward_benchmarks import attacks, grading, near_duplicates, question_memory, repetition
 
 BENCHMARKS: dict[str, ModuleType] = {
     "repetition": repetition,
     "near_duplicates": near_duplicates,
+    "question_memory": question_memory,
     "grading": grading,
     "attacks": attacks,
 }

@@ -52,7 +52,7 @@ def tables(result: NearDuplicates) -> Iterator[str]:
 
 
 def _measure(copied: float, repeats: int) -> Row:
-    texts = _questions(EARLIER + BATCH, copied, Random(0))
+    texts = questions(EARLIER + BATCH, copied, Random(0))
 
     def find() -> Copies:
         return find_copies(texts[EARLIER:], texts[:EARLIER])
@@ -64,7 +64,8 @@ def _measure(copied: float, repeats: int) -> Row:
     return Row(BATCH, EARLIER, copied, seconds, peak.nbytes, repeated, seen)
 
 
-def _questions(count: int, copied: float, rng: Random) -> list[str]:
+def questions(count: int, copied: float, rng: Random) -> list[str]:
+    """Questions of 35 to 90 words, of which a share `copied` are earlier ones but for one to three words."""
     words, weights = [f"word{rank}" for rank in _RANKS], [1 / rank for rank in _RANKS]
     texts: list[list[str]] = []
     for _ in range(count):
