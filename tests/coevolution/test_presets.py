@@ -108,12 +108,14 @@ TABLE: list[tuple[str, Any, Any]] = [
 # the same in the training of both roles
 TRAINING: list[tuple[str, Any, Any]] = [
     ("optimizer.learning_rate", 1e-6, 1e-6),
+    ("optimizer.decay_per_iteration", 1.0, 1.0),
     ("optimizer.weight_decay", 1e-2, 1e-2),
     ("optimizer.beta1", 0.9, 0.9),
     ("optimizer.beta2", 0.999, 0.999),
     ("optimizer.epsilon", 1e-8, 1e-8),
     ("optimizer.clip_gradient_norm", 1.0, 1.0),
     ("grpo.kl_coefficient", 1e-2, 1e-2),
+    ("grpo.kl_base_coefficient", 0.0, 0.0),
     ("grpo.kl_clamp", 10.0, 10.0),
     ("grpo.clip_low", 0.2, 0.2),
     ("grpo.clip_high", 0.3, 0.3),
@@ -125,6 +127,8 @@ TRAINING: list[tuple[str, Any, Any]] = [
     ("grpo.sequences_per_micro_batch", 4, 4),
     ("grpo.importance_cap", 2.0, None),
     ("ahead", 0, 0),
+    ("average.share", 0.0, 0.0),
+    ("average.anchor", "base", "base"),
     ("sampling.temperature", 1.0, 1.0),
     ("sampling.top_p", 0.99, 0.99),
     ("sampling.top_k", 0, 0),
