@@ -67,7 +67,8 @@ def _table(grid: Grid, cells: Sequence[Cell], form: str) -> str:
     from rzero_mega.grid.summary import summarized
     from rzero_mega.grid.table import as_csv, as_markdown, as_text
 
-    return {"text": as_text, "markdown": as_markdown, "csv": as_csv}[form](summarized(grid.name, grid.results, cells))
+    summary = summarized(grid.name, grid.results, cells, grid.slope)
+    return {"text": as_text, "markdown": as_markdown, "csv": as_csv}[form](summary)
 
 
 def dry_run(file: str, root: str, selection: Selection) -> str:

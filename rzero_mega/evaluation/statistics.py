@@ -101,6 +101,11 @@ def over_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, len(array))
 
 
+def slope(values: Sequence[float]) -> float:
+    """Of the line through evenly spaced values, by least squares, per step."""
+    return float(stats.linregress(np.arange(len(values)), _array(values)).slope)
+
+
 def between_seeds(after: Sequence[float], before: Sequence[float]) -> Estimate:
     """Difference of the means of two sets of runs, two at least in each, that have other seeds, by Welch's t."""
     later, earlier = _array(after), _array(before)

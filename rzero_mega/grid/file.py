@@ -8,7 +8,8 @@ arms:                             # the first is what the others are compared wi
   rzero:
   no_filter: {ablation: no_filter}
   slow: {overrides: [solver.training.optimizer.learning_rate=5.0e-5]}
-results: [mean, greedy]           # columns of the table; all that there are if left out
+results: [mean, greedy]           # columns of the table; the usual ones if left out
+slope: [5, 10]                    # iterations over which the table has each result's slope; none if left out
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rzero_mega.config.suggestions import alike, did_you_mean
 from rzero_mega.config.typed import merged
 from rzero_mega.errors import UserError
 from rzero_mega.grid.cell import Cell
-from rzero_mega.grid.results import RESULTS, USUAL
+from rzero_mega.grid.results import OF_BENCHMARK, RESULTS, USUAL, benchmark_of
 from rzero_mega.recipes import grid_names, grid_text, load_recipe
 from rzero_mega.yaml_text import Node, Scalar, parse_yaml, read_yaml
 
@@ -53,11 +54,12 @@ class _File:
     seeds: list[int] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     results: list[str] = field(default_factory=lambda: list(USUAL))
+    slope: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid as its file says it. `source` is what errors call the file."""
+    """A grid as its file says it. `source` is what errors call the file, `slope` the iterations of slopes, if any."""
 
     source: str
     name: str
@@ -65,22 +67,33 @@ class Grid:
     seeds: tuple[int, ...]
     overrides: tuple[str, ...]
     results: tuple[str, ...]
+    slope: tuple[int, int] | None
     arms: dict[str, Arm]
 
     def cells(self, root: str) -> list[Cell]:
         """All cells, their configurations resolved, in the order in which they are run: seed by seed over the arms.
 
         So all arms are complete for the first seeds as early as can be. Their runs lie in `root`/`name`. UserError
-        names arm and key for a wrong recipe or override, and two arms that are the same.
+        names arm and key for a wrong recipe or override, two arms that are the same, and a result of a benchmark that
+        an arm does not ask.
         """
         cells = [cell for seed in self.seeds for cell in self._row(seed, root)]
         seen: dict[str, str] = {}
         for cell in cells[: len(self.arms)]:
+            self._check_benchmarks(cell)
             values = repr({**values_of(cell.config), "run.name": None})
             if values in seen:
                 raise UserError(f"{self.source}: arms {seen[values]} and {cell.arm} are the same; remove one")
             seen[values] = cell.arm
         return cells
+
+    def _check_benchmarks(self, cell: Cell) -> None:
+        asked = cell.config.evaluation.benchmarks
+        for result in self.results:
+            benchmark = benchmark_of(result)
+            if benchmark is not None and benchmark not in asked:
+                what = f"arm {cell.arm} asks {', '.join(asked) or 'no benchmark'} (evaluation.benchmarks)"
+                raise UserError(f"{self.source}: results: {result!r}: {what}")
 
     def _row(self, seed: int, root: str) -> Iterable[Cell]:
         """The cells of one seed. An arm that another one starts from stands before it."""
@@ -135,12 +148,24 @@ def _grid(node: Node, source: str, stem: str) -> Grid:
     _check_once(known.seeds, "seeds", source)
     _check_once(known.results, "results", source)
     for result in known.results:
-        if result not in RESULTS:
-            hint = did_you_mean(result, list(RESULTS)) or f"; there are {', '.join(RESULTS)}"
-            raise UserError(f"{source}: results: {result!r} is no result{hint}")
+        if result not in RESULTS and benchmark_of(result) is None:
+            there = f"{', '.join(RESULTS)}, and {', '.join(OF_BENCHMARK)} of BENCHMARK"
+            raise UserError(f"{source}: results: {result!r} is no result{_hint(result, there)}")
     _check_overrides(known.overrides, "overrides", source)
     seeds, overrides, results = tuple(known.seeds), tuple(known.overrides), tuple(known.results)
-    return Grid(source, name, known.recipe, seeds, overrides, results, arms)
+    return Grid(source, name, known.recipe, seeds, overrides, results, _slope(known.slope, source), arms)
+
+
+def _hint(result: str, there: str) -> str:
+    return did_you_mean(result, list(RESULTS)) or f"; there are {there}"
+
+
+def _slope(given: Sequence[int], source: str) -> tuple[int, int] | None:
+    if not given:
+        return None
+    if len(given) != 2 or not 0 <= given[0] < given[1]:
+        raise UserError(f"{source}: slope: {list(given)} is not a first and a later iteration, for instance [5, 10]")
+    return given[0], given[1]
 
 
 def _arms(node: Node, source: str) -> dict[str, Arm]:

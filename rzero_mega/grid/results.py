@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from rzero_mega.run import Manifest, RunDirectory
 from rzero_mega.tracking.summaries import scalar
 
 BASE = "base"
+OF_BENCHMARK = ("score", "mean", "greedy", "vote")
+"""Figures of one benchmark, named as "greedy of arithmetic_2500": `score` is that of its own protocol."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,22 @@ USUAL = ("mean", "greedy", "transfer", "label accuracy", "kept")
 all benchmarks have one protocol, and without what labels are worth and their gauges."""
 
 
+def benchmark_of(name: str) -> str | None:
+    """The benchmark that a result is of; None for one that is not of a single benchmark."""
+    figure, _, benchmark = name.partition(" of ")
+    return benchmark if figure in OF_BENCHMARK and benchmark else None
+
+
+def result_named(name: str) -> Result:
+    """Where a result stands; KeyError for what is none."""
+    if name in RESULTS:
+        return RESULTS[name]
+    benchmark = benchmark_of(name)
+    if benchmark is None:
+        raise KeyError(name)
+    return Result(PhaseName.EVALUATE, f"by_benchmark/{benchmark}/{name.partition(' of ')[0]}")
+
+
 @dataclass(frozen=True)
 class Stage:
     """The base model, or what an iteration made of it: values by the names of results."""
@@ -60,8 +78,8 @@ class Stage:
     values: Mapping[str, float]
 
 
-def finished_stages(run: RunDirectory) -> list[Stage]:
-    """The finished stages of a run, in order: those of which no phase is left."""
+def finished_stages(run: RunDirectory, results: Sequence[str]) -> list[Stage]:
+    """The finished stages of a run, in order, with these results: those of which no phase is left."""
     planned: dict[int, list[PhaseName]] = {}
     for plan in iteration_plan(run.config):
         planned.setdefault(plan.iteration, []).append(plan.name)
@@ -69,13 +87,14 @@ def finished_stages(run: RunDirectory) -> list[Stage]:
     for iteration, names in planned.items():
         manifests = {name: run.phase(iteration, name).manifest() for name in names}
         if all(manifests.values()):
-            stages.append(Stage(BASE if iteration == 0 else str(iteration), _values(manifests)))
+            stages.append(Stage(BASE if iteration == 0 else str(iteration), _values(manifests, results)))
     return stages
 
 
-def _values(manifests: Mapping[PhaseName, Manifest | None]) -> dict[str, float]:
+def _values(manifests: Mapping[PhaseName, Manifest | None], results: Sequence[str]) -> dict[str, float]:
     found = {}
-    for name, result in RESULTS.items():
+    for name in results:
+        result = result_named(name)
         manifest = manifests.get(result.phase)
         value = result.value(manifest.summary) if manifest is not None else None
         if value is not None:

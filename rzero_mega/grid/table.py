@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rzero_mega.evaluation.formats import NOTHING, markdown_table, numbers, with_minus
 from rzero_mega.evaluation.statistics import Estimate
 from rzero_mega.grid.cell import State
-from rzero_mega.grid.results import BASE, RESULTS
+from rzero_mega.grid.results import BASE, result_named
 from rzero_mega.grid.summary import ArmSummary, Estimates, GridSummary, Row
 
 WIDTH = 80
@@ -94,6 +94,10 @@ def _parts(summary: GridSummary) -> Iterable[_Part]:
     yield from _differences("the same, over the base", last, lambda row: row.gains, results, "arm")
     against = f"the same, over {_last_name(first)}"
     yield from _differences(against, last[1:], lambda row: row.deltas, results, "arm")
+    if summary.slope is not None:
+        title = f"slope per iteration, over iterations {summary.slope[0]} to {summary.slope[1]}"
+        slopes = [(arm.arm, arm.slopes) for arm in summary.arms]
+        yield from _estimated(title, slopes, results, "arm", extra_digits=1)
     for arm in summary.arms:
         rows = [(row.stage, row) for row in arm.rows]
         start = f", from {arm.origin}" if arm.origin else ""
@@ -126,23 +130,31 @@ def _differences(
     results: Sequence[str],
     head: str,
 ) -> Iterable[_Part]:
-    """The rows that have any difference, and the results of which there is one; no part without."""
-    paired = [(name, of(row)) for name, row in rows if of(row)]
-    shown = [result for result in results if any(result in estimates for _, estimates in paired)]
+    """Differences of the rows that have any."""
+    return _estimated(title, [(name, of(row)) for name, row in rows], results, head)
+
+
+def _estimated(
+    title: str, rows: Sequence[tuple[str, Estimates]], results: Sequence[str], head: str, extra_digits: int = 0
+) -> Iterable[_Part]:
+    """Signed estimates: of the rows that have any, and the results of which there is one; no part without."""
+    known = [(name, estimates) for name, estimates in rows if estimates]
+    shown = [result for result in results if any(result in estimates for _, estimates in known)]
     lines = [[head, "seeds", *shown]]
-    for name, estimates in paired:
-        pairs = max(estimate.items for estimate in estimates.values())
-        lines.append([name, str(pairs), *(_text(estimates, result, pairs, True) for result in shown)])
+    for name, estimates in known:
+        seeds = max(estimate.items for estimate in estimates.values())
+        lines.append([name, str(seeds), *(_text(estimates, result, seeds, True, extra_digits) for result in shown)])
     if len(lines) > 1:
         yield _Part(title, lines)
 
 
-def _text(estimates: Estimates, result: str, seeds: int, delta: bool) -> str:
+def _text(estimates: Estimates, result: str, seeds: int, delta: bool, extra_digits: int = 0) -> str:
     """For instance "62.8 ±1.6"; with "(2)" behind it if it is from fewer seeds than its row."""
     estimate = estimates.get(result)
     if estimate is None:
         return NOTHING
-    scale, digits = 100 if RESULTS[result].share else 1, RESULTS[result].digits
+    found = result_named(result)
+    scale, digits = 100 if found.share else 1, found.digits + extra_digits
     text = with_minus(f"{scale * estimate.value:{'+' if delta else ''}.{digits}f}")
     half = (estimate.high - estimate.low) / 2
     if math.isfinite(half):

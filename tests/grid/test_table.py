@@ -171,3 +171,29 @@ def test_labels_worth_and_gauges_are_results_for_who_names_them(tmp_path: Path) 
         finish(cell, {"audit": {"quality": {"net_corrections": -2.5}}, "gauges": {"agreement_in_band": 0.64}})
     text = as_text(summarized(grid.name, grid.results, cells))
     assert "\N{MINUS SIGN}2.5" in text and "64.0" in text and "label accuracy" not in text
+
+
+def test_figures_of_one_benchmark_are_results_for_who_names_them(tmp_path: Path) -> None:
+    grid, cells = tiny_grid(tmp_path, GRID.replace("arms:", 'results: ["greedy of arithmetic:2", mean]\narms:'))
+    for cell in cells:
+        finish(cell, {"pass1_mean": 0.5, "by_benchmark": {"arithmetic:2": {"greedy": 0.25 + cell.seed / 100}}})
+    found = summarized(grid.name, grid.results, cells)
+    assert found.arms[0].last.values["greedy of arithmetic:2"].value == pytest.approx(0.26)
+    assert found.results == ("greedy of arithmetic:2", "mean")
+
+
+def test_slopes_are_lines_through_the_iterations_of_each_seed(tmp_path: Path) -> None:
+    text = GRID.replace("iterations=1", "iterations=3").replace("arms:", "results: [mean]\nslope: [1, 3]\narms:")
+    grid, cells = tiny_grid(tmp_path, text)
+    for cell in cells:
+        for plans, mean in ((1, 0.9), (6, 0.5), (11, 0.6 + cell.seed / 50), (16, 0.62)):
+            finish(cell, {"pass1_mean": mean}, phases=plans)
+    found = summarized(grid.name, grid.results, cells, grid.slope)
+    estimate = found.arms[0].slopes["mean"]
+    # From 0.5 to 0.62 in two steps, whatever lies between; the base is not among them.
+    assert (estimate.value, estimate.items) == (pytest.approx(0.06), 3)
+    lines = as_text(found).partition("slope per iteration, over iterations 1 to 3\n")[2].splitlines()
+    assert lines[1].split() == ["rzero", "3", "+6.00", "±0.00*"]
+    shutil.rmtree(cells[0].path)  # rzero, seed 0
+    assert summarized(grid.name, grid.results, cells, grid.slope).arms[0].slopes["mean"].items == 2
+    assert "slope" not in as_text(summarized(grid.name, grid.results, cells))
