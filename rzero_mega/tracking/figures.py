@@ -156,7 +156,7 @@ def step_figures(data: ReportData) -> list[Figure]:
 def _rates_change(data: ReportData) -> bool:
     """Whether a role's learning rate isn't the same in all its steps."""
     return any(
-        len({row.get("learning_rate") for record in data.trained for row in record.rows.get(role, ())}) > 1
+        len({scalar(row, "learning_rate") for record in data.trained for row in record.rows.get(role, ())}) > 1
         for role in (PhaseName.CHALLENGER, PhaseName.SOLVER)
     )
 

@@ -12,9 +12,12 @@ from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import Record
-from rzero_mega.run import Manifest, RunDirectory
+from rzero_mega.run import RunDirectory
 
 R = TypeVar("R", bound=Record)
+
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+"""What a record raises that is made from another JSON than its own."""
 
 GAUGES, BASE_GAUGES, DECISION = "gauges", "base_gauges", "guard"
 """In the summary of an evaluation: what the Solver's answers tell, what those of the base in iteration 1 do, and what
@@ -38,25 +41,23 @@ class Halt:
 
 
 def gauges_in(summary: Mapping[str, Any], name: str = GAUGES) -> Gauges | None:
-    """Those of an evaluation's summary; None where it has none."""
-    return _read(summary, name, Gauges)
+    """Those of an evaluation's summary, to be shown; None where it has none that can be read."""
+    return _shown(summary, name, Gauges)
 
 
 def decision_in(summary: Mapping[str, Any]) -> Decision | None:
-    """That of an evaluation's summary; None where it has none."""
-    return _read(summary, DECISION, Decision)
+    """That of an evaluation's summary, to be shown; None where it has none that can be read."""
+    return _shown(summary, DECISION, Decision)
 
 
 def gauge_history(run: RunDirectory) -> dict[int, Gauges]:
-    """The gauges of all iterations that have some."""
-    found = {number: gauges_in(manifest.summary) for number, manifest in _evaluations(run).items()}
-    return {number: gauges for number, gauges in found.items() if gauges is not None}
+    """The gauges of all iterations that have some, to decide by; UserError names a manifest with malformed ones."""
+    return _history(run, GAUGES, Gauges)
 
 
 def decisions(run: RunDirectory) -> dict[int, Decision]:
-    """What the guard decided so far, by iteration."""
-    found = {number: decision_in(manifest.summary) for number, manifest in _evaluations(run).items()}
-    return {number: decision for number, decision in found.items() if decision is not None}
+    """What the guard decided so far, by iteration; UserError names a manifest with a malformed decision."""
+    return _history(run, DECISION, Decision)
 
 
 def halt_of(run: RunDirectory, config: Config) -> Halt | None:
@@ -69,16 +70,24 @@ def halt_of(run: RunDirectory, config: Config) -> Halt | None:
     return Halt(last, reasons) if reasons else None
 
 
-def _evaluations(run: RunDirectory) -> dict[int, Manifest]:
-    manifests = {number: run.phase(number, PhaseName.EVALUATE).manifest() for number in run.iterations()}
-    return {number: manifest for number, manifest in manifests.items() if manifest is not None}
+def _history(run: RunDirectory, name: str, kind: type[R]) -> dict[int, R]:
+    found = {}
+    for number in run.iterations():
+        phase = run.phase(number, PhaseName.EVALUATE)
+        manifest = phase.manifest()
+        row = manifest.summary.get(name) if manifest is not None else None
+        if row is None:
+            continue
+        try:
+            found[number] = kind.from_json(row)
+        except MALFORMED as error:
+            what = f"{name} is malformed ({error!r})"
+            raise UserError(f"{phase.manifest_path}: {what}; remove {phase.path} to redo the phase") from None
+    return found
 
 
-def _read(summary: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
-    row = summary.get(name)
-    if row is None:
-        return None
+def _shown(summary: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
     try:
-        return kind.from_json(row)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"an evaluation's manifest: {name} is malformed ({error!r}); redo the evaluation") from None
+        return kind.from_json(summary[name]) if summary.get(name) is not None else None
+    except MALFORMED:
+        return None
