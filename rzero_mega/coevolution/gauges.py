@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from rzero_mega.coevolution.band import in_band
+from rzero_mega.coevolution.questions import question_key
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.config.schema import CurationConfig
@@ -76,7 +77,7 @@ def fixed_set(labelled: Iterable[LabelledQuestion], count: int) -> list[Labelled
     for question in labelled:
         if len(found) == count:
             break
-        found.setdefault(" ".join(question.answered.question.text.split()), question)
+        found.setdefault(question_key(question.answered.question.text), question)
     return list(found.values())
 
 

@@ -16,13 +16,16 @@ from rzero_mega.coevolution.label_guard import Decision
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.config.panel import Voter, asks_paraphrases, vote_sources, widened
 from rzero_mega.config.schema import Config, TrainingConfig
-from rzero_mega.config.schema.labelled import GRPO, VOTES
+from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.phase_name import PhaseName
 
 
 @dataclass(frozen=True)
 class Source:
-    """An output of an earlier phase; without a phase, what the run was given: the base model, the labelled data."""
+    """An output of an earlier phase; without a phase, what the run was given.
+
+    That is the base model, the labelled data, or the guard's panel.
+    """
 
     iteration: int
     phase: PhaseName | None
@@ -36,6 +39,7 @@ class Source:
 BASE = Source(0, None, "base")
 NO_DECISIONS: Mapping[int, Decision] = MappingProxyType({})
 LABELLED_DATA = Source(0, None, "labelled.data")
+GUARDS_PANEL = Source(0, None, "labels.guard.panel")
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,22 @@ class QuestionsInputs:
 
 @dataclass(frozen=True)
 class OtherVoters:
-    """Models that `labels.panel` gives votes besides the Solver, or, `by_guard`, `labels.guard.panel` in its place."""
+    """Models that `labels.panel` gives votes besides the Solver, or, `by_guard`, `labels.guard.panel` in its place.
+
+    Which of the two it is counts as one of them: both may ask the same models.
+    """
 
     models: tuple[tuple[Voter, Source], ...]
     by_guard: bool = False
 
     def __iter__(self) -> Iterator[Source]:
         """Each of them."""
-        return (source for _, source in self.models)
+        yield from (source for _, source in self.models)
+        if self.by_guard:
+            yield GUARDS_PANEL
 
     def __str__(self) -> str:
-        """For instance "base, 2/solver/model"."""
+        """For instance "base, 2/solver/model", by the guard "base, labels.guard.panel"."""
         return ", ".join(map(str, self))
 
 
@@ -222,7 +231,7 @@ def iteration_plan(config: Config, decisions: Mapping[int, Decision] = NO_DECISI
             plan += _iteration(iteration, config, decisions.get(iteration - 1))
         else:
             solver = _model(PhaseName.SOLVER, iteration - 1)
-            base = _base_of(config.solver.training, compares=config.labelled.method == GRPO)
+            base = _base_of(config.solver.training)
             plan.append(PhasePlan(iteration, LabelledInputs(solver, LABELLED_DATA, base)))
         if evaluates or has_gauges(config):
             plan.append(_evaluation(iteration))
@@ -283,9 +292,9 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     return [*plans, questions, labels, PhasePlan(iteration, train)]
 
 
-def _base_of(training: TrainingConfig, compares: bool = True) -> Source | None:
-    """The base model, if the phase needs it besides the model that it trains; fine-tuning `compares` with nothing."""
-    compared = compares and training.grpo.kl_base_coefficient > 0
+def _base_of(training: TrainingConfig) -> Source | None:
+    """The base model, if the phase needs it besides the model that it trains."""
+    compared = training.grpo.kl_base_coefficient > 0
     averaged = training.average.share > 0 and training.average.anchor == "base"
     return BASE if compared or averaged else None
 

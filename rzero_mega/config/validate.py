@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, PanelConfig, TrainingConfig
+from rzero_mega.config.panel import vote_sources, widened
+from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, TrainingConfig
 from rzero_mega.config.schema.labelled import SFT, VOTES
 from rzero_mega.errors import UserError
 
@@ -62,6 +63,11 @@ def _check_labelled(config: Config) -> None:
         raise UserError(
             f"labelled.method: with {labelled.method} all iterations have the same data, and nothing adds up; set "
             "solver.start to previous and solver.accumulate to false"
+        )
+    if labelled.method == SFT and config.solver.training.grpo.kl_base_coefficient:
+        raise UserError(
+            "solver.training.grpo.kl_base_coefficient: labelled.method sft has no KL term; set it to 0, or let "
+            "solver.training.average hold on to the base"
         )
 
 
@@ -147,7 +153,8 @@ def _check_between(config: Config) -> None:
     curation = config.labels.curation
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")
-    _check_panel(config.labels)
+    _check_panel("labels.panel", config.labels)
+    _check_guard(config)
     _check_replay(config)
     learner = config.learner
     ParallelLayout.from_config(learner.layout, learner.processes)
@@ -167,45 +174,74 @@ def _check_between(config: Config) -> None:
 
 
 def _check_replay(config: Config) -> None:
-    if config.labels.replay.questions and config.solver.accumulate:
+    if not config.labels.replay.questions:
+        return
+    if config.solver.accumulate:
         raise UserError(
             "labels.replay.questions: with solver.accumulate all earlier questions are trained on anyway; set it to 0, "
             "or solver.accumulate to false"
         )
-
-
-def _check_panel(labels: LabelsConfig) -> None:
-    _check_votes("labels.panel", labels.panel, labels)
-    _check_weighing(labels)
-    guard = labels.guard
-    if guard.action in ("widen", "stop", "roll_back") and not labels.gauges.questions:
+    if config.labels.label == "truth":
         raise UserError(
-            f"labels.guard.action: {guard.action} goes by gauges, which are off; raise labels.gauges.questions"
+            "labels.replay.questions: votes say whether an earlier label still stands, and true labels (labels.label) "
+            "always do; set it to 0, or labels.label to votes"
         )
-    if guard.action == "widen":
-        if not guard.panel.votes:
-            raise UserError("labels.guard.panel: gives nobody a vote; with action widen set for instance {base: 5}")
-        _check_votes("labels.guard.panel", guard.panel, labels)
 
 
-def _check_weighing(labels: LabelsConfig) -> None:
-    alone = labels.panel.votes in (0, labels.votes.samples)
-    for key, asked, off in (("selection", labels.selection, "band"), ("weighting", labels.weighting, "none")):
-        if asked != off and alone:
+def _check_guard(config: Config) -> None:
+    guard, labelled = config.labels.guard, config.labelled.method
+    if guard.action in ("widen", "stop", "roll_back"):
+        if labelled != VOTES:
             raise UserError(
-                f"labels.panel: labels.{key} {asked} compares sources of votes, the Solver's on the question as it "
-                "stands and others; give a part of labels.votes.samples to another one, for instance to base"
+                f"labels.guard.action: {guard.action} goes by the gauges of votes, and with labelled.method {labelled} "
+                "nobody votes; set it to off"
             )
-    if labels.label == "truth" and labels.weighting != "none":
-        raise UserError("labels.weighting: true labels (labels.label) are all sure; set it to none")
+        if not config.labels.gauges.questions:
+            raise UserError(
+                f"labels.guard.action: {guard.action} goes by gauges, which are off; raise labels.gauges.questions"
+            )
+    if guard.action == "roll_back" and config.solver.accumulate:
+        raise UserError(
+            "labels.guard.action: after a roll_back solver.accumulate would go on training on the labels that the run "
+            "has gone back behind; set it to stop or widen, or solver.accumulate to false"
+        )
+    if guard.action == "widen" and not guard.panel.votes:
+        raise UserError("labels.guard.panel: gives nobody a vote; with action widen set for instance {base: 5}")
+    # Whatever the action: a panel that was widened stays so when that is changed.
+    if guard.panel.votes:
+        _check_panel("labels.guard.panel", widened(config).labels)
 
 
-def _check_votes(key: str, panel: PanelConfig, labels: LabelsConfig) -> None:
-    own = labels.votes.samples - panel.votes
+def _check_panel(key: str, labels: LabelsConfig) -> None:
+    """`key` is what `labels.panel` is called in the configuration."""
+    panel, samples, sources = labels.panel, labels.votes.samples, vote_sources(labels)
+    own = samples - panel.votes
     if own < 0 or (own == 0 and labels.curation.band_of == "solver"):
         raise UserError(
-            f"{key}: gives away {panel.votes} votes of {labels.votes.samples} (labels.votes.samples); "
+            f"{key}: gives away {panel.votes} votes of {samples} (labels.votes.samples); "
             "lower its numbers or raise labels.votes.samples"
         )
     if panel.votes and labels.votes.unanswered != "denominator":
         raise UserError("labels.votes.unanswered: a panel counts votes for answers only; set it to denominator")
+    fewest = min(sources, key=lambda source: source.samples)
+    if len(sources) > 1 and fewest.samples < labels.curation.minimum_support:
+        raise UserError(
+            f"labels.curation.minimum_support: is {labels.curation.minimum_support}, and by {key} the source "
+            f"{fewest.name} has {fewest.samples} of {samples} votes: no question would be kept; lower the one or raise "
+            "the other"
+        )
+    _check_weighing(key, labels)
+
+
+def _check_weighing(panel_key: str, labels: LabelsConfig) -> None:
+    alone = labels.panel.votes in (0, labels.votes.samples)
+    for key, asked, off in (("selection", labels.selection, "band"), ("weighting", labels.weighting, "none")):
+        if asked != off and alone:
+            raise UserError(
+                f"{panel_key}: labels.{key} {asked} compares sources of votes, the Solver's on the question as it "
+                "stands and others; give a part of labels.votes.samples to another one, for instance to base"
+            )
+    if labels.label == "truth" and labels.weighting != "none":
+        raise UserError("labels.weighting: true labels (labels.label) are all sure; set it to none")
+    if labels.selection == "teaching_value" and labels.teaching.share == 0.0:
+        raise UserError("labels.teaching.share: 0 keeps no question; set for instance 0.25")

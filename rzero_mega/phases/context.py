@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, ParamSpec
 
 import torch
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.plan import LABELLED_DATA, Source
+from rzero_mega.coevolution.plan import GUARDS_PANEL, LABELLED_DATA, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config, GradingConfig
@@ -229,6 +230,8 @@ class RunContext(InferenceContext):
     def _sha256(self, source: Source) -> str:
         if source == LABELLED_DATA:
             return self.run.info.texts[LABELLED]
+        if source == GUARDS_PANEL:  # that it votes; how many votes it gives whom may change, as with any panel
+            return sha256(str(source).encode()).hexdigest()
         if source.phase is None:
             return self.base_sha256
         return self.run.phase(source.iteration, source.phase).artefact(source.name).sha256

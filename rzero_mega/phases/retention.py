@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rzero_mega.coevolution.label_guard import last_sound
-from rzero_mega.coevolution.plan import PhasePlan, Source, still_needed
+from rzero_mega.coevolution.label_guard import Decision, last_sound
+from rzero_mega.coevolution.plan import PhasePlan, Source, iteration_plan, still_needed
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
-from rzero_mega.tracking.gauges import gauge_history
+from rzero_mega.tracking.gauges import decisions, gauge_history
 
 MODEL = "model"
 _TRAIN = (PhaseName.CHALLENGER, PhaseName.SOLVER)
@@ -39,10 +39,14 @@ def remove_old_models(run: RunDirectory, plan: Sequence[PhasePlan], keep: int | 
 
 def _needed(run: RunDirectory, plan: Sequence[PhasePlan]) -> set[Source]:
     """What phases that are left start from, or may do so once the guard has rolled back."""
-    needed, guard = still_needed(plan, finished_phases(run, plan)), run.config.labels.guard
-    if needed and guard.action == "roll_back":
+    finished, guard = finished_phases(run, plan), run.config.labels.guard
+    needed = still_needed(plan, finished)
+    if guard.action == "roll_back":
         gauges = gauge_history(run)
-        needed.add(Source(last_sound(max(gauges, default=0), gauges, guard), PhaseName.SOLVER, MODEL))
+        last = max(gauges, default=0)
+        # The next evaluation may send the run back: to that Solver, and to whoever votes beside it.
+        back = Decision(guard.action, (), start=last_sound(last, gauges, guard), widened=False)
+        needed |= still_needed(iteration_plan(run.config, {**decisions(run), last + 1: back}), finished)
     return needed
 
 

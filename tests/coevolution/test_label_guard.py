@@ -8,7 +8,7 @@ import pytest
 
 from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.label_guard import Decision, decide, last_sound, objections
-from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
+from rzero_mega.coevolution.plan import GUARDS_PANEL, PhasePlan, iteration_plan
 from rzero_mega.config import Config, load_config
 from rzero_mega.config.schema import LabelsGuardConfig
 from rzero_mega.errors import UserError
@@ -112,7 +112,25 @@ def test_models_of_a_widened_panel_become_inputs_of_the_labels() -> None:
     decided = {2: Decision("widen", ("unsound",), start=2, widened=True)}
     before, after = (phase(settings, decided, number, PhaseName.LABELS) for number in (2, 3))
     assert str(before) == str(phase(config(), {}, 2, PhaseName.LABELS))
-    assert str(after) == "3/labels: 2/solver/model, 3/questions/questions, 1..2/labels/dataset, base -> dataset"
+    assert (
+        str(after)
+        == "3/labels: 2/solver/model, 3/questions/questions, 1..2/labels/dataset, base, labels.guard.panel -> dataset"
+    )
+
+
+def test_a_widened_panel_is_told_from_one_of_the_same_models() -> None:
+    settings = config("labels.panel={base: 1}", "labels.guard={action: widen, panel: {base: 5}}")
+    decided = {2: Decision("widen", ("unsound",), start=2, widened=True)}
+    asked = [phase(settings, decisions, 3, PhaseName.LABELS).sources for decisions in ({}, decided)]
+    assert asked[1] == (*asked[0], GUARDS_PANEL)
+
+
+def test_where_solvers_start_from_the_base_a_roll_back_is_of_who_votes() -> None:
+    decided = {2: Decision("roll_back", ("unsound",), start=1, widened=False)}
+    labels, solver = (
+        str(phase(config("solver.start=base"), decided, 3, name)) for name in (PhaseName.LABELS, PhaseName.SOLVER)
+    )
+    assert labels.startswith("3/labels: 1/solver/model, ") and solver.startswith("3/solver: base, ")
 
 
 @pytest.mark.parametrize("action", ["off", "warn", "stop", "roll_back"])
@@ -133,7 +151,24 @@ def test_phases_are_the_same_whatever_is_decided() -> None:
     [
         (["labels.guard.action=widen"], r"labels\.guard\.panel: gives nobody a vote"),
         (["labels.guard={action: widen, panel: {base: 16}}"], r"labels\.guard\.panel: gives away 16 votes of 15"),
+        (["labels.guard={action: warn, panel: {base: 16}}"], r"labels\.guard\.panel: gives away 16 votes of 15"),
+        (
+            ["labels.guard={action: widen, panel: {base: 15}}", "labels.panel.base=5", "labels.weighting=confidence"],
+            r"labels\.guard\.panel: labels\.weighting confidence compares sources",
+        ),
+        (
+            ["labels.guard={action: widen, panel: {base: 1}}", "labels.curation.minimum_support=2"],
+            r"labels\.curation\.minimum_support: is 2, and by labels\.guard\.panel the source base has 1 of 15 votes",
+        ),
         (["labels.guard.action=stop", "labels.gauges.questions=0"], r"labels\.guard\.action: stop goes by gauges"),
+        (
+            ["labels.guard.action=stop", "labelled={method: sft, data: my.jsonl}"],
+            r"labels\.guard\.action: stop goes by the gauges of votes, and with labelled\.method sft nobody votes",
+        ),
+        (
+            ["labels.guard.action=roll_back", "solver={start: base, accumulate: true}"],
+            r"labels\.guard\.action: after a roll_back solver\.accumulate would go on training",
+        ),
     ],
 )
 def test_a_guard_that_could_not_act_is_refused_before_anything_starts(overrides: list[str], line: str) -> None:

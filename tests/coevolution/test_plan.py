@@ -103,6 +103,11 @@ def test_what_is_trained_on_anyway_is_not_replayed() -> None:
         config("labels.replay.questions=5", "solver.accumulate=true")
 
 
+def test_true_labels_are_not_put_to_the_vote_again() -> None:
+    with pytest.raises(UserError, match=r"^labels\.replay\.questions: votes say whether an earlier label still stands"):
+        config("labels.replay.questions=5", "labels.label=truth")
+
+
 @pytest.mark.parametrize("role", ["challenger", "solver"])
 def test_the_base_is_an_input_of_the_role_whose_loss_compares_with_it(role: str) -> None:
     without, compared = (
@@ -121,10 +126,13 @@ def test_the_base_is_an_input_of_a_phase_that_averages_with_it(average: str, nee
     assert sum(sources[-1] == BASE for sources in solvers) == needed
 
 
-def test_supervised_fine_tuning_compares_with_nothing() -> None:
+def test_supervised_fine_tuning_has_no_kl_term() -> None:
     data = ("labelled.data=my.jsonl", "solver.training.grpo.kl_base_coefficient=0.1", "iterations=2")
-    sources = {m: [p.sources for p in iteration_plan(config(f"labelled.method={m}", *data))] for m in ("grpo", "sft")}
-    assert all(BASE in found for found in sources["grpo"]) and BASE not in sources["sft"][1]
+    assert all(BASE in phase.sources for phase in iteration_plan(config("labelled.method=grpo", *data)))
+    with pytest.raises(
+        UserError, match=r"^solver\.training\.grpo\.kl_base_coefficient: labelled\.method sft has no KL"
+    ):
+        config("labelled.method=sft", *data)
 
 
 def test_evaluation_needs_benchmarks_or_gauges_and_the_base_can_be_left_out() -> None:

@@ -102,6 +102,10 @@ def test_a_share_that_keeps_nothing_says_which_key_to_raise() -> None:
         ([*PANEL, "labels.weighting=confidence", "ablation=true_labels"], r"labels\.weighting: true labels"),
         ([*PANEL, "labels.weighting=votes"], r"labels\.weighting: 'votes' is not one of none, confidence"),
         ([*PANEL, "labels.teaching.cost=-1"], r"labels\.teaching\.cost"),
+        (
+            [*PANEL, "labels.selection=teaching_value", "labels.teaching.share=0"],
+            r"labels\.teaching\.share: 0 keeps no question",
+        ),
     ],
 )
 def test_what_has_nothing_to_compare_is_refused(overrides: list[Any], line: str) -> None:

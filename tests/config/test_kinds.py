@@ -42,7 +42,7 @@ def test_a_key_without_a_kind_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("challenger.start", Change.IDENTITY, ["challenger"], None),
         ("challenger.reward.memory.weight", Change.IDENTITY, ["challenger"], None),
         ("solver.accumulate", Change.IDENTITY, ["solver"], None),
-        ("labels.curation.low", Change.PHASE, ["labels"], None),
+        ("labels.curation.low", Change.PHASE, ["labels", "evaluate"], None),
         ("labels.votes.samples", Change.PHASE, ["labels"], Fixed.PARTS),
         ("challenger.votes.sampling.top_k", Change.PHASE, ["challenger"], None),
         ("solver.training.optimizer.learning_rate", Change.PHASE, ["solver"], None),

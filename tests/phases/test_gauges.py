@@ -158,18 +158,27 @@ def test_the_end_of_the_last_iteration_is_no_halt(scripted: Callable[..., Script
     assert halt_of(run.directory, run.ctx.config) is None
 
 
-@pytest.mark.parametrize(("action", "kept"), [("roll_back", [1, 3]), ("warn", [3])])
-def test_the_solver_that_a_run_may_go_back_to_stays(
-    action: str, kept: list[int], scripted: Callable[..., ScriptedRun]
+@pytest.mark.parametrize(
+    ("action", "earlier", "sound", "kept"),
+    [
+        ("roll_back", 0, 1, [1, 3]),
+        ("roll_back", 1, 2, [1, 2, 3]),  # S_1 would vote beside S_2
+        ("warn", 0, 1, [3]),
+        ("warn", 1, 2, [2, 3]),
+    ],
+)
+def test_the_models_that_a_run_may_go_back_to_stay(
+    action: str, earlier: int, sound: int, kept: list[int], scripted: Callable[..., ScriptedRun]
 ) -> None:
-    settings = (f"labels.guard.action={action}", "iterations=4", "challenger.train=false")
+    panel = f"labels.panel.earlier={earlier}"
+    settings = (f"labels.guard.action={action}", panel, "iterations=4", "challenger.train=false")
     run, _ = prepared(scripted, *settings)
     for plan in iteration_plan(run.ctx.config):
         directory = run.directory.phase(plan.iteration, plan.name)
         if plan.iteration == 4 or directory.manifest() is not None or (plan.iteration, plan.name) == (3, "evaluate"):
             continue
         if plan.name is PhaseName.EVALUATE:
-            evaluated(run, plan.iteration, GOOD if plan.iteration == 1 else BAD)
+            evaluated(run, plan.iteration, GOOD if plan.iteration <= sound else BAD)
             continue
         directory.begin({})
         (directory.path / "model").write_text("weights")

@@ -182,10 +182,10 @@ class CurationConfig:
     p is the share of all samples that gave the majority's answer, the question's label.
     """
 
-    low: float = number(0.25, 0.0, 1.0)
+    low: float = number(0.25, 0.0, 1.0, kind=of(PhaseName.LABELS, PhaseName.EVALUATE))
     """Lower end of the band of p, inclusive. Raise it where the majority of hard questions is mostly wrong."""
 
-    high: float = number(0.75, 0.0, 1.0)
+    high: float = number(0.75, 0.0, 1.0, kind=of(PhaseName.LABELS, PhaseName.EVALUATE))
     """Upper end of the band of p, inclusive. Above it questions are too easy to learn from."""
 
     band_of: str = choice("all", "solver")
@@ -307,7 +307,8 @@ class LabelsGuardConfig:
     action: str = choice("warn", "off", "widen", "stop", "roll_back")
     """Of an iteration that is not sound. warn: say so. widen: from the next iteration on `labels.guard.panel` votes in
     place of `labels.panel`. stop: end the run, until a bound or the action is changed. roll_back: the next iteration
-    starts from the Solver of the last sound one, the base model where there is none. off: nobody looks."""
+    starts from the Solver of the last sound one, the base model where there is none; with `solver.start` base that is
+    whose votes it starts from. off: nobody looks."""
 
     least_agreement: float = number(0.7, 0.0, 1.0)
     """Where p̂ lies in the band, the Solver's majority must equal the base's this often. The share follows label
@@ -390,6 +391,7 @@ class LabelsConfig:
 
     guard: LabelsGuardConfig = field(default_factory=LabelsGuardConfig, metadata=stating(of(PhaseName.EVALUATE)))
     """What is done about it."""
+
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     """Earlier questions beside the new ones."""
 
