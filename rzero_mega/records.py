@@ -68,6 +68,11 @@ def bounded(value: N, name: str, least: float, most: float = 2**63 - 1) -> N:
     return value
 
 
+def optional_bounded(row: Mapping[str, Any], name: str, least: float, most: float) -> float | None:
+    """The number of a key that may be null, and must be there all the same; see `bounded`."""
+    return None if row[name] is None else bounded(float(row[name]), name, least, most)
+
+
 def typed(value: Any, kind: type[T], name: str) -> T:
     """The value itself if it is of exactly this type (True is no int); TypeError with the name otherwise."""
     if type(value) is not kind:

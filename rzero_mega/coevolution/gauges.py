@@ -19,7 +19,7 @@ from rzero_mega.coevolution.questions import question_key
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.config.schema import CurationConfig
-from rzero_mega.records import bounded, field
+from rzero_mega.records import bounded, field, optional_bounded
 
 _COUNTS = ("questions", "in_band")
 _NATS = ("entropy",)
@@ -68,7 +68,7 @@ class Gauges:
         """Checked; see `Record`."""
         counts = {name: int(bounded(field(row, name, int), name, 0)) for name in _COUNTS}
         others = [spec.name for spec in fields(cls) if spec.name not in _COUNTS]
-        return cls(**counts, **{name: _figure(row[name], name) for name in others})  # type: ignore[arg-type]
+        return cls(**counts, **{name: _figure(row, name) for name in others})  # type: ignore[arg-type]
 
 
 def fixed_set(labelled: Iterable[LabelledQuestion], count: int) -> list[LabelledQuestion]:
@@ -127,5 +127,5 @@ def _share(values: Iterable[bool | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def _figure(value: Any, name: str) -> float | None:
-    return None if value is None else bounded(float(value), name, 0, math.inf if name in _NATS else 1)
+def _figure(row: Mapping[str, Any], name: str) -> float | None:
+    return optional_bounded(row, name, 0, math.inf if name in _NATS else 1)

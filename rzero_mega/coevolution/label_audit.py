@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
-from rzero_mega.records import bounded, field, typed
+from rzero_mega.records import bounded, field, optional_bounded, typed
 
 EXACT = "exact arithmetic"
 """What the oracle is called that computes the truth."""
@@ -66,7 +66,7 @@ class AuditedLabels:
     def from_json(cls, row: Mapping[str, Any]) -> AuditedLabels:
         """Checked; see `Record`."""
         counts = {name: int(bounded(field(row, name, int), name, 0)) for name in ("questions", *Outcome)}
-        low, high = (None if row[name] is None else bounded(float(row[name]), name, 0, 1) for name in ("low", "high"))
+        low, high = (optional_bounded(row, name, 0, 1) for name in ("low", "high"))
         return cls(**counts, low=low, high=high)
 
 
@@ -105,7 +105,7 @@ class LabelAudit:
             AuditedLabels.from_json(field(row, "kept", dict)),
             AuditedLabels.from_json(field(row, "dropped", dict)),
             tuple((bounded(float(found["p_hat"]), "p_hat", 0, 1), AuditedLabels.from_json(found)) for found in bins),
-            None if row["agreement"] is None else bounded(float(row["agreement"]), "agreement", 0, 1),
+            optional_bounded(row, "agreement", 0, 1),
             # Audits of earlier versions have none.
             LabelQuality.from_json(field(row, "quality", dict)) if "quality" in row else NOT_KNOWN,
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from rzero_mega.coevolution.panel import solver_share
 from rzero_mega.coevolution.records import LabelledQuestion
-from rzero_mega.records import bounded, field
+from rzero_mega.records import bounded, field, optional_bounded
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LabelQuality:
         compared, corrections, corruptions = (
             int(bounded(field(row, name, int), name, 0)) for name in ("compared", "corrections", "corruptions")
         )
-        signal, wrong = (_share(row[name], name) for name in ("signal_weighted_accuracy", "p_hat_wrong"))
+        signal, wrong = (optional_bounded(row, name, 0, 1) for name in ("signal_weighted_accuracy", "p_hat_wrong"))
         return cls(signal, wrong, compared, corrections, corruptions)
 
 
@@ -78,7 +78,3 @@ def _signal(question: LabelledQuestion) -> float:
     """The variance of the reward for giving the label, as a share of the greatest possible one."""
     share = solver_share(question.answered.vote)
     return 0.0 if share is None else float(4 * share * (1 - share))
-
-
-def _share(value: Any, name: str) -> float | None:
-    return None if value is None else bounded(float(value), name, 0, 1)

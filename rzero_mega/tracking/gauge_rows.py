@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.label_guard import Decision
-from rzero_mega.coevolution.label_quality import LabelQuality
+from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
 from rzero_mega.tracking.summaries import NOTHING, percent
 
 Stage = tuple[str, Gauges | None, LabelQuality, Decision | None]
@@ -48,11 +48,11 @@ def stages(found: Iterable[tuple[int, Gauges | None, Gauges | None, LabelQuality
     rows: list[Stage] = []
     base: Gauges | None = None
     for iteration, gauges, of_base, quality, decision in found:
-        if iteration == 0 or (gauges is None and quality == LabelQuality()):
+        if iteration == 0 or (gauges is None and quality == NOT_KNOWN):
             continue
         base = base or of_base
         rows.append((str(iteration), gauges, quality, decision))
-    return [("base", base, LabelQuality(), None), *rows] if base is not None else rows
+    return [("base", base, NOT_KNOWN, None), *rows] if base is not None else rows
 
 
 def short_rows(found: Sequence[Stage]) -> list[tuple[str, ...]]:

@@ -18,6 +18,7 @@ _REASONS = {
     "near_duplicate": "near-duplicate in its batch",
     "overlong": "prompt too long for the context or a micro-batch",
     "unanswered": "no sample has an answer",
+    "support": "too few votes of one source",
     "below_band": "p̂ below the band",
     "above_band": "p̂ above the band",
     "question_text": "unwanted words in the question",
