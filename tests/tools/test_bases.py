@@ -236,7 +236,7 @@ def test_the_shipped_figures_are_those_of_a_base_model(base: Base) -> None:
     overall = measured["arithmetic"]["overall"]
     assert overall["problems"] == 500 and measured["more"]["problems"] == 2500
     assert 0.35 < overall["mean_sampled"] < 0.75
-    assert overall["mean_sampled"] + 0.1 < overall["vote"] < 0.9
+    assert overall["mean_sampled"] + 0.05 < overall["vote"] < 0.9
     assert measured["questions_well_formed"] > 0.9
     means = [measured["arithmetic"]["levels"][level]["mean_sampled"] for level in "12345"]
     assert means == sorted(means, reverse=True)
@@ -258,7 +258,7 @@ def test_greedy_decoding_beats_the_vote_in_nano_and_loses_to_it_in_folklore() ->
 def test_a_shipped_base_half_knows_the_second_family(base: Base) -> None:
     overall = shipped_facts(base)["measured"]["clock"]["overall"]
     assert overall["problems"] == 252
-    assert 0.2 < overall["mean_sampled"] < overall["greedy"] < 0.7
+    assert 0.2 < overall["mean_sampled"] < 0.5 and 0.2 < overall["greedy"] < 0.7
     assert overall["mean_sampled"] + 0.1 < overall["vote"]
 
 

@@ -87,11 +87,11 @@ files."""
 FOLKLORE = Base(
     "folklore",
     Settings(
-        steps=700,
-        batch_documents=64,
-        slip=0.05,
+        steps=1500,
+        slip=0.1,
         split=0.45,
         level_weights=(0.1, 0.2, 0.3, 0.2, 0.2),
+        learning_rate=1.5e-3,
         warmup_steps=50,
         folklore=Folklore(share=0.8, weight=0.6),
         start=NANO.folder_name,
