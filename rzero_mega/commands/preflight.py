@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.panel import asks_paraphrases, vote_sources, widened
+from rzero_mega.config.panel import panel_prompts
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.errors import UserError
@@ -37,13 +37,10 @@ def preflight(config: Config, trains: bool = True) -> ModelShape:
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)
     check_layout(shape, layout)
-    # The guard's panel may vote later on.
-    panels = (config, widened(config)) if config.labels.guard.action == "widen" else (config,)
-    paraphrased = any(asks_paraphrases(panel.labels) for panel in panels)
-    answering = [solver, *([load_prompt(config.prompts.paraphrase)] if paraphrased else [])]
-    if any(source.programs for panel in panels for source in vote_sources(panel.labels)):
+    asked = panel_prompts(config)
+    if "program" in asked:
         check_sandbox()
-        answering.append(load_prompt(config.prompts.program))
+    answering = [solver, *(load_prompt(getattr(config.prompts, key)) for key in asked)]
     inspect_tokenizer(base, shape.vocab, asking=[challenger] if trains else [], answering=answering)
     if trains:
         encoder = load_encoder(base)

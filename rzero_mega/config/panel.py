@@ -61,6 +61,16 @@ def asks_paraphrases(config: LabelsConfig) -> bool:
     return reexpressed and config.panel.reexpression == "paraphrase"
 
 
+def panel_prompts(config: Config) -> list[str]:
+    """The keys of `prompts` that votes take besides the Solver's; the guard's panel may vote later on."""
+    panels = [config.labels, *([widened(config).labels] if config.labels.guard.action == "widen" else [])]
+    asked = {
+        "paraphrase": any(asks_paraphrases(labels) for labels in panels),
+        "program": any(source.programs for labels in panels for source in vote_sources(labels)),
+    }
+    return [key for key, is_asked in asked.items() if is_asked]
+
+
 def rounds_over_questions(config: LabelsConfig) -> int:
     """How often all questions are gone through: for each source of votes, to write paraphrases, and to judge them."""
     return len(vote_sources(config)) + (2 if asks_paraphrases(config) else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.config.panel import panel_prompts
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.config.schema.labelled import SFT, VOTES
 from rzero_mega.errors import UserError
@@ -42,17 +43,20 @@ def check_trainable(config: Config, role: Role, prompt: int) -> None:
 def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) -> None:
     """UserError before anything starts if no micro-batch or no context holds the roles' prompts.
 
-    The Challenger's is always the same. The Solver's has at least a token of a question in it; questions that are too
-    long are dropped one by one.
+    The Challenger's is always the same. The Solver's and those of a panel have at least a token of a question in them;
+    questions that are too long are dropped one by one.
     """
     asks = len(encoder.encode_prompt(load_prompt(config.prompts.challenger)))
-    answers = len(encoder.encode_prompt(load_prompt(config.prompts.solver), question="")) + 1
-    context = engine_context(config, max_positions)
-    for role, prompt in (("challenger", asks), ("solver", answers)):
+    with_question = {
+        name: len(encoder.encode_prompt(load_prompt(getattr(config.prompts, name)), question="")) + 1
+        for name in ("solver", *panel_prompts(config))
+    }
+    answers, context = with_question["solver"], engine_context(config, max_positions)
+    for name, prompt in {"challenger": asks, **with_question}.items():
         if prompt >= context:
             key = "rollout.sglang.context_length" if context != max_positions else "model.path"
             raise UserError(
-                f"{key}: a context of {context} tokens does not hold the prompt of prompts.{role}, which has {prompt}; "
+                f"{key}: a context of {context} tokens does not hold the prompt of prompts.{name}, which has {prompt}; "
                 "shorten the prompt"
             )
     if config.labelled.method == VOTES and config.challenger.train and config.challenger.training.steps:

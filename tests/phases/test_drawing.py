@@ -20,6 +20,7 @@ from tests.phases.scripted import ScriptedEngine, ScriptedRun, rows, summary
 
 QUESTIONS = Source(1, PhaseName.QUESTIONS, "questions")
 LONG = "1+" * 300 + "1"
+SHORT = "rollout.engine=sglang rollout.sglang.context_length=100"
 
 
 def answer(_prompt: str, index: int) -> str:
@@ -80,6 +81,12 @@ def test_problems_that_are_too_long_count_as_not_answered(
         ("learner.processes=2 learner.layout.cp=2 learner.tokens_per_micro_batch=87", "set it to at least 88"),
         ("rollout.engine=sglang rollout.sglang.context_length=5", r"rollout\.sglang\.context_length: a context of 5"),
         ("learner.tokens_per_micro_batch=4096", None),
+        (f"{SHORT} labels.panel.programs=1", r"a context of 100 tokens does not hold the prompt of prompts\.program"),
+        (
+            f"{SHORT} labels.panel.solver_reexpressed=1 labels.panel.reexpression=paraphrase",
+            r"a context of 100 tokens does not hold the prompt of prompts\.paraphrase",
+        ),
+        (SHORT, None),
         ("challenger.training.steps=0 solver.training.steps=0 learner.tokens_per_micro_batch=81", None),
     ],
 )

@@ -293,7 +293,8 @@ class GaugesConfig:
     iteration of the paper's size draws. Agreement in the band, of some 50, is known to about 6 points."""
 
     votes: int = number(10, 2)
-    """Sampled answers to each; a greedy one comes on top."""
+    """Sampled answers to each, by `labels.votes.sampling`, which has to stay as it is for iterations to be compared; a
+    greedy one comes on top."""
 
 
 @dataclass
