@@ -87,7 +87,8 @@ def test_a_request_that_an_update_interrupts_says_which_tokens_are_of_which_weig
         update_servers([client], transport, stream(models[0]), "old")
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(sample, client, PROMPT, 1500)
-            while client.get("v1/loads")["loads"][0]["num_running_reqs"] == 0:
+            # A request that has ended already, or failed, is told by its result.
+            while not running.done() and client.get("v1/loads")["loads"][0]["num_running_reqs"] == 0:
                 time.sleep(0.01)
             time.sleep(0.2)
             update_servers([client], transport, stream(models[1]), "new")
