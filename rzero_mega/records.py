@@ -51,6 +51,14 @@ def record_of(line: bytes, kind: type[R], where: str, advice: str) -> R:
         raise UserError(f"{where} is malformed: {_reason(error)}; {advice}") from None
 
 
+def record_if_sound(value: object, kind: type[R]) -> R | None:
+    """The record of a JSON value that is only shown; None where it is no object, or a malformed one."""
+    try:
+        return kind.from_json(value) if isinstance(value, Mapping) else None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
 def field(row: Mapping[str, Any], name: str, kind: type[T]) -> T:
     """The value of a key. KeyError if the row lacks it, TypeError if it is not of exactly this type."""
     return typed(row[name], kind, name)

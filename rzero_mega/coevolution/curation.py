@@ -18,11 +18,7 @@ from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import ChecksConfig, CurationConfig
 from rzero_mega.errors import UserError
 
-REASONS = (
-    "duplicate",
-    "seen_before",
-    "near_duplicate",
-    "overlong",
+BY_ITSELF = (
     "unanswered",
     *CHECKS,
     "support",
@@ -32,6 +28,15 @@ REASONS = (
     "answer",
     "answer_text",
     "held_out",
+)
+"""What `reason_to_drop` says of a question, whatever else is asked."""
+
+REASONS = (
+    "duplicate",
+    "seen_before",
+    "near_duplicate",
+    "overlong",
+    *BY_ITSELF,
     "no_truth",
     "low_value",
     "template",

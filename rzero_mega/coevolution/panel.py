@@ -42,8 +42,13 @@ def solver_share(vote: Vote) -> Fraction | None:
     """The share of the Solver's votes on the question as it stands that gave the label; None if it had none of them."""
     if not vote.by_source:
         return Fraction(vote.count, vote.samples)
-    own = next((votes for votes in vote.by_source if votes.source == Voter.SOLVER), None)
+    own = solver_votes(vote)
     return None if own is None else Fraction(own.count, own.samples)
+
+
+def solver_votes(vote: Vote) -> SourceVotes | None:
+    """The Solver's among a panel's votes, those on the question as it stands; None if it gave none of them."""
+    return next((votes for votes in vote.by_source if votes.source == Voter.SOLVER), None)
 
 
 def _slices(sources: Sequence[VoteSource]) -> Iterator[tuple[VoteSource, slice]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rzero_mega.coevolution.checks import CHECKS
-from rzero_mega.coevolution.curation import reason_to_drop
+from rzero_mega.coevolution.curation import BY_ITSELF, reason_to_drop
 from rzero_mega.coevolution.questions import question_key
 from rzero_mega.coevolution.records import TrainingQuestion, VotedQuestion
 from rzero_mega.coevolution.streams import permutation
@@ -18,19 +17,7 @@ from rzero_mega.config.schema import ChecksConfig, CurationConfig
 RELABELLED = "relabelled"
 """Another answer wins the vote now."""
 
-REASONS = (
-    "overlong",
-    "unanswered",
-    RELABELLED,
-    *CHECKS,
-    "support",
-    "below_band",
-    "above_band",
-    "question_text",
-    "answer",
-    "answer_text",
-    "held_out",
-)
+REASONS = ("overlong", RELABELLED, *BY_ITSELF)
 """Why a replayed question is dropped. Copies are none of them: it is known that it was asked before."""
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rzero_mega.coevolution.confidence import label_confidence
 from rzero_mega.coevolution.curation import Ranking
+from rzero_mega.coevolution.panel import solver_votes
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.panel import Voter
 from rzero_mega.config.schema import LabelsConfig
 
 
@@ -64,7 +64,7 @@ def _signal(vote: Vote) -> float:
 
     Under Jeffreys' prior, by which 0 of 5 does not mean never.
     """
-    own = next((source for source in vote.by_source if source.source == Voter.SOLVER), None)
+    own = solver_votes(vote)
     if own is None or vote.answer is None:
         return 0.0
     n, m = own.count, own.samples

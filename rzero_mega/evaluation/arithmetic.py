@@ -9,9 +9,10 @@ gains in this world are known without a judge. Everything here is pure, and ever
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice, repeat
 from random import Random
 
 MAX_EXPRESSION_CHARS = 64
@@ -141,16 +142,11 @@ def held_out_set(per_level: int = 100) -> list[ArithmeticProblem]:
     seen: set[str] = set()
     for level in LEVELS:
         rng = Random(f"arithmetic held-out level {level}")
-        wanted = len(problems) + per_level
-        for _ in range(100 * per_level):
-            if len(problems) == wanted:
-                break
-            expression = random_expression(level, rng)
-            if expression not in seen and is_held_out(expression):
-                seen.add(expression)
-                problems.append(ArithmeticProblem(level, expression, str(truth(expression))))
-        if len(problems) < wanted:
+        draws = (random_expression(level, rng) for _ in range(100 * per_level))
+        found = list(islice(new_held_out(draws, is_held_out, seen), per_level))
+        if len(found) < per_level:
             raise ValueError(f"level {level} has fewer than {per_level} held-out expressions")
+        problems += [ArithmeticProblem(level, expression, str(truth(expression))) for expression in found]
     return problems
 
 
@@ -160,13 +156,17 @@ def further_held_out_set() -> list[ArithmeticProblem]:
     seen = {problem.expression for problem in held_out_set()}
     for level, count in FURTHER_PROBLEMS.items():
         rng = Random(f"arithmetic further held-out level {level}")
-        wanted = len(problems) + count
-        while len(problems) < wanted:
-            expression = random_expression(level, rng)
-            if expression not in seen and is_held_out(expression):
-                seen.add(expression)
-                problems.append(ArithmeticProblem(level, expression, str(truth(expression))))
+        found = islice(new_held_out((random_expression(level, rng) for _ in repeat(None)), is_held_out, seen), count)
+        problems += [ArithmeticProblem(level, expression, str(truth(expression))) for expression in found]
     return problems
+
+
+def new_held_out(draws: Iterable[str], held_out: Callable[[str], bool], seen: set[str]) -> Iterator[str]:
+    """Those that are held out and not seen yet, which are seen from then on."""
+    for question in draws:
+        if question not in seen and held_out(question):
+            seen.add(question)
+            yield question
 
 
 def _random_number(digits: int, rng: Random) -> str:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice, repeat
 from random import Random
 
 from rzero_mega.evaluation.arithmetic import (
     HELD_OUT_SHARE,
     MAX_EXPRESSION_CHARS,
     ArithmeticProblem,
+    new_held_out,
     parse,
     random_expression,
     truth,
@@ -83,10 +85,7 @@ def held_out_clock_set(per_level: int = 84) -> list[ArithmeticProblem]:
     seen: set[str] = set()
     for level in LEVELS:
         rng = Random(f"clock held-out level {level}")
-        wanted = len(problems) + per_level
-        while len(problems) < wanted:
-            question = random_clock_question(level, rng)
-            if question not in seen and is_clock_held_out(question):
-                seen.add(question)
-                problems.append(ArithmeticProblem(level, question, str(clock_truth(question))))
+        draws = (random_clock_question(level, rng) for _ in repeat(None))
+        found = islice(new_held_out(draws, is_clock_held_out, seen), per_level)
+        problems += [ArithmeticProblem(level, question, str(clock_truth(question))) for question in found]
     return problems

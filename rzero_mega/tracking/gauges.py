@@ -11,13 +11,10 @@ from rzero_mega.coevolution.label_guard import Decision, objections
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.records import Record
+from rzero_mega.records import Record, record_if_sound
 from rzero_mega.run import RunDirectory
 
 R = TypeVar("R", bound=Record)
-
-MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
-"""What a record raises that is made from another JSON than its own."""
 
 GAUGES, BASE_GAUGES, DECISION = "gauges", "base_gauges", "guard"
 """In the summary of an evaluation: what the Solver's answers tell, what those of the base in iteration 1 do, and what
@@ -42,12 +39,12 @@ class Halt:
 
 def gauges_in(summary: Mapping[str, Any], name: str = GAUGES) -> Gauges | None:
     """Those of an evaluation's summary, to be shown; None where it has none that can be read."""
-    return _shown(summary, name, Gauges)
+    return record_if_sound(summary.get(name), Gauges)
 
 
 def decision_in(summary: Mapping[str, Any]) -> Decision | None:
     """That of an evaluation's summary, to be shown; None where it has none that can be read."""
-    return _shown(summary, DECISION, Decision)
+    return record_if_sound(summary.get(DECISION), Decision)
 
 
 def gauge_history(run: RunDirectory) -> dict[int, Gauges]:
@@ -80,14 +77,7 @@ def _history(run: RunDirectory, name: str, kind: type[R]) -> dict[int, R]:
             continue
         try:
             found[number] = kind.from_json(row)
-        except MALFORMED as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             what = f"{name} is malformed ({error!r})"
             raise UserError(f"{phase.manifest_path}: {what}; remove {phase.path} to redo the phase") from None
     return found
-
-
-def _shown(summary: Mapping[str, Any], name: str, kind: type[R]) -> R | None:
-    try:
-        return kind.from_json(summary[name]) if summary.get(name) is not None else None
-    except MALFORMED:
-        return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels, LabelAudit
 from rzero_mega.errors import UserError
+from rzero_mega.records import record_if_sound
 from rzero_mega.run import Manifest, RunDirectory
 from rzero_mega.run.phase import ITERATIONS
 from rzero_mega.run.sealed import read_sealed
@@ -35,7 +35,7 @@ def label_audits(run: RunDirectory, iteration: int, labels: Manifest | None) -> 
     """
     if labels is None:
         return ()
-    found = _read(labels.summary.get("audit"))
+    found = record_if_sound(labels.summary.get("audit"), LabelAudit)
     # A run of an earlier version has none, and a world without computable truths has none to show.
     exact = (found,) if found is not None and found.kept.asked + found.dropped.asked else ()
     path = audit_folder(run, iteration) / SUMMARY
@@ -46,17 +46,10 @@ def label_audits(run: RunDirectory, iteration: int, labels: Manifest | None) -> 
     audited = labels.outputs.get("labelled")
     if audited is None or summary.get("labels") != audited.sha256:
         return exact
-    model = _read(summary.get("audit"))
+    model = record_if_sound(summary.get("audit"), LabelAudit)
     if model is None:
         raise UserError(f"{path}: malformed: holds no audit; {advice}")
     return (*exact, model)
-
-
-def _read(value: Any) -> LabelAudit | None:
-    try:
-        return LabelAudit.from_json(value) if isinstance(value, Mapping) else None
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def paper_accuracy(iteration: int) -> float | None:

@@ -161,10 +161,10 @@ def _iteration_status(
     written, config = _written(manifests.get(PhaseName.QUESTIONS)), _config(run, iteration)
     evaluated = manifests[PhaseName.EVALUATE]
     told: Mapping[str, Any] = evaluated.summary if evaluated is not None else {}
-    phases = {}
+    phases, replayed = {}, _replayed(run, iteration)
     for name, folder in folders.items():
         if (iteration, name) in planned or folder.has_begun():
-            steps = phase_steps(config, name, written, _replayed(run, iteration))
+            steps = phase_steps(config, name, written, replayed)
             phases[name] = _phase_status(folder, manifests[name], steps, alive)
         else:
             phases[name] = PhaseStatus("skipped", None, None, None, None)
