@@ -2,8 +2,9 @@
 
 The Qwen team has published no base model of this size: `Qwen/Qwen3-32B` is the one trained to follow instructions.
 
-Four pipeline stages over half a node each, so that between the learner's nodes nothing goes but the activations of one
-boundary. They are recomputed within stages: kept, they would not fit.
+Two pipeline stages of four interleaved chunks, each on a node with two copies of it over four GPUs each: gradients
+are summed inside a node, and between the nodes nothing goes but activations. These are recomputed within stages: kept,
+they would not fit.
 
 The learner's linear layers compute in FP8 with a scale per 128 values, which the sizes allow; nobody has measured it on
 a GPU with this model. `learner.fp8.format=none` trains in bf16, as the paper does.
@@ -27,7 +28,7 @@ def qwen3_32b(overrides: Sequence[str] = ()) -> Config:
         placement=PlacementConfig(nodes=4, gpus_per_node=8, servers="split"),
         learner=LearnerConfig(
             processes=16,
-            layout=LayoutConfig(tp=4, pp=4, sequence_parallel=True),
+            layout=LayoutConfig(tp=4, pp=2, vpp=4, sequence_parallel=True),
             fp8=Fp8Config(format="hybrid", recipe="blockwise"),
             tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="full",

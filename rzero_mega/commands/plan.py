@@ -26,7 +26,7 @@ _KINDS = ("weights", "grads", "optim.", "activ.", "logits", "aside", "rollout\nw
 HEADINGS = ("", "layout", RECOMPUTE, TOKENS, *(f"{kind}\nGB" for kind in _KINDS), PEAK, TRAIN, ROLLOUT, STEP)
 NOTE = (
     "GB are 1e9 bytes on the GPU that needs most; its peak is the most of training, scoring with the weights put "
-    "aside, and rollout. Times are estimates: one H100 took 1.3 times as long in bf16, 2.1 times in FP8."
+    "aside, and rollout. Times are estimates, made to agree with one H100; nothing was compared over several GPUs."
 )
 
 

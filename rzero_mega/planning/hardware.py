@@ -11,10 +11,6 @@ from dataclasses import dataclass
 
 from rzero_mega.errors import UserError
 
-# Shares of the data sheet's figures that training and decoding are taken to reach: assumptions, not measurements.
-COMPUTE_SHARE = 0.5
-LINK_SHARE = 0.7
-MEMORY_SHARE = 0.7
 # Of a GPU's memory, for CUDA's context, NCCL's buffers and fragmentation.
 MEMORY_MARGIN = 0.10
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from rzero_mega.planning.hardware import COMPUTE_SHARE, MEMORY_SHARE, Gpu
+from rzero_mega.planning.assumptions import Decoding, shipped
+from rzero_mega.planning.hardware import Gpu
 from rzero_mega.planning.parameters import active_parameters, dense_parameters, total_parameters
 from rzero_mega.planning.request import PlanRequest
-from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
 # The most sequences per server that are tried, as rollout.sglang.max_running_requests has it by default.
 MAX_CONCURRENT = 256
-# One all-reduce of a decoding step's few bytes.
-ALL_REDUCE_S = 10e-6
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,13 @@ def servers_estimates(request: PlanRequest) -> list[ServersEstimate]:
         if min(gpus, node) % tp or not divides:
             continue
         replicas = gpus // tp
+        step = DecodeStep(shape, gpu, tp, workload.element_bytes, shipped().decoding)
         sequences = -(-workload.sequences // replicas)
         for concurrent in _concurrencies(sequences, request.concurrent):
             weights = total_parameters(shape, tp) * workload.element_bytes
             cache = concurrent * workload.length * kv_bytes(shape, tp, workload.element_bytes)
-            token_s = _decode_step(shape, workload, gpu, tp, concurrent)
+            # Half of their length long on average.
+            token_s = step.seconds(concurrent, concurrent * workload.length / 2)
             seconds = -(-sequences // concurrent) * workload.length * token_s
             found.append(ServersEstimate(tp, replicas, concurrent, weights, cache, seconds))
     return found
@@ -76,23 +77,49 @@ def kv_bytes(shape: ModelShape, tp: int, element_bytes: int) -> int:
     return 2 * shape.layers * max(1, shape.kv_heads // tp) * shape.head_dim * element_bytes
 
 
-def _decode_step(shape: ModelShape, workload: Workload, gpu: Gpu, tp: int, concurrent: int) -> float:
-    """Seconds to decode one token of each of `concurrent` sequences, half of their length long on average.
+@dataclass(frozen=True)
+class DecodeStep:
+    """Seconds of a server's steps over `tp` GPUs: one token of each of several sequences, or a prompt's prefill.
 
     Bounded by reading the weights that any of the tokens uses, and the KV cache, from memory; or by arithmetic (Pope et
     al., "Efficiently Scaling Transformer Inference", arXiv 2211.05102).
     """
-    dense, experts = dense_parameters(shape), 0.0
-    if shape.experts:
-        unused = (1 - shape.experts_per_token / shape.experts) ** concurrent
-        experts = (total_parameters(shape) - dense) * (1 - unused)
-    read = (dense + experts) / tp * workload.element_bytes
-    read += concurrent * workload.length / 2 * kv_bytes(shape, tp, workload.element_bytes)
-    memory = read / (gpu.memory_bandwidth * MEMORY_SHARE)
-    compute = 2 * active_parameters(shape) * concurrent / tp / (gpu.bf16_flops * COMPUTE_SHARE)
-    latency = 0.0
-    if tp > 1:
-        latency = (
-            2 * shape.layers * (ALL_REDUCE_S + 2 * concurrent * shape.hidden * workload.element_bytes / gpu.nvlink)
-        )
-    return max(memory, compute) + latency
+
+    shape: ModelShape
+    gpu: Gpu
+    tp: int
+    element_bytes: int
+    decoding: Decoding
+
+    def seconds(self, running: int, cached: float) -> float:
+        """Of a decode step of so many sequences, with `cached` tokens in all."""
+        shape, decoding = self.shape, self.decoding
+        dense, experts = self._parameters
+        if shape.experts:
+            experts *= 1 - (1 - shape.experts_per_token / shape.experts) ** running
+        read = (dense + experts) / self.tp * self.element_bytes + cached * self._kv_bytes
+        memory = read / (self.gpu.memory_bandwidth * decoding.memory_share)
+        latency = decoding.fixed_s + decoding.per_sequence_s * running
+        if self.tp > 1:
+            nbytes = 2 * running * shape.hidden * self.element_bytes
+            latency += 2 * shape.layers * (decoding.all_reduce_s + nbytes / self.gpu.nvlink)
+        return max(memory, self.prefill_seconds(running)) + latency
+
+    def prefill_seconds(self, tokens: float) -> float:
+        """The arithmetic of so many tokens."""
+        rate = self.tp * self.gpu.bf16_flops * self.decoding.compute_share
+        return 2 * self._active * tokens / rate
+
+    @cached_property
+    def _parameters(self) -> tuple[int, float]:
+        """(those of all tokens, those of experts)."""
+        dense = dense_parameters(self.shape)
+        return dense, float(total_parameters(self.shape) - dense)
+
+    @cached_property
+    def _active(self) -> int:
+        return active_parameters(self.shape)
+
+    @cached_property
+    def _kv_bytes(self) -> int:
+        return kv_bytes(self.shape, self.tp, self.element_bytes)

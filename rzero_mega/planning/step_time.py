@@ -1,7 +1,9 @@
-"""How long the learner's part of a training step takes: an estimate; one H100 took 1.3 (bf16) and 2.1 (FP8) times it.
+"""How long the learner's part of a training step takes: an estimate, by a roofline of every part.
 
-A roofline: arithmetic at a share of the data sheet's peak, communication at a share of the links' bandwidth, nothing
-overlapped, every sequence at its full length. It is for ranking layouts, not for promising tokens per second.
+Arithmetic goes at a share of the data sheet's peak, what lies between matrix products at a share of the memory's
+bandwidth, communication at a share of the links' (`assumptions.yaml`). Nothing is overlapped but the reduction of
+gradients with the last backward pass, and every sequence has its full length. It is for ranking layouts, not for
+promising tokens per second.
 """
 
 from __future__ import annotations
@@ -10,25 +12,30 @@ from dataclasses import dataclass
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32
+from rzero_mega.planning.assumptions import TrainingShares, shipped
 from rzero_mega.planning.candidate import Candidate
-from rzero_mega.planning.hardware import COMPUTE_SHARE, LINK_SHARE, MEMORY_SHARE, Gpu
-from rzero_mega.planning.parameters import active_parameters, rank_parameters
+from rzero_mega.planning.hardware import Gpu
+from rzero_mega.planning.layer_time import Passes, accumulation_time, layer_time, output_time
+from rzero_mega.planning.parameters import rank_parameters
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
-
-# What a collective takes however little it moves.
-COLLECTIVE_S = 20e-6
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step by what they are spent on; `bubble` is the pipeline's waiting."""
+    """Seconds of a step by what they are spent on.
+
+    `compute` is arithmetic, `memory` what lies between matrix products and the sum of gradients. `imbalance` is what
+    the last stage of a pipeline takes longer than the mean: the output layer; `bubble` is the pipeline's waiting.
+    """
 
     compute: float
+    memory: float
     tensor: float
     context: float
     experts: float
     pipeline: float
+    imbalance: float
     bubble: float
     data: float
     optimizer: float
@@ -36,16 +43,16 @@ class StepTime:
     @property
     def seconds(self) -> float:
         """All of it."""
-        learning = self.compute + self.tensor + self.context + self.experts + self.pipeline + self.bubble
-        return learning + self.data + self.optimizer
+        on_ranks = self.compute + self.memory + self.tensor + self.context + self.experts
+        return on_ranks + self.pipeline + self.imbalance + self.bubble + self.data + self.optimizer
 
 
 @dataclass(frozen=True)
 class Links:
-    """Bytes per second between the ranks of each kind of group.
+    """Bytes per second between the ranks of each kind of group, and what an exchange between experts' ranks takes.
 
     Megatron numbers ranks with tp fastest, then cp, dp, pp (experts: etp, ep, dp, pp): a group is inside a node if
-    everything up to it is.
+    everything up to it is. What experts exchange goes directly from rank to rank: `ep_outside` of it leaves the node.
     """
 
     tp: float
@@ -53,101 +60,150 @@ class Links:
     ep: float
     dp: float
     pp: float
+    ep_outside: float
+    network: float
 
 
-def links(layout: ParallelLayout, gpu: Gpu, gpus_per_node: int) -> Links:
-    """What the groups of this layout communicate over, at LINK_SHARE of the data sheet."""
+def links(layout: ParallelLayout, gpu: Gpu, gpus_per_node: int, share: float | None = None) -> Links:
+    """What the groups of this layout communicate over, at a share of the data sheet."""
+    share = shipped().training.link_share if share is None else share
     tp = layout.tp
     cp = tp * layout.cp
     dp = cp * layout.dp
-    spans = (tp, cp, layout.etp * layout.ep, dp, dp * layout.pp)
-    return Links(*(LINK_SHARE * (gpu.nvlink if span <= gpus_per_node else gpu.network) for span in spans))
+    nvlink, network = share * gpu.nvlink, share * gpu.network
+    spans = (tp, cp, dp, dp * layout.pp)
+    tp_link, cp_link, dp_link, pp_link = (nvlink if span <= gpus_per_node else network for span in spans)
+    span = layout.etp * layout.ep
+    outside = max(0, span - gpus_per_node) / span
+    return Links(tp_link, cp_link, nvlink, dp_link, pp_link, outside, network)
 
 
-def step_time(shape: ModelShape, candidate: Candidate, workload: Workload, gpu: Gpu, gpus_per_node: int) -> StepTime:
-    """Seconds of one step's scoring passes and optimizer updates."""
-    layout, between = candidate.layout, links(candidate.layout, gpu, gpus_per_node)
+def step_time(
+    shape: ModelShape,
+    candidate: Candidate,
+    workload: Workload,
+    gpu: Gpu,
+    gpus_per_node: int,
+    shares: TrainingShares | None = None,
+) -> StepTime:
+    """Seconds of one step's scoring passes and optimizer updates; `shares` None are the shipped ones."""
+    shares = shares or shipped().training
+    layout, between = candidate.layout, links(candidate.layout, gpu, gpus_per_node, shares.link_share)
     micro_batches = workload.updates * workload.micro_batches(layout.dp)
     budget, length = workload.tokens_per_micro_batch, workload.length
     tokens = min(budget, max(1, budget // length) * length)
-    # Forward passes' worth of arithmetic: backward counts two, full recompute and each scoring pass one more.
-    forwards = 3 + (candidate.recompute == "full") + workload.scoring_passes
-    # And of communication: backward communicates as much as forward does.
-    exchanges = forwards - 1
-    seconds = _forward_seconds(shape, workload, gpu, tokens, forwards, forwards + (candidate.recompute == "selective"))
-    compute = micro_batches * seconds / (layout.tp * layout.pp * layout.cp)
-    per_layer = micro_batches * exchanges * shape.layers / layout.pp
-    tensor = per_layer * _seconds(_tensor_bytes(shape, layout, workload, tokens), between.tp, collectives=4)
-    context = per_layer * _seconds(_context_bytes(shape, layout, workload, tokens), between.cp, layout.cp - 1)
-    experts = per_layer * _seconds(_expert_bytes(shape, layout, workload, tokens), between.ep, collectives=2)
-    sent = micro_batches * exchanges * (layout.vpp if layout.pp > 1 else 0)
-    boundary = tokens * shape.hidden * workload.element_bytes / layout.token_ranks
-    pipeline = sent * _seconds(boundary, between.pp, collectives=1)
+    layer = layer_time(shape, layout, workload, gpu, shares, tokens)
+    output = output_time(shape, layout, gpu, shares, tokens)
+    full, selective = candidate.recompute == "full", candidate.recompute == "selective"
+    forwards = 1 + full + workload.scoring_passes
+    stage = shape.layers / layout.pp
+    arithmetic = Passes(layer.products.forward + layer.core.forward, layer.products.backward + layer.core.backward)
+    layers = stage * (arithmetic.total(forwards, 1) + selective * layer.core.forward)
+    last = output.total(1 + workload.scoring_passes, 1)
+    compute = micro_batches * (layers + last / layout.pp)
+    accumulated = accumulation_time(shape, layout, workload, gpu, shares)
+    memory = micro_batches * (stage * layer.memory.total(forwards, 1) + accumulated)
+    imbalance = micro_batches * last * (1 - 1 / layout.pp)
+    exchange = _Exchange(shape, layout, workload, tokens, between, shares.collective_s)
+    per_layer = micro_batches * stage
+    tensor = per_layer * exchange.tensor.total(forwards, 1)
+    context = per_layer * exchange.context.total(forwards, 1)
+    experts = per_layer * exchange.experts.total(forwards, 1)
+    sent = micro_batches * (1 + workload.scoring_passes + 1) * (layout.vpp if layout.pp > 1 else 0)
+    pipeline = sent * exchange.boundary
     # (p - 1) / (m v) of a stage's work: Narayanan et al., arXiv 2104.04473, section 2.2.
     idle = (layout.pp - 1) / (workload.micro_batches(layout.dp) * layout.vpp)
-    bubble = idle * (compute + tensor + context + experts)
-    data, optimizer = _update_seconds(shape, layout, workload, gpu, between.dp)
+    bubble = idle * (compute + memory + tensor + context + experts)
+    reduced, gathered, optimizer = _update_seconds(shape, layout, workload, gpu, between.dp, shares)
+    # Each gradient is on its way as soon as the last micro-batch has it.
+    hidden = stage * layer.whole.backward
     return StepTime(
-        compute,
-        tensor,
-        context,
-        experts,
-        pipeline,
-        bubble,
-        data=workload.updates * data,
+        compute=compute,
+        memory=memory,
+        tensor=tensor,
+        context=context,
+        experts=experts,
+        pipeline=pipeline,
+        imbalance=imbalance,
+        bubble=bubble,
+        data=workload.updates * (max(0.0, reduced - hidden) + gathered),
         optimizer=workload.updates * optimizer,
     )
 
 
-def _seconds(nbytes: float, bandwidth: float, collectives: int) -> float:
-    return nbytes / bandwidth + collectives * COLLECTIVE_S if nbytes else 0.0
+@dataclass(frozen=True)
+class _Exchange:
+    """What a layer's passes over a micro-batch send; seconds."""
 
+    shape: ModelShape
+    layout: ParallelLayout
+    workload: Workload
+    tokens: int
+    links: Links
+    collective_s: float
 
-def _forward_seconds(
-    shape: ModelShape, workload: Workload, gpu: Gpu, tokens: int, layers: int, attentions: int
-) -> float:
-    """One GPU's seconds for the forward passes of `tokens`: of everything `layers` times, of attention `attentions`.
+    @property
+    def tensor(self) -> Passes:
+        """Two all-reduces, or as much in all-gathers and reduce-scatters; experts exchange tokens instead of one.
 
-    2 N per token, and of causal attention 2 n d s (half of scores and of weighted values) per token and layer. FP8
-    is for the linear layers alone.
-    """
-    linear = gpu.fp8_flops if workload.fp8 and gpu.fp8_flops else gpu.bf16_flops
-    attention = 2 * shape.layers * shape.size("queries") * workload.length
-    spent = layers * 2 * active_parameters(shape) / linear + attentions * attention / gpu.bf16_flops
-    return tokens * spent / COMPUTE_SHARE
+        With sequence parallelism inputs are gathered once more going back, for the gradients of weights (Korthikanti et
+        al., arXiv 2205.05198, section 4.2.2).
+        """
+        layout = self.layout
+        reductions = 1 if self.shape.experts else 2
+        once = self.tokens / layout.cp * self.shape.hidden * self.workload.element_bytes * (layout.tp - 1) / layout.tp
+        forward = self._seconds(reductions * 2 * once, self.links.tp, 2 * reductions)
+        again = reductions if layout.sequence_parallel else 0
+        return Passes(forward, forward + self._seconds(again * once, self.links.tp, again))
 
+    @property
+    def context(self) -> Passes:
+        """Keys and values of the other ranks' tokens; going back their gradients as well."""
+        layout = self.layout
+        others = self.tokens * (layout.cp - 1) / layout.cp
+        nbytes = others * 2 * self.shape.size("keys") / layout.tp * self.workload.element_bytes
+        rounds = layout.cp - 1
+        return Passes(
+            self._seconds(nbytes, self.links.cp, rounds), self._seconds(2 * nbytes, self.links.cp, 2 * rounds)
+        )
 
-def _tensor_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: int) -> float:
-    """Sent by a rank for a layer's forward: two all-reduces, or as much in all-gathers and reduce-scatters."""
-    once = tokens / layout.cp * shape.hidden * workload.element_bytes
-    reductions = 1 if shape.experts else 2  # experts exchange tokens instead
-    return reductions * 2 * (layout.tp - 1) / layout.tp * once
+    @property
+    def experts(self) -> Passes:
+        """To the experts and back (all-to-all over ep, all-gather and reduce-scatter over etp).
 
+        What stays in the node and what leaves it go at the same time.
+        """
+        shape, layout = self.shape, self.layout
+        if not shape.experts or layout.ep * layout.etp == 1:
+            return Passes(0.0, 0.0)
+        chosen = self.tokens / layout.token_ranks * shape.experts_per_token * shape.hidden
+        nbytes = 2 * chosen * self.workload.element_bytes * ((layout.ep - 1) / layout.ep + layout.etp - 1)
+        outside = self.links.ep_outside
+        slower = max((1 - outside) / self.links.ep, outside / self.links.network)
+        seconds = nbytes * slower + 2 * self.collective_s
+        return Passes(seconds, seconds)
 
-def _context_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: int) -> float:
-    """Keys and values of the other ranks' tokens."""
-    others = tokens * (layout.cp - 1) / layout.cp
-    return others * 2 * shape.size("keys") / layout.tp * workload.element_bytes
+    @property
+    def boundary(self) -> float:
+        """From one stage to the next."""
+        nbytes = self.tokens * self.shape.hidden * self.workload.element_bytes / self.layout.token_ranks
+        return self._seconds(nbytes, self.links.pp, 1)
 
-
-def _expert_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: int) -> float:
-    """To the experts and back (all-to-all over ep, all-gather and reduce-scatter over etp)."""
-    if not shape.experts:
-        return 0.0
-    chosen = tokens / layout.token_ranks * shape.experts_per_token * shape.hidden * workload.element_bytes
-    return 2 * chosen * ((layout.ep - 1) / layout.ep + layout.etp - 1)
+    def _seconds(self, nbytes: float, bandwidth: float, collectives: int) -> float:
+        return nbytes / bandwidth + collectives * self.collective_s if nbytes else 0.0
 
 
 def _update_seconds(
-    shape: ModelShape, layout: ParallelLayout, workload: Workload, gpu: Gpu, link: float
-) -> tuple[float, float]:
-    """(communication, arithmetic) of an optimizer update: gradients reduced in fp32, weights gathered, AdamW."""
+    shape: ModelShape, layout: ParallelLayout, workload: Workload, gpu: Gpu, link: float, shares: TrainingShares
+) -> tuple[float, float, float]:
+    """Of an optimizer update: gradients reduced in fp32, weights gathered, and AdamW's arithmetic."""
     held = rank_parameters(shape, layout, 0)
     ranks = layout.dp * layout.cp
     dense = held.dense * (ranks - 1) / ranks
     experts = held.experts * (layout.expert_dp - 1) / layout.expert_dp
-    communication = (dense + experts) * (FP32 + workload.element_bytes) / link
     # Three states are read and written, a gradient read, a weight written.
     updated = held.dense / ranks + held.experts / layout.expert_dp
-    arithmetic = updated * (7 * FP32 + workload.element_bytes) / (MEMORY_SHARE * gpu.memory_bandwidth)
-    return communication, arithmetic
+    # All gradients are zeroed, and gone over for their norm and the guard.
+    nbytes = updated * (7 * FP32 + workload.element_bytes) + (held.dense + held.experts) * 4 * FP32
+    arithmetic = nbytes / (shares.memory_share * gpu.memory_bandwidth)
+    return (dense + experts) * FP32 / link, (dense + experts) * workload.element_bytes / link, arithmetic

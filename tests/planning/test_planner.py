@@ -172,7 +172,7 @@ def test_a_group_that_leaves_the_node_communicates_slower() -> None:
 def test_fp8_speeds_up_linear_layers_alone() -> None:
     shape = MODELS["Qwen3-8B"]
     plain, fp8 = (step_time(shape, Candidate(), Workload(fp8=on), H100, 8).compute for on in (False, True))
-    assert plain / 2 < fp8 < 0.6 * plain
+    assert plain / 2 < fp8 < 0.7 * plain
 
 
 def test_an_8b_model_trains_on_a_node_and_not_on_one_gpu() -> None:
