@@ -95,6 +95,16 @@ def all_gather(value: T) -> list[T]:
     return values
 
 
+def gather(value: T) -> list[T]:
+    """What each rank gave, in the order of the ranks, on rank 0; nothing on the others."""
+    group = waiting_group()
+    if group is None:
+        return [value]
+    values = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, values, dst=0, group=group)
+    return values or []
+
+
 def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """Call `function` on rank 0 alone and give its result to all ranks; the others get a pickled copy.
 
@@ -119,6 +129,17 @@ def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs)
     if not good:
         raise PeerFailed(str(value))
     return value  # type: ignore[return-value]
+
+
+def kept_on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+    """As `on_rank_0`, but the result stays there: None on the other ranks, to which nothing of it is sent."""
+    kept: list[T] = []
+
+    def keep() -> None:
+        kept.append(function(*arguments, **options))
+
+    on_rank_0(keep)
+    return kept[0] if kept else None
 
 
 def on_all_ranks(function: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:

@@ -76,6 +76,9 @@ def main(folder: Path) -> None:
     found = {
         "result": outcome(spmd.on_rank_0, note, "result"),
         "calls": list(calls),
+        "kept": outcome(spmd.kept_on_rank_0, note, "kept"),
+        "error on 0, kept": outcome(spmd.kept_on_rank_0, fail, "no such folder"),
+        "gathered": spmd.gather(f"of rank {rank}"),
         "error on 0": outcome(spmd.on_rank_0, fail, "no such folder"),
         "error on 1": outcome(spmd.on_all_ranks, fail_on, 1),
         "no error": outcome(spmd.on_all_ranks, fail_on, 2),

@@ -37,6 +37,12 @@ def test_rank_0_works_and_all_get_its_result(ranks: list[dict[str, Any]]) -> Non
     assert [rank["calls"] for rank in ranks] == [["result"], []]
 
 
+def test_what_rank_0_keeps_and_gathers_stays_there(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["kept"] for rank in ranks] == [["returned", "kept of rank 0"], ["returned", None]]
+    assert [rank["gathered"] for rank in ranks] == [["of rank 0", "of rank 1"], []]
+    assert [rank["error on 0, kept"] for rank in ranks] == [rank["error on 0"] for rank in ranks]
+
+
 def test_an_error_of_rank_0_ends_all_and_is_its_own_to_tell(ranks: list[dict[str, Any]]) -> None:
     assert [rank["error on 0"] for rank in ranks] == [["UserError", "no such folder"], ["PeerFailed", "no such folder"]]
 
@@ -63,6 +69,7 @@ def test_one_process_is_rank_0() -> None:
 
     assert spmd.rank() == 0 and spmd.new_group() is None
     assert spmd.on_rank_0(lambda first, second: first - second, 3, second=1) == 2
+    assert spmd.kept_on_rank_0(len, "kept") == 4 and spmd.gather(1) == [1]
     for together in (spmd.on_rank_0, spmd.on_all_ranks):
         with pytest.raises(UserError, match="alone"):
             together(fail)

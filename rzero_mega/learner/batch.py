@@ -22,14 +22,14 @@ class TrainingSequence:
     A sequence that does not `train` keeps its place in the batch's normalisation and contributes no loss.
     """
 
-    prompt: tuple[int, ...]
-    response: tuple[int, ...]
-    rollout_logprobs: tuple[float, ...]
+    prompt: Sequence[int]
+    response: Sequence[int]
+    rollout_logprobs: Sequence[float]
     advantage: float
     train: bool = True
 
     @classmethod
-    def written(cls, prompt: tuple[int, ...], completion: tuple[int, ...]) -> TrainingSequence:
+    def written(cls, prompt: Sequence[int], completion: Sequence[int]) -> TrainingSequence:
         """An example for supervised fine-tuning."""
         return cls(prompt, completion, (0.0,) * len(completion), 0.0)
 

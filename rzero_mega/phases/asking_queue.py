@@ -64,10 +64,12 @@ def asks_of(ctx: InferenceContext, context: int) -> list[Ask]:
         keys = [f"{ctx.config.seed}/evaluate/{benchmark.name}/{i}" for i in range(len(prompts))]
         for problem, (key, prompt) in enumerate(zip(keys, prompts, strict=True)):
             for sample in range(how.samples):
-                asks.append(Ask(benchmark.name, problem, sample, Request(key, prompt, 1, how.sampling, sample)))
+                request = Request(key, prompt, 1, how.sampling, sample, logprobs=False)
+                asks.append(Ask(benchmark.name, problem, sample, request))
         if how.greedy:
             for problem, (key, prompt) in enumerate(zip(keys, prompts, strict=True)):
-                asks.append(Ask(benchmark.name, problem, None, Request(key, prompt, 1, how.greedy_sampling)))
+                request = Request(key, prompt, 1, how.greedy_sampling, logprobs=False)
+                asks.append(Ask(benchmark.name, problem, None, request))
     return sorted(asks, key=lambda ask: -ask.work)
 
 
@@ -88,8 +90,8 @@ def responses_to(
     """
     queues = [[ask for ask in queue if fits(ask.request.prompt_tokens, solver.context)] for queue in (asks, then)]
     possible = [ask for queue in queues for ask in queue]
-    kept = spmd.on_rank_0(_kept, journal)
-    done = {(response.benchmark, response.problem, response.sample) for response in kept}
+    kept = spmd.kept_on_rank_0(_kept, journal) or []
+    done = spmd.on_rank_0(lambda: {(response.benchmark, response.problem, response.sample) for response in kept})
     size = UNIT_FOR_SERVERS if ctx.server_pool is not None else BATCHES_PER_UNIT * ctx.config.rollout.batch_sequences
     # Cut before anything is left out: what is drawn together is the same after a kill.
     cut = [queue[start : start + size] for queue in queues for start in range(0, len(queue), size)]

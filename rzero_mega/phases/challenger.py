@@ -37,12 +37,12 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
         ]
         with ctx.stopwatch.measure("generate_seconds"):
             samples = challenger.generate(requests)
-        questions = spmd.on_rank_0(written_questions, ctx, samples, config.reward.require_boxed)
+        questions = written_questions(ctx, samples, config.reward.require_boxed)
         written = [question for question in questions if question is not None]
         answered = collect_votes(ctx, solver, written, config.votes, phase.seed_key(step, "votes"))
         with ctx.stopwatch.measure("reward_seconds"):
-            rewards, metrics = spmd.on_rank_0(reward_questions, questions, answered, ctx.config, memory)
-        return Rollouts(samples, [reward.total for reward in rewards], metrics)
+            totals, metrics = spmd.on_rank_0(total_rewards, questions, answered, ctx.config, memory)
+        return Rollouts(samples, totals, metrics)
 
     start = Start(inputs.challenger, inputs.base)
     train_policy(ctx, phase, "challenger", start, training, len(prompt), roll_out)
@@ -60,6 +60,17 @@ def _memory(ctx: RunContext, earlier: EarlierDataSets) -> QuestionMemory | None:
     if reward.memory.weight:
         spmd.on_rank_0(build)
     return found[0] if found else None
+
+
+def total_rewards(
+    questions: list[WrittenQuestion | None],
+    answered: list[AnsweredQuestion],
+    config: Config,
+    memory: QuestionMemory | None,
+) -> tuple[list[float], dict[str, float]]:
+    """What all ranks need of `reward_questions`."""
+    rewards, metrics = reward_questions(questions, answered, config, memory)
+    return [reward.total for reward in rewards], metrics
 
 
 def reward_questions(

@@ -117,7 +117,8 @@ class InferenceContext:
 
     def texts(self, samples: Sequence[Sample]) -> list[str]:
         """What the samples say, without special tokens."""
-        return self.encoder.decode([sample.tokens for sample in samples])
+        said = iter(self.encoder.decode([sample.tokens for sample in samples if sample.text is None]))
+        return [next(said) if sample.text is None else sample.text for sample in samples]
 
     @cached_property
     def _challenger_template(self) -> PromptTemplate:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample
+from rzero_mega import spmd
+from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample, logprob_array, token_array
 
 
 def fits(prompt: Sequence[int], context: int) -> bool:
@@ -13,9 +14,22 @@ def fits(prompt: Sequence[int], context: int) -> bool:
 
 
 def draw_where_possible(engine: RolloutEngine, requests: Sequence[Request]) -> list[Sample]:
-    """As `engine.generate`. Samples of a prompt that leaves no room in the context have no token, and are cut off."""
+    """All samples, request-major, then by index, on rank 0; nothing on the others, to which none is sent.
+
+    Samples of a prompt that leaves no room in the context have no token, and are cut off.
+    """
     possible = [request for request in requests if fits(request.prompt_tokens, engine.context)]
-    drawn = iter(engine.generate(possible)) if possible else iter(())
+    found: list[Sample] = []
+
+    def take(_unit: int, whole: list[Sample]) -> bool:
+        found.extend(whole)
+        return True
+
+    if possible:
+        engine.generate_units([possible], take)
+    if spmd.rank() != 0:
+        return []
+    drawn = iter(found)
     samples: list[Sample] = []
     for request in requests:
         if fits(request.prompt_tokens, engine.context):
@@ -27,4 +41,5 @@ def draw_where_possible(engine: RolloutEngine, requests: Sequence[Request]) -> l
 
 
 def _nothing(request: Request, index: int) -> Sample:
-    return Sample(request.key, index, request.prompt_tokens, (), (), FinishReason.LENGTH, weight_version=0)
+    nothing = token_array(), logprob_array()
+    return Sample(request.key, index, request.prompt_tokens, *nothing, FinishReason.LENGTH, weight_version=0)

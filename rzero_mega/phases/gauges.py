@@ -41,8 +41,8 @@ def gauge_asks(ctx: RunContext, questions: Sequence[LabelledQuestion]) -> list[A
     for number, question in enumerate(questions):
         key, prompt = f"{ctx.config.seed}/gauges/{number}", ctx.solver_prompt(question.answered.question.text)
         for sample in range(labels.gauges.votes):
-            asks.append(Ask(NAME, number, sample, Request(key, prompt, 1, sampling, sample)))
-        asks.append(Ask(NAME, number, None, Request(key, prompt, 1, greedy)))
+            asks.append(Ask(NAME, number, sample, Request(key, prompt, 1, sampling, sample, logprobs=False)))
+        asks.append(Ask(NAME, number, None, Request(key, prompt, 1, greedy, logprobs=False)))
     return asks
 
 

@@ -124,7 +124,8 @@ def _greedy_answers(
     for place, question in enumerate(labelled):
         if question.kept and question.correct is not None:
             prompt = ctx.solver_prompt(question.answered.question.text)
-            asks.append(Ask(GREEDY, place, None, Request(phase.seed_key(GREEDY, place), prompt, 1, sampling)))
+            request = Request(phase.seed_key(GREEDY, place), prompt, 1, sampling, logprobs=False)
+            asks.append(Ask(GREEDY, place, None, request))
     if not asks:
         return []
     engine = ctx.engine("solver", ctx.model(solver))

@@ -75,10 +75,10 @@ class Paraphrasing:
     def _write(self, engine: RolloutEngine, number: int, questions: Sequence[WrittenQuestion]) -> list[Answers]:
         key, sampling = self.phase.seed_key(WRITING, number), self.ctx.config.labels.panel.paraphrase.sampling
         requests = [
-            Request(f"{key}/{i}", self.ctx.paraphrase_prompt(question.text), 1, sampling)
+            Request(f"{key}/{i}", self.ctx.paraphrase_prompt(question.text), 1, sampling, logprobs=False)
             for i, question in enumerate(questions)
         ]
-        return spmd.on_rank_0(self._texts, draw_where_possible(engine, requests))
+        return spmd.kept_on_rank_0(self._texts, draw_where_possible(engine, requests)) or []
 
     def _texts(self, samples: Sequence[Sample]) -> list[Answers]:
         texts = self.ctx.texts(samples)
@@ -100,12 +100,12 @@ class Paraphrasing:
             if text is not None and first_verdict(question.text, text) is None
         }
         requests = [
-            Request(f"{key}/{i}/{form}", self.ctx.solver_prompt(text), samples_each, sampling)
+            Request(f"{key}/{i}/{form}", self.ctx.solver_prompt(text), samples_each, sampling, logprobs=False)
             for i, pair in pairs.items()
             for form, text in zip(("question", "paraphrase"), pair, strict=True)
         ]
         samples = draw_where_possible(engine, requests)
-        return spmd.on_rank_0(self._judged, written, list(pairs), samples)
+        return spmd.kept_on_rank_0(self._judged, written, list(pairs), samples) or []
 
     def _judged(
         self, written: Sequence[str | None], places: Sequence[int], samples: Sequence[Sample]

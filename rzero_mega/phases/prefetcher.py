@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from rzero_mega import spmd
 from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import FinishReason, Sample
+from rzero_mega.rollout.protocol import FinishReason, Sample, logprob_array, token_array
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.sources import WeightSource
 
@@ -51,7 +52,7 @@ class RolloutsAhead:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RolloutsAhead:
-        """KeyError, TypeError, ValueError or AttributeError if it is malformed."""
+        """KeyError, TypeError, ValueError, AttributeError or OverflowError if it is malformed."""
         samples = [_sample(values) for values in data["samples"]]
         rewards = [float(reward) for reward in data["rewards"]]
         metrics = {str(name): float(value) for name, value in data["metrics"].items()}
@@ -151,12 +152,18 @@ def _read_if_there(path: Path) -> RolloutsAhead | None:
     found = read_json(path)
     try:
         return RolloutsAhead.from_json(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: malformed ({error!r}); remove {path.parent} to go on without it") from None
 
 
 def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value.value if isinstance(value, FinishReason) else value for name, value in pairs}
+    return {name: _as_json(value) for name, value in pairs}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, FinishReason):
+        return value.value
+    return value.tolist() if isinstance(value, array) else value
 
 
 def _sample(values: Mapping[str, Any]) -> Sample:
@@ -164,7 +171,7 @@ def _sample(values: Mapping[str, Any]) -> Sample:
     return replace(
         sample,
         prompt_tokens=tuple(sample.prompt_tokens),
-        tokens=tuple(sample.tokens),
-        logprobs=tuple(sample.logprobs),
+        tokens=token_array(sample.tokens),
+        logprobs=logprob_array(sample.logprobs),
         finish=FinishReason(sample.finish),
     )

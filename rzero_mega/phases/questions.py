@@ -24,7 +24,9 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: QuestionsInputs) -> None:
     planned = parts(config.count, config.per_part)
     finished = spmd.on_rank_0(phase.directory.checked_parts, len(planned))
     left = [part for part in range(len(planned)) if part not in finished]
-    asked = [[Request(phase.seed_key(part), prompt, len(planned[part]), config.sampling)] for part in left]
+    asked = [
+        [Request(phase.seed_key(part), prompt, len(planned[part]), config.sampling, logprobs=False)] for part in left
+    ]
     written = len(finished)
     if written:
         phase.bar.advance(written)

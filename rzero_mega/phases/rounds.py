@@ -15,7 +15,7 @@ from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.rollout.protocol import RolloutEngine
 
 Draw: TypeAlias = Callable[[RolloutEngine, int, Sequence[WrittenQuestion]], Sequence[Answers]]
-"""What a model says to the questions of a part, given by its number: a record for each."""
+"""What a model says to the questions of a part, given by its number: a record for each, on rank 0."""
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ def costs(records: Sequence[Answers]) -> dict[str, Any]:
 
 def _timed(records: Sequence[Answers], seconds: float, loading: float) -> list[Answers]:
     """The time of a part, shared out evenly."""
-    share, loaded = seconds / len(records), loading / len(records)
+    share, loaded = seconds / max(1, len(records)), loading / max(1, len(records))
     return [replace(record, seconds=share, load_seconds=loaded) for record in records]

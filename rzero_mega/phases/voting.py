@@ -23,11 +23,14 @@ MOST_FORMS = 3
 def collect_votes(
     ctx: InferenceContext, solver: RolloutEngine, questions: Sequence[WrittenQuestion], votes: VotesConfig, key: str
 ) -> list[AnsweredQuestion]:
-    """`votes.samples` answers of one model to every question, and the vote on them; `key` names the random streams."""
+    """`votes.samples` answers of one model to every question, and the vote on them, on rank 0; nothing on the others.
+
+    `key` names the random streams.
+    """
     source = VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
     answers = draw_answers(ctx, solver, questions, source, votes.sampling, key)
     with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.on_rank_0(count_votes, ctx, questions, [source], [answers], votes.unanswered)
+        return spmd.kept_on_rank_0(count_votes, ctx, questions, [source], [answers], votes.unanswered) or []
 
 
 def draw_answers(
@@ -39,9 +42,9 @@ def draw_answers(
     key: str,
     reexpress: Reexpress = as_it_stands,
 ) -> list[Answers]:
-    """What a source of votes answers to every question; `key` names the random streams.
+    """What a source of votes answers to every question, on rank 0; nothing on the others.
 
-    `reexpress` has the other forms of questions, for a source that is asked on them.
+    `key` names the random streams. `reexpress` has the other forms of questions, for a source that is asked on them.
     """
     asked = [
         asked
@@ -51,7 +54,7 @@ def draw_answers(
     with ctx.stopwatch.measure("generate_seconds"):
         samples = draw_where_possible(engine, [one.request for one in asked])
     with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.on_rank_0(_read, ctx, asked, samples, source)
+        return spmd.kept_on_rank_0(_read, ctx, asked, samples, source) or []
 
 
 def count_votes(
@@ -86,10 +89,11 @@ def _asked(
     forms = reexpress(question, min(MOST_FORMS, source.samples)) if source.reexpressed else ()
     if not forms:
         prompt = ctx.program_prompt(question) if source.programs else ctx.solver_prompt(question)
-        yield _Asked(Request(key, prompt, source.samples, sampling), None)
+        yield _Asked(Request(key, prompt, source.samples, sampling, logprobs=False), None)
     for number, form in enumerate(forms):
         samples = len(range(number, source.samples, len(forms)))
-        yield _Asked(Request(f"{key}/{number}", ctx.solver_prompt(form.question), samples, sampling), form)
+        prompt = ctx.solver_prompt(form.question)
+        yield _Asked(Request(f"{key}/{number}", prompt, samples, sampling, logprobs=False), form)
 
 
 def _read(

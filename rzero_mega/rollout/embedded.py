@@ -16,7 +16,7 @@ from rzero_mega.errors import UserError, first_line
 from rzero_mega.rollout.decoding import Continuation, Decoder
 from rzero_mega.rollout.experts import checkpoint_views
 from rzero_mega.rollout.limits import check_prompts, stop_tokens
-from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of
+from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of, logprob_array, token_array
 from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.model_config import read_config
 from rzero_mega.weights.shape import shape_of
@@ -92,7 +92,7 @@ class EmbeddedEngine:
         del self._decoder, self._model
 
     def _score(self, sequence: Scored) -> tuple[float, ...]:
-        tokens = torch.tensor([sequence.prompt_tokens + sequence.response_tokens], device=self._model.device)
+        tokens = torch.tensor([[*sequence.prompt_tokens, *sequence.response_tokens]], device=self._model.device)
         first = len(sequence.prompt_tokens)
         logits = self._model(tokens, use_cache=False).logits[0, first - 1 : -1].float()
         logprobs = logits.log_softmax(-1).gather(1, tokens[0, first:, None])[:, 0]
@@ -123,8 +123,8 @@ class EmbeddedEngine:
             key=draw.request.key,
             index=draw.index,
             prompt_tokens=draw.request.prompt_tokens,
-            tokens=continuation.tokens,
-            logprobs=continuation.logprobs,
+            tokens=token_array(continuation.tokens),
+            logprobs=logprob_array(continuation.logprobs if draw.request.logprobs else ()),
             finish=continuation.finish,
             weight_version=self._weight_version,
         )

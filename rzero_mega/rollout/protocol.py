@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -27,7 +28,7 @@ class Request:
 
     `key` names the random stream: sample i of the request draws from a stream derived from (key, i) alone, so that a
     resumed run draws the same numbers as an uninterrupted one. The samples are first_index .. first_index + n - 1, so
-    that several engines can share one request.
+    that several engines can share one request. What is read and not trained on needs no `logprobs`.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Request:
     n: int
     sampling: SamplingConfig
     first_index: int = 0
+    logprobs: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,20 @@ class Sample:
     """One response of a model to a prompt.
 
     `tokens` include the end-of-sequence token if the model wrote one; `logprobs`, as many, are natural logarithms at
-    the temperature of the request before any filter (of a greedy request at temperature 1). `weight_version` says which
-    weights drew all of it.
+    the temperature of the request before any filter (of a greedy request at temperature 1), and none where the request
+    wants none. Both are arrays: as an object per number they would take several times the memory, also as pickles.
+    `weight_version` says which weights drew all of it. `text` is what the tokens say, special ones left out, where the
+    engine has said so; None where it has to be decoded.
     """
 
     key: str
     index: int
     prompt_tokens: tuple[int, ...]
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    tokens: array[int]
+    logprobs: array[float]
     finish: FinishReason
     weight_version: int
+    text: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -75,12 +80,22 @@ class Sample:
         return self.finish is FinishReason.STOP
 
 
+def token_array(tokens: Iterable[int] = ()) -> array[int]:
+    """Tokens as a sample keeps them; TypeError or OverflowError if one is none."""
+    return array("i", tokens)
+
+
+def logprob_array(logprobs: Iterable[float] = ()) -> array[float]:
+    """Log-probabilities as a sample keeps them; TypeError if one is no number."""
+    return array("d", logprobs)
+
+
 @dataclass(frozen=True)
 class Scored:
     """A prompt and a response whose log-probabilities are asked for."""
 
-    prompt_tokens: tuple[int, ...]
-    response_tokens: tuple[int, ...]
+    prompt_tokens: Sequence[int]
+    response_tokens: Sequence[int]
 
 
 Arrived: TypeAlias = Callable[[int, list[Sample]], bool]
@@ -105,7 +120,7 @@ class RolloutEngine(Protocol):
         ...
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-        """All samples of all units, each unit's handed over once it is whole, in whatever order that is.
+        """All samples of all units, each unit's handed over on rank 0 once it is whole, in whatever order that is.
 
         Servers work on all units at once. Elsewhere they are drawn one after the other, so that a unit's samples do not
         depend on which others there are.

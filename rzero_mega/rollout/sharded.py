@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch.distributed as dist
 
@@ -47,18 +47,25 @@ def split_requests(requests: Sequence[Request], ranks: int) -> list[list[Request
 
 
 @dataclass(frozen=True)
-class RankError:
-    """Why a rank has no samples. Only the message travels: not every exception can be sent."""
+class RankOutcome:
+    """What a rank's draws came to: the versions of the weights that drew them, or why it has none.
 
-    message: str
-    is_users: bool
+    Only the message of an error travels: not every exception can be sent.
+    """
+
+    versions: frozenset[int]
+    error: str | None = None
+    is_users: bool = False
+
+
+Collect: TypeAlias = Callable[[list[Sample]], list[list[Sample]]]
 
 
 class ShardedEngine:
     """A `RolloutEngine` made of one engine per rank. Every rank calls every method with the same arguments (SPMD).
 
     Without an initialised process group, or alone in it, the engine's own answer is passed through. Samples travel as
-    pickled objects: at 5,000 samples that is faster than packing them in tensors.
+    pickled objects, their tokens and log-probabilities as arrays.
     """
 
     def __init__(self, engine: RolloutEngine) -> None:
@@ -67,21 +74,11 @@ class ShardedEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples of all requests on every rank, request-major, then by index. If one rank fails, all raise."""
-        ranks = dist.get_world_size() if dist.is_initialized() else 1
-        if ranks == 1:
-            return self._engine.generate(requests)
-        split = split_requests(requests, ranks)
-        own = [replace(requests[cut.request], n=cut.n, first_index=cut.first_index) for cut in split[dist.get_rank()]]
-        # A rank that raised at once would leave the others waiting in the exchange.
-        outcome, error = self._try(own)
-        outcomes = spmd.all_gather(outcome)
-        if error is not None:
-            raise error
-        return _merge(split, [_samples_of(rank, received) for rank, received in enumerate(outcomes)])
+        return self._draw(requests, spmd.all_gather)
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
         """One unit after the other, each drawn by all ranks."""
-        generate_in_turn(self, units, arrived)
+        generate_in_turn(lambda unit: self._draw(unit, spmd.gather), units, arrived)
 
     @property
     def context(self) -> int:
@@ -109,34 +106,57 @@ class ShardedEngine:
         """Close this rank's engine; the group stays."""
         self._engine.close()
 
-    def _try(self, own: list[Request]) -> tuple[list[Sample] | RankError, Exception | None]:
+    def _draw(self, requests: Sequence[Request], collect: Collect) -> list[Sample]:
+        """All samples, on the ranks that `collect` gives what all ranks have; nothing on the others."""
+        ranks = dist.get_world_size() if dist.is_initialized() else 1
+        if ranks == 1:
+            return self._engine.generate(requests)
+        split = split_requests(requests, ranks)
+        own = [replace(requests[cut.request], n=cut.n, first_index=cut.first_index) for cut in split[dist.get_rank()]]
+        # A rank that raised at once would leave the others waiting in the exchange.
+        samples, error = self._try(own)
+        outcomes = spmd.all_gather(_outcome(samples, error))
+        if error is not None:
+            raise error
+        _check(outcomes)
+        drawn = collect(samples)
+        return _merge(split, drawn) if drawn else []
+
+    def _try(self, own: list[Request]) -> tuple[list[Sample], Exception | None]:
         try:
             return self._engine.generate(own), None
         except Exception as error:
-            return RankError(str(error), isinstance(error, UserError)), error
+            return [], error
 
 
-def generate_in_turn(engine: RolloutEngine, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-    """`generate_units` of an engine that draws one unit after the other."""
+def generate_in_turn(
+    draw: Callable[[Sequence[Request]], list[Sample]], units: Sequence[Sequence[Request]], arrived: Arrived
+) -> None:
+    """`generate_units` of an engine that draws one unit after the other, with `draw`."""
     for number, unit in enumerate(units):
-        samples = engine.generate(unit)
+        samples = draw(unit)
         if not spmd.on_rank_0(arrived, number, samples):
             return
 
 
-def _samples_of(rank: int, outcome: list[Sample] | RankError) -> list[Sample]:
-    if not isinstance(outcome, RankError):
-        return outcome
-    if outcome.is_users:
-        raise UserError(outcome.message)
-    raise RuntimeError(f"rollout failed on rank {rank}: {outcome.message}")
+def _outcome(samples: Sequence[Sample], error: Exception | None) -> RankOutcome:
+    versions = frozenset(sample.weight_version for sample in samples)
+    return RankOutcome(versions) if error is None else RankOutcome(versions, str(error), isinstance(error, UserError))
+
+
+def _check(outcomes: Sequence[RankOutcome]) -> None:
+    for rank, outcome in enumerate(outcomes):
+        if outcome.error is not None and outcome.is_users:
+            raise UserError(outcome.error)
+        if outcome.error is not None:
+            raise RuntimeError(f"rollout failed on rank {rank}: {outcome.error}")
+    versions = {version for outcome in outcomes for version in outcome.versions}
+    if len(versions) > 1:
+        raise RuntimeError(f"the ranks of one rollout serve different weight versions: {sorted(versions)}")
 
 
 def _merge(split: list[list[RequestSlice]], drawn: list[list[Sample]]) -> list[Sample]:
     """The ranks' samples in the order of the requests, then by index."""
-    versions = {sample.weight_version for samples in drawn for sample in samples}
-    if len(versions) > 1:
-        raise RuntimeError(f"the ranks of one rollout serve different weight versions: {sorted(versions)}")
     placed: list[tuple[int, Sample]] = []
     for slices, samples in zip(split, drawn, strict=True):
         places = [cut.request for cut in slices for _ in range(cut.n)]

@@ -76,7 +76,7 @@ def undamaged() -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
 def samples(folder: Path) -> list[tuple[int, ...]]:
     engine = EmbeddedEngine(folder)
     request = Request("test", (5, 6, 7), 2, SamplingConfig(max_new_tokens=4))
-    return [sample.tokens for sample in engine.generate([request])]
+    return [tuple(sample.tokens) for sample in engine.generate([request])]
 
 
 def test_a_trained_model_gets_the_files_of_the_model_alone(folder: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def some_sequences(vocabulary: int) -> list[TrainingSequence]:
 
 def hf_logits(hf: Any, sequence: TrainingSequence) -> Tensor:
     """[s, v]"""
-    return hf(torch.tensor([sequence.prompt + sequence.response])).logits[0]
+    return hf(torch.tensor([[*sequence.prompt, *sequence.response]])).logits[0]
 
 
 def spans(micro_batch: MicroBatch) -> list[tuple[int, slice]]:
@@ -144,7 +144,7 @@ def test_log_probabilities_of_all_tokens_equal_those_of_transformers(pair: Pair,
 
 def hf_token_logprobs(hf: Any, sequence: TrainingSequence, temperature: float = 1.0) -> Tensor:
     """Log-probability of every token but the first at the temperature, [s - 1]."""
-    tokens = torch.tensor(sequence.prompt + sequence.response)
+    tokens = torch.tensor([*sequence.prompt, *sequence.response])
     return (hf_logits(hf, sequence) / temperature).log_softmax(-1)[:-1].gather(1, tokens[1:, None])[:, 0]
 
 

@@ -44,7 +44,7 @@ def test_learner_server_and_transformers_agree_on_every_logprob(
 
 
 def logprobs(model: Any, sequence: Scored) -> list[float]:
-    tokens = torch.tensor([sequence.prompt_tokens + sequence.response_tokens])
+    tokens = torch.tensor([[*sequence.prompt_tokens, *sequence.response_tokens]])
     first = len(sequence.prompt_tokens)
     with torch.no_grad():
         logits = model(tokens).logits[0, first - 1 : -1]

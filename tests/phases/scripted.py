@@ -15,7 +15,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader
 from rzero_mega.records import Record
-from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored, logprob_array, token_array
 from rzero_mega.rollout.sharded import generate_in_turn
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.stop import StopRequest
@@ -50,7 +50,7 @@ class ScriptedEngine:
         return [self._sample(request, request.first_index + i) for request in requests for i in range(request.n)]
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-        generate_in_turn(self, units, arrived)
+        generate_in_turn(self.generate, units, arrived)
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         return [(-1.0,) * len(sequence.response_tokens) for sequence in sequences]
@@ -69,7 +69,8 @@ class ScriptedEngine:
         text = self._respond(self._tokenizer.decode(request.prompt_tokens), index)
         finish = FinishReason.LENGTH if text.endswith(CUT_OFF) else FinishReason.STOP
         tokens = tuple(self._tokenizer.encode(text.removesuffix(CUT_OFF)))
-        return Sample(request.key, index, request.prompt_tokens, tokens, (-1.0,) * len(tokens), finish, 0)
+        drawn = token_array(tokens), logprob_array([-1.0] * len(tokens))
+        return Sample(request.key, index, request.prompt_tokens, *drawn, finish, 0)
 
 
 @dataclass

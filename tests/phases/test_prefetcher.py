@@ -12,14 +12,15 @@ import torch
 
 from rzero_mega.errors import UserError
 from rzero_mega.phases.prefetcher import AHEAD_FILE, LockableWeights, RolloutPrefetcher, Rollouts
-from rzero_mega.rollout.protocol import FinishReason, Sample
+from rzero_mega.rollout.protocol import FinishReason, Sample, logprob_array, token_array
 from rzero_mega.weights.sources import GatheredWeights
 
 WAIT_S = 30.0
 
 
 def rollouts(step: int, version: int = 0, scales: list[float] | None = None) -> Rollouts:
-    samples = [Sample(f"0/1/{step}", i, (1, 2), (3, 4), (-0.1 / 3, -1.5), FinishReason.STOP, version) for i in range(2)]
+    drawn = token_array((3, 4)), logprob_array((-0.1 / 3, -1.5))
+    samples = [Sample(f"0/1/{step}", i, (1, 2), *drawn, FinishReason.STOP, version) for i in range(2)]
     return Rollouts(samples, [0.1, 1 / 3], {"accuracy": 2 / 3}, scales)
 
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored
+from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored, logprob_array, token_array
 from rzero_mega.rollout.sampling import uniform_stream
 from rzero_mega.rollout.sharded import ShardedEngine, generate_in_turn
 
@@ -44,14 +44,14 @@ class StreamEngine:
             key=request.key,
             index=index,
             prompt_tokens=request.prompt_tokens,
-            tokens=tuple(int(u * 1e6) for u in numbers[1 : 1 + length]),
-            logprobs=tuple(-u for u in numbers[1 : 1 + length]),
+            tokens=token_array(int(u * 1e6) for u in numbers[1 : 1 + length]),
+            logprobs=logprob_array(-u for u in numbers[1 : 1 + length]),
             finish=list(FinishReason)[index % 3],
             weight_version=self.weight_version,
         )
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-        generate_in_turn(self, units, arrived)
+        generate_in_turn(self.generate, units, arrived)
 
     receivers = (0,)
     context = 1000
@@ -76,18 +76,35 @@ def run(rank: int, ranks: int, folder: Path) -> None:
     findings = {
         "equal": ShardedEngine(engine).generate(REQUESTS) == StreamEngine().generate(REQUESTS),
         "drawn": engine.drawn,
+        "unit": _unit_of(StreamEngine()),
         "empty": ShardedEngine(engine).generate([]),
         "user_error": _error_of(StreamEngine(failure=UserError("prompt too long"))),
+        "unit_error": _error_of(StreamEngine(failure=ZeroDivisionError("inside")), unit=True),
         "bug": _error_of(StreamEngine(failure=ZeroDivisionError("inside"))),
         "versions": _error_of(StreamEngine(weight_version=4 + rank)),
+        "unit_versions": _error_of(StreamEngine(weight_version=4 + rank), unit=True),
         "after_errors": ShardedEngine(engine).generate(REQUESTS) == StreamEngine().generate(REQUESTS),
     }
     (folder / f"rank{rank}.json").write_text(json.dumps(findings))
     dist.destroy_process_group()
 
 
-def _error_of(engine: StreamEngine) -> list[str]:
+def _unit_of(engine: StreamEngine) -> list[bool]:
+    """Of each time that a unit was handed over on this rank, whether it was whole."""
+    handed_over: list[bool] = []
+
+    def take(_number: int, samples: list[Sample]) -> bool:
+        handed_over.append(samples == StreamEngine().generate(REQUESTS))
+        return True
+
+    ShardedEngine(engine).generate_units([REQUESTS], take)
+    return handed_over
+
+
+def _error_of(engine: StreamEngine, unit: bool = False) -> list[str]:
     try:
+        if unit:
+            _unit_of(engine)
         ShardedEngine(engine).generate(REQUESTS)
     except Exception as error:
         return [type(error).__name__, str(error)]

@@ -72,7 +72,10 @@ def test_two_ranks_draw_half_each_get_all_and_fail_together(tmp_path: Path) -> N
         assert finding["equal"] and finding["after_errors"] and finding["empty"] == []
         assert finding["user_error"] == ["UserError", "prompt too long"]
         assert "inside" in finding["bug"][1]
-        assert finding["versions"][0] == "RuntimeError" and "[4, 5]" in finding["versions"][1]
+        for versions in (finding["versions"], finding["unit_versions"]):
+            assert versions[0] == "RuntimeError" and "[4, 5]" in versions[1]
+        assert "inside" in finding["unit_error"][1]
+    assert [finding["unit"] for finding in findings] == [[True], []]  # handed over on the first rank alone
     assert {finding["bug"][0] for finding in findings} == {"ZeroDivisionError", "RuntimeError"}
 
 

@@ -68,7 +68,7 @@ def test_chains_are_the_same_for_a_seed_and_have_few_successors() -> None:
     assert first == again != other
     successors: dict[int, set[int]] = {}
     for sequence in chains(50, 40, 61, seed=3):
-        tokens = sequence.prompt + sequence.response
+        tokens = [*sequence.prompt, *sequence.response]
         for a, b in pairwise(tokens):
             successors.setdefault(a, set()).add(b)
     assert {len(found) for found in successors.values()} == {4}

@@ -12,7 +12,7 @@ import pytest
 
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, draws_of
+from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, draws_of, logprob_array, token_array
 from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough
 from rzero_mega.rollout.sglang.pool.engine import UnitsUnderWay
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
@@ -142,7 +142,10 @@ def test_all_servers_draw_and_every_sample_has_its_place() -> None:
     theatre = Theatre(answer)
     samples, left = theatre.run(requests(9))
     assert left == []
-    assert samples == {i: Sample(f"r{i}", 0, (i,), (i,), (-0.5,), FinishReason.STOP, VERSION.number) for i in range(9)}
+    one = logprob_array([-0.5])
+    assert samples == {
+        i: Sample(f"r{i}", 0, (i,), token_array([i]), one, FinishReason.STOP, VERSION.number) for i in range(9)
+    }
     assert theatre.draws_asked() == theatre.taken == Counter(range(9))
 
 

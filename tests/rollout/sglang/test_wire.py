@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Draw, FinishReason, Request, Sample, Scored, draws_of
+from rzero_mega.rollout.protocol import (
+    Draw,
+    FinishReason,
+    Request,
+    Sample,
+    Scored,
+    draws_of,
+    logprob_array,
+    token_array,
+)
 from rzero_mega.rollout.sglang.pool.wire import (
     MalformedAnswer,
     Version,
@@ -20,6 +30,10 @@ from rzero_mega.rollout.sglang.pool.wire import (
 
 VERSION = Version(3, "solver-1-3")
 REQUEST = Request("a", (5, 6, 7), 2, SamplingConfig(max_new_tokens=9), first_index=4)
+
+
+TOKENS, LOGPROBS = token_array((8, 2)), logprob_array((-0.5, -1.5))
+READ = replace(REQUEST, logprobs=False)
 
 
 def answer(**meta: Any) -> dict[str, Any]:
@@ -63,7 +77,25 @@ def test_answers_come_one_by_one_and_nothing_between_a_sample_s_first_token_and_
 
 
 def test_an_answer_becomes_a_sample() -> None:
-    assert read(answer()) == Sample("a", 4, (5, 6, 7), (8, 2), (-0.5, -1.5), FinishReason.STOP, 3)
+    assert read(answer()) == Sample("a", 4, (5, 6, 7), TOKENS, LOGPROBS, FinishReason.STOP, 3)
+
+
+def test_log_probabilities_are_asked_for_where_somebody_wants_them() -> None:
+    body = generate_body(draws_of([replace(REQUEST, n=1), replace(READ, n=1)]), [2], context=10)
+    assert body["return_logprob"] == [True, False]
+
+
+def test_what_is_only_read_has_the_server_s_text_and_no_log_probabilities() -> None:
+    said = {**answer(), "text": "7 \u00b7 x"}
+    del said["meta_info"]["output_token_logprobs"]
+    sample = read_sample(Draw(0, READ, 4), said, VERSION)
+    assert sample == Sample("a", 4, (5, 6, 7), TOKENS, logprob_array(), FinishReason.STOP, 3, "7 \u00b7 x")
+
+
+@pytest.mark.parametrize("text", [{}, {"text": None}, {"text": 7}, {"text": "\ud800"}])
+def test_a_text_that_is_none_is_named(text: dict[str, Any]) -> None:
+    with pytest.raises(MalformedAnswer, match="a"):
+        read_sample(Draw(0, READ, 4), {**answer(), **text}, VERSION)
 
 
 def test_an_aborted_request_is_no_sample_though_the_server_answers_200() -> None:
@@ -93,6 +125,8 @@ def test_a_sample_that_other_weights_had_a_part_in_is_refused_with_their_version
         answer(output_token_logprobs=[[-0.5, 9, None], [-1.5, 2, None]]),
         answer(output_token_logprobs=[["x", 8, None], [-1.5, 2, None]]),
         answer(finish_reason={"type": "vanished"}),
+        {**answer(), "output_ids": [8, 2.5]},
+        {**answer(), "output_ids": [8, 1 << 40]},
         answer(weight_versions="none"),
     ],
 )

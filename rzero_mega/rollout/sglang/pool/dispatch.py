@@ -36,6 +36,11 @@ Taken: TypeAlias = Callable[[int, Sample], bool]
 """Takes a sample by the position of its draw, as it comes; whether more are wanted."""
 
 
+def all_wanted(_position: int, _sample: Sample) -> bool:
+    """`Taken` by somebody who only wants to have them all in the end."""
+    return True
+
+
 class Enough(Exception):
     """Whoever takes the samples wants no more of them; what servers still work on is dropped."""
 
@@ -72,7 +77,7 @@ class Dispatch:
         version: Version,
         stop: Sequence[int],
         context: int,
-        taken: Taken = lambda _position, _sample: True,
+        taken: Taken = all_wanted,
     ) -> None:
         """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together.
 

@@ -10,7 +10,7 @@ from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
 from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken
+from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken, all_wanted
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
@@ -83,26 +83,42 @@ class SglangEngine:
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples, request-major, then by index; the same list on every rank."""
         check_prompts(requests, self._context)
-        left: list[Draw] = draws_of(requests)
-        drawn: dict[int, Sample] = {}
+        left, drawn = draws_of(requests), dict[int, Sample]()
+
+        def draw() -> tuple[dict[int, Sample], bool]:
+            nonlocal left
+            done, left = self._dispatch(left).run()
+            return done, bool(left)
+
         self._pool.make_room()
-        while left:
+        more = bool(left)
+        while more:
             self._supply(EVERYTHING)
-            done, left = spmd.on_rank_0(self._draw, left)
+            done, more = spmd.on_rank_0(draw)
             drawn.update(done)
         return [drawn[position] for position in range(len(drawn))]
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-        """All units in one queue; the first rank hands over what comes."""
+        """All units in one queue; the first rank hands over what comes, and the others learn no more than the end."""
         requests = [request for unit in units for request in unit]
         check_prompts(requests, self._context)
         left = draws_of(requests)
         ends = accumulate(sum(request.n for request in unit) for unit in units)
         taken = UnitsUnderWay([left[start:end] for start, end in pairwise((0, *ends))], arrived).take
+
+        def draw() -> bool:
+            nonlocal left
+            try:
+                left = self._dispatch(left, taken).run()[1]
+            except Enough:
+                left = []
+            return bool(left)
+
         self._pool.make_room()
-        while left:
+        more = bool(left)
+        while more:
             self._supply(EVERYTHING)
-            left = spmd.on_rank_0(self._draw_until_enough, left, taken)
+            more = spmd.on_rank_0(draw)
 
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         """Log-probability of every response token under the present weights, by one server."""
@@ -134,15 +150,8 @@ class SglangEngine:
         """On the first rank alone."""
         return self._pool.roles[self._role]
 
-    def _draw(self, draws: Sequence[Draw]) -> tuple[dict[int, Sample], list[Draw]]:
-        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context).run()
-
-    def _draw_until_enough(self, draws: Sequence[Draw], taken: Taken) -> list[Draw]:
-        """The draws that no server was left for."""
-        try:
-            return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context, taken).run()[1]
-        except Enough:
-            return []
+    def _dispatch(self, draws: Sequence[Draw], taken: Taken = all_wanted) -> Dispatch:
+        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context, taken)
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         answers = watched_generate(self._servers.serving()[0], score_body(sequences))

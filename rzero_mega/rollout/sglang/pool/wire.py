@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Draw, FinishReason, Sample, Scored
+from rzero_mega.rollout.protocol import Draw, FinishReason, Sample, Scored, logprob_array, token_array
 from rzero_mega.weights.verification.versions import foreign_versions
 
 Body = dict[str, Any]
@@ -33,7 +33,7 @@ def generate_body(draws: Sequence[Draw], stop: Sequence[int], context: int) -> B
     return {
         "input_ids": [list(draw.request.prompt_tokens) for draw in draws],
         "sampling_params": [_sampling(draw, stop, context) for draw in draws],
-        "return_logprob": True,
+        "return_logprob": [draw.request.logprobs for draw in draws],
         "logprob_start_len": -1,
         "stream": True,
     }
@@ -81,14 +81,15 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
         finish = str(meta["finish_reason"]["type"])
         if finish == FinishReason.ABORT.value:
             return None
-        tokens = tuple(map(int, answer["output_ids"]))
-        triples = meta["output_token_logprobs"]
-        # Lists and maps, which are twice as fast as generators: an iteration's votes are some ten million tokens.
-        logprobs = tuple(map(float, [triple[0] for triple in triples]))
-        same = [triple[1] for triple in triples] == list(tokens)
+        tokens = token_array(answer["output_ids"])
+        triples = meta["output_token_logprobs"] if draw.request.logprobs else ()
+        # Lists, which are twice as fast as generators: an iteration's rollouts are some ten million tokens.
+        logprobs = logprob_array([triple[0] for triple in triples])
+        same = not draw.request.logprobs or [triple[1] for triple in triples] == answer["output_ids"]
+        text = None if draw.request.logprobs else _text(answer["text"])
         versions = _versions(meta)
         reason = FinishReason(finish)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise MalformedAnswer(f"sample {draw.request.key!r}: not a sample: {error!r}") from None
     if not same:
         raise MalformedAnswer(f"sample {draw.request.key!r}: tokens and log-probabilities do not belong together")
@@ -101,7 +102,16 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
         logprobs=logprobs,
         finish=reason,
         weight_version=version.number,
+        text=text,
     )
+
+
+def _text(said: object) -> str:
+    """What the server says that the tokens say; to decode them would take the first rank longer than all the rest."""
+    if not isinstance(said, str):
+        raise TypeError(f"the text is {said!r}")
+    said.encode()  # ValueError if no file takes it
+    return said
 
 
 def _versions(meta: Mapping[str, Any]) -> list[str]:

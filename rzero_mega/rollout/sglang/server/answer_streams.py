@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import httpx
+import orjson
 
 from rzero_mega.weights.transports.protocol import ServerError
 
 BLANK_LINE = b"\n\n"
 DATA = b"data:"
 END = b"[DONE]"
+JSON = {"Content-Type": "application/json"}
 
 Failure = Callable[[str], ServerError]
 
@@ -31,7 +32,7 @@ class AnswerStreams:
         """
         data = b""
         try:
-            async with self._http.stream("POST", "/generate", json=body) as response:
+            async with self._http.stream("POST", "/generate", content=orjson.dumps(body), headers=JSON) as response:
                 if not response.is_success:
                     text = (await response.aread()).decode(errors="replace")
                     raise self._failure(f"HTTP {response.status_code}: {text}")
@@ -49,7 +50,7 @@ class AnswerStreams:
 
     def _event(self, data: bytes) -> dict[str, Any]:
         try:
-            event = json.loads(data)
+            event = orjson.loads(data)
         except ValueError as error:
             raise self._failure(f"an event that is no JSON: {data[:200]!r}") from error
         if not isinstance(event, dict):

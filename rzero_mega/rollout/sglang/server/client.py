@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+import orjson
 
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
@@ -168,7 +169,7 @@ class SglangClient:
         if "json" not in response.headers.get("content-type", ""):
             return response.text
         try:
-            answer = response.json()
+            answer = orjson.loads(response.content)
         except ValueError as error:
             raise self._error(path, f"an answer that is no JSON: {response.text}") from error
         if isinstance(answer, dict) and answer.get("success") is False:
