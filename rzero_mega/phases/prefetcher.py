@@ -81,8 +81,8 @@ class RolloutPrefetcher:
     """Rollouts step by step.
 
     With `ahead` 1 those of step n + 1 are drawn while step n trains, by the weights before that step: in `thread`, or
-    before the training where the engine shares the learner's processes and no thread is given; the rollouts are the
-    same either way. All ranks make the same calls.
+    before the training, when those of step n are taken, where the engine shares the learner's processes and no thread
+    is given; the rollouts are the same either way. All ranks make the same calls.
     """
 
     def __init__(
@@ -101,35 +101,33 @@ class RolloutPrefetcher:
         self._weights, self._thread = weights, thread
         self._group: dist.ProcessGroup | None = spmd.new_group() if ahead and thread else None
         self._drawn: RolloutsAhead | None = None
+        self._following: RolloutsAhead | None = None
 
     def take(self, step: int) -> Rollouts:
-        """The rollouts to train `step` on."""
-        if self._drawn is not None and self._drawn.step == step:
-            return self._drawn.rollouts
-        return self._roll_out(step)
+        """The rollouts to train `step` on. What draws in this thread draws here and nowhere else."""
+        drawn = self._drawn
+        rollouts = drawn.rollouts if drawn is not None and drawn.step == step else self._roll_out(step)
+        if self._ahead and self._thread is None and step != self._last:
+            self._following = RolloutsAhead(step + 1, self._roll_out(step + 1))
+        return rollouts
 
     @contextmanager
     def drawing_ahead(self, step: int) -> Iterator[None]:
         """A context to train `step` in: on the way out the next step's rollouts are there, if there is such a step."""
-        if not self._ahead or step == self._last:
-            self._drawn = None
+        if self._thread is None or not self._ahead or step == self._last:
             yield
+            self._drawn, self._following = self._following, None
             return
-        if self._thread is None:
-            following = self._roll_out(step + 1)
+        self._weights.locked = True
+        future: Future[Rollouts] = self._thread.submit(self._roll_out_in_thread, step + 1)
+        try:
             yield
-        else:
-            self._weights.locked = True
-            future: Future[Rollouts] = self._thread.submit(self._roll_out_in_thread, step + 1)
-            try:
-                yield
-            except Exception:
-                # The thread must not go on talking to servers while the error is on its way to the user.
-                wait([future])
-                raise
-            following = future.result()
-            self._weights.locked = False
-        self._drawn = RolloutsAhead(step + 1, following)
+        except Exception:
+            # The thread must not go on talking to servers while the error is on its way to the user.
+            wait([future])
+            raise
+        self._drawn = RolloutsAhead(step + 1, future.result())
+        self._weights.locked = False
 
     def save(self, folder: Path) -> None:
         """Write the rollouts that are there already into a checkpoint's folder; rank 0 calls it."""

@@ -72,12 +72,11 @@ class _GrpoSteps(Steps):
         self._weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
 
         def draw(step: int) -> Rollouts:
-            with _servers_turn(ctx, learner):
-                return roll_out(step, engine)
+            return roll_out(step, engine)
 
         thread = ctx.rollout_thread
         self._prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, self._weights, thread)
-        self._agreed = False
+        self._probed = False
 
     def resume(self, done: int, checkpoint: Path) -> None:
         """The engine gets the weights of the checkpoint, which may hold rollouts drawn ahead."""
@@ -90,18 +89,19 @@ class _GrpoSteps(Steps):
 
     def take(self, step: int, on_failure: OnFailure) -> Row:
         """The step's row."""
-        ctx, engine = self._ctx, self._engine
-        rollouts = self._prefetcher.take(step)
+        ctx = self._ctx
+        due = self._probe_is_due(step)
+        # The one time in a step that the learner makes way for servers: they draw, and score what is compared.
+        with _servers_turn(ctx, self._learner):
+            rollouts = self._prefetcher.take(step)
+            theirs = self._scores(rollouts) if due else []
         sequences = _sequences(rollouts, self._training)
-        if not self._agreed and ctx.config.weights.verify.probe_every:
-            # Before the first update the two must agree, whatever would be the cause if they did not.
-            self._probe(sequences, step - 1)
-        self._agreed = True
+        probe = self._probe(sequences, theirs, step - 1) if due else {}
         with self._prefetcher.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
             metrics = self._learner.train_step(sequences, on_failure)
-        with ctx.stopwatch.measure("update_seconds"):
-            engine.update_weights(self._weights, version=step)
-            probe = self._probe(sequences, step) if _probe_is_due(ctx, step) else {}
+        if step < self._training.steps:  # nobody draws with the last weights before another engine has them
+            with ctx.stopwatch.measure("update_seconds"):
+                self._engine.update_weights(self._weights, version=step)
         row = {**_row(rollouts, metrics, probe), "staleness": rollouts.staleness(step)}
         if not has_base_reference(self._training.grpo):
             del row["kl_base"]
@@ -111,14 +111,24 @@ class _GrpoSteps(Steps):
         """The engine goes."""
         self._engine.close()
 
-    def _probe(self, sequences: Sequence[TrainingSequence], step: int) -> Row:
-        """Log-probabilities of a few rollouts, learner against engine; UserError if the engine has other weights."""
-        config, verify = self._ctx.config, self._ctx.config.weights.verify
-        chosen = sequences[: verify.probe_sequences]
-        ours = self._learner.score(chosen)
-        with _servers_turn(self._ctx, self._learner):
-            theirs = self._engine.score([Scored(sequence.prompt, sequence.response) for sequence in chosen])
-        result = check_probe(ours, theirs, probe_dtype(config), verify.probe_tolerance, str(step))
+    def _probe_is_due(self, step: int) -> bool:
+        """Whether the weights before a step are compared; those before the first one that is taken always are."""
+        every, first = self._ctx.config.weights.verify.probe_every, not self._probed
+        self._probed = True
+        return every > 0 and (first or (step - 1) % every == 0)
+
+    def _scores(self, rollouts: Rollouts) -> list[tuple[float, ...]]:
+        """The engine's log-probabilities of a few rollouts under its present weights, which are the learner's too."""
+        chosen = rollouts.samples[: self._ctx.config.weights.verify.probe_sequences]
+        with self._ctx.stopwatch.measure("probe_seconds"):
+            return self._engine.score([Scored(sample.prompt_tokens, sample.tokens) for sample in chosen])
+
+    def _probe(self, sequences: Sequence[TrainingSequence], theirs: Sequence[Sequence[float]], version: int) -> Row:
+        """The learner's log-probabilities against the engine's; UserError if it has other weights."""
+        config = self._ctx.config
+        with self._ctx.stopwatch.measure("probe_seconds"):
+            ours = self._learner.score(sequences[: len(theirs)])
+        result = check_probe(ours, theirs, probe_dtype(config), config.weights.verify.probe_tolerance, str(version))
         return {"probe_difference": result.mean}
 
 
@@ -146,11 +156,6 @@ def _sequences(rollouts: Rollouts, training: TrainingConfig) -> list[TrainingSeq
         TrainingSequence(sample.prompt_tokens, sample.tokens, sample.logprobs, advantage, keep)
         for sample, advantage, keep in zip(rollouts.samples, scaled, advantages.keep, strict=True)
     ]
-
-
-def _probe_is_due(ctx: RunContext, step: int) -> bool:
-    every = ctx.config.weights.verify.probe_every
-    return every > 0 and step % every == 0
 
 
 def _row(rollouts: Rollouts, metrics: StepMetrics, probe: Row) -> Row:

@@ -125,12 +125,13 @@ def test_a_checkpoint_holds_what_is_drawn_already_bit_for_bit(tmp_path: Path) ->
     resumed = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
     resumed.load(tmp_path)
     assert resumed.take(2) == rollouts(2)
-    assert log.entries == ["draw 1", "draw 2"]
+    assert log.entries == ["draw 1", "draw 2", "draw 3"]
 
 
 @pytest.mark.parametrize("scales", [None, [0.1, 1 / 3]])
 def test_scales_of_advantages_are_in_it_too(scales: list[float] | None, tmp_path: Path) -> None:
     prefetcher = RolloutPrefetcher(lambda step: rollouts(step, scales=scales), 1, 3, weights(), None)
+    prefetcher.take(1)
     with prefetcher.drawing_ahead(1):
         pass
     prefetcher.save(tmp_path)
@@ -142,13 +143,14 @@ def test_scales_of_advantages_are_in_it_too(scales: list[float] | None, tmp_path
 def test_rollouts_that_do_not_fit_what_a_step_takes_now_are_drawn_anew(tmp_path: Path) -> None:
     log = Log()
     prefetcher = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
+    prefetcher.take(1)
     with prefetcher.drawing_ahead(1):
         pass
     prefetcher.save(tmp_path)
-    resumed = RolloutPrefetcher(log.draw, 1, 3, weights(), None)
+    resumed = RolloutPrefetcher(log.draw, 1, 2, weights(), None)
     resumed.load(tmp_path, lambda _: False)
     assert resumed.take(2) == rollouts(2)
-    assert log.entries == ["draw 2", "draw 2"]
+    assert log.entries == ["draw 1", "draw 2", "draw 2"]
 
 
 def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_checkpoint_without_rollouts_is_gone_on_from(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     prefetcher.load(tmp_path)
     prefetcher.take(2)
-    assert log.entries == ["draw 2"]
+    assert log.entries == ["draw 2", "draw 3"]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"step": 1, "samples": [{"key": 1}], "rewards": []}', "x"])

@@ -14,6 +14,7 @@ from rzero_mega.coevolution.plan import BASE, Source
 from rzero_mega.config.schema import AverageConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase
@@ -201,6 +202,42 @@ def test_an_engine_that_has_other_weights_from_the_start_stops_the_run_before_th
     monkeypatch.setattr(Learner, "train_step", lambda *_: pytest.fail("an update before the two agreed"))
     with pytest.raises(UserError, match=r"version 0 differ"):
         train(run)
+
+
+class Turns:
+    """When the learner is parked and back, and what the engine does meanwhile."""
+
+    def __init__(self, engine: RolloutEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._engine = engine
+        self.log: list[str] = []
+        for name in ("offload", "reload"):
+            monkeypatch.setattr(Offloader, name, self._noting(name, getattr(Offloader, name)))
+        monkeypatch.setattr(Learner, "train_step", self._noting("train", Learner.train_step))
+
+    def _noting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*arguments: Any, **options: Any) -> Any:
+            self.log.append(name)
+            return call(*arguments, **options)
+
+        return noting
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._engine, name)
+        return self._noting(name, found) if name in ("generate", "score", "update_weights") else found
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_learner_is_parked_once_a_step_also_for_the_probe(
+    ahead: int, runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs("a", f"solver.training.ahead={ahead}", "learner.offload=all", "weights.verify.probe_every=1")
+    run.engines["solver"] = turns = Turns(run.ctx.engine("solver", run.base), monkeypatch)
+    train(run)
+    start = ["offload", "reload"]
+    drawn = [2, 1, 0] if ahead else [1, 1, 1]
+    expected = [["offload", *["generate"] * count, "score", "reload", "train", "update_weights"] for count in drawn]
+    # Nobody draws with the weights of the last step.
+    assert turns.log == [*start, *(name for names in expected for name in names)][:-1]
 
 
 def test_the_probe_changes_nothing(runs: Callable[..., ScriptedRun]) -> None:

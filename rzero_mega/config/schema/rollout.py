@@ -86,8 +86,9 @@ class VerifyConfig:
     GPUs hash in another way and are left out."""
 
     probe_every: int = number(1, 0)
-    """Compare log-probabilities of a few rollouts between learner and engine: before the first update of a training
-    phase, and then every this many; 0: never. Costs a forward pass over `probe_sequences` on both sides."""
+    """Compare log-probabilities of a few rollouts between learner and engine before they are trained on: in the first
+    step of a training phase, and then every this many; 0: never. Costs a forward pass over `probe_sequences` on both
+    sides."""
 
     probe_sequences: int = number(4, 1)
     """Rollouts compared by a probe."""
