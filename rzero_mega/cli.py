@@ -213,6 +213,16 @@ def report(
 
 
 @app.command()
+def trace(
+    run: Run = None, output: Annotated[Path | None, typer.Option(help="Default: trace.json in the run.")] = None
+) -> None:
+    """Write what the run did when as a trace for Perfetto: phases, steps, rollouts, training, updates."""
+    from rzero_mega.commands.trace import write_trace
+
+    say(write_trace(_open(run), output))
+
+
+@app.command()
 def verify(run: Run = None) -> None:
     """Read the whole run and say what of it is damaged, and what to redo."""
     from rzero_mega.commands.verify import verify_and_show

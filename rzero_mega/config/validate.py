@@ -36,8 +36,9 @@ def check_fields(node: Any, prefix: str = "") -> None:
         choices = spec.metadata.get("choices")
         if choices and value not in choices:
             raise UserError(f"{key}: {value!r} is not one of {', '.join(choices)}")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            _check_range(key, value, spec.metadata.get("minimum"), spec.metadata.get("maximum"))
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                _check_range(key, number, spec.metadata.get("minimum"), spec.metadata.get("maximum"))
 
 
 def _check_range(key: str, value: float, low: float | None, high: float | None) -> None:
@@ -157,6 +158,9 @@ def _check_between(config: Config) -> None:
     _check_guard(config)
     _check_replay(config)
     learner = config.learner
+    longest = max(config.challenger.training.steps, config.solver.training.steps)
+    if max(learner.profile, default=0) > longest:
+        raise UserError(f"learner.profile: step {max(learner.profile)} is past the last of {longest} steps")
     ParallelLayout.from_config(learner.layout, learner.processes)
     ahead = config.challenger.training.ahead or config.solver.training.ahead
     if learner.offload != "none" and ahead and config.rollout.engine == "sglang":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, ParamSpec
@@ -34,6 +34,7 @@ from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder, load_tokenizer
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.stop import Stopped, StopRequest
+from rzero_mega.run.timeline import Timeline
 from rzero_mega.tracking.progress import PhaseProgress, Progress
 from rzero_mega.tracking.wandb_run import WandbRun
 from rzero_mega.weights.model_files import model_sha256
@@ -44,16 +45,18 @@ Role = Literal["challenger", "solver"]
 
 @dataclass
 class Stopwatch:
-    """Seconds by what they were spent on, since the last `take`."""
+    """Seconds by what they were spent on, since the last `take`; the timeline has when."""
 
+    timeline: Timeline = field(default_factory=partial(Timeline, None))
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def measure(self, what: str) -> Iterator[None]:
-        """Add the time spent inside the block."""
+        """Add the time spent inside the block, under a name such as `train_seconds`."""
         began = time.perf_counter()
         try:
-            yield
+            with self.timeline.measure(what.removesuffix("_seconds")):
+                yield
         finally:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - began
 

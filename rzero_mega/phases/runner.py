@@ -30,17 +30,20 @@ from rzero_mega.errors import UserError
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
 from rzero_mega.phases import challenger, evaluate, labelled, labels, questions, solver
-from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
+from rzero_mega.phases.context import ActivePhase, RunContext, Stopwatch, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.guard import end_if_stopped
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.run_log import run_log
 from rzero_mega.run.stop import StopRequest
+from rzero_mega.run.timeline import FILE as TIMELINE
+from rzero_mega.run.timeline import Timeline
 from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.report import write_report
 from rzero_mega.tracking.status import planned_steps, run_status
+from rzero_mega.tracking.trace import PHASES
 from rzero_mega.tracking.wandb_run import WandbRun
 from rzero_mega.weights.base_model import resolve_base_model
 
@@ -77,7 +80,9 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     spmd.on_rank_0(directory.begin, inputs, values_of(ctx.config))
     if spmd.rank() == 0:
         ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
-    with ctx.progress.phase(plan.iteration, plan.name, planned_steps(ctx.run, plan.iteration, plan.name)) as bar:
+    planned = planned_steps(ctx.run, plan.iteration, plan.name)
+    measured = ctx.stopwatch.timeline.measure(f"{plan.name} {plan.iteration}", track=PHASES)
+    with ctx.progress.phase(plan.iteration, plan.name, planned) as bar, measured:
         _dispatch(ctx, ActivePhase(directory, bar, ctx.config.seed), plan.inputs)
     if spmd.rank() == 0:
         ctx.run.event("phase_finished", iteration=plan.iteration, phase=plan.name.value)
@@ -138,7 +143,10 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
         if wandb is not None:
             stack.callback(wandb.finish)
         server_pool = stack.enter_context(open_server_pool(config, run.path / "servers"))
-        yield RunContext(config, load_encoder(base), grader, server_pool, run, layout, base, progress, wandb, stop)
+        encoder, stopwatch = load_encoder(base), Stopwatch(Timeline(run.path / TIMELINE if first else None))
+        yield RunContext(
+            config, encoder, grader, server_pool, run, layout, base, progress, wandb, stop, stopwatch=stopwatch
+        )
 
 
 def open_run(path: Path, config: Config) -> RunDirectory:

@@ -18,10 +18,12 @@ from rzero_mega.coevolution.plan import Source
 from rzero_mega.config.schema import AverageConfig, TrainingConfig
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.profiling import PROFILES, step_profile
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.failures import FailurePolicy
 from rzero_mega.run import PhaseDirectory
+from rzero_mega.tracking.trace import STEPS
 from rzero_mega.weights.average import averaged
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.sources import tensors_of
@@ -90,10 +92,13 @@ def run_steps(
     failures = FailurePolicy(ctx, phase, learner)
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
     write_model = partial(_write_model, ctx, phase.directory, learner, training.average, start)
+    profiled = partial(step_profile, ctx.config.learner.profile, phase.directory.path / PROFILES, spmd.rank())
+    timeline = ctx.stopwatch.timeline
     phase.bar.advance(done)
     for step in range(done + 1, training.steps + 1):
         began = time.perf_counter()
-        row = steps.take(step, failures.at(step))
+        with timeline.measure(f"step {step}", track=STEPS), profiled(step):
+            row = steps.take(step, failures.at(step))
         if step == (training.use_step or training.steps):
             write_model()
         seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
@@ -101,7 +106,8 @@ def run_steps(
         row |= {what: round(value, 4) for what, value in seconds.items()}
         row["learning_rate"] = optimizer.learning_rate
         _log(ctx, phase.directory, step, row)
-        checkpoints.after_step(step, last=training.steps)
+        with timeline.measure("checkpoint"):
+            checkpoints.after_step(step, last=training.steps)
         phase.bar.advance(step, **{word: row[key] for word, key in steps.shown.items()})
         if step < training.steps:
             ctx.stop_if_asked(checkpoints.save_now, step)

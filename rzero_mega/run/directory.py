@@ -6,6 +6,7 @@ Its layout:
     config.yaml     the configuration once more, for people: a copy, which nothing reads
     inputs/         the texts that the configuration names: prompts, benchmarks
     events.jsonl    what happened and when
+    timeline.jsonl  what was done when, see `timeline.py`
     .lock           held by the one writer
     iterations/<i>/<phase>/   see `phase.py`; iteration 0 has only `evaluate`, of the base model
     iterations/<i>/audit/     what a model said of the labels (`rzero-mega audit`); no phase looks at it

@@ -2,6 +2,7 @@
 
     manifest.json   written last: the phase is finished
     metrics.jsonl   one row per step
+    profile/        profiles of the steps that were chosen for it
     ...             outputs (questions.jsonl, model/, ...)
     checkpoints/    those that stay after finishing, where any do: step_00003/
     work/           partial state, removed after finishing: state.json, part-00003.jsonl, journal.jsonl, step_00003/

@@ -193,6 +193,8 @@ def test_bounds_are_inclusive(bound: str) -> None:
         (["solver.training.average.share=1"], "solver.training.average.share"),
         (["solver.training.grpo.sequences_per_update=100"], "solver.training.grpo.sequences_per_update"),
         (["learner.layout.tp=2"], "learner.processes"),
+        (["learner.profile=[1, 0]"], "learner.profile"),
+        (["learner.profile=[1, 16]"], "learner.profile"),
         (["learner.layout.sequence_parallel=true"], "learner.layout.sequence_parallel"),
         (["learner.fp8.parameters=true"], "learner.fp8.parameters"),
         (["learner.tokens_per_micro_batch=4096"], "learner.tokens_per_micro_batch"),

@@ -40,6 +40,18 @@ def test_the_report_is_one_page_without_outside_requests(folder: Path) -> None:
     assert "src=" not in page and "@import" not in page and "<script" not in page
 
 
+def test_the_trace_has_every_phase_and_step(folder: Path) -> None:
+    result = run(folder, "trace", "--output", "trace.json")
+    assert result.returncode == 0, result.stderr
+    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    tracks = {event["tid"]: event["args"]["name"] for event in trace if event["name"] == "thread_name"}
+    on = {
+        track: [e["name"] for e in trace if e["ph"] == "X" and tracks[e["tid"]] == track] for track in tracks.values()
+    }
+    assert on["phases"] == ["evaluate 0", "challenger 1", "questions 1", "labels 1", "solver 1", "evaluate 1"]
+    assert len(on["steps"]) == 20 and {"generate", "reward", "train", "update", "checkpoint"} <= set(on["main"])
+
+
 def test_finished_phases_are_skipped(folder: Path) -> None:
     manifest = folder / "runs" / "undisturbed" / "iterations" / "1" / "solver" / "manifest.json"
     before = manifest.read_bytes()

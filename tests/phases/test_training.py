@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 from rzero_mega.run.stop import Stopped
+from rzero_mega.run.timeline import Timeline, read_timeline
+from rzero_mega.tracking.trace import STEPS as STEPS_TRACK
 from tests.phases.scripted import Asked, ScriptedRun, rows, steps_shown, summary
 
 STEPS = 3
@@ -294,3 +298,20 @@ def test_skipped_updates_are_counted_until_there_are_too_many(runs: Callable[...
         train(run)
     (row,) = logged(run)
     assert row["skipped_updates"] == 2 and row["updates"] == 0.0
+
+
+def test_chosen_steps_leave_a_profile_and_the_timeline_has_every_step(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("profiled", "learner.profile=[2]")
+    path = run.folder / "timeline.jsonl"
+    run.ctx.stopwatch.timeline = Timeline(path)
+    phase = train(run)
+    [profile] = (phase.directory.path / "profile").iterdir()
+    assert profile.name == "step_00002-rank-0000.json.gz"
+    with gzip.open(profile, "rt") as file:
+        names = {event["name"] for event in json.load(file)["traceEvents"] if "name" in event}
+    assert any("mm" in name for name in names) and any("Optimizer.step" in name for name in names)
+    spans = [(span.track, span.name) for span in read_timeline(path)]
+    assert [name for track, name in spans if track == STEPS_TRACK] == ["step 1", "step 2", "step 3"]
+    assert [name for track, name in spans if track == "main" and name != "generate"] == [
+        "train", "update", "checkpoint",
+    ] * STEPS  # fmt: skip

@@ -164,6 +164,10 @@ class LearnerConfig:
     fp8: Fp8Config = field(default_factory=Fp8Config, metadata=stating(TRAINING, Fixed.CHECKPOINT))
     """Linear layers in FP8."""
 
+    profile: list[int] = field(default_factory=list, metadata={**stating(FREE), "minimum": 1})
+    """Steps of both training phases, from 1, of which each rank writes a trace by torch's profiler, rollouts and all:
+    profile/ in the phase's folder. Such a step is slower, and its trace may take hundreds of MB."""
+
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=stating(FREE))
     """When checkpoints are written and which are kept."""
 
