@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 from rzero_mega import __version__
-from rzero_mega.atomic import storage_errors
 from rzero_mega.commands.process import INTERRUPTED_EXIT_CODE, leave, run_process
 from rzero_mega.commands.usage import CommandLineError, complaint, complete_recipe, complete_run, complete_setting
 from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
@@ -200,16 +199,9 @@ def report(
     run: Run = None, output: Annotated[Path | None, typer.Option(help="Default: report.html in the run.")] = None
 ) -> None:
     """Write the report, one self-contained HTML page."""
-    from rzero_mega.tracking import write_report
+    from rzero_mega.commands import report as command
 
-    opened = _open(run)
-    path = output or opened.path / "report.html"
-    if path.is_dir():
-        raise UserError(f"--output {path}: is a folder; name a file in it, for instance {path / 'report.html'}")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_report(opened, path)
-    say(str(path))
+    say(command.report(_open(run), output))
 
 
 @app.command()
