@@ -118,6 +118,10 @@ class InferenceContext:
         if self.server_pool is not None:
             self.server_pool.rest()
 
+    def update_costs(self) -> dict[str, float]:
+        """What updates of servers have taken since the last call, on rank 0; nothing without servers."""
+        return {} if self.server_pool is None else self.server_pool.take_costs()
+
     def texts(self, samples: Sequence[Sample]) -> list[str]:
         """What the samples say, without special tokens."""
         said = iter(self.encoder.decode([sample.tokens for sample in samples if sample.text is None]))

@@ -88,6 +88,7 @@ def run_steps(
     the steps after it are done again and come out the same.
     """
     done = _resume(phase.directory, learner, steps)
+    ctx.update_costs()  # those of the phase's start are no step's
     checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, steps.save)
     failures = FailurePolicy(ctx, phase, learner)
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
@@ -101,9 +102,9 @@ def run_steps(
             row = steps.take(step, failures.at(step))
         if step == (training.use_step or training.steps):
             write_model()
-        seconds = {**ctx.stopwatch.take(), "step_seconds": time.perf_counter() - began}
-        row["tokens_per_second"] = row.pop("tokens") / max(1e-9, seconds["step_seconds"])
-        row |= {what: round(value, 4) for what, value in seconds.items()}
+        costs = {**ctx.stopwatch.take(), **ctx.update_costs(), "step_seconds": time.perf_counter() - began}
+        row["tokens_per_second"] = row.pop("tokens") / max(1e-9, costs["step_seconds"])
+        row |= {what: round(value, 4) for what, value in costs.items()}
         row["learning_rate"] = optimizer.learning_rate
         _log(ctx, phase.directory, step, row)
         with timeline.measure("checkpoint"):

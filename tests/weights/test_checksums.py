@@ -12,6 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
+from rzero_mega.weights.verification.gpu_hash import GpuHash
 from tests.weights.updates import RecordingServer, named_tensors
 
 EVEN = {"vocab_size": 128, "intermediate_size": 128, "moe_intermediate_size": 64}
@@ -22,8 +23,15 @@ def sha(*tensors: Tensor) -> str:
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
-def expected_of(model: Any, tp: int = 1, dtype: torch.dtype = torch.float32) -> ExpectedChecksums:
-    expected = ExpectedChecksums(shape_of(model.config), tp, dtype)
+def of_gpu(*tensors: Tensor) -> str:
+    raw = torch.cat([t.contiguous().reshape(-1).view(torch.uint8) for t in tensors])
+    found = GpuHash(raw.numel())
+    found.feed(0, raw)
+    return found.hexdigest()
+
+
+def expected_of(model: Any, tp: int = 1, dtype: torch.dtype = torch.float32, device: str = "cpu") -> ExpectedChecksums:
+    expected = ExpectedChecksums(shape_of(model.config), tp, dtype, device)
     for name, tensor in named_tensors(model).items():
         expected.add(name, tensor)
     return expected
@@ -47,6 +55,33 @@ def test_fused_and_cut_tensors_hash_like_the_servers(tp: int, tiny_model: Callab
         assert found[f"{mlp}down_proj.weight"] == sha(cut(f"{mlp}down_proj.weight", 1))
         assert found["lm_head.weight"] == sha(cut("lm_head.weight", 0))
         assert found[f"{attention}q_norm.weight"] == sha(hf[f"{attention}q_norm.weight"])
+
+
+def test_on_gpus_ranks_share_a_head_of_keys_and_nothing_but_the_vocabulary_is_padded(
+    tiny_model: Callable[..., Any],
+) -> None:
+    """As SGLang's layers are cut on GPUs; no server there has been seen."""
+    model = tiny_model("llama", num_key_value_heads=1, vocab_size=100)
+    hf = named_tensors(model)
+    attention = "model.layers.1.self_attn."
+    for rank, found in enumerate(expected_of(model, 2, device="cuda").by_rank()):
+        query = hf[f"{attention}q_proj.weight"].chunk(2)[rank]
+        both = [hf[f"{attention}{c}_proj.weight"] for c in "kv"]
+        assert found[f"{attention}qkv_proj.weight"] == of_gpu(query, *both)
+        down = hf["model.layers.1.mlp.down_proj.weight"].chunk(2, 1)[rank]
+        assert found["model.layers.1.mlp.down_proj.weight"] == of_gpu(down)
+        rows = torch.cat([hf["lm_head.weight"], torch.zeros(28, 48)]).chunk(2)[rank]
+        assert found["lm_head.weight"] == of_gpu(rows)
+
+
+def test_on_gpus_what_is_hashed_is_in_the_server_s_dtype_and_counted(tiny_model: Callable[..., Any]) -> None:
+    model = tiny_model("qwen3_moe", **EVEN)
+    expected = expected_of(model, dtype=torch.bfloat16, device="cuda")
+    hf = {name: tensor.to(torch.bfloat16) for name, tensor in named_tensors(model).items()}
+    prefix = "model.layers.0.mlp.experts."
+    gates_and_ups = [hf[f"{prefix}{e}.{c}_proj.weight"] for e in range(6) for c in ("gate", "up")]
+    assert expected.by_rank()[0][f"{prefix}w13_weight"] == of_gpu(*gates_and_ups)
+    assert expected.nbytes == sum(tensor.nbytes for tensor in hf.values()) and expected.seconds > 0
 
 
 def test_experts_lie_one_after_another_gate_before_up(tiny_model: Callable[..., Any]) -> None:
@@ -133,7 +168,7 @@ def test_differences_name_rank_server_tensor_and_what_it_is_made_of(tiny_model: 
 
 @pytest.mark.parametrize(
     ("info", "reason"),
-    [({"device": "cuda"}, "on cuda"), ({"device": "cpu", "quantization": "fp8"}, "fp8 weights")],
+    [({"device": "cuda"}, "on cuda"), ({"device": "xpu"}, "on xpu"), ({"quantization": "fp8"}, "fp8 weights")],
 )
 def test_where_checksums_cannot_be_compared_the_result_says_so(
     info: dict[str, Any], reason: str, tiny_model: Callable[..., Any]

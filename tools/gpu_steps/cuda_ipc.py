@@ -96,10 +96,10 @@ def _update(settings: Settings, client: SglangClient, old: Path, new: Path) -> U
     reports, checked = [], ChecksumResult(False, "no update")
     order = [new if number % 2 == 0 else old for number in range(settings.updates - 1)] + [new]
     for number, folder in enumerate(order):
-        expected = ExpectedChecksums(shape, client.tp, torch.bfloat16)
+        expected = ExpectedChecksums(shape, client.tp, torch.bfloat16, "cuda")
         buckets: Iterator[Bucket] = to_buckets(weights[folder], settings.bucket_bytes)
         reports.append(update_servers([client], transport, buckets, f"update-{number}"))
-        # Hashing on the host takes longer than the update, and is not measured.
+        # Not measured: it would be part of `send`.
         for name, tensor in weights[folder]:
             expected.add(name, tensor)
         checked = check_checksums(client, expected, f"update-{number}")

@@ -82,8 +82,8 @@ class VerifyConfig:
     """How one knows that the engine speaks for the weights that the learner sent."""
 
     checksums_every: int = number(1, 0)
-    """Compare each tensor's checksum on the servers with what was sent, every this many updates; 0: never. Servers on
-    GPUs hash in another way and are left out."""
+    """Compare each tensor's checksum on the servers with what was sent, every this many updates; 0: never. Both sides
+    hash on the same kind of device: servers on CPUs cost a SHA-256 of everything here."""
 
     probe_every: int = number(1, 0)
     """Compare log-probabilities of a few rollouts between learner and engine before they are trained on: in the first

@@ -1,25 +1,32 @@
 """Checksums of a server's own tensors, computed from the weights on their way to it.
 
 SGLang's `/weights_checker` hashes each tensor of each rank: packed, sharded and padded as the server keeps it. The same
-hashes are computed here while buckets pass, without keeping them: every byte goes once through SHA-256. A server on
-GPUs uses another hash function, so the check exists for CPU servers alone and says so elsewhere.
+hashes are computed here while buckets pass, without keeping them. A server on CPUs hashes with SHA-256, through which
+every byte goes here too, on the host. One on GPUs hashes there (`gpu_hash.py`), and so is hashed here: on the GPU where
+the bucket lies, without a copy. Of quantised weights a server hashes something else: they are not compared.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.safetensors_file import raw_bytes
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.transports.protocol import Server
+from rzero_mega.weights.verification.gpu_hash import WORD, GpuHash
 from rzero_mega.weights.verification.server_tables import PackedTensor, ServerTensor, server_tensors
 
 # The server cuts SHA-256 down to its first 8 bytes.
@@ -27,16 +34,28 @@ DIGEST_HEX = 16
 NAMED = 3
 
 
-@dataclass
-class _Digest:
-    """The hash of one tensor on one rank; what comes before its turn waits."""
+class Digest(Protocol):
+    """The hash of one tensor of a server on one rank, of the parts that it packs."""
 
-    tensor: ServerTensor
+    def feed(self, index: int, part: Tensor) -> None:
+        """Take in the part of that place."""
+        ...
+
+    def hexdigest(self) -> str:
+        """As the server reports it."""
+        ...
+
+
+@dataclass
+class _HostDigest:
+    """SHA-256; what comes before its turn waits."""
+
     sha: Any = field(default_factory=hashlib.sha256)
     fed: int = 0
     waiting: dict[int, bytes] = field(default_factory=dict)
 
-    def feed(self, index: int, data: memoryview) -> None:
+    def feed(self, index: int, part: Tensor) -> None:
+        data = raw_bytes(part)
         if index != self.fed:
             self.waiting[index] = bytes(data)
             return
@@ -44,23 +63,46 @@ class _Digest:
         while self.fed in self.waiting:
             self._hash(self.waiting.pop(self.fed))
 
+    def hexdigest(self) -> str:
+        return str(self.sha.hexdigest()[:DIGEST_HEX])
+
     def _hash(self, data: bytes | memoryview) -> None:
         self.sha.update(data)
         self.fed += 1
 
 
-class ExpectedChecksums:
-    """Checksums that a server of `tp` ranks, which keeps weights in `dtype`, must report after one update."""
+class _GpuDigest:
+    """The hash of servers on GPUs; `nbytes` are those of the parts, all but the last a number of whole words."""
 
-    def __init__(self, shape: ModelShape, tp: int, dtype: torch.dtype) -> None:
-        self._shape, self._tp, self._dtype = shape, tp, dtype
-        self._ranks = [{t.name: _Digest(t) for t in server_tensors(shape)} for _ in range(tp)]
+    def __init__(self, nbytes: Sequence[int]) -> None:
+        self._offsets = [0, *accumulate(nbytes)]
+        self._hash = GpuHash(self._offsets[-1])
+
+    def feed(self, index: int, part: Tensor) -> None:
+        self._hash.feed(self._offsets[index], part)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+class ExpectedChecksums:
+    """Checksums that a server of `tp` ranks on `device`, which keeps weights in `dtype`, must report after one update.
+
+    `device` is "cpu" or "cuda". `nbytes` have been hashed so far, in `seconds`; what a GPU has only begun is waited for
+    when checksums are asked for.
+    """
+
+    def __init__(self, shape: ModelShape, tp: int, dtype: torch.dtype, device: str = "cpu") -> None:
+        self._shape, self._tp, self._dtype, self.device = shape, tp, dtype, device
+        self._sizes = hf_sizes(entries(shape))
+        self._ranks = [{t.name: self._digest(t) for t in server_tensors(shape)} for _ in range(tp)]
         self._place = {
             packed.name: (tensor.name, index, packed)
             for tensor in server_tensors(shape)
             for index, packed in enumerate(tensor.packed)
         }
         self._seen: set[str] = set()
+        self.seconds, self.nbytes = 0.0, 0
 
     def watch(self, buckets: Iterable[Bucket]) -> Iterator[Bucket]:
         """The buckets as they are, each after its tensors have been hashed."""
@@ -69,6 +111,20 @@ class ExpectedChecksums:
                 self.add(name, tensor)
             yield bucket
 
+    def _digest(self, tensor: ServerTensor) -> Digest:
+        if self.device == "cpu":
+            return _HostDigest()
+        nbytes = [self._shard_elements(packed) * self._dtype.itemsize for packed in tensor.packed]
+        if any(size % WORD for size in nbytes[:-1]):
+            raise UserError(f"{tensor.name}: a part of it ends within a word; set weights.verify.checksums_every to 0")
+        return _GpuDigest(nbytes)
+
+    def _shard_elements(self, packed: PackedTensor) -> int:
+        size = list(self._sizes[packed.name])
+        if packed.sharding is not None:
+            size[packed.sharding.dim] = len(packed.sharding.shard(self._shape, self._tp, 0, self.device))
+        return math.prod(size)
+
     def add(self, name: str, full: Tensor) -> None:
         """Hash a tensor under its Hugging Face name; UserError if the server has no place for it, or came twice."""
         if name not in self._place:
@@ -76,16 +132,25 @@ class ExpectedChecksums:
         if name in self._seen:
             raise UserError(f"{name}: sent twice in one update")
         self._seen.add(name)
+        began = time.perf_counter()
         tensor, index, packed = self._place[name]
-        full = full.to(device="cpu", dtype=self._dtype)
+        full = full.to(device=self._where(full), dtype=self._dtype)
         for rank, digests in enumerate(self._ranks):
-            digests[tensor].feed(index, raw_bytes(self._shard(packed, full, rank)))
+            digests[tensor].feed(index, self._shard(packed, full, rank))
+        self.nbytes += full.nbytes
+        self.seconds += time.perf_counter() - began
+
+    def _where(self, full: Tensor) -> torch.device:
+        """Where a tensor is hashed: for servers on CPUs on the host, for those on GPUs on a GPU if there is one."""
+        if self.device == "cpu":
+            return torch.device("cpu")
+        return torch.device("cuda") if torch.cuda.is_available() and not full.is_cuda else full.device
 
     def _shard(self, packed: PackedTensor, full: Tensor, rank: int) -> Tensor:
         if packed.sharding is None:
             return full
-        dim, length = packed.sharding.dim, packed.sharding.size(self._shape, self._tp) // self._tp
-        start = min(rank * length, full.size(dim))
+        dim, held = packed.sharding.dim, packed.sharding.shard(self._shape, self._tp, rank, self.device)
+        start, length = min(held.start, full.size(dim)), len(held)
         shard = full.narrow(dim, start, min(length, full.size(dim) - start))
         padding = list(full.shape)
         padding[dim] = length - shard.size(dim)
@@ -96,11 +161,24 @@ class ExpectedChecksums:
         missing = [name for name in self._place if name not in self._seen]
         if missing:
             raise UserError(f"{_some(missing)}: not among the weights that were sent")
-        return [{name: d.sha.hexdigest()[:DIGEST_HEX] for name, d in digests.items()} for digests in self._ranks]
+        return [{name: digest.hexdigest() for name, digest in digests.items()} for digests in self._ranks]
 
-    def differences(self, reported: Sequence[Mapping[str, str]]) -> list[str]:
-        """What the server's checksums, one mapping per rank in rank order, say that differs; empty if all agree."""
+    def unlike(self, reported: Sequence[Mapping[str, str]]) -> frozenset[str]:
+        """The server's tensors whose checksums differ on any rank, or that one side alone knows."""
         expected = self.by_rank()
+        names = {name for rank in (*expected, *reported) for name in rank}
+        if len(reported) != len(expected):
+            return frozenset(names)
+        pairs = list(zip(expected, reported, strict=True))
+        return frozenset(name for name in names if any(right.get(name) != found.get(name) for right, found in pairs))
+
+    def differences(self, reported: Sequence[Mapping[str, str]], apart: AbstractSet[str] = frozenset()) -> list[str]:
+        """What the server's checksums, one mapping per rank in rank order, say that differs; empty if all agree.
+
+        Nothing is said of the server's tensors `apart`.
+        """
+        expected = [{name: value for name, value in rank.items() if name not in apart} for rank in self.by_rank()]
+        reported = [{name: value for name, value in rank.items() if name not in apart} for rank in reported]
         if len(reported) != len(expected):
             return [f"the server reports {len(reported)} ranks and not {len(expected)}"]
         packed = {tensor.name: [one.name for one in tensor.packed] for tensor in server_tensors(self._shape)}
@@ -126,23 +204,37 @@ class ChecksumResult:
     detail: str
 
 
-def checksums_unavailable(server: Server) -> str | None:
-    """Why this server's checksums cannot be compared, or None where they can."""
+@dataclass(frozen=True)
+class ServersHash:
+    """Which hash a server's checksums are: that of `device`; None where they cannot be compared, for the `reason`."""
+
+    device: str | None
+    reason: str = ""
+
+
+def servers_hash(server: Server) -> ServersHash:
+    """How the server hashes, by what it says of itself."""
     info = server.get("server_info")
-    if info.get("device") != "cpu":
-        return f"{server.name}: checksums are not compared: a server on {info.get('device')} uses another hash function"
-    if info.get("quantization"):
-        return f"{server.name}: checksums are not compared: {info['quantization']} weights are hashed dequantised"
-    return None
+    device, quantization = info.get("device"), info.get("quantization")
+    if quantization:
+        return ServersHash(None, f"{server.name}: checksums are not compared: {quantization} weights are dequantised")
+    if device not in ("cpu", "cuda"):
+        return ServersHash(None, f"{server.name}: checksums are not compared: a server on {device} hashes differently")
+    return ServersHash(device)
 
 
-def check_checksums(server: Server, expected: ExpectedChecksums, version: str) -> ChecksumResult:
-    """Compare the server's checksums with those of what was sent; UserError names server and tensors."""
-    reason = checksums_unavailable(server)
-    if reason is not None:
-        return ChecksumResult(False, reason)
+def check_checksums(
+    server: Server, expected: ExpectedChecksums, version: str, apart: AbstractSet[str] = frozenset()
+) -> ChecksumResult:
+    """Compare the server's checksums with those of what was sent; UserError names server and tensors.
+
+    Nothing is said of the server's tensors `apart`.
+    """
+    hashed = servers_hash(server)
+    if hashed.device != expected.device:
+        return ChecksumResult(False, hashed.reason or f"{server.name}: a server on {hashed.device} hashes differently")
     reported = server.checksums()
-    lines = expected.differences(reported)
+    lines = expected.differences(reported, apart)
     if lines:
         raise UserError(f"{server.name}: weights of version {version} differ from what was sent: {_some(lines, '; ')}")
     return ChecksumResult(True, f"{server.name}: {sum(map(len, reported))} tensors agree with version {version}")

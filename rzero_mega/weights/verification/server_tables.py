@@ -1,7 +1,8 @@
 """The tensors inside an SGLang server: which Hugging Face tensors each packs, and which shard of them a rank holds.
 
-A server on CPUs pads sizes with zeros until tensor parallelism divides them, where a server on GPUs would refuse or
-replicate. Only CPU servers' tensors are described here: on GPUs the server's checksum is another function.
+A server on CPUs pads sizes with zeros until tensor parallelism divides them. One on GPUs pads the vocabulary, gives
+several ranks the same keys and values where there are more ranks than heads of them, and refuses what it can't divide
+otherwise. No server on GPUs has been seen: what it loads by itself shows whether it is described rightly.
 """
 
 from __future__ import annotations
@@ -17,10 +18,23 @@ FFN_MULTIPLE = 32
 
 @dataclass(frozen=True)
 class Sharding:
-    """How ranks share a Hugging Face tensor: `size(shape, tp)` along `dim` in equal shards, zeros where it ends."""
+    """How ranks share a Hugging Face tensor along `dim`, in equal shards, zeros where it ends.
+
+    On CPUs it has `size(shape, tp)` there, on GPUs `gpu_size(shape)` and no more than `most_shards(shape)` shards.
+    """
 
     dim: int
     size: Callable[[ModelShape, int], int]
+    gpu_size: Callable[[ModelShape], int]
+    most_shards: Callable[[ModelShape], int] | None = None
+
+    def shard(self, shape: ModelShape, tp: int, rank: int, device: str) -> range:
+        """What the rank holds along `dim`; it may end behind the tensor."""
+        shards, size = tp, self.size(shape, tp)
+        if device != "cpu":
+            shards, size = min(tp, self.most_shards(shape)) if self.most_shards else tp, self.gpu_size(shape)
+        start = rank * shards // tp * (size // shards)
+        return range(start, start + size // shards)
 
 
 @dataclass(frozen=True)
@@ -64,10 +78,11 @@ def _expert_ffn(shape: ModelShape, tp: int) -> int:
     return _up_to(shape.expert_ffn, FFN_MULTIPLE * tp)
 
 
-VOCABULARY_ROWS = Sharding(0, _vocabulary)
-QUERY_ROWS, KEY_ROWS, QUERY_COLUMNS = Sharding(0, _queries), Sharding(0, _keys), Sharding(1, _queries)
-FFN_ROWS, FFN_COLUMNS = Sharding(0, _ffn), Sharding(1, _ffn)
-EXPERT_ROWS, EXPERT_COLUMNS = Sharding(0, _expert_ffn), Sharding(1, _expert_ffn)
+VOCABULARY_ROWS = Sharding(0, _vocabulary, lambda shape: _up_to(shape.vocab, VOCABULARY_MULTIPLE))
+QUERY_ROWS, QUERY_COLUMNS = (Sharding(dim, _queries, lambda shape: shape.heads * shape.head_dim) for dim in (0, 1))
+KEY_ROWS = Sharding(0, _keys, lambda shape: shape.kv_heads * shape.head_dim, lambda shape: shape.kv_heads)
+FFN_ROWS, FFN_COLUMNS = (Sharding(dim, _ffn, lambda shape: shape.ffn) for dim in (0, 1))
+EXPERT_ROWS, EXPERT_COLUMNS = (Sharding(dim, _expert_ffn, lambda shape: shape.expert_ffn) for dim in (0, 1))
 
 # {0} is the layer.
 LAYER = "model.layers.{0}."

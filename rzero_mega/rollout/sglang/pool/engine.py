@@ -187,7 +187,8 @@ class SglangEngine:
         waiting, sender = self._servers.waiting(), self._servers.sender
         check = sender.checksums_every > 0 and self._updates % sender.checksums_every == 0
         self._updates += 1
-        sender.send([replica.client for replica in waiting], buckets, self._shape, self.version.on_server, check)
+        clients = [replica.client for replica in waiting]
+        self._pool.add_costs(sender.send(clients, buckets, self._shape, self.version.on_server, check))
         for replica in waiting:
             replica.state = ReplicaState.SERVING
 

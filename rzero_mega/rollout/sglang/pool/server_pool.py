@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
@@ -22,7 +23,7 @@ from rzero_mega.rollout.sglang.pool import turns
 from rzero_mega.rollout.sglang.pool.choices import check_nodes, device_of_servers, quantization_scheme, sync_facts
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
-from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
+from rzero_mega.rollout.sglang.pool.weight_sender import UpdateCosts, WeightSender
 from rzero_mega.rollout.sglang.server.address import own_ip
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
@@ -53,6 +54,7 @@ class ServerPool:
         self._logs = logs
         self._saves_memory = device_of_servers() == "cuda"
         self._engines = 0
+        self._costs = UpdateCosts()
         self.roles: dict[str, RoleServers] = {}
 
     def engine(self, role: str, model: Path) -> SglangEngine:
@@ -83,6 +85,15 @@ class ServerPool:
         """On the first rank: see `turns.take_turn`."""
         turns.take_turn(self.roles, role, needed)
 
+    def add_costs(self, costs: UpdateCosts) -> None:
+        """On the first rank: an update was made."""
+        self._costs.add(costs)
+
+    def take_costs(self) -> dict[str, float]:
+        """What updates have taken since somebody asked, by the names of `UpdateCosts`; on the first rank."""
+        costs, self._costs = self._costs, UpdateCosts()
+        return asdict(costs)
+
     def close(self) -> None:
         """End all servers."""
         for servers in self.roles.values():
@@ -106,7 +117,7 @@ class ServerPool:
         servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory)
         self.roles[role] = servers
         servers.serve_first_weights()
-        if sender.checksums_every and scheme is None:
+        if sender.checksums_every:
             # A model that is never updated is checked here alone.
             sender.check_loaded([replica.client for replica in servers.serving()], source, source.shape, version)
 
