@@ -98,7 +98,17 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "learner": {"sglang", *HTTP},
 }
 # Not everyone has these: they are imported where they are used.
-OPTIONAL = {"sglang", "nemo_run", "wandb", "transformer_engine", "gguf", "accelerate", "matplotlib", "pydantic_monty"}
+OPTIONAL = {
+    "sglang",
+    "nemo_run",
+    "wandb",
+    "transformer_engine",
+    "gguf",
+    "accelerate",
+    "matplotlib",
+    "pydantic_monty",
+    "prometheus_client",
+}
 PURE = ("config", "coevolution", "grading", "run", "cluster", "tracking", "evaluation", "planning", "grid")
 
 LONGEST_FILE, LONGEST_FUNCTION = 500, 80

@@ -24,6 +24,7 @@ from rzero_mega.phases.labelled_data import training_data
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.rollout.sglang.pool.choices import check_servers
 from rzero_mega.rollout.tokenization import PromptEncoder
+from rzero_mega.tracking.prometheus import check_prometheus
 from rzero_mega.weights.base_model import resolve_base_model
 from rzero_mega.weights.shape import ModelShape, read_shape
 
@@ -37,6 +38,7 @@ def preflight(config: Config, trains: bool = True) -> ModelShape:
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)
     check_layout(shape, layout)
+    check_prometheus(config.tracking.prometheus)
     asked = panel_prompts(config)
     if "program" in asked:
         check_sandbox()

@@ -41,6 +41,7 @@ from rzero_mega.run.timeline import FILE as TIMELINE
 from rzero_mega.run.timeline import Timeline
 from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.progress import Progress
+from rzero_mega.tracking.prometheus import prometheus_endpoint
 from rzero_mega.tracking.report import write_report
 from rzero_mega.tracking.status import planned_steps, run_status
 from rzero_mega.tracking.trace import PHASES
@@ -142,6 +143,8 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
         wandb = WandbRun(run) if first else None
         if wandb is not None:
             stack.callback(wandb.finish)
+        if first:
+            stack.enter_context(prometheus_endpoint(config.tracking.prometheus, run))
         server_pool = stack.enter_context(open_server_pool(config, run.path / "servers"))
         encoder, stopwatch = load_encoder(base), Stopwatch(Timeline(run.path / TIMELINE if first else None))
         yield RunContext(

@@ -92,6 +92,17 @@ class EvaluationConfig:
 
 
 @dataclass
+class PrometheusConfig:
+    """The run's newest figures for Prometheus, served by its first process while it lives. Needs extra `prometheus`."""
+
+    port: int | None = number(None, 1, 65535)
+    """http://HOST:PORT/metrics. null: nothing listens."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Who reaches another one than loopback reads the run's curves without a password."""
+
+
+@dataclass
 class TrackingConfig:
     """Weights & Biases, and what the report shows."""
 
@@ -110,6 +121,9 @@ class TrackingConfig:
 
     sample_questions: int = number(40, 0)
     """Questions that the report shows with their votes, over all iterations, and W&B for each of them."""
+
+    prometheus: PrometheusConfig = field(default_factory=PrometheusConfig)
+    """The same figures as curves of one's own."""
 
 
 @dataclass

@@ -1,0 +1,89 @@
+"""The newest figures of a run for Prometheus, under W&B's names: train/solver/kl is rzero_mega_train_solver_kl."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rzero_mega.config.schema import PrometheusConfig
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.run import RunDirectory
+from rzero_mega.tracking.wandb_rows import step_values, summary_values
+
+PREFIX = "rzero_mega_"
+_INSTALL = "install rzero_mega[prometheus], or set it to null"
+_log = logging.getLogger(__name__)
+
+
+def check_prometheus(config: PrometheusConfig) -> None:
+    """UserError if figures are asked for and prometheus-client is missing."""
+    if config.port is None:
+        return
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError:
+        raise UserError(
+            f"tracking.prometheus.port: takes prometheus-client, which is not installed here; {_INSTALL}"
+        ) from None
+
+
+@contextmanager
+def prometheus_endpoint(config: PrometheusConfig, run: RunDirectory) -> Iterator[None]:
+    """Answer at http://HOST:PORT/metrics until the block ends, from what the run directory holds when asked.
+
+    UserError where the port is taken or the host is none of this machine's.
+    """
+    if config.port is None:
+        yield
+        return
+    from prometheus_client import start_http_server
+    from prometheus_client.registry import CollectorRegistry
+
+    registry = CollectorRegistry()
+    registry.register(_Newest(run))
+    try:
+        server, thread = start_http_server(config.port, config.host, registry)
+    except OSError as error:
+        raise UserError(
+            f"tracking.prometheus: can't listen on {config.host}, port {config.port} ({error.strerror}); set another "
+            "host or port"
+        ) from None
+    _log.info("figures for Prometheus: http://%s:%d/metrics", config.host, server.server_port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def newest_figures(run: RunDirectory) -> dict[str, float]:
+    """The last value of everything that W&B has a curve of, by W&B's name; what can't be read is left out."""
+    values: dict[str, float] = {}
+    for phase in run.phases():
+        try:
+            rows, manifest = phase.metrics(), phase.manifest()
+        except UserError:
+            continue
+        if rows and phase.phase in (PhaseName.CHALLENGER, PhaseName.SOLVER):
+            values |= step_values(phase.phase, rows[-1], rows[-1]["step"], phase.iteration)
+        if manifest is not None:
+            values |= summary_values(manifest)
+    return values
+
+
+class _Newest:
+    """What prometheus-client calls a collector."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        for name, value in sorted(newest_figures(self._run).items()):
+            yield GaugeMetricFamily(PREFIX + re.sub(r"[^a-zA-Z0-9_]", "_", name), f"W&B: {name}", value=value)
