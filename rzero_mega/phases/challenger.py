@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 from rzero_mega import spmd
@@ -16,11 +17,12 @@ from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.config.schema import Config
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
+from rzero_mega.phases.question_stream import QuestionStream
 from rzero_mega.phases.responses import written_questions
 from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import collect_votes
-from rzero_mega.rollout.protocol import Request, RolloutEngine
+from rzero_mega.rollout.protocol import LeadingEngine, Request, RolloutEngine
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
@@ -35,11 +37,14 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
             Request(phase.seed_key(step, i), prompt, training.rollouts_per_prompt, training.sampling)
             for i in range(training.prompts_per_step)
         ]
+        key = phase.seed_key(step, "votes")
+        if isinstance(challenger, LeadingEngine) and challenger.can_lead(solver):
+            return _streamed(ctx, challenger, requests, solver, key, memory)
         with ctx.stopwatch.measure("generate_seconds"):
             samples = challenger.generate(requests)
         questions = written_questions(ctx, samples, config.reward.require_boxed)
         written = [question for question in questions if question is not None]
-        answered = collect_votes(ctx, solver, written, config.votes, phase.seed_key(step, "votes"))
+        answered = collect_votes(ctx, solver, written, config.votes, key)
         with ctx.stopwatch.measure("reward_seconds"):
             totals, metrics = spmd.on_rank_0(total_rewards, questions, answered, ctx.config, memory)
         return Rollouts(samples, totals, metrics)
@@ -47,6 +52,28 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     start = Start(inputs.challenger, inputs.base)
     train_policy(ctx, phase, "challenger", start, training, len(prompt), roll_out)
     solver.close()
+
+
+def _streamed(
+    ctx: RunContext,
+    challenger: LeadingEngine,
+    requests: Sequence[Request],
+    solver: RolloutEngine,
+    key: str,
+    memory: QuestionMemory | None,
+) -> Rollouts:
+    """A step's rollouts, with the Solver's servers at work as soon as the first question is there."""
+    config = ctx.config.challenger
+    stream = QuestionStream(ctx, config.votes, config.reward.require_boxed, solver.context, key)
+    with ctx.stopwatch.measure("generate_seconds"):
+        samples, votes = challenger.generate_followed(requests, solver, stream.follow)
+
+    def reward() -> tuple[list[float], dict[str, float]]:
+        return total_rewards(*stream.outcome(len(samples), votes), ctx.config, memory)
+
+    with ctx.stopwatch.measure("reward_seconds"):
+        totals, metrics = spmd.on_rank_0(reward)
+    return Rollouts(samples, totals, metrics)
 
 
 def _memory(ctx: RunContext, earlier: EarlierDataSets) -> QuestionMemory | None:

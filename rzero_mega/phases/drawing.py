@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rzero_mega import spmd
-from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample, logprob_array, token_array
+from rzero_mega.rollout.protocol import (
+    Arrived,
+    FinishReason,
+    Request,
+    RolloutEngine,
+    Sample,
+    logprob_array,
+    token_array,
+)
 
 
 def fits(prompt: Sequence[int], context: int) -> bool:
@@ -18,22 +26,40 @@ def draw_where_possible(engine: RolloutEngine, requests: Sequence[Request]) -> l
 
     Samples of a prompt that leaves no room in the context have no token, and are cut off.
     """
-    possible = [request for request in requests if fits(request.prompt_tokens, engine.context)]
     found: list[Sample] = []
 
     def take(_unit: int, whole: list[Sample]) -> bool:
         found.extend(whole)
         return True
 
-    if possible:
-        engine.generate_units([possible], take)
-    if spmd.rank() != 0:
-        return []
-    drawn = iter(found)
+    draw_units_where_possible(engine, [requests], take)
+    return found
+
+
+def draw_units_where_possible(engine: RolloutEngine, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
+    """As `engine.generate_units`, with such samples of the prompts that leave no room in the context."""
+    context = engine.context
+    possible = [[request for request in unit if fits(request.prompt_tokens, context)] for unit in units]
+    asked = [number for number, unit in enumerate(possible) if unit]
+    for number, unit in enumerate(possible):
+        if not unit and not spmd.on_rank_0(arrived, number, with_nothing(units[number], [], context)):
+            return
+
+    def take(place: int, samples: list[Sample]) -> bool:
+        number = asked[place]
+        return arrived(number, with_nothing(units[number], samples, context))
+
+    if asked:
+        engine.generate_units([possible[number] for number in asked], take)
+
+
+def with_nothing(requests: Sequence[Request], drawn: Sequence[Sample], context: int) -> list[Sample]:
+    """All samples of all requests: those `drawn`, in order, and samples without a token of prompts that don't fit."""
+    left = iter(drawn)
     samples: list[Sample] = []
     for request in requests:
-        if fits(request.prompt_tokens, engine.context):
-            samples += [next(drawn) for _ in range(request.n)]
+        if fits(request.prompt_tokens, context):
+            samples += [next(left) for _ in range(request.n)]
         else:
             indices = range(request.first_index, request.first_index + request.n)
             samples += [_nothing(request, index) for index in indices]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Paraphrasers
@@ -17,10 +18,9 @@ from rzero_mega.evaluation.reexpression.paraphrase import (
     same_majority,
 )
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.drawing import draw_where_possible
 from rzero_mega.phases.responses import boxed_answers
-from rzero_mega.phases.rounds import Round
-from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+from rzero_mega.phases.rounds import PartAsked, Round
+from rzero_mega.rollout.protocol import Request, Sample
 
 _log = logging.getLogger(__name__)
 
@@ -72,13 +72,13 @@ class Paraphrasing:
         found = self.outcome(questions, range(number, number + 1))
         return {row.question: row.paraphrase for row in found if row.paraphrase and row.verdict == Verdict.PASSED}
 
-    def _write(self, engine: RolloutEngine, number: int, questions: Sequence[WrittenQuestion]) -> list[Answers]:
+    def _write(self, number: int, questions: Sequence[WrittenQuestion]) -> PartAsked:
         key, sampling = self.phase.seed_key(WRITING, number), self.ctx.config.labels.panel.paraphrase.sampling
         requests = [
             Request(f"{key}/{i}", self.ctx.paraphrase_prompt(question.text), 1, sampling, logprobs=False)
             for i, question in enumerate(questions)
         ]
-        return spmd.kept_on_rank_0(self._texts, draw_where_possible(engine, requests)) or []
+        return PartAsked(requests, self._texts)
 
     def _texts(self, samples: Sequence[Sample]) -> list[Answers]:
         texts = self.ctx.texts(samples)
@@ -87,9 +87,7 @@ class Paraphrasing:
             for text, sample in zip(texts, samples, strict=True)
         ]
 
-    def _judge(
-        self, engine: RolloutEngine, number: int, questions: Sequence[WrittenQuestion]
-    ) -> list[JudgedParaphrase]:
+    def _judge(self, number: int, questions: Sequence[WrittenQuestion]) -> PartAsked:
         """The judge answers the questions whose paraphrase nothing speaks against so far, and these paraphrases."""
         config, key = self.ctx.config.labels, self.phase.seed_key(JUDGING, number)
         samples_each, sampling = config.panel.paraphrase.gate_samples, config.votes.sampling
@@ -104,8 +102,7 @@ class Paraphrasing:
             for i, pair in pairs.items()
             for form, text in zip(("question", "paraphrase"), pair, strict=True)
         ]
-        samples = draw_where_possible(engine, requests)
-        return spmd.kept_on_rank_0(self._judged, written, list(pairs), samples) or []
+        return PartAsked(requests, partial(self._judged, written, list(pairs)))
 
     def _judged(
         self, written: Sequence[str | None], places: Sequence[int], samples: Sequence[Sample]

@@ -1,4 +1,4 @@
-"""Rounds over the questions of the labels phase: each asks all of them of one model, part by part."""
+"""Rounds over the questions of the labels phase: each asks all of them of one model, and is kept part by part."""
 
 from __future__ import annotations
 
@@ -12,10 +12,23 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
-from rzero_mega.rollout.protocol import RolloutEngine
+from rzero_mega.phases.drawing import draw_units_where_possible
+from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
-Draw: TypeAlias = Callable[[RolloutEngine, int, Sequence[WrittenQuestion]], Sequence[Answers]]
-"""What a model says to the questions of a part, given by its number: a record for each, on rank 0."""
+
+@dataclass(frozen=True)
+class PartAsked:
+    """What a model is asked about the questions of a part; `read` makes a record for each question of its samples.
+
+    `read` is called on rank 0 alone.
+    """
+
+    requests: Sequence[Request]
+    read: Callable[[Sequence[Sample]], Sequence[Answers]]
+
+
+Ask: TypeAlias = Callable[[int, Sequence[WrittenQuestion]], PartAsked]
+"""Takes the number of a part and its questions; all ranks make the same calls."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Round:
     parts: range
     role: Role
     model: Source
-    draw: Draw
+    ask: Ask
     after: tuple[str, ...] = ()
 
 
@@ -54,7 +67,8 @@ def run_rounds(
 ) -> None:
     """Draw the parts that are not there yet; `cut` has the positions of each part's questions.
 
-    A model is loaded if it has something to say, once for rounds in a row.
+    A model is loaded if it has something to say, once for rounds in a row. What it is asked in these is one queue, as
+    far as no round waits for another one: nobody waits for a part to be whole.
     """
     done = set(spmd.on_rank_0(phase.directory.checked_parts, sum(len(one.parts) for one in rounds)))
     if done:
@@ -64,18 +78,50 @@ def run_rounds(
         began = time.monotonic()
         engine = ctx.engine(role, ctx.model(model))
         engine.prepare()
-        loading = time.monotonic() - began
-        wanted = [(one, number, part) for one in of_model for number, part in enumerate(one.parts) if part not in done]
-        for one, number, part in wanted:
-            began = time.monotonic()
-            drawn = one.draw(engine, number, questions[cut[number].start : cut[number].stop])
-            timed = _timed(drawn, time.monotonic() - began, loading)
-            spmd.on_rank_0(phase.directory.write_part, part, timed)
+        keeper = _Keeper(ctx, phase, done, time.monotonic() - began)
+        for together in side_by_side(list(of_model)):
+            wanted = [(one, number) for one in together for number, part in enumerate(one.parts) if part not in done]
+            asked = [one.ask(number, questions[cut[number].start : cut[number].stop]) for one, number in wanted]
+            keeper.draw(engine, [one.parts[number] for one, number in wanted], asked)
             ctx.stop_if_asked()
-            loading = 0.0
-            done.add(part)
-            phase.bar.advance(len(done))
         engine.close()
+
+
+def side_by_side(rounds: Sequence[Round]) -> list[list[Round]]:
+    """Rounds in a row that can be asked at the same time: none of them takes the parts of another one."""
+    found: list[list[Round]] = []
+    for one in rounds:
+        if found and {other.name for other in found[-1]}.isdisjoint(one.after):
+            found[-1].append(one)
+        else:
+            found.append([one])
+    return found
+
+
+class _Keeper:
+    """Keeps parts as they come, each with the time since the one before; the first one asked has that of loading."""
+
+    def __init__(self, ctx: RunContext, phase: ActivePhase, done: set[int], loading: float) -> None:
+        """`done` are the parts that are there; `loading` are the seconds that the model took."""
+        self._ctx, self._phase, self._done, self._loading = ctx, phase, done, loading
+
+    def draw(self, engine: RolloutEngine, parts: Sequence[int], asked: Sequence[PartAsked]) -> None:
+        """Have these parts drawn, until somebody has asked to stop."""
+        began = time.monotonic()
+        loading = [self._loading] + [0.0] * len(parts)
+        self._loading = 0.0
+
+        def arrived(place: int, samples: list[Sample]) -> bool:
+            nonlocal began
+            records = asked[place].read(samples)
+            now = time.monotonic()
+            self._phase.directory.write_part(parts[place], _timed(records, now - began, loading[place]))
+            began = now
+            self._done.add(parts[place])
+            self._phase.bar.advance(len(self._done))
+            return not self._ctx.stop.requested
+
+        draw_units_where_possible(engine, [part.requests for part in asked], arrived)
 
 
 def costs(records: Sequence[Answers]) -> dict[str, Any]:

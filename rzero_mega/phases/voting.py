@@ -28,33 +28,53 @@ def collect_votes(
     `key` names the random streams.
     """
     source = VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
-    answers = draw_answers(ctx, solver, questions, source, votes.sampling, key)
+    asked = ask_source(ctx, questions, source, votes.sampling, key)
+    with ctx.stopwatch.measure("generate_seconds"):
+        samples = draw_where_possible(solver, asked.requests)
+
+    def count() -> list[AnsweredQuestion]:
+        return count_votes(ctx, questions, [source], [asked.read(samples)], votes.unanswered)
+
     with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.kept_on_rank_0(count_votes, ctx, questions, [source], [answers], votes.unanswered) or []
+        return spmd.kept_on_rank_0(count) or []
 
 
-def draw_answers(
+@dataclass(frozen=True)
+class SourceAsked:
+    """What a source of votes is asked about some questions."""
+
+    ctx: InferenceContext
+    source: VoteSource
+    asked: Sequence[_Asked]
+
+    @property
+    def requests(self) -> list[Request]:
+        """The samples that are wanted, those of one question after the other."""
+        return [one.request for one in self.asked]
+
+    def read(self, samples: Sequence[Sample]) -> list[Answers]:
+        """What it answers to every question. For rank 0 alone."""
+        return _read(self.ctx, self.asked, samples, self.source)
+
+
+def ask_source(
     ctx: InferenceContext,
-    engine: RolloutEngine,
     questions: Sequence[WrittenQuestion],
     source: VoteSource,
     sampling: SamplingConfig,
     key: str,
     reexpress: Reexpress = as_it_stands,
-) -> list[Answers]:
-    """What a source of votes answers to every question, on rank 0; nothing on the others.
+) -> SourceAsked:
+    """Have a source of votes asked every question; `key` names the random streams.
 
-    `key` names the random streams. `reexpress` has the other forms of questions, for a source that is asked on them.
+    `reexpress` has the other forms of questions, for a source that is asked on them.
     """
     asked = [
         asked
         for i, question in enumerate(questions)
         for asked in _asked(ctx, question.text, source, sampling, f"{key}/{i}", reexpress)
     ]
-    with ctx.stopwatch.measure("generate_seconds"):
-        samples = draw_where_possible(engine, [one.request for one in asked])
-    with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.kept_on_rank_0(_read, ctx, asked, samples, source) or []
+    return SourceAsked(ctx, source, asked)
 
 
 def count_votes(

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from rzero_mega.config.schema import SamplingConfig
 
@@ -102,6 +102,10 @@ Arrived: TypeAlias = Callable[[int, list[Sample]], bool]
 """Takes the samples of a unit, by its number, on rank 0 alone; whether to go on."""
 
 
+Follow: TypeAlias = Callable[[int, Sample], Request | None]
+"""What another engine is asked about a sample, by the sample's position, on rank 0 alone; None: nothing."""
+
+
 class RolloutEngine(Protocol):
     """One policy, served. Where there are several ranks, all make the same calls with the same arguments (SPMD)."""
 
@@ -146,4 +150,23 @@ class RolloutEngine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds."""
+        ...
+
+
+@runtime_checkable
+class LeadingEngine(RolloutEngine, Protocol):
+    """An engine beside which another one can speak at the same time."""
+
+    def can_lead(self, other: RolloutEngine) -> bool:
+        """Whether the other one can speak beside this one."""
+        ...
+
+    def generate_followed(
+        self, requests: Sequence[Request], other: RolloutEngine, follow: Follow
+    ) -> tuple[list[Sample], dict[int, list[Sample]]]:
+        """This engine's samples as of `generate`, and the other's about them, asked as soon as each sample is there.
+
+        `follow` gets samples in whatever order they come. The second are by the position of the sample that they are
+        about, by index, and on rank 0 alone; a position that `follow` has no request for is not among them.
+        """
         ...

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,16 @@ from tests.phases.scripted import ScriptedRun
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedRun]]:
-    """Makes a run of overrides; its grader and its lock end with the test."""
+    """Makes a run of overrides, each in a folder of its own; its grader and its lock end with the test."""
+    folders = chain([tmp_path], (tmp_path / f"another-{number}" for number in count()))
     with ExitStack() as stack:
-        yield lambda *overrides: stack.enter_context(closing(ScriptedRun(tmp_path, overrides)))
+
+        def make(*overrides: str) -> ScriptedRun:
+            folder = next(folders)
+            folder.mkdir(exist_ok=True)
+            return stack.enter_context(closing(ScriptedRun(folder, overrides)))
+
+        yield make
 
 
 @pytest.fixture

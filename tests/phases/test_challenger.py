@@ -12,9 +12,10 @@ from rzero_mega.coevolution.plan import BASE, ChallengerInputs, EarlierDataSets
 from rzero_mega.coevolution.records import TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases import challenger
+from rzero_mega.phases import challenger as challenger_phase
 from rzero_mega.phases.steps import Start
-from tests.phases.scripted import CUT_OFF, ScriptedRun
+from rzero_mega.rollout.protocol import Follow, Request, RolloutEngine, Sample
+from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun
 from tests.phases.training import RolloutsOnly
 
 SIZES = (
@@ -42,14 +43,20 @@ def answer(prompt: str, index: int) -> str:
 
 @pytest.fixture
 def train(scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    def train(*overrides: str, written: Sequence[str] = WRITTEN, steps: int = 1) -> tuple[ScriptedRun, RolloutsOnly]:
+    def train(
+        *overrides: str,
+        written: Sequence[str] = WRITTEN,
+        steps: int = 1,
+        challenger: type[ScriptedEngine] = ScriptedEngine,
+    ) -> tuple[ScriptedRun, RolloutsOnly]:
         run = scripted(*SIZES, *overrides)
-        engine = run.script("challenger", lambda _prompt, index: written[index])
+        engine = challenger(run.base, lambda _prompt, index: written[index])
+        run.engines["challenger"] = engine
         run.script("solver", answer)
         training = RolloutsOnly(engine, steps)
-        monkeypatch.setattr(challenger, "train_policy", training)
+        monkeypatch.setattr(challenger_phase, "train_policy", training)
         phase = run.begin(PhaseName.CHALLENGER)
-        challenger.run(run.ctx, phase, ChallengerInputs(BASE, BASE))
+        challenger_phase.run(run.ctx, phase, ChallengerInputs(BASE, BASE))
         return run, training
 
     return train
@@ -102,6 +109,38 @@ def test_a_step_without_a_well_formed_question_asks_nothing(train: Callable[...,
     assert rollouts.rewards == [0.0] * 6 and run.engines["solver"].requests == []
 
 
+class Leading(ScriptedEngine):
+    """Its samples come in another order than they were asked for, and each is followed at once."""
+
+    def can_lead(self, other: RolloutEngine) -> bool:
+        return isinstance(other, ScriptedEngine)
+
+    def generate_followed(
+        self, requests: Sequence[Request], other: RolloutEngine, follow: Follow
+    ) -> tuple[list[Sample], dict[int, list[Sample]]]:
+        samples, found = self.generate(requests), dict[int, list[Sample]]()
+        for position in sorted(range(len(samples)), key=lambda position: position * 7 % len(samples)):
+            request = follow(position, samples[position])
+            if request is not None:
+                found[position] = other.generate([request])
+        return samples, found
+
+
+LONG = f"<question>{'1+' * 4000}1</question>\\boxed{{1}}"
+
+
+@pytest.mark.parametrize("written", [WRITTEN, ("nothing",) * 3, (WRITTEN[2], LONG, WRITTEN[0])])
+def test_questions_that_stream_into_votes_are_rewarded_as_others(
+    train: Callable[..., Any], written: Sequence[str]
+) -> None:
+    plain_run, plain = train(written=written)
+    run, streamed = train(written=written, challenger=Leading)
+    assert streamed.drawn == plain.drawn
+    assert sorted(run.engines["solver"].prompts) == sorted(plain_run.engines["solver"].prompts)
+    keys = [request.key for request in run.engines["solver"].requests]
+    assert len(keys) == len(set(keys)) and all(key.startswith("0/1/challenger/1/votes/") for key in keys)
+
+
 def test_the_challenger_is_what_is_trained(train: Callable[..., Any]) -> None:
     run, training = train()
     _, _, role, start, config, longest_prompt = training.arguments
@@ -116,9 +155,9 @@ def test_what_earlier_iterations_trained_on_pays_less(
     run.leave(PhaseName.LABELS, "dataset", [TrainingQuestion("44*7-19", "289"), TrainingQuestion("5+5", "10")])
     training = RolloutsOnly(run.script("challenger", lambda _prompt, index: WRITTEN[index]), steps=1)
     run.script("solver", answer)
-    monkeypatch.setattr(challenger, "train_policy", training)
+    monkeypatch.setattr(challenger_phase, "train_policy", training)
     inputs = ChallengerInputs(BASE, BASE, EarlierDataSets(1))
-    challenger.run(run.ctx, run.begin(PhaseName.CHALLENGER, iteration=2), inputs)
+    challenger_phase.run(run.ctx, run.begin(PhaseName.CHALLENGER, iteration=2), inputs)
     (rollouts,) = training.drawn
     # One of three is malformed; the penalty for repetition is 2 of 6, and p of the hard one is half.
     assert rollouts.rewards == pytest.approx([0.0, 0.0, 1.0 - 2 / 6 - 0.25] * 2)

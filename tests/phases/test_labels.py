@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from rzero_mega.coevolution.curation import REASONS
 from rzero_mega.coevolution.label_audit import EXACT, LabelAudit
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
-from rzero_mega.coevolution.records import AnsweredQuestion, Answers, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.panel import Voter
 from rzero_mega.errors import UserError
@@ -19,7 +19,7 @@ from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
 from rzero_mega.phases.context import RunContext
-from rzero_mega.phases.rounds import Round, in_turn
+from rzero_mega.phases.rounds import PartAsked, Round, in_turn
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.run.stop import Stopped
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
@@ -362,8 +362,8 @@ def test_the_summary_says_what_every_source_cost(scripted: Callable[..., Scripte
 
 
 def test_a_model_does_all_that_it_can_before_the_next_is_loaded() -> None:
-    def draw(*_: object) -> list[Answers]:
-        return []
+    def ask(_number: int, _questions: Sequence[WrittenQuestion]) -> PartAsked:
+        raise AssertionError("nothing is asked")
 
     wanted = [
         ("write", SECOND, ()),
@@ -373,7 +373,7 @@ def test_a_model_does_all_that_it_can_before_the_next_is_loaded() -> None:
         ("base", BASE, ()),
         ("base again", BASE, ("gate",)),
     ]
-    rounds = [Round(name, range(0), "solver", model, draw, after) for name, model, after in wanted]
+    rounds = [Round(name, range(0), "solver", model, ask, after) for name, model, after in wanted]
     order = [one.name for one in in_turn(rounds)]
     assert order == ["write", "solver", "gate", "base", "base again", "solver again"]
     assert [one.name for one in in_turn(rounds[2:])] == ["solver", "solver again", "base", "base again"]

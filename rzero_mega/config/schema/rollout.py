@@ -31,6 +31,11 @@ class SglangConfig:
     """Name of the environment variable with the servers' key; the key itself never stands in a configuration. Jobs make
     one up where it is not set."""
 
+    roles: str = choice("in_turn", "together")
+    """in_turn: servers of the role that doesn't speak give their GPU memory back. together: both roles keep theirs, and
+    the Solver votes on a step's first questions while the Challenger still writes. Both must fit beside each other:
+    give each at most half by --mem-fraction-static in `extra_arguments`. Without GPUs it is always so."""
+
     max_running_requests: int = number(256, 1)
     """Sequences that a server decodes at a time; an eighth as many more wait there for the next free slot. Raise it if
     the servers' logs show KV cache unused."""

@@ -52,6 +52,15 @@ def test_once_no_prompt_is_left_to_begin_a_server_takes_of_the_one_that_most_is_
     assert prompts_of(queue.take(1, 5)) == [1, 1, 1, 0, 0]
 
 
+def test_draws_that_are_added_go_behind_those_that_may_become_as_long() -> None:
+    queue = queue_of((1, 8), (1, 64))
+    more = [Request(f"more{i}", (i,), 1, SamplingConfig(max_new_tokens=m)) for i, m in ((7, 64), (8, 8), (9, 32))]
+    queue.add(draws_of(more))
+    queue.add([])
+    assert len(queue) == 5
+    assert prompts_of(queue.take(0, 5)) == [1, 7, 9, 0, 8]
+
+
 def test_what_comes_back_is_next() -> None:
     queue = queue_of((1, 8), (3, 8), (1, 8))
     lost = queue.take(0, 2)

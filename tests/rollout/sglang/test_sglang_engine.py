@@ -276,6 +276,38 @@ class TestTwoRoles:
         assert replicas_of(server_pool, "challenger")[0] is not asleep
         assert roles_awake(server_pool.roles) == {"challenger"}
 
+    def test_the_second_role_answers_what_the_first_one_says_while_it_speaks(
+        self, server_pool: ServerPool, model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        greedy = SamplingConfig(temperature=0.0, max_new_tokens=8)
+        leader = server_pool.engine("challenger", model_folder("qwen3"))
+        follower = server_pool.engine("solver", model_folder("qwen3", seed=1))
+        assert not leader.can_lead(follower)
+        monkeypatch.setattr(server_pool._rollout.sglang, "roles", "together")
+        assert leader.can_lead(follower) and not leader.can_lead(leader)
+        killed: list[Replica] = []
+
+        def about(position: int, sample: Sample) -> Request | None:
+            if position == 3:
+                killed.append(replicas_of(server_pool)[0])
+                kill(killed[0])
+            return (
+                None
+                if position % 4 == 0
+                else Request(str(position), (*sample.prompt_tokens, *sample.tokens), 2, greedy)
+            )
+
+        requests = [Request(f"r{i}", prompt(5 + i), 1, SamplingConfig(max_new_tokens=6)) for i in range(10)]
+        samples, found = leader.generate_followed(requests, follower, about)
+        assert [sample.key for sample in samples] == [request.key for request in requests]
+        assert sorted(found) == [i for i in range(10) if i % 4]
+        for position, votes in found.items():
+            said = (*samples[position].prompt_tokens, *samples[position].tokens)
+            alone = follower.generate([Request(str(position), said, 2, greedy)])
+            assert [(vote.index, vote.tokens) for vote in votes] == [(one.index, one.tokens) for one in alone]
+        assert roles_awake(server_pool.roles) == {"challenger", "solver"}
+        assert replicas_of(server_pool)[0] is not killed[0]
+
 
 def wait_for_all(engine: SglangEngine, server_pool: ServerPool) -> None:
     """Until both servers have the present weights."""

@@ -79,6 +79,14 @@ def test_a_turn_puts_the_others_to_sleep_before_it_wakes_its_own(stage: Stage) -
     assert stage.awake() == {"challenger"}
 
 
+def test_roles_that_are_awake_together_leave_each_other_what_they_have(stage: Stage) -> None:
+    take_turn(stage.roles, "challenger", together=True)
+    assert stage.awake() == {"challenger", "solver"}
+    assert {path for _, path, _ in stage.memory_calls()} == {"resume"}
+    stage.rest()
+    assert stage.awake() == set()
+
+
 def test_a_server_is_idle_before_it_gives_memory_back(stage: Stage) -> None:
     stage.rest()
     for name in ("solver-0-a1", "solver-1-a1"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,15 +79,16 @@ class Dispatch:
         stop: Sequence[int],
         context: int,
         taken: Taken = all_wanted,
+        more_follow: bool = False,
     ) -> None:
         """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together.
 
-        Once `taken` says no, nothing more is drawn.
+        Once `taken` says no, nothing more is drawn. With `more_follow` it is over no sooner than `no_more` is called.
         """
         self._servers, self._version, self._stop, self._context = servers, version, stop, context
         self._queue = DrawQueue(draws, lambda draw: longest_response(draw, context))
         self._supply = Supply(servers.config.max_running_requests)
-        self._taken = taken
+        self._taken, self._more_follow = taken, more_follow
         self._desks: dict[int, _Desk] = {}
         self._failures: Counter[int] = Counter()
         self._samples: dict[int, Sample] = {}
@@ -101,15 +103,30 @@ class Dispatch:
         What a dead server leaves, and what a server aborts, goes to others; UserError if a draw fails
         `rollout.sglang.attempts` times, Enough if `taken` says no.
         """
-        asyncio.run(self._run())
+        asyncio.run(self.draw())
+        return self.outcome()
+
+    def outcome(self) -> tuple[dict[int, Sample], list[Draw]]:
+        """What `run` returns, once `draw` is over."""
         return self._samples, self._queue.all()
 
-    async def _run(self) -> None:
+    def add(self, draws: Sequence[Draw]) -> None:
+        """More draws, in positions of their own. To be called in the event loop of `draw`, as `no_more` is."""
+        self._queue.add(draws)
+        self._news.put_nowait(_nothing)
+
+    def no_more(self) -> None:
+        """All draws are there."""
+        self._more_follow = False
+        self._news.put_nowait(_nothing)
+
+    async def draw(self) -> None:
+        """As `run`, for an event loop in which there is something else to do; `outcome` has what came of it."""
         with _threads((1 + PROBES) * len(self._servers.all())) as self._threads:
             watch = ServerWatch(self._servers.config, self._threads)
             try:
                 self._refill()
-                while self._unended:
+                while self._unended or self._more_follow:
                     await self._hear(watch.period_s)
                     watch.end_silent([desk.replica for desk in self._desks.values() if desk.under_way])
                     self._refill()
@@ -134,6 +151,8 @@ class Dispatch:
         if not desks:
             return
         share = math.ceil((len(self._queue) + sum(desk.under_way for desk in desks)) / len(desks))
+        if self._more_follow:  # what waits is not all that there is to share, and a prompt stays with one server
+            share = sys.maxsize
         while len(self._queue):
             desk = min(desks, key=lambda desk: desk.under_way)
             wanted = self._supply.wanted(desk.under_way, share)
@@ -242,6 +261,30 @@ class Dispatch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for desk in self._desks.values():
             await desk.streams.close()
+
+
+def _nothing() -> None:
+    """News that only wakes whoever waits for some."""
+
+
+async def draw_both(leader: Dispatch, follower: Dispatch) -> None:
+    """Two roles' draws at the same time. The follower gets draws for as long as the leader draws.
+
+    Raises what the first of them raises; then the other is over too.
+    """
+
+    async def lead() -> None:
+        await leader.draw()
+        follower.no_more()
+
+    tasks = [asyncio.create_task(work) for work in (lead(), follower.draw())]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 @contextmanager

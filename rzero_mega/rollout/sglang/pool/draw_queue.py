@@ -30,8 +30,8 @@ class DrawQueue:
 
     def __init__(self, draws: Sequence[Draw], longest: Callable[[Draw], int]) -> None:
         """`longest` says how many tokens a draw can become."""
-        groups = [deque(group) for _, group in groupby(draws, lambda draw: (draw.request.prompt_tokens, longest(draw)))]
-        self._fresh = deque(sorted(groups, key=lambda group: -longest(group[0])))
+        self._longest = longest
+        self._fresh = deque(sorted(self._groups(draws), key=lambda group: -longest(group[0])))
         self._begun: dict[int, deque[Draw]] = {}
         self._length = len(draws)
 
@@ -49,6 +49,15 @@ class DrawQueue:
             taken += part
         return taken
 
+    def add(self, draws: Sequence[Draw]) -> None:
+        """More draws, behind those that wait and may become as long."""
+        for group in self._groups(draws):
+            place = len(self._fresh)
+            while place and self._longest(self._fresh[place - 1][0]) < self._longest(group[0]):
+                place -= 1
+            self._fresh.insert(place, group)
+        self._length += len(draws)
+
     def put_back(self, draws: Sequence[Draw]) -> None:
         """Draws that were taken and not drawn: the next ones, since they have waited longest."""
         if draws:
@@ -59,6 +68,11 @@ class DrawQueue:
         """What waits, as it was given."""
         groups = [*self._fresh, *self._begun.values()]
         return sorted((draw for group in groups for draw in group), key=lambda draw: draw.position)
+
+    def _groups(self, draws: Sequence[Draw]) -> list[deque[Draw]]:
+        """Draws in a row of one prompt that may become as long."""
+        alike = groupby(draws, lambda draw: (draw.request.prompt_tokens, self._longest(draw)))
+        return [deque(group) for _, group in alike]
 
     def _begin(self, server: int) -> deque[Draw] | None:
         if not self._fresh:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
-from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of
+from rzero_mega.rollout.protocol import Arrived, Draw, Follow, Request, RolloutEngine, Sample, Scored, draws_of
 from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken, all_wanted
+from rzero_mega.rollout.sglang.pool.followed import FollowedDraws
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
@@ -120,6 +121,26 @@ class SglangEngine:
             self._supply(EVERYTHING)
             more = spmd.on_rank_0(draw)
 
+    def can_lead(self, other: RolloutEngine) -> bool:
+        """Whether the other one is of the other role, and both roles' servers are awake at the same time."""
+        return isinstance(other, SglangEngine) and other._role != self._role and self._pool.together
+
+    def generate_followed(
+        self, requests: Sequence[Request], other: RolloutEngine, follow: Follow
+    ) -> tuple[list[Sample], dict[int, list[Sample]]]:
+        """Two roles' servers at work at the same time; the first rank alone gets what the second role says."""
+        if not (isinstance(other, SglangEngine) and self.can_lead(other)):
+            raise ValueError("an engine can be followed by one that it can lead")
+        check_prompts(requests, self._context)
+        draws = FollowedDraws(requests, follow, other.context)
+        self._pool.make_room()
+        left = True
+        while left:
+            self._supply(EVERYTHING)
+            other._supply(EVERYTHING)
+            left = spmd.on_rank_0(draws.draw, self._dispatch, other._dispatch)
+        return spmd.on_rank_0(draws.samples), draws.following()
+
     def score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         """Log-probability of every response token under the present weights, by one server."""
         self._pool.make_room()
@@ -150,8 +171,8 @@ class SglangEngine:
         """On the first rank alone."""
         return self._pool.roles[self._role]
 
-    def _dispatch(self, draws: Sequence[Draw], taken: Taken = all_wanted) -> Dispatch:
-        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context, taken)
+    def _dispatch(self, draws: Sequence[Draw], taken: Taken = all_wanted, more_follow: bool = False) -> Dispatch:
+        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context, taken, more_follow)
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         answers = watched_generate(self._servers.serving()[0], score_body(sequences))

@@ -83,7 +83,12 @@ class ServerPool:
 
     def take_turn(self, role: str, needed: frozenset[str] = turns.EVERYTHING) -> None:
         """On the first rank: see `turns.take_turn`."""
-        turns.take_turn(self.roles, role, needed)
+        turns.take_turn(self.roles, role, needed, self._rollout.sglang.roles == "together")
+
+    @property
+    def together(self) -> bool:
+        """Whether servers of both roles are awake at the same time. Without a memory saver none of them sleeps."""
+        return self._rollout.sglang.roles == "together" or not self._saves_memory
 
     def add_costs(self, costs: UpdateCosts) -> None:
         """On the first rank: an update was made."""
@@ -108,7 +113,7 @@ class ServerPool:
         if role in self.roles:
             self.roles[role].want_weights()
             return
-        turns.take_turn(self.roles, role)
+        self.take_turn(role)
         scheme = quantization_scheme(self._rollout, self._weights, source.shape)
         model = self._folder_for_servers(role, source, scheme)
         spec = self._spec(model, context, version)

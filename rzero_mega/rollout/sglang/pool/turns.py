@@ -1,4 +1,4 @@
-"""Whose servers hold GPU memory: those of one role at a time, and of none while a colocated learner trains.
+"""Whose servers hold GPU memory: those of one role at a time, or of both, and of none while a colocated learner trains.
 
 A server gives back its KV cache, its weights (of which it keeps a copy in host memory) and its CUDA graphs, and takes
 them again with the same content but for the cache, which is empty. This is SGLang's memory saver, which exists on CUDA
@@ -31,12 +31,15 @@ EVERYTHING = WEIGHTS | {"kv_cache", "cuda_graph"}
 IDLE_TIMEOUT_S = 60.0
 
 
-def take_turn(roles: Mapping[str, RoleServers], role: str, needed: frozenset[str] = EVERYTHING) -> None:
+def take_turn(
+    roles: Mapping[str, RoleServers], role: str, needed: frozenset[str] = EVERYTHING, together: bool = False
+) -> None:
     """Have the servers of the other roles give everything back, then those of this one take what is `needed`.
 
-    A role whose servers are not there yet gets room for them.
+    A role whose servers are not there yet gets room for them. `together` leaves the others what they have.
     """
-    rest(servers for name, servers in roles.items() if name != role)
+    if not together:
+        rest(servers for name, servers in roles.items() if name != role)
     if role in roles:
         servers = roles[role]
         asleep = [replica for replica in servers.all() if replica.released & needed]
