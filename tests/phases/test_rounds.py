@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,8 @@ def answer(prompt: str, index: int) -> str:
 
 
 @pytest.fixture
-def labelled(scripted: Callable[..., ScriptedRun]) -> Callable[[type[ScriptedEngine]], tuple[list[object], ...]]:
-    def labelled(engine: type[ScriptedEngine]) -> tuple[list[object], ...]:
+def labelled(scripted: Callable[..., ScriptedRun]) -> Callable[[type[ScriptedEngine]], tuple[list[Any], ...]]:
+    def labelled(engine: type[ScriptedEngine]) -> tuple[list[Any], ...]:
         run = scripted(*SIZES)
         run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in TEXTS])
         run.engines["solver"] = solver = engine(run.base, answer, context=500)
@@ -58,7 +59,7 @@ def labelled(scripted: Callable[..., ScriptedRun]) -> Callable[[type[ScriptedEng
 
 
 def test_in_whatever_order_parts_become_whole_the_data_are_the_same(
-    labelled: Callable[[type[ScriptedEngine]], tuple[list[object], ...]],
+    labelled: Callable[[type[ScriptedEngine]], tuple[list[Any], ...]],
 ) -> None:
     assert labelled(Backwards) == labelled(ScriptedEngine)
 

@@ -297,7 +297,7 @@ class TestTwoRoles:
                 else Request(str(position), (*sample.prompt_tokens, *sample.tokens), 2, greedy)
             )
 
-        requests = [Request(f"r{i}", prompt(5 + i), 1, SamplingConfig(max_new_tokens=6)) for i in range(10)]
+        requests = [Request(f"r{i}", prompt(5 + i, i), 1, SamplingConfig(max_new_tokens=6)) for i in range(10)]
         samples, found = leader.generate_followed(requests, follower, about)
         assert [sample.key for sample in samples] == [request.key for request in requests]
         assert sorted(found) == [i for i in range(10) if i % 4]

@@ -86,7 +86,8 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
         # Lists, which are twice as fast as generators: an iteration's rollouts are some ten million tokens.
         logprobs = logprob_array([triple[0] for triple in triples])
         same = not draw.request.logprobs or [triple[1] for triple in triples] == answer["output_ids"]
-        text = None if draw.request.logprobs else _text(answer["text"])
+        # Servers without a tokenizer, as a run's are, say none.
+        text = None if draw.request.logprobs or "text" not in answer else _text(answer["text"])
         versions = _versions(meta)
         reason = FinishReason(finish)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
