@@ -144,7 +144,7 @@ class _Intake:
         if self._bar is not None and percent > self._shown:
             spent, gained = time.monotonic() - self._began, self._done - self._before
             left = spent * (self._whole - self._done) / gained
-            self._bar.advance(percent, **{"minutes left": left / 60})
+            self._bar.advance(percent, left)
             self._shown = percent
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -284,12 +284,20 @@ def time_figure(data: ReportData) -> Figure | None:
 
 def per_iteration(data: ReportData, title: str, note: str, curves: Sequence[Curve], shares: bool) -> Figure | None:
     """Curves over the iterations; None without a single number."""
-    series = []
-    for curve in curves:
-        values = [(record.iteration, curve.value(record)) for record in data.iterations]
-        points = tuple((float(iteration), value) for iteration, value in values if value is not None)
-        if points:
-            series.append(Series(curve.name, curve.colour, (points,), dashed=curve.dashed))
+    found = [(curve, [(record.iteration, curve.value(record)) for record in data.iterations]) for curve in curves]
+    lines = [iteration_line(curve.name, curve.colour, curve.dashed, values) for curve, values in found]
+    return over_iterations(data, title, note, lines, shares)
+
+
+def iteration_line(name: str, colour: str, dashed: bool, values: Iterable[tuple[int, float | None]]) -> Series:
+    """A line of values by iteration, 0 for the base model; iterations without one are left out."""
+    points = tuple((float(iteration), value) for iteration, value in values if value is not None)
+    return Series(name, colour, (points,), dashed=dashed)
+
+
+def over_iterations(data: ReportData, title: str, note: str, lines: Sequence[Series], shares: bool) -> Figure | None:
+    """The lines that have a point, over all iterations of the run; None without any."""
+    series = [line for line in lines if line.points]
     if not series:
         return None
     numbers = {int(x) for line in series for x, _ in line.points} | set(range(1, data.config.iterations + 1))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.tracking.charts import Series, line_chart
-from rzero_mega.tracking.figures import Curve, Figure, Legend, per_iteration
+from rzero_mega.tracking.figures import Curve, Figure, iteration_line, over_iterations, per_iteration
 from rzero_mega.tracking.report_data import ReportData
 
 
@@ -65,17 +64,9 @@ def gauge_figures(data: ReportData) -> list[Figure]:
 def _figure(data: ReportData, title: str, note: str, lines: Sequence[_Line], shares: bool = True) -> Figure | None:
     known = [(record.iteration, record.gauges) for record in data.gauged]
     base = next((record.base_gauges for record in data.gauged if record.base_gauges is not None), None)
-    stages = [(0, base), *known] if base is not None else known
+    stages = [(0, base), *known]
     series = []
     for line in lines:
         values = [(number, line.value(gauges)) for number, gauges in stages if gauges is not None]
-        points = tuple((float(number), value) for number, value in values if value is not None)
-        if points:
-            series.append(Series(line.name, line.colour, (points,), dashed=line.dashed))
-    if not series:
-        return None
-    numbers = sorted({int(x) for line in series for x, _ in line.points} | set(range(1, data.config.iterations + 1)))
-    ticks = [(float(number), "base" if number == 0 else str(number)) for number in numbers]
-    svg = line_chart(series, ticks, "iteration", shares=shares, end_labels=True, name=f"{title}, {note}")
-    legend = tuple(Legend(line.name, line.colour, line.dashed) for line in series) if len(series) > 1 else ()
-    return Figure(title, note, svg, legend)
+        series.append(iteration_line(line.name, line.colour, line.dashed, values))
+    return over_iterations(data, title, note, series, shares)

@@ -137,9 +137,10 @@ class PhaseProgress:
         self._bars, self._task, self._name, self._steps, self._lines = bars, task, name, steps, lines
         self._every = 1 if steps is None else max(1, -(-steps // _MAXIMUM_LINES))
 
-    def advance(self, step: int, **values: float | None) -> None:
-        """Show that `step` steps are done, with a few numbers of the last one."""
-        words = " · ".join(f"{key} {value:.3g}" for key, value in values.items() if value is not None)
+    def advance(self, step: int, left: float | None = None, **values: float | None) -> None:
+        """Show that `step` steps are done, with a few numbers of the last one; `left`: seconds to the end."""
+        told = [f"{key} {value:.3g}" for key, value in values.items() if value is not None]
+        words = " · ".join(told if left is None else [*told, f"about {duration(left)} left"])
         self._bars.update(self._task, completed=step, values=words, refresh=True)
         if self._lines and (step % self._every == 0 or step == self._steps):
             count = f"{step}/{self._steps}" if self._steps is not None else f"{step}"

@@ -79,7 +79,7 @@ class Bar:
 
     steps: list[int] = field(default_factory=list)
 
-    def advance(self, step: int, **_values: float | None) -> None:
+    def advance(self, step: int, left: float | None = None, **_values: float | None) -> None:
         self.steps.append(step)
 
 
