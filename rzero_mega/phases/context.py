@@ -124,8 +124,7 @@ class InferenceContext:
 
     def texts(self, samples: Sequence[Sample]) -> list[str]:
         """What the samples say, without special tokens."""
-        said = iter(self.encoder.decode([sample.tokens for sample in samples if sample.text is None]))
-        return [next(said) if sample.text is None else sample.text for sample in samples]
+        return self.encoder.decode([sample.tokens for sample in samples])
 
     @cached_property
     def _challenger_template(self) -> PromptTemplate:

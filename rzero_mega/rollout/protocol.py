@@ -61,8 +61,7 @@ class Sample:
     `tokens` include the end-of-sequence token if the model wrote one; `logprobs`, as many, are natural logarithms at
     the temperature of the request before any filter (of a greedy request at temperature 1), and none where the request
     wants none. Both are arrays: as an object per number they would take several times the memory, also as pickles.
-    `weight_version` says which weights drew all of it. `text` is what the tokens say, special ones left out, where the
-    engine has said so; None where it has to be decoded.
+    `weight_version` says which weights drew all of it.
     """
 
     key: str
@@ -72,7 +71,6 @@ class Sample:
     logprobs: array[float]
     finish: FinishReason
     weight_version: int
-    text: str | None = None
 
     @property
     def finished(self) -> bool:

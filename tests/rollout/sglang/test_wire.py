@@ -85,22 +85,11 @@ def test_log_probabilities_are_asked_for_where_somebody_wants_them() -> None:
     assert body["return_logprob"] == [True, False]
 
 
-def test_what_is_only_read_has_the_server_s_text_and_no_log_probabilities() -> None:
-    said = {**answer(), "text": "7 \u00b7 x"}
+def test_what_is_only_read_has_no_log_probabilities() -> None:
+    said = answer()
     del said["meta_info"]["output_token_logprobs"]
     sample = read_sample(Draw(0, READ, 4), said, VERSION)
-    assert sample == Sample("a", 4, (5, 6, 7), TOKENS, logprob_array(), FinishReason.STOP, 3, "7 \u00b7 x")
-
-
-def test_a_server_without_a_tokenizer_says_no_text() -> None:
-    sample = read_sample(Draw(0, READ, 4), answer(), VERSION)
-    assert sample is not None and sample.text is None
-
-
-@pytest.mark.parametrize("text", [{"text": None}, {"text": 7}, {"text": "\ud800"}])
-def test_a_text_that_is_none_is_named(text: dict[str, Any]) -> None:
-    with pytest.raises(MalformedAnswer, match="a"):
-        read_sample(Draw(0, READ, 4), {**answer(), **text}, VERSION)
+    assert sample == Sample("a", 4, (5, 6, 7), TOKENS, logprob_array(), FinishReason.STOP, 3)
 
 
 def test_an_aborted_request_is_no_sample_though_the_server_answers_200() -> None:

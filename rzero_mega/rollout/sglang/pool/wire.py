@@ -86,8 +86,6 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
         # Lists, which are twice as fast as generators: an iteration's rollouts are some ten million tokens.
         logprobs = logprob_array([triple[0] for triple in triples])
         same = not draw.request.logprobs or [triple[1] for triple in triples] == answer["output_ids"]
-        # Servers without a tokenizer, as a run's are, say none.
-        text = None if draw.request.logprobs or "text" not in answer else _text(answer["text"])
         versions = _versions(meta)
         reason = FinishReason(finish)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
@@ -103,16 +101,7 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
         logprobs=logprobs,
         finish=reason,
         weight_version=version.number,
-        text=text,
     )
-
-
-def _text(said: object) -> str:
-    """What the server says that the tokens say; to decode them would take the first rank longer than all the rest."""
-    if not isinstance(said, str):
-        raise TypeError(f"the text is {said!r}")
-    said.encode()  # ValueError if no file takes it
-    return said
 
 
 def _versions(meta: Mapping[str, Any]) -> list[str]:
