@@ -3,6 +3,12 @@
 Another process plays a server that answers at once, with samples of a length like real ones, so that what is measured
 is this process alone: bodies, HTTP, JSON, checks, the queue. *One queue* is the engine's own way; *calls answered as a
 whole*, of 64 draws each, is what it did before; *single requests* are what it would do without streams.
+
+    python -m tools.bench_client --servers 2 [--slots 32] [--cut-off 0.03] [--scale 0.125] [--draws 640]
+
+Real SGLang servers on this machine's CPU, a small model, responses whose lengths are R-Zero's times `scale`: tokens per
+second by one queue and by calls of 64. What the processes take of the CPU stands beside it, which depends less on what
+else the machine does.
 """
 
 from __future__ import annotations
@@ -28,11 +34,12 @@ from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 from rzero_mega.rollout.sglang.pool.wire import Version, generate_body, read_sample
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.terminal import say
+from tools.client_benchmarks.throughput import Load, measure
+from tools.client_benchmarks.whole_calls import DRAWS_PER_CALL
 
 SAMPLES = 10
 PROMPT = 150
 CONTEXT = 8192
-WHOLE_CALL = 64
 VERSION = Version(0, "solver-1-0")
 
 
@@ -42,7 +49,19 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=700, help="of every sample")
     parser.add_argument("--draws", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--servers", type=int, default=0, help="real ones")
+    parser.add_argument("--slots", type=int, default=32, help="sequences that a real server decodes at a time")
+    parser.add_argument("--cut-off", type=float, default=0.03, help="share of responses that run to the limit")
+    parser.add_argument("--scale", type=float, default=0.125, help="of the lengths of responses")
     arguments = parser.parse_args()
+    if arguments.servers:
+        load = Load(arguments.servers, arguments.slots, arguments.draws, arguments.cut_off, arguments.scale)
+        measure(load, arguments.repeats)
+        return
+    _print_costs(arguments)
+
+
+def _print_costs(arguments: argparse.Namespace) -> None:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     server = context.Process(target=_serve, args=(there, arguments.tokens), daemon=True)
@@ -54,7 +73,7 @@ def main() -> None:
         draws = draws_of(requests)
         ways: dict[str, Callable[[], int]] = {
             "one queue": lambda: _queue(url, draws),
-            f"calls of {WHOLE_CALL} answered as a whole": lambda: _calls(url, draws, WHOLE_CALL),
+            f"calls of {DRAWS_PER_CALL} answered as a whole": lambda: _calls(url, draws, DRAWS_PER_CALL),
             "single requests": lambda: _calls(url, draws, 1),
         }
         say(f"{len(draws)} draws of {arguments.tokens} tokens, {arguments.repeats} repeats, medians")
@@ -120,8 +139,8 @@ class _There:
 
 def _serve(pipe: Connection, tokens: int) -> None:
     """In the other process: answer every call at once, whole or as a stream."""
-    whole = [json.dumps(_answer(index, tokens)).encode() for index in range(WHOLE_CALL)]
-    first = [json.dumps(_answer(index, 1, over=False)).encode() for index in range(WHOLE_CALL)]
+    whole = [json.dumps(_answer(index, tokens)).encode() for index in range(DRAWS_PER_CALL)]
+    first = [json.dumps(_answer(index, 1, over=False)).encode() for index in range(DRAWS_PER_CALL)]
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -8,6 +8,8 @@ import pytest
 
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.pool import choices
+from rzero_mega.rollout.sglang.pool.choices import check_room_for_roles
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS, rest, take_turn
 from tests.rollout.sglang.stand_in import NO_WEIGHTS, StandInServer, roles_awake
@@ -85,6 +87,15 @@ def test_roles_that_are_awake_together_leave_each_other_what_they_have(stage: St
     assert {path for _, path, _ in stage.memory_calls()} == {"resume"}
     stage.rest()
     assert stage.awake() == set()
+
+
+def test_roles_together_on_a_gpu_need_their_memory_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_room_for_roles(SglangConfig(roles="together"))
+    monkeypatch.setattr(choices, "device_of_servers", lambda: "cuda")
+    check_room_for_roles(SglangConfig())
+    check_room_for_roles(SglangConfig(roles="together", extra_arguments=["--mem-fraction-static=0.4"]))
+    with pytest.raises(UserError, match=r"rollout\.sglang\.roles: together .*--mem-fraction-static=0\.4"):
+        check_room_for_roles(SglangConfig(roles="together"))
 
 
 def test_a_server_is_idle_before_it_gives_memory_back(stage: Stage) -> None:

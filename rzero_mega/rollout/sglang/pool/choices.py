@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from rzero_mega.config.placement import Placement, on_one_machine, placement_of
-from rzero_mega.config.schema import Config, RolloutConfig, WeightsConfig
+from rzero_mega.config.schema import Config, RolloutConfig, SglangConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
 from rzero_mega.rollout.sglang.server.installation import learning, nccl_of, servers_python, this_python
@@ -78,12 +78,23 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     return scheme
 
 
+def check_room_for_roles(sglang: SglangConfig) -> None:
+    """UserError if both roles' servers are to be awake on the same GPUs, each with all of their memory."""
+    bounded = any(argument.startswith("--mem-fraction-static") for argument in sglang.extra_arguments)
+    if sglang.roles == "together" and device_of_servers() == "cuda" and not bounded:
+        raise UserError(
+            "rollout.sglang.roles: together has two servers on a GPU, and each would take all of its memory; give each "
+            "its part by rollout.sglang.extra_arguments=[--mem-fraction-static=0.4]"
+        )
+
+
 def check_servers(config: Config, shape: ModelShape) -> None:
     """UserError for what would keep servers from starting, or weights from reaching them; starts nothing.
 
     Tells what the learner and the servers run with.
     """
     sglang = config.rollout.sglang
+    check_room_for_roles(sglang)
     serving = check_startable(sglang.host, os.environ.get(sglang.api_key_env), servers_python(sglang.python))
     _log.info("learner: %s", learning())
     _log.info("servers: %s", serving)
