@@ -394,46 +394,47 @@ def replay(
 
 @app.command()
 def plan(
-    gpus: Annotated[int, typer.Option(help="How many GPUs the learner has.")],
-    model: Annotated[
-        str | None, typer.Option(help="A known model, for instance Qwen3-8B, or a folder with a config.json.")
-    ] = None,
+    overrides: Overrides = None,
+    gpus: Annotated[int | None, typer.Option(help="How many GPUs the learner has.")] = None,
+    model: Annotated[str | None, typer.Option(help="A known model, or a folder with a config.json.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Its model, rollouts and FP8; other options go over it.")] = None,
     gpu: Annotated[str, typer.Option(help="Their kind: A100-40GB, A100-80GB, H100, H200 or B200.")] = "H100",
     gpus_per_node: Annotated[int | None, typer.Option(help="How many NVLink joins: 8 if left out.")] = None,
     tokens_per_micro_batch: Annotated[int | None, typer.Option(help="The best if left out.")] = None,
     sequences: Annotated[int | None, typer.Option(help="Rollouts of one training step: 2048 if left out.")] = None,
     length: Annotated[int | None, typer.Option(help="Tokens of a rollout, prompt and response: 4096.")] = None,
-    longest: Annotated[
-        int | None, typer.Option(help="Tokens of the longest, which micro-batches and servers must hold: 12288.")
-    ] = None,
+    longest: Annotated[int | None, typer.Option(help="Tokens of the longest, which must have room: 12288.")] = None,
     concurrent: Annotated[int | None, typer.Option(help="Per rollout server; as many as fit if left out.")] = None,
-    rollout: Annotated[
-        str,
-        typer.Option(
-            help="Servers on these GPUs: in turns with the learner, or resident beside it; or elsewhere, on as many."
-        ),
-    ] = "turns",
+    rollout: Annotated[str, typer.Option(help="Servers: in turns, or resident here, or elsewhere.")] = "turns",
     fp8: Annotated[bool, typer.Option("--fp8", help="Linear layers of the learner in FP8.")] = False,
+    iteration: Annotated[bool, typer.Option("--iteration", help="Simulate an iteration of the recipe.")] = False,
+    nodes: Annotated[int | None, typer.Option(help="With --iteration: the recipe spread over so many.")] = None,
+    assumptions: Annotated[Path | None, typer.Option(help="With --iteration: a YAML file over the shipped.")] = None,
+    fitted: Annotated[Path | None, typer.Option("--from", help="With --iteration: fit them to a run.")] = None,
+    switches: Annotated[bool, typer.Option(help="With --iteration: what each change alone is worth.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one."""
+    """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one.
+
+    With --iteration, simulate an iteration of a recipe: seconds, GPU-hours and idle share of each phase.
+    """
+    if recipe is None and (iteration or overrides):
+        raise UserError("--recipe: needed for an iteration, and for overrides")
+    config = None if recipe is None else _config(recipe, overrides)
+    if iteration and config is not None:
+        from rzero_mega.commands.plan_iteration import simulate
+
+        simulate(config, gpu, nodes, assumptions, fitted, switches, as_json)
+        return
     from rzero_mega.commands import plan as command
     from rzero_mega.planning.request import PlanRequest
 
+    if gpus is None:
+        raise UserError("--gpus: needed, or --iteration")
+    sizes = {"sequences": sequences, "length": length, "longest": longest, "concurrent": concurrent}
+    micro_batch = {"gpus_per_node": gpus_per_node, "tokens_per_micro_batch": tokens_per_micro_batch}
     request = PlanRequest.from_options(
-        model=model,
-        gpus=gpus,
-        gpu=gpu,
-        gpus_per_node=gpus_per_node,
-        tokens_per_micro_batch=tokens_per_micro_batch,
-        sequences=sequences,
-        length=length,
-        longest=longest,
-        concurrent=concurrent,
-        rollout=rollout,
-        fp8=fp8,
-        recipe=None if recipe is None else _config(recipe, None),
+        model=model, gpus=gpus, gpu=gpu, rollout=rollout, fp8=fp8, recipe=config, **sizes, **micro_batch
     )
     if as_json:
         say(json.dumps(command.as_json(request), indent=2))

@@ -38,6 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # evaluation for the texts that a submission writes into its run.
     "cluster": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "planning": {"config", "weights"},
+    # coevolution for the plan, evaluation for what benchmarks ask, rollout for the dispatch and queue that are driven,
+    # run for what assumptions are fitted to.
+    "simulation": {"coevolution", "config", "evaluation", "planning", "rollout", "run", "weights"},
     # coevolution for prompts, tracking for what a card says of a run.
     "release": {"coevolution", "config", "evaluation", "rollout", "run", "tracking", "weights"},
     # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.
@@ -59,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "release",
         "rollout",
         "run",
+        "simulation",
         "tracking",
         "weights",
     },
@@ -89,6 +93,7 @@ MUST_NOT_KNOW: dict[str, set[str]] = {
     "cluster": {"torch", "transformers", *ENGINES, *HTTP},
     "grid": {"torch", "transformers", *ENGINES, *HTTP},
     "planning": {"torch", "transformers", *ENGINES, *HTTP},
+    "simulation": {"torch", "transformers", *ENGINES, *HTTP},
     "tracking": {"torch", "transformers", *ENGINES},
     "evaluation": ENGINES,
     "inspection": {*ENGINES, *HTTP},
@@ -109,7 +114,18 @@ OPTIONAL = {
     "pydantic_monty",
     "prometheus_client",
 }
-PURE = ("config", "coevolution", "grading", "run", "cluster", "tracking", "evaluation", "planning", "grid")
+PURE = (
+    "config",
+    "coevolution",
+    "grading",
+    "run",
+    "cluster",
+    "tracking",
+    "evaluation",
+    "planning",
+    "simulation",
+    "grid",
+)
 
 LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 

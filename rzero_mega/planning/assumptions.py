@@ -41,11 +41,58 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class Responses:
+    """What models write: log-normal lengths in tokens, a share that runs to the limit; prompts; what is well-formed."""
+
+    challenger_median: float
+    challenger_sigma: float
+    challenger_cut_off: float
+    challenger_prompt: float
+    solver_median: float
+    solver_sigma: float
+    solver_cut_off: float
+    solver_prompt: float
+    well_formed_share: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds, and bytes per second, of everything in an iteration that neither draws nor trains."""
+
+    job_start_s: float
+    server_start_s: float
+    learner_start_s: float
+    model_read_bytes_s: float
+    model_write_bytes_s: float
+    hash_bytes_s: float
+    gpu_hash_bytes_s: float
+    device_to_host_bytes_s: float
+    send_fixed_s: float
+    send_bytes_s: float
+    probe_s: float
+    turn_fixed_s: float
+    turn_bytes_s: float
+    train_factor: float
+    checkpoint_passes: float
+    checkpoint_copy_bytes_s: float
+    checkpoint_write_bytes_s: float
+    call_s: float
+    rank_0_token_s: float
+    rank_0_read_token_s: float
+    text_token_s: float
+    broadcast_token_s: float
+    reward_step_s: float
+    curate_question_s: float
+
+
+@dataclass(frozen=True)
 class Assumptions:
     """All of them. `sources` has where each comes from, by its key, for instance "training.gemm_share"."""
 
     training: TrainingShares
     decoding: Decoding
+    responses: Responses
+    costs: Costs
     sources: Mapping[str, str]
 
     def with_values(self, values: Mapping[str, float], source: str) -> Assumptions:
@@ -59,7 +106,12 @@ class Assumptions:
         return Assumptions(**changed, sources={**self.sources, **dict.fromkeys(values, source)})
 
 
-SECTIONS: dict[str, type] = {"training": TrainingShares, "decoding": Decoding}
+SECTIONS: dict[str, type] = {
+    "training": TrainingShares,
+    "decoding": Decoding,
+    "responses": Responses,
+    "costs": Costs,
+}
 
 
 @cache

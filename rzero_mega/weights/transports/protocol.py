@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rzero_mega.errors import UserError
-from rzero_mega.weights.bucket import Bucket
+
+if TYPE_CHECKING:
+    from rzero_mega.weights.bucket import Bucket
 
 # Prefixes in the cache were computed with the old weights. Emptying the allocator's cache as well, which /flush_cache
 # does, takes hundreds of milliseconds and is of no use here.

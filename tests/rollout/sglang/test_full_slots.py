@@ -14,10 +14,11 @@ from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from rzero_mega.simulation.clock import VirtualClockLoop
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.sources import GatheredWeights
 from tests.rollout.sglang.stand_in import NO_WEIGHTS
-from tests.rollout.sglang.virtual_servers import VirtualClockLoop, VirtualServer, h100_step_s, until_drawn
+from tests.rollout.sglang.virtual_servers import VirtualServer, h100_step_s, until_drawn
 
 # As many draws per slot as an iteration's votes have: 2,048 questions, ten votes each, on four servers of 256 slots.
 SERVERS, SLOTS, DRAWS_PER_SLOT, SAMPLES = 4, 64, 20, 10

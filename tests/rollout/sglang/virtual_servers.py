@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-import selectors
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,27 +16,6 @@ from rzero_mega.rollout.sglang.server.client import SglangClient
 from tests.rollout.sglang.stand_in import StandInServer
 
 LATENCY_S = 0.02
-
-
-class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop that does not wait for a time: it goes there at once."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-
-        loop = self
-
-        class Jumping(selectors.DefaultSelector):
-            def select(self, timeout: float | None = None) -> Any:
-                if timeout is None:  # nothing but another thread can go on
-                    return super().select(None)
-                loop._now += timeout
-                return super().select(0)
-
-        super().__init__(Jumping())
-
-    def time(self) -> float:
-        return self._now
 
 
 @dataclass

@@ -11,13 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
 from rzero_mega.weights.transports.protocol import ServerError
+
+if TYPE_CHECKING:
+    from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 
 _log = logging.getLogger(__name__)
 

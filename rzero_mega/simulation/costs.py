@@ -1,0 +1,77 @@
+"""Seconds of what neither draws nor trains, as the code does it today. What it no longer does goes from here too."""
+
+from __future__ import annotations
+
+from rzero_mega.simulation.site import Site
+
+# Bytes of a parameter in a checkpoint: weights in bf16; fp32 weights and two moments.
+CHECKPOINT_BYTES = 2 + 3 * 4
+# And of what of it a learner puts aside for servers on its GPUs (`learner.offload`); gradients are dropped.
+OFFLOADED_BYTES = {"none": 0, "optimizer": 3 * 4, "all": CHECKPOINT_BYTES}
+
+
+def servers_start(site: Site) -> float:
+    """Of a role's servers, until they are ready and what they loaded is compared with the folder (`_bring_up`)."""
+    costs = site.assumptions.costs
+    start = costs.server_start_s + site.weight_bytes / costs.model_read_bytes_s
+    if site.config.weights.verify.checksums_every and site.config.weights.quantization == "none":
+        start += site.weight_bytes / costs.device_to_host_bytes_s + site.weight_bytes / costs.gpu_hash_bytes_s
+    return start
+
+
+def learner_start(site: Site) -> float:
+    """Until the learner has the weights."""
+    return site.assumptions.costs.learner_start_s + site.weight_bytes / site.assumptions.costs.model_read_bytes_s
+
+
+def send(site: Site) -> float:
+    """New weights on their way to all servers of a role."""
+    return site.assumptions.costs.send_fixed_s + site.weight_bytes / site.assumptions.costs.send_bytes_s
+
+
+def hashing(site: Site, updates: int) -> float:
+    """Of so many updates: every tensor hashed on the first rank's GPU; nothing where weights are sent in FP8."""
+    every = site.config.weights.verify.checksums_every
+    hashed = len(range(0, updates, every)) if every and site.config.weights.quantization == "none" else 0
+    return hashed * site.weight_bytes / site.assumptions.costs.gpu_hash_bytes_s
+
+
+def probes(site: Site, steps: int) -> float:
+    """Of so many steps: a few rollouts scored on both sides before a step trains."""
+    every = site.config.weights.verify.probe_every
+    return len(range(0, steps, every)) * site.assumptions.costs.probe_s if every else 0.0
+
+
+def turn(site: Site, roles: float = 1.0) -> float:
+    """One role gives up its GPUs and another takes them; `roles` may be less than both ways of one."""
+    costs = site.assumptions.costs
+    one_way = costs.turn_fixed_s + site.weight_bytes / site.config.rollout.sglang.tp / costs.turn_bytes_s
+    return 2 * roles * one_way
+
+
+def parking(site: Site) -> float:
+    """The learner gives up its memory for servers on its GPUs, and takes it back."""
+    costs, learner = site.assumptions.costs, site.config.learner
+    nbytes = OFFLOADED_BYTES[learner.offload] * site.parameters / learner.processes
+    return 2 * (costs.turn_fixed_s + nbytes / costs.turn_bytes_s) if nbytes and site.colocated else 0.0
+
+
+def checkpoints(site: Site, steps: int, step_s: float) -> float:
+    """Of a phase's steps of so many seconds each, and of the last one's writing, which the phase waits for."""
+    costs, config = site.assumptions.costs, site.config.learner.checkpoint
+    if not steps:
+        return 0.0
+    held = CHECKPOINT_BYTES * site.parameters
+    write = held / costs.checkpoint_write_bytes_s
+    copy = costs.checkpoint_passes * held / site.config.learner.processes / costs.checkpoint_copy_bytes_s
+    begun = -(-steps // config.every)
+    # The next one waits until this one is written.
+    waits = write if not config.asynchronous else max(0.0, write - config.every * step_s)
+    return begun * copy + (begun - 1) * waits + write
+
+
+def model_folder(site: Site) -> float:
+    """A phase's model, written and hashed by the first rank, and hashed by all who read it next."""
+    costs = site.assumptions.costs
+    seconds = site.weight_bytes * (1 / costs.model_write_bytes_s + 1 / costs.hash_bytes_s)
+    return seconds + site.weight_bytes / costs.hash_bytes_s / site.config.learner.processes

@@ -1,0 +1,274 @@
+"""An iteration phase by phase, in the plan's order, and what its GPUs do meanwhile.
+
+Steps of a training phase are alike: one is simulated, and counts as often as there are steps. Of very many draws in one
+call a part is simulated (`drawing.PER_SLOT`). Where questions stream into votes (`rollout.sglang.roles: together`) one
+role is simulated after the other, since nothing says how two servers on a GPU slow each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.config.schema.labelled import SFT
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.planning.step_time import step_time
+from rzero_mega.planning.workload import Workload
+from rzero_mega.simulation import asked, costs
+from rzero_mega.simulation.asked import Call
+from rzero_mega.simulation.drawing import Lengths, draw
+from rzero_mega.simulation.site import Site
+
+START, ROLLOUTS, VOTES, HOST = "start", "rollouts", "votes", "first rank"
+TRAINING, SENDING, VERIFYING = "training", "sending weights", "verification"
+TURNS, CHECKPOINTS, MODEL = "turns", "checkpoints", "model folder"
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a phase does for so many seconds; `busy` are GPU-seconds of work in them, `draws` what was drawn."""
+
+    name: str
+    seconds: float
+    busy: float = 0.0
+    draws: int = 0
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """A phase of an iteration."""
+
+    phase: PhaseName
+    gpus: int
+    activities: tuple[Activity, ...]
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(activity.seconds for activity in self.activities)
+
+    @property
+    def busy(self) -> float:
+        """GPU-seconds in which a server has work, or the learner trains."""
+        return sum(activity.busy for activity in self.activities)
+
+    @property
+    def idle(self) -> float:
+        """Share of the GPUs' time without either."""
+        return 1 - self.busy / (self.gpus * self.seconds) if self.seconds else 0.0
+
+    @property
+    def draws(self) -> int:
+        """Samples drawn."""
+        return sum(activity.draws for activity in self.activities)
+
+
+@dataclass(frozen=True)
+class IterationTime:
+    """All phases of an iteration."""
+
+    gpus: int
+    phases: tuple[PhaseTime, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From its first phase's start to its last one's end."""
+        return sum(phase.seconds for phase in self.phases)
+
+    @property
+    def gpu_hours(self) -> float:
+        """All GPUs of the job, whatever they do."""
+        return self.gpus * self.seconds / 3600
+
+    @property
+    def idle(self) -> float:
+        """As of a phase."""
+        busy = sum(phase.busy for phase in self.phases)
+        return 1 - busy / (self.gpus * self.seconds) if self.seconds else 0.0
+
+    @property
+    def by_activity(self) -> dict[str, float]:
+        """{activity: seconds}, most first."""
+        found: dict[str, float] = {}
+        for phase in self.phases:
+            for activity in phase.activities:
+                found[activity.name] = found.get(activity.name, 0.0) + activity.seconds
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def iteration_time(site: Site) -> IterationTime:
+    """The first iteration's phases; UserError for a configuration that no iteration can be made of."""
+    plan = [phase.name for phase in iteration_plan(site.config) if phase.iteration == 1]
+    started: set[str] = set()
+    phases = list[PhaseTime]()
+    for name in plan:
+        if not site.one_process:
+            started.clear()
+        activities = _PHASES[name](site, started)
+        if not (site.one_process and phases):
+            activities = [Activity(START, site.assumptions.costs.job_start_s), *activities]
+        phases.append(PhaseTime(name, site.gpus, tuple(activities)))
+    return IterationTime(site.gpus, tuple(phases))
+
+
+def _challenger(site: Site, started: set[str]) -> list[Activity]:
+    """The Solver's servers start, then the learner, then the Challenger's; see phases/challenger.py."""
+    config, responses = site.config, site.assumptions.responses
+    training = config.challenger.training
+    begin = [*_engine(site, "solver", started), *_learner(site), *_engine(site, "challenger", started)]
+    lengths = asked.challenger_lengths(responses)
+    drawing = [
+        *_drawn(site, ROLLOUTS, asked.written(config, responses)),
+        *_drawn(site, VOTES, asked.votes(config, responses)),
+    ]
+    # From the Challenger to the Solver for the votes, and back for the update.
+    return [*begin, *_steps(site, training, drawing, responses.challenger_prompt, lengths, turns=2)]
+
+
+def _questions(site: Site, started: set[str]) -> list[Activity]:
+    config, responses = site.config, site.assumptions.responses
+    drawing = _drawn(site, ROLLOUTS, asked.questions(config, responses), as_it_comes=True)
+    return [*_engine(site, "challenger", started), *drawing]
+
+
+def _labels(site: Site, started: set[str]) -> list[Activity]:
+    config, responses = site.config, site.assumptions.responses
+    call = asked.answers(config, responses)
+    curated = sum(kind.prompts for kind in call) * site.assumptions.costs.curate_question_s
+    drawing = _drawn(site, VOTES, call, as_it_comes=True)
+    return [*_engine(site, "solver", started), *drawing, Activity(HOST, curated)]
+
+
+def _solver(site: Site, started: set[str]) -> list[Activity]:
+    config, responses = site.config, site.assumptions.responses
+    training, lengths = config.solver.training, asked.solver_lengths(responses)
+    if config.labelled.method == SFT:
+        return [*_learner(site), *_fine_tuning(site, responses.solver_prompt, lengths)]
+    drawing = _drawn(site, ROLLOUTS, asked.rollouts(config, responses))
+    begin = [*_learner(site), *_engine(site, "solver", started)]
+    return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)]
+
+
+def _evaluate(site: Site, started: set[str]) -> list[Activity]:
+    config, responses = site.config, site.assumptions.responses
+    gauges = config.labels.gauges.questions > 0 and config.labelled.method == "votes"
+    call = asked.evaluated(config, responses, gauges)
+    return [*_engine(site, "solver", started), *_drawn(site, VOTES, call, as_it_comes=True)]
+
+
+_PHASES: dict[PhaseName, Callable[[Site, set[str]], list[Activity]]] = {
+    PhaseName.CHALLENGER: _challenger,
+    PhaseName.QUESTIONS: _questions,
+    PhaseName.LABELS: _labels,
+    PhaseName.SOLVER: _solver,
+    PhaseName.EVALUATE: _evaluate,
+}
+
+
+def _engine(site: Site, role: str, started: set[str]) -> list[Activity]:
+    """A role's servers with a model: started on it, or sent it if they are there; others give up their GPUs."""
+    others = started - {role}
+    asleep = others and site.config.rollout.sglang.roles == "in_turn"
+    activities = [Activity(TURNS, costs.turn(site))] if asleep else []
+    if role in started:
+        activities.append(Activity(SENDING, costs.send(site)))
+    else:
+        activities.append(Activity(START, costs.servers_start(site)))
+    started.add(role)
+    return activities
+
+
+def _learner(site: Site) -> list[Activity]:
+    return [Activity(START, costs.learner_start(site))]
+
+
+def _drawn(site: Site, name: str, call: Call, as_it_comes: bool = False) -> list[Activity]:
+    """What servers draw in one call; `as_it_comes` says that units of it are turned into text while others are drawn.
+
+    The first rank reads answers while others are drawn: it is what counts where it is slower than all servers. What is
+    trained on it hands to all ranks.
+    """
+    found, assumed = draw(site.fleet, call, site.calls_of), site.assumptions.costs
+    trained_on = any(kind.logprobs for kind in call)
+    reading = found.tokens * (assumed.rank_0_token_s if trained_on else assumed.rank_0_read_token_s)
+    texts = found.tokens * assumed.text_token_s
+    behind = max(0.0, reading + (texts if as_it_comes else 0.0) - found.seconds) + (0.0 if as_it_comes else texts)
+    if trained_on and site.config.learner.processes > 1:
+        behind += found.tokens * assumed.broadcast_token_s
+    busy = found.busy_s * site.config.rollout.sglang.tp
+    return [Activity(name, found.seconds, busy, found.draws), Activity(HOST, behind)]
+
+
+def _steps(
+    site: Site, training: TrainingConfig, drawing: Sequence[Activity], prompt: float, lengths: Lengths, turns: int
+) -> list[Activity]:
+    """All steps of a training phase; `drawing` is what one draws, in so many `turns` of its two roles."""
+    learner, steps = site.config.learner, training.steps
+    tokens = asked.sequence_tokens(training, prompt, lengths)
+    train = train_seconds(site, training, tokens)
+    host = Activity(HOST, site.assumptions.costs.reward_step_s)
+    rolled = [*drawing, host]
+    together = site.config.rollout.sglang.roles == "together"
+    turned = 0.0 if together else turns * costs.turn(site)
+    if site.colocated:
+        # In a step the learner makes room once: a role takes its memory and gives it back, then takes the new weights.
+        between = turns if site.config.weights.verify.probe_every else turns / 2
+        turned = costs.turn(site, 1.5 + between) + costs.parking(site)
+    # Nobody draws with the weights after the last step.
+    sent = max(0, steps - 1)
+    drawn_s = sum(activity.seconds for activity in rolled) + (0.0 if site.colocated else turned)
+    overlapped = (steps - 1) * min(drawn_s, train) if training.ahead and steps else 0.0
+    step_s = drawn_s + train + costs.send(site)
+    activities = [
+        *(Activity(a.name, steps * a.seconds, steps * a.busy, steps * a.draws) for a in rolled),
+        # While the next step's rollouts are drawn the learner trains, and only what is longer counts.
+        Activity(TRAINING, steps * train - overlapped, steps * train * learner.processes),
+        Activity(SENDING, sent * costs.send(site)),
+        Activity(VERIFYING, costs.hashing(site, sent) + costs.probes(site, steps)),
+        Activity(TURNS, steps * turned),
+        Activity(CHECKPOINTS, costs.checkpoints(site, steps, step_s)),
+        Activity(MODEL, costs.model_folder(site)),
+    ]
+    return activities
+
+
+def _fine_tuning(site: Site, prompt: float, lengths: Lengths) -> list[Activity]:
+    training, size = site.config.solver.training, site.config.labelled.sft.sequences_per_update
+    train = _train_seconds(site, size, size, asked.sequence_tokens(training, prompt, lengths), scoring=0)
+    return [
+        Activity(TRAINING, training.steps * train, training.steps * train * site.config.learner.processes),
+        Activity(CHECKPOINTS, costs.checkpoints(site, training.steps, train)),
+        Activity(MODEL, costs.model_folder(site)),
+    ]
+
+
+def train_seconds(site: Site, training: TrainingConfig, tokens: float) -> float:
+    """Of a GRPO step on rollouts of so many tokens with their prompts: scoring passes and updates."""
+    grpo, sequences = training.grpo, training.prompts_per_step * training.rollouts_per_prompt
+    # In the first iteration the base model is what the phase begins with, and no pass of its own.
+    scoring = (sequences > grpo.sequences_per_update) + (grpo.kl_coefficient > 0)
+    return _train_seconds(site, sequences, grpo.sequences_per_update, tokens, scoring)
+
+
+def _train_seconds(site: Site, sequences: int, per_update: int, tokens: float, scoring: int) -> float:
+    learner = site.config.learner
+    length = max(1, round(tokens))
+    if length > learner.tokens_per_micro_batch:
+        raise UserError(
+            f"learner.tokens_per_micro_batch: {learner.tokens_per_micro_batch} tokens do not hold a rollout of {length}"
+        )
+    work = Workload(
+        sequences=sequences,
+        length=length,
+        tokens_per_micro_batch=learner.tokens_per_micro_batch,
+        sequences_per_update=per_update,
+        scoring_passes=scoring,
+        element_bytes=4 if learner.dtype == "float32" else 2,
+        fp8=learner.fp8.format != "none",
+    )
+    per_node = site.config.placement.gpus_per_node
+    modelled = step_time(site.shape, site.candidate, work, site.gpu, per_node, site.assumptions.training)
+    return site.assumptions.costs.train_factor * modelled.seconds

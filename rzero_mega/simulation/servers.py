@@ -1,0 +1,240 @@
+"""SGLang servers in virtual time: they take the bodies that real ones take, and answer when a real one would have."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rzero_mega.planning.servers import DecodeStep
+from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
+from rzero_mega.rollout.sglang.server.client import SglangClient
+
+VERSION = "simulated"
+# Of a draw's longest response, room for which SGLang sees before it takes the draw in: its `new_token_ratio` at rest
+# (SGLANG_INIT_NEW_TOKEN_RATIO 0.7 times SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR 0.14).
+RESERVED = 0.098
+Length = Callable[[Sequence[int], int], tuple[int, int]]
+"""Tokens of a prompt, and of the next answer to it, of which no more are asked for than the second argument says.
+
+Prompts themselves are shorter than what they stand for.
+"""
+
+
+@dataclass(frozen=True)
+class ServerSpeed:
+    """What a server can do: the seconds of its steps by `decode`.
+
+    It decodes up to `slots` draws at a time, as far as what they have and RESERVED of the longest response of each fit
+    into `kv_tokens`; what it would take back from draws that turn out longer is not modelled. A call is there `call_s`
+    after it was made.
+    """
+
+    slots: int
+    kv_tokens: float
+    decode: DecodeStep
+    call_s: float
+
+
+@dataclass
+class Usage:
+    """What a server did: (since when, until when, draws running), and when draws were over."""
+
+    spans: list[tuple[float, float, int]] = field(default_factory=list)
+    over_at: list[float] = field(default_factory=list)
+    tokens: int = 0
+    prompts: int = 0
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which it had anything to do."""
+        return sum(until - since for since, until, _ in self.spans)
+
+    @property
+    def running_s(self) -> float:
+        """Slots that were taken, times the seconds that they were."""
+        return sum((until - since) * running for since, until, running in self.spans)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    prompt: tuple[int, ...]
+    prompt_tokens: int
+    length: int
+    limit: int
+    over: Callable[[], None]
+
+
+class VirtualServer:
+    """A `ServerHandle`. All that it does happens in the event loop that asks it."""
+
+    log = Path("server.log")
+
+    def __init__(self, name: str, speed: ServerSpeed, length: Length) -> None:
+        self.name, self.speed, self.length = name, speed, length
+        self.usage = Usage()
+        self._waiting: deque[_Waiting] = deque()
+        self._came = asyncio.Event()
+        self._decoder: asyncio.Task[None] | None = None
+        self._factor = 1.0
+        # By the step at which each draw is over: its tokens then, with its prompt's, and whom to tell.
+        self._running: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._number, self._step, self._cached = count(), 0.0, 0.0
+        self._known: set[tuple[int, ...]] = set()
+
+    @property
+    def where(self) -> str:
+        """Nowhere."""
+        return "simulated"
+
+    def client(self, name: str, timeout_s: float) -> SglangClient:
+        """A client that speaks to this object."""
+        return VirtualClient(self)
+
+    def alive(self) -> bool:
+        return True
+
+    def ready(self) -> bool:
+        return True
+
+    def wait_ready(self, timeout_s: float) -> None:
+        pass
+
+    def reason(self) -> str:
+        return ""
+
+    def stop(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """There are no further calls."""
+        if self._decoder is not None:
+            self._decoder.cancel()
+            self._decoder = None
+
+    async def answers(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Events as SGLang streams them: of every sample the last one alone, which is all that is read of it."""
+        if self._decoder is None:
+            self._decoder = asyncio.get_running_loop().create_task(self._decode())
+        await asyncio.sleep(self.speed.call_s)
+        over: asyncio.Queue[int] = asyncio.Queue()
+        # All draws of a call of the engine want them, or none.
+        self._factor = self.speed.decode.decoding.logprobs_factor if any(body["return_logprob"]) else 1.0
+        for index, (prompt, parameters) in enumerate(zip(body["input_ids"], body["sampling_params"], strict=True)):
+            key = tuple(prompt)
+            limit = parameters["max_new_tokens"]
+            self._waiting.append(_Waiting(key, *self.length(key, limit), limit, partial(over.put_nowait, index)))
+        self._came.set()
+        for _ in body["input_ids"]:
+            yield _last_event(await over.get())
+
+    async def _decode(self) -> None:
+        """Steps of all running draws together; who is over makes room for who waits."""
+        loop = asyncio.get_running_loop()
+        while True:
+            prefilled = self._admit()
+            if not self._running:
+                await self._came.wait()
+                continue
+            since, running = loop.time(), len(self._running)
+            if prefilled:
+                await asyncio.sleep(self.speed.decode.prefill_seconds(prefilled))
+            before = loop.time()
+            steps = self._running[0][0] - self._step
+            # A step grows with the cache, by as much with every step.
+            pace = self._factor * self.speed.decode.seconds(running, self._cached + running * steps / 2)
+            await self._until(steps * pace, full=running == self.speed.slots)
+            done = min(steps, (loop.time() - before) / pace)
+            self._step += done
+            self._cached += done * running
+            self.usage.spans.append((since, loop.time(), running))
+            self._finish()
+
+    def _admit(self) -> float:
+        """Take in draws that wait, as far as there is room; tokens of their prompts that no draw has brought before."""
+        speed, new = self.speed, 0.0
+        while self._waiting and len(self._running) < speed.slots:
+            draw = self._waiting[0]
+            needed = draw.prompt_tokens + (1 + len(self._running)) * RESERVED * draw.limit
+            if self._running and self._cached + needed > speed.kv_tokens:
+                break
+            self._waiting.popleft()
+            if draw.prompt not in self._known:
+                self._known.add(draw.prompt)
+                new += draw.prompt_tokens
+            whole = draw.prompt_tokens + draw.length
+            heapq.heappush(self._running, (self._step + draw.length, next(self._number), whole, draw.over))
+            self._cached += draw.prompt_tokens
+            self.usage.tokens += draw.length
+            self.usage.prompts += draw.prompt_tokens
+        self._came.clear()
+        return new
+
+    async def _until(self, seconds: float, full: bool) -> None:
+        """As long as that; less if draws come while there is room for them."""
+        if full:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._came.wait()
+
+    def _finish(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._running and self._running[0][0] <= self._step + 1e-6:
+            _, _, whole, tell = heapq.heappop(self._running)
+            self._cached -= whole
+            tell()
+            self.usage.over_at.append(now)
+
+
+class VirtualClient(SglangClient):
+    """Speaks to a `VirtualServer` in the same process, and over no network."""
+
+    def __init__(self, server: VirtualServer) -> None:
+        self._server = server
+        self._name, self._url = server.name, server.where
+
+    def streams(self) -> AnswerStreams:
+        """Its answers."""
+        return _Streams(self._server)
+
+    def responds(self, timeout_s: float) -> bool:
+        """It always does."""
+        return True
+
+    def abort_all(self) -> None:
+        """Nothing: what is still asked ends with the event loop."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Streams(AnswerStreams):
+    def __init__(self, server: VirtualServer) -> None:
+        self._server = server
+
+    def answers(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        return self._server.answers(body)
+
+    async def close(self) -> None:
+        self._server.close()
+
+
+def _last_event(index: int) -> dict[str, Any]:
+    return {
+        "index": index,
+        "output_ids": [0],
+        "meta_info": {
+            "finish_reason": {"type": "stop"},
+            "weight_versions": [{"version": VERSION}],
+            "output_token_logprobs": [[-0.5, 0, None]],
+        },
+    }

@@ -1,0 +1,154 @@
+"""An iteration in virtual time: counts are the configuration's, shares are shares, and better is never worse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from rzero_mega.recipes import load_recipe
+
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.planning.assumptions import Assumptions, shipped
+from rzero_mega.planning.hardware import GPUS
+from rzero_mega.simulation.iteration import IterationTime, iteration_time
+from rzero_mega.simulation.site import Site
+from rzero_mega.simulation.switches import effects, on_nodes
+from tests.simulation.small import small
+
+COLOCATED = (
+    "placement.servers=colocated",
+    "learner.processes=8",
+    "rollout.sglang.replicas=8",
+    "learner.offload=all",
+)
+
+
+def seconds(found: IterationTime) -> dict[PhaseName, float]:
+    return {phase.phase: phase.seconds for phase in found.phases}
+
+
+def test_phases_and_draws_are_those_of_the_configuration() -> None:
+    site = small()
+    found, config = iteration_time(site), site.config
+    assert [phase.phase for phase in found.phases] == [p.name for p in iteration_plan(config) if p.iteration == 1]
+    share = site.assumptions.responses.well_formed_share
+    assert {phase.phase: phase.draws for phase in found.phases} == {
+        PhaseName.CHALLENGER: 5 * (128 + 4 * round(share * 128)),
+        PhaseName.QUESTIONS: 250,
+        PhaseName.LABELS: 3 * round(share * 250),
+        PhaseName.SOLVER: config.solver.training.steps * 16 * config.solver.training.rollouts_per_prompt,
+        PhaseName.EVALUATE: 10 * 3,
+    }
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), COLOCATED, ("challenger.training.ahead=1", "solver.training.ahead=1")], ids=str
+)
+def test_gpu_hours_are_gpus_times_time_and_idle_is_a_share(overrides: tuple[str, ...]) -> None:
+    found = iteration_time(small(*overrides))
+    assert found.seconds == pytest.approx(sum(phase.seconds for phase in found.phases))
+    assert found.gpu_hours == pytest.approx(8 * found.seconds / 3600)
+    assert all(0 <= phase.idle <= 1 for phase in found.phases) and 0 < found.idle < 1
+    assert sum(found.by_activity.values()) == pytest.approx(found.seconds)
+
+
+def test_benchmarks_are_asked_by_their_protocols_without_their_data() -> None:
+    names = "evaluation.benchmarks=[math500, aime24, 'gsm8k:100', 'arithmetic:2']"
+    evaluate = iteration_time(small(names)).phases[-1]
+    arithmetic = 2 * 5 * 2  # two of each level, greedily and once sampled
+    assert evaluate.draws == 500 + 30 * 32 + 100 + arithmetic + 10 * 3
+
+
+def test_what_is_switched_off_is_not_there() -> None:
+    off = small("challenger.train=false", "labels.gauges.questions=0")
+    assert [phase.phase for phase in iteration_time(off).phases] == ["questions", "labels", "solver"]
+    fine_tuning = small("labelled.method=sft", "labelled.data=arithmetic:64")
+    (only,) = iteration_time(fine_tuning).phases
+    assert (only.phase, only.draws) == (PhaseName.SOLVER, 0)
+
+
+BETTER = {
+    "decoding.fixed_s": 0.5,
+    "decoding.memory_share": 2.0,
+    "training.gemm_share": 1.5,
+    "training.link_share": 1.4,
+    "costs.train_factor": 0.5,
+    "costs.send_bytes_s": 4.0,
+    "costs.checkpoint_copy_bytes_s": 4.0,
+    "costs.server_start_s": 0.5,
+    "costs.gpu_hash_bytes_s": 10.0,
+    "costs.job_start_s": 0.1,
+}
+
+
+@pytest.mark.parametrize("key", BETTER)
+def test_nothing_that_is_faster_makes_an_iteration_slower(key: str) -> None:
+    site = small()
+    section, _, name = key.partition(".")
+    value = getattr(getattr(site.assumptions, section), name)
+    better: Assumptions = site.assumptions.with_values({key: BETTER[key] * value}, "better")
+    before, after = (iteration_time(replace(site, assumptions=found)) for found in (site.assumptions, better))
+    assert after.seconds < before.seconds
+    assert all(later <= sooner for later, sooner in zip(seconds(after).values(), seconds(before).values(), strict=True))
+
+
+def test_drawing_ahead_hides_training_and_leaves_the_first_step() -> None:
+    before, after = iteration_time(small()), iteration_time(small("solver.training.ahead=1"))
+    saved = seconds(before)[PhaseName.SOLVER] - seconds(after)[PhaseName.SOLVER]
+    assert 0 < saved < before.by_activity["training"]
+    assert after.phases[3].busy == pytest.approx(before.phases[3].busy)
+
+
+def test_phases_in_one_process_start_servers_once() -> None:
+    jobs, process = iteration_time(small()), iteration_time(small(one_process=True))
+    assert process.by_activity["start"] < jobs.by_activity["start"] / 2
+    assert process.by_activity["sending weights"] > jobs.by_activity["sending weights"]
+
+
+def test_switches_are_tried_alone_and_say_why_one_cannot_be() -> None:
+    site = small()
+    base = iteration_time(site)
+    found = {effect.switch.name: effect for effect in effects(site)}
+    assert len(found) >= 8 and all(effect.time or effect.refused for effect in found.values())
+    for name in ("no checksums", "no probes", "checkpoints every 5 steps", "ahead=1 in both trainings"):
+        time = found[name].time
+        assert time is not None and time.seconds < base.seconds, name
+    whole = next(effect.time for name, effect in found.items() if "before the queue" in name)
+    assert whole is not None and whole.seconds > base.seconds
+    tp3 = {effect.switch.name: effect for effect in effects(small(*COLOCATED, "learner.layout.tp=8"))}
+    half = tp3["learner and servers on half of the GPUs each"]
+    assert half.time is None and half.refused.startswith("learner.processes")
+
+
+@pytest.mark.parametrize("nodes", [2, 4, 16])
+def test_more_nodes_take_less_time_and_more_gpu_hours(nodes: int) -> None:
+    site = small()
+    one = iteration_time(site)
+    many = iteration_time(replace(site, config=on_nodes(site.config, nodes)))
+    assert many.gpus == 8 * nodes and many.seconds < one.seconds and many.gpu_hours > one.gpu_hours
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "said"),
+    [
+        ("nano", (), "rollout.engine"),
+        ("qwen3_32b", ("rollout.sglang.tp=1", "rollout.sglang.replicas=8"), "rollout.sglang.tp: a server over 1 H100"),
+        ("qwen3_8b", ("rollout.sglang.replicas=9",), "rollout.sglang.replicas"),
+        ("qwen3_8b", ("learner.layout.tp=3", "learner.processes=3"), "learner.layout.tp"),
+        ("qwen3_8b", ("model.path=somewhere/unknown",), "--model somewhere/unknown"),
+    ],
+)
+def test_what_cannot_be_simulated_is_a_line_that_names_the_key(
+    recipe: str, overrides: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        iteration_time(Site(load_recipe(recipe, overrides), GPUS["H100"], shipped()))
+    assert str(error.value).startswith(said) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("nodes", [0, 3])
+def test_a_recipe_that_cannot_be_spread_over_nodes_says_so(nodes: int) -> None:
+    with pytest.raises(UserError, match=f"^--nodes {nodes}: "):
+        on_nodes(small("learner.processes=4", "placement.nodes=2", "rollout.sglang.replicas=3").config, nodes)
