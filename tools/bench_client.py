@@ -1,8 +1,9 @@
 """What a drawn token costs the first rank: `python -m tools.bench_client [--tokens 700] [--draws 2048]`.
 
 Another process plays a server that answers at once, with samples of a length like real ones, so that what is measured
-is this process alone: bodies, HTTP, JSON, checks, the queue. *One queue* is the engine's own way; *calls answered as a
-whole*, of 64 draws each, is what it did before; *single requests* are what it would do without streams.
+is this process alone: bodies, HTTP, JSON, checks, the queue. *One queue* is the engine's own way, with the
+log-probabilities that training wants and without them, as votes are drawn; *calls answered as a whole*, of 64 draws
+each, is what it did before; *single requests* are what it would do without streams.
 
     python -m tools.bench_client --servers 2 [--slots 32] [--cut-off 0.03] [--scale 0.125] [--draws 640]
 
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -71,8 +73,10 @@ def _print_costs(arguments: argparse.Namespace) -> None:
         prompts = arguments.draws // SAMPLES
         requests = [Request(str(i), (i + 1000,) * PROMPT, SAMPLES, SamplingConfig()) for i in range(prompts)]
         draws = draws_of(requests)
+        votes = draws_of([replace(request, logprobs=False) for request in requests])
         ways: dict[str, Callable[[], int]] = {
-            "one queue": lambda: _queue(url, draws),
+            "one queue, votes": lambda: _queue(url, votes),
+            "one queue, rollouts with log-probabilities": lambda: _queue(url, draws),
             f"calls of {DRAWS_PER_CALL} answered as a whole": lambda: _calls(url, draws, DRAWS_PER_CALL),
             "single requests": lambda: _calls(url, draws, 1),
         }
@@ -139,8 +143,13 @@ class _There:
 
 def _serve(pipe: Connection, tokens: int) -> None:
     """In the other process: answer every call at once, whole or as a stream."""
-    whole = [json.dumps(_answer(index, tokens)).encode() for index in range(DRAWS_PER_CALL)]
-    first = [json.dumps(_answer(index, 1, over=False)).encode() for index in range(DRAWS_PER_CALL)]
+    whole, first = (
+        {
+            logprobs: [json.dumps(_answer(index, length, over, logprobs)).encode() for index in range(DRAWS_PER_CALL)]
+            for logprobs in (True, False)
+        }
+        for length, over in ((tokens, True), (1, False))
+    )
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -150,14 +159,14 @@ def _serve(pipe: Connection, tokens: int) -> None:
         while head := (await reader.readuntil(b"\r\n\r\n")).lower():
             length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
             body = json.loads(await reader.readexactly(length))
-            draws = len(body["input_ids"])
+            draws, logprobs = len(body["input_ids"]), body["return_logprob"][0]
             kind = b"text/event-stream" if body["stream"] else b"application/json"
             writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: " + kind + b"\r\n\r\n")
             if body["stream"]:
-                for said in (*first[:draws], *whole[:draws], b"[DONE]"):
+                for said in (*first[logprobs][:draws], *whole[logprobs][:draws], b"[DONE]"):
                     await _chunk(writer, b"data: " + said + b"\n\n")
             else:
-                await _chunk(writer, b"[" + b",".join(whole[:draws]) + b"]")
+                await _chunk(writer, b"[" + b",".join(whole[logprobs][:draws]) + b"]")
             writer.write(b"0\r\n\r\n")
 
     async def serve() -> None:
@@ -174,11 +183,11 @@ async def _chunk(writer: asyncio.StreamWriter, content: bytes) -> None:
     await asyncio.sleep(0)
 
 
-def _answer(index: int, tokens: int, over: bool = True) -> dict[str, Any]:
-    """As SGLang writes it."""
+def _answer(index: int, tokens: int, over: bool, logprobs: bool) -> dict[str, Any]:
+    """As SGLang writes it, which has no tokenizer."""
     ids = [(index * 7919 + place * 104_729) % 150_000 for place in range(tokens)]
+    triples = [[-0.5312345 - place / 7919, token, None] for place, token in enumerate(ids)]
     return {
-        "text": "word " * tokens,
         "output_ids": ids,
         "meta_info": {
             "id": "0123456789abcdef" * 2,
@@ -186,7 +195,7 @@ def _answer(index: int, tokens: int, over: bool = True) -> dict[str, Any]:
             "prompt_tokens": PROMPT,
             "weight_version": VERSION.on_server,
             "weight_versions": [{"version": VERSION.on_server, "start": 0, "end": tokens}],
-            "output_token_logprobs": [[-0.5312345 - place / 7919, token, None] for place, token in enumerate(ids)],
+            **({"output_token_logprobs": triples} if logprobs else {}),
             "completion_tokens": tokens,
         },
         "index": index,
