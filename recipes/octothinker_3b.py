@@ -1,6 +1,6 @@
-"""OctoThinker-3B-Hybrid-Base (Llama 3.2) on one node of eight GPUs of 80 GB: four train, four serve, as in the paper.
+"""OctoThinker-3B-Hybrid-Base (Llama 3.2) on one node of eight GPUs of 80 GB, which learner and servers have in turns.
 
-The learner's GPUs hold a copy of the model each, which is the fastest layout by the planner's estimate.
+The GPUs hold a copy of the model each, which is the fastest layout by the planner's estimate.
 """
 
 from __future__ import annotations
@@ -8,23 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rzero_mega.config import Config
-from rzero_mega.config.schema import LayoutConfig, LearnerConfig, PlacementConfig
 
-from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
+from ._paper import paper_on_a_node
 
 
 def octothinker_3b(overrides: Sequence[str] = ()) -> Config:
     """The paper's small model of another family."""
-    return paper_on_cluster(
-        "octothinker_3b",
-        model="OctoThinker/OctoThinker-3B-Hybrid-Base",
-        placement=PlacementConfig(nodes=1, gpus_per_node=8, servers="split"),
-        learner=LearnerConfig(
-            processes=4,
-            layout=LayoutConfig(tp=1),
-            tokens_per_micro_batch=MICRO_BATCH_TOKENS,
-            recompute="none",
-        ),
-        servers=servers(replicas=4),
-        overrides=overrides,
-    )
+    return paper_on_a_node("octothinker_3b", "OctoThinker/OctoThinker-3B-Hybrid-Base", tp=1, overrides=overrides)

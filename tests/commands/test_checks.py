@@ -40,8 +40,12 @@ def nano(*overrides: str) -> Config:
     ("recipe", "overrides", "message"),
     [
         ("qwen3_8b", "learner.processes=16", "learner.processes: 16 processes do not fit on 1 x 8 GPUs"),
-        ("qwen3_8b", "rollout.sglang.replicas=5", "rollout.sglang.replicas: 5 split servers of tp 1 do not fit"),
-        ("qwen3_8b", "learner.processes=3 learner.layout.tp=3", "learner.layout.tp: 3 does not divide the model's 32"),
+        ("qwen3_8b", "rollout.sglang.replicas=9", "rollout.sglang.replicas: 9 colocated servers of tp 1 do not fit"),
+        (
+            "qwen3_8b",
+            "learner.processes=3 rollout.sglang.replicas=3 learner.layout.tp=3",
+            "learner.layout.tp: 3 does not divide the model's 32",
+        ),
         ("qwen3_8b", "learner.layout.pp=7 learner.processes=28 placement.nodes=4", "learner.layout.pp: 7 stages"),
         ("qwen3_14b", "seed=0", "placement.nodes: servers on several nodes need a job"),
         ("qwen3_8b", "rollout.sglang.extra_arguments=[--tp-size=2]", "rollout.sglang.extra_arguments: --tp-size"),

@@ -214,8 +214,12 @@ def test_learner_and_servers_have_a_place_on_the_nodes(name: str) -> None:
 @pytest.mark.parametrize("name", CLUSTER)
 def test_no_gpu_is_left_idle(name: str) -> None:
     config = recipe(name)
-    used = config.learner.processes + config.rollout.sglang.replicas * config.rollout.sglang.tp
-    assert used == config.placement.nodes * config.placement.gpus_per_node
+    learner, servers = config.learner.processes, config.rollout.sglang.replicas * config.rollout.sglang.tp
+    gpus = config.placement.nodes * config.placement.gpus_per_node
+    if config.placement.servers == "colocated":
+        assert learner == servers == gpus
+    else:
+        assert learner + servers == gpus
 
 
 @pytest.mark.parametrize("name", CLUSTER)
@@ -226,10 +230,10 @@ def test_servers_listen_beyond_their_machine_only_where_some_run_on_other_nodes(
 
 
 @pytest.mark.parametrize("name", ["qwen3_4b", "qwen3_8b", "octothinker_3b", "octothinker_8b"])
-def test_the_paper_s_models_train_on_four_gpus_of_a_node_and_are_served_on_the_others(name: str) -> None:
+def test_the_paper_s_models_train_on_all_gpus_of_a_node_and_are_served_on_the_same(name: str) -> None:
     placement = placement_of(recipe(name))
-    assert placement.ranks == (range(4),)
-    assert [(place.node, place.first_gpu) for place in placement.servers] == [(0, 4), (0, 5), (0, 6), (0, 7)]
+    assert placement.ranks == (range(8),)
+    assert [(place.node, place.first_gpu) for place in placement.servers] == [(0, gpu) for gpu in range(8)]
 
 
 @pytest.mark.parametrize("name", CLUSTER)
@@ -255,7 +259,7 @@ def test_the_longest_question_and_the_longest_answer_fit_into_a_micro_batch(name
 @pytest.mark.parametrize("name", CLUSTER)
 def test_the_learner_fits_an_h100_with_the_planner_s_margin(name: str) -> None:
     config = recipe(name)
-    assert config.placement.servers == "split" and config.learner.offload == "none"
+    assert config.learner.offload == ("all" if config.placement.servers == "colocated" else "none")
     assert memory_of(config).peak <= ROOM
 
 
@@ -306,14 +310,24 @@ def test_sglang_s_extra_arguments_are_ones_that_a_recipe_may_give(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [n for n in CLUSTER if recipe(n).placement.nodes == 1])
-def test_a_recipe_of_one_node_can_give_all_its_gpus_to_learner_and_servers_in_turns(name: str) -> None:
-    servers = ["placement.servers=colocated", "rollout.sglang.replicas=8"]
-    config = load_recipe(name, [*servers, "learner.processes=8", "learner.offload=all"])
+def test_a_recipe_of_one_node_gives_all_its_gpus_to_learner_and_servers_in_turns(name: str) -> None:
+    config = recipe(name)
     placement = placement_of(config)
+    assert config.learner.offload == "all" and config.learner.processes == 8
     assert placement.shared_gpus and len(placement.servers) == 8
     check_layout(shape_of(config), layout_of(config))
     weights, sequence = server_memory(config)
     assert memory_of(config).peak <= ROOM and weights + 48 * sequence <= ROOM
+
+
+@pytest.mark.parametrize("name", [n for n in CLUSTER if recipe(n).placement.nodes == 1])
+def test_a_recipe_of_one_node_can_train_on_half_of_them_and_serve_on_the_others(name: str) -> None:
+    half = ["placement.servers=split", "rollout.sglang.replicas=4", "learner.processes=4", "learner.offload=none"]
+    config = load_recipe(name, half)
+    placement = placement_of(config)
+    assert not placement.shared_gpus and len(placement.servers) == 4
+    check_layout(shape_of(config), layout_of(config))
+    assert memory_of(config).peak <= ROOM
 
 
 def sizes(config: Config) -> str:

@@ -22,6 +22,10 @@ FEW = (
     "solver.training.prompts_per_step=16",
     "solver.training.grpo.sequences_per_update=40",
     "rollout.sglang.max_running_requests=16",
+    "placement.servers=split",
+    "learner.processes=4",
+    "learner.offload=none",
+    "rollout.sglang.replicas=4",
 )
 
 

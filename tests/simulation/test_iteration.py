@@ -136,7 +136,7 @@ def test_more_nodes_take_less_time_and_more_gpu_hours(nodes: int) -> None:
         ("nano", (), "rollout.engine"),
         ("qwen3_32b", ("rollout.sglang.tp=1", "rollout.sglang.replicas=8"), "rollout.sglang.tp: a server over 1 H100"),
         ("qwen3_8b", ("rollout.sglang.replicas=9",), "rollout.sglang.replicas"),
-        ("qwen3_8b", ("learner.layout.tp=3", "learner.processes=3"), "learner.layout.tp"),
+        ("qwen3_8b", ("learner.layout.tp=3", "learner.processes=3", "rollout.sglang.replicas=3"), "learner.layout.tp"),
         ("qwen3_8b", ("model.path=somewhere/unknown",), "--model somewhere/unknown"),
     ],
 )
