@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import exp, log
 from statistics import NormalDist
-from typing import cast
+from typing import Any
 
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
 from rzero_mega.rollout.protocol import Draw, Request, draws_of
 from rzero_mega.rollout.sglang.pool.dispatch import Dispatch
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
-from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 from rzero_mega.rollout.sglang.pool.wire import Version, generate_body
 from rzero_mega.simulation.clock import VirtualClockLoop
 from rzero_mega.simulation.servers import VERSION, Length, ServerSpeed, VirtualServer
@@ -156,7 +155,8 @@ async def _draw(fleet: Fleet, draws: Sequence[Draw], context: int, length: Lengt
         return servers[-1]
 
     config = SglangConfig(replicas=fleet.servers, max_running_requests=fleet.speed.slots)
-    role = RoleServers("role", start, config, cast(WeightSender, None), saves_memory=False)
+    nobody_sends: Any = None
+    role = RoleServers("role", start, config, nobody_sends, saves_memory=False)
     role.serve_first_weights()
     if calls_of is None:
         dispatch = Dispatch(role, draws, Version(0, VERSION), [], context)

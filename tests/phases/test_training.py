@@ -312,6 +312,6 @@ def test_chosen_steps_leave_a_profile_and_the_timeline_has_every_step(runs: Call
     assert any("mm" in name for name in names) and any("Optimizer.step" in name for name in names)
     spans = [(span.track, span.name) for span in read_timeline(path)]
     assert [name for track, name in spans if track == STEPS_TRACK] == ["step 1", "step 2", "step 3"]
-    assert [name for track, name in spans if track == "main" and name != "generate"] == [
-        "train", "update", "checkpoint",
-    ] * STEPS  # fmt: skip
+    on_main = [name for track, name in spans if track == "main" and name in ("train", "update", "checkpoint")]
+    # After the last step no engine draws from the weights.
+    assert on_main == ["train", "update", "checkpoint"] * (STEPS - 1) + ["train", "checkpoint"]
