@@ -57,8 +57,8 @@ SIZES = (
 NAME = "run"
 # What tells the time, or counts attempts, and the hash of the file that holds it.
 TIMES = ("seconds", "attempts", "finished", "sha256")
-# The log of events, the lock and the report: no phase reads them, nor logs.
-NOT_READ = ("events.jsonl", ".lock", "report.html")
+# The log of events, the timeline, the lock and the report: no phase reads them, nor logs.
+NOT_READ = ("events.jsonl", "timeline.jsonl", ".lock", "report.html")
 OUTCOMES = ("run", "verify", "as it was", "silent", "traceback")
 
 
