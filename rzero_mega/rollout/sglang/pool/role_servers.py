@@ -144,7 +144,7 @@ class RoleServers:
     def replace(self, replica: Replica) -> None:
         """End a server that is dead or does not answer, and start another in its place."""
         if replica.server.alive():
-            _log.warning("%s does not answer; it is ended and another one started", replica.name)
+            _log.warning("%s does not answer and is ended; starting another", replica.name)
         else:
             _log.warning("%s ended (%s); starting another", replica.name, replica.server.reason())
         if replica.starts >= self.config.attempts:
