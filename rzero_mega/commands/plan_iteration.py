@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -51,8 +52,6 @@ def simulate(
 
 def json_text(site: Site, found: IterationTime, tried: Sequence[Effect], fitted: Fit | None) -> str:
     """Everything in seconds, GPU-hours and shares."""
-    import json
-
     return json.dumps(
         {
             "gpu": site.gpu.name,
@@ -125,13 +124,9 @@ def _phases(site: Site, found: IterationTime) -> Table:
     title = f"{config.recipe}: one iteration on {found.gpus} x {site.gpu.name}, as the code is"
     table = _table(title, ("phase", "minutes", "GPU-hours", "idle", "draws", "most of it"), NOTE)
     for phase in found.phases:
-        times: dict[str, float] = {}
-        for activity in phase.activities:
-            times[activity.name] = times.get(activity.name, 0.0) + activity.seconds
-        most = sorted(times.items(), key=lambda item: -item[1])[:3]
+        most = list(phase.by_activity.items())[:3]
         said = ", ".join(f"{name} {seconds / max(phase.seconds, 1e-9):.0%}" for name, seconds in most if seconds > 0)
-        hours = phase.gpus * phase.seconds / 3600
-        cells = (f"{phase.seconds / 60:.1f}", f"{hours:.1f}", f"{phase.idle:.0%}", str(phase.draws), said)
+        cells = (f"{phase.seconds / 60:.1f}", f"{phase.gpu_hours:.1f}", f"{phase.idle:.0%}", str(phase.draws), said)
         table.add_row(str(phase.phase), *cells)
     whole = (f"{found.seconds / 60:.1f}", f"{found.gpu_hours:.1f}", f"{found.idle:.0%}")
     table.add_row("all", *whole, str(sum(phase.draws for phase in found.phases)), "", style="bold")

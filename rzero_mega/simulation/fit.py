@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -87,7 +88,7 @@ class _Run:
                 found += [value for row in directory.metrics() if (value := _number(row.get(key))) is not None]
         return found
 
-    @property
+    @cached_property
     def site(self) -> Site | None:
         """The run on the GPUs in question, if its servers are SGLang's."""
         return Site(self.config, self.gpu, self.assumptions) if self.config.rollout.engine == "sglang" else None

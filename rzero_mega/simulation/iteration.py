@@ -61,6 +61,16 @@ class PhaseTime:
         return 1 - self.busy / (self.gpus * self.seconds) if self.seconds else 0.0
 
     @property
+    def gpu_hours(self) -> float:
+        """All GPUs of the job, whatever they do."""
+        return self.gpus * self.seconds / 3600
+
+    @property
+    def by_activity(self) -> dict[str, float]:
+        """{activity: seconds}, most first."""
+        return _by_activity(self.activities)
+
+    @property
     def draws(self) -> int:
         """Samples drawn."""
         return sum(activity.draws for activity in self.activities)
@@ -91,12 +101,15 @@ class IterationTime:
 
     @property
     def by_activity(self) -> dict[str, float]:
-        """{activity: seconds}, most first."""
-        found: dict[str, float] = {}
-        for phase in self.phases:
-            for activity in phase.activities:
-                found[activity.name] = found.get(activity.name, 0.0) + activity.seconds
-        return dict(sorted(found.items(), key=lambda item: -item[1]))
+        """As of a phase."""
+        return _by_activity([activity for phase in self.phases for activity in phase.activities])
+
+
+def _by_activity(activities: Sequence[Activity]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for activity in activities:
+        found[activity.name] = found.get(activity.name, 0.0) + activity.seconds
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def iteration_time(site: Site) -> IterationTime:
@@ -222,7 +235,7 @@ def _steps(
     drawn_s = sum(activity.seconds for activity in rolled) + (0.0 if site.colocated else turned)
     overlapped = (steps - 1) * min(drawn_s, train) if training.ahead and steps else 0.0
     step_s = drawn_s + train + costs.send(site)
-    activities = [
+    return [
         *(Activity(a.name, steps * a.seconds, steps * a.busy, steps * a.draws) for a in rolled),
         # While the next step's rollouts are drawn the learner trains, and only what is longer counts.
         Activity(TRAINING, steps * train - overlapped, steps * train * learner.processes),
@@ -232,7 +245,6 @@ def _steps(
         Activity(CHECKPOINTS, costs.checkpoints(site, steps, step_s)),
         Activity(MODEL, costs.model_folder(site)),
     ]
-    return activities
 
 
 def _fine_tuning(site: Site, prompt: float, lengths: Lengths) -> list[Activity]:
