@@ -187,12 +187,7 @@ def _drawn(servers: Sequence[VirtualServer], draws: int, fleet: Fleet) -> Drawn:
     over = sorted(time for server in servers for time in server.usage.over_at)
     assert len(over) == draws, "every draw is over once"
     enough = over[max(0, int(ENOUGH * draws) - 1)] if over else 0.0
-    taken = sum(
-        (min(until, enough) - since) * running
-        for server in servers
-        for since, until, running in server.usage.spans
-        if since < enough
-    )
+    taken = sum(server.usage.taken_until(enough) for server in servers)
     first, last = (int(share * (draws - 1)) for share in MIDDLE)
     return Drawn(
         pace_s=(over[last] - over[first]) / (last - first) if last > first else 0.0,

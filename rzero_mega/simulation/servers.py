@@ -50,17 +50,15 @@ class Usage:
     spans: list[tuple[float, float, int]] = field(default_factory=list)
     over_at: list[float] = field(default_factory=list)
     tokens: int = 0
-    prompts: int = 0
 
     @property
     def busy_s(self) -> float:
         """Seconds in which it had anything to do."""
         return sum(until - since for since, until, _ in self.spans)
 
-    @property
-    def running_s(self) -> float:
-        """Slots that were taken, times the seconds that they were."""
-        return sum((until - since) * running for since, until, running in self.spans)
+    def taken_until(self, end: float) -> float:
+        """Slots that were taken, times the seconds that they were before `end`."""
+        return sum((min(until, end) - since) * running for since, until, running in self.spans if since < end)
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,9 @@ class VirtualServer:
 
     log = Path("server.log")
 
-    def __init__(self, name: str, speed: ServerSpeed, length: Length) -> None:
-        self.name, self.speed, self.length = name, speed, length
+    def __init__(self, name: str, speed: ServerSpeed, length: Length, version: str = VERSION) -> None:
+        """`version` is that of the weights by which it says that it draws."""
+        self.name, self.speed, self.length, self.version = name, speed, length, version
         self.usage = Usage()
         self._waiting: deque[_Waiting] = deque()
         self._came = asyncio.Event()
@@ -133,7 +132,7 @@ class VirtualServer:
             self._waiting.append(_Waiting(key, *self.length(key, limit), limit, partial(over.put_nowait, index)))
         self._came.set()
         for _ in body["input_ids"]:
-            yield _last_event(await over.get())
+            yield self._last_event(await over.get())
 
     async def _decode(self) -> None:
         """Steps of all running draws together; who is over makes room for who waits."""
@@ -173,7 +172,6 @@ class VirtualServer:
             heapq.heappush(self._running, (self._step + draw.length, next(self._number), whole, draw.over))
             self._cached += draw.prompt_tokens
             self.usage.tokens += draw.length
-            self.usage.prompts += draw.prompt_tokens
         self._came.clear()
         return new
 
@@ -185,6 +183,17 @@ class VirtualServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._came.wait()
+
+    def _last_event(self, index: int) -> dict[str, Any]:
+        return {
+            "index": index,
+            "output_ids": [0],
+            "meta_info": {
+                "finish_reason": {"type": "stop"},
+                "weight_versions": [{"version": self.version}],
+                "output_token_logprobs": [[-0.5, 0, None]],
+            },
+        }
 
     def _finish(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -226,15 +235,3 @@ class _Streams(AnswerStreams):
 
     async def close(self) -> None:
         self._server.close()
-
-
-def _last_event(index: int) -> dict[str, Any]:
-    return {
-        "index": index,
-        "output_ids": [0],
-        "meta_info": {
-            "finish_reason": {"type": "stop"},
-            "weight_versions": [{"version": VERSION}],
-            "output_token_logprobs": [[-0.5, 0, None]],
-        },
-    }

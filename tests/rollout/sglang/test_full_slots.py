@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
 import torch
 
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
+from rzero_mega.planning.assumptions import shipped
+from rzero_mega.planning.hardware import GPUS
+from rzero_mega.planning.models import model_named
+from rzero_mega.planning.servers import DecodeStep
 from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.simulation.clock import VirtualClockLoop
+from rzero_mega.simulation.drawing import Lengths
+from rzero_mega.simulation.servers import ServerSpeed, VirtualServer
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.sources import GatheredWeights
 from tests.rollout.sglang.stand_in import NO_WEIGHTS
-from tests.rollout.sglang.virtual_servers import VirtualServer, h100_step_s, until_drawn
 
 # As many draws per slot as an iteration's votes have: 2,048 questions, ten votes each, on four servers of 256 slots.
 SERVERS, SLOTS, DRAWS_PER_SLOT, SAMPLES = 4, 64, 20, 10
-LIMIT, MEDIAN, SPREAD, CUT_OFF = 4096, 600, 0.6, 0.03
+LIMIT, PROMPT = 4096, 150
+LENGTHS = Lengths(median=600, sigma=0.6, cut_off=0.03)
+ON_AN_H100 = DecodeStep(model_named("Qwen3-8B"), GPUS["H100"], 1, 2, shipped().decoding)
 
 
 class OneRole:
@@ -38,35 +47,21 @@ class OneRole:
         pass
 
 
-def lengths(draws: int) -> list[int]:
-    """Tokens of responses: log-normal, and of some the whole limit."""
-    drawn = random.Random(5)
-    return [
-        LIMIT if drawn.random() < CUT_OFF else min(LIMIT, max(8, round(MEDIAN * 2.718 ** drawn.gauss(0, SPREAD))))
-        for _ in range(draws)
-    ]
-
-
 @pytest.fixture
 def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncio.events.new_event_loop", VirtualClockLoop)
 
 
-def engine_on(servers: list[VirtualServer], length: list[int]) -> SglangEngine:
+def engine_on(servers: list[VirtualServer]) -> SglangEngine:
+    chance, speed = random.Random(5), ServerSpeed(SLOTS, math.inf, ON_AN_H100, call_s=0.02)
+
+    def length(prompt: Sequence[int], limit: int) -> tuple[int, int]:
+        return len(prompt), LENGTHS.sample(chance, limit)
+
     def start(number: int, attempt: int) -> VirtualServer:
-        def length_of(token: int) -> int:
-            # Draws of a prompt differ; which of them comes first makes no difference to what is measured.
-            return length[token * SAMPLES + drawn[token]]
-
-        def next_length(token: int) -> int:
-            found = length_of(token)
-            drawn[token] += 1
-            return found
-
-        servers.append(VirtualServer(f"server{number}", SLOTS, next_length, h100_step_s, "solver-1-0"))
+        servers.append(VirtualServer(f"server{number}", speed, length, version="solver-1-0"))
         return servers[-1]
 
-    drawn = [0] * (len(length) // SAMPLES)
     config = SglangConfig(replicas=SERVERS, max_running_requests=SLOTS)
     role = RoleServers("solver", start, config, NO_WEIGHTS, saves_memory=False)
     role.serve_first_weights()
@@ -79,9 +74,9 @@ def engine_on(servers: list[VirtualServer], length: list[int]) -> SglangEngine:
 def test_slots_are_full_until_the_last_draws(units: int | None, virtual_clock: None) -> None:
     draws = SERVERS * SLOTS * DRAWS_PER_SLOT
     servers: list[VirtualServer] = []
-    engine = engine_on(servers, lengths(draws))
+    engine = engine_on(servers)
     requests = [
-        Request(f"r{i}", (i,) * 150, SAMPLES, SamplingConfig(max_new_tokens=LIMIT)) for i in range(draws // SAMPLES)
+        Request(f"r{i}", (i,) * PROMPT, SAMPLES, SamplingConfig(max_new_tokens=LIMIT)) for i in range(draws // SAMPLES)
     ]
     if units is None:
         samples = engine.generate(requests)
@@ -96,11 +91,12 @@ def test_slots_are_full_until_the_last_draws(units: int | None, virtual_clock: N
 
         engine.generate_units(in_units, arrived)
     assert len(samples) == len({(sample.key, sample.index) for sample in samples}) == draws
-    end = until_drawn(servers, 0.95)
-    shares = [server.usage.share_until(end) for server in servers]
+    drawn_at = sorted(time for server in servers for time in server.usage.over_at)
+    end = drawn_at[math.ceil(0.95 * draws) - 1]
+    shares = [server.usage.taken_until(end) / (SLOTS * end) for server in servers]
     print(f"slots taken until 95 % of {draws} draws were there: {', '.join(f'{share:.1%}' for share in shares)}")
     assert min(shares) >= 0.95
-    whole = [sum(s * (u - b) for b, u, s in server.usage.spans) for server in servers]
+    whole = [server.usage.taken_until(math.inf) for server in servers]
     assert max(whole) < 1.1 * min(whole)
 
 
