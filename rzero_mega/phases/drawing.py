@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rzero_mega import spmd
+from rzero_mega.coevolution.records import Answers
 from rzero_mega.rollout.protocol import (
     Arrived,
     FinishReason,
@@ -14,6 +16,17 @@ from rzero_mega.rollout.protocol import (
     logprob_array,
     token_array,
 )
+
+
+@dataclass(frozen=True)
+class QuestionsAsked:
+    """What a model is asked about some questions; `read` makes a record for each question of its samples.
+
+    `read` is called on rank 0 alone.
+    """
+
+    requests: Sequence[Request]
+    read: Callable[[Sequence[Sample]], Sequence[Answers]]
 
 
 def fits(prompt: Sequence[int], context: int) -> bool:

@@ -13,8 +13,9 @@ from rzero_mega.config.steps import labels_parts, parts
 from rzero_mega.evaluation.reexpression.exact import exact_forms
 from rzero_mega.evaluation.reexpression.form import Reexpress
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.drawing import QuestionsAsked
 from rzero_mega.phases.paraphrasing import JUDGING, WRITING, Paraphrasing
-from rzero_mega.phases.rounds import PartAsked, Round, costs, run_rounds
+from rzero_mega.phases.rounds import Round, costs, run_rounds
 from rzero_mega.phases.voting import ask_source, count_votes
 
 
@@ -62,14 +63,13 @@ class PanelRounds:
         model = self._inputs.model(source.voter)
         return Round(source.name, numbers, "solver", model, partial(self._vote, source), after)
 
-    def _vote(self, source: VoteSource, number: int, questions: Sequence[WrittenQuestion]) -> PartAsked:
+    def _vote(self, source: VoteSource, number: int, questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
         # The first source's streams are those of a vote without a panel.
         names: tuple[str | int, ...] = (number,) if source == self._sources[0] else (source.name, number)
         if number >= self._new_parts:
             names = ("replay", source.name, number - self._new_parts)
         key, sampling = self._phase.seed_key(*names), self._config.votes.sampling
-        asked = ask_source(self._ctx, questions, source, sampling, key, self._forms(source, number, questions))
-        return PartAsked(asked.requests, asked.read)
+        return ask_source(self._ctx, questions, source, sampling, key, self._forms(source, number, questions))
 
     def _forms(self, source: VoteSource, number: int, questions: Sequence[WrittenQuestion]) -> Reexpress:
         if self.paraphrasing is None or not source.reexpressed:

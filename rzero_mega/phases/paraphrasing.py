@@ -18,8 +18,9 @@ from rzero_mega.evaluation.reexpression.paraphrase import (
     same_majority,
 )
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.drawing import QuestionsAsked
 from rzero_mega.phases.responses import boxed_answers
-from rzero_mega.phases.rounds import PartAsked, Round
+from rzero_mega.phases.rounds import Round
 from rzero_mega.rollout.protocol import Request, Sample
 
 _log = logging.getLogger(__name__)
@@ -72,13 +73,13 @@ class Paraphrasing:
         found = self.outcome(questions, range(number, number + 1))
         return {row.question: row.paraphrase for row in found if row.paraphrase and row.verdict == Verdict.PASSED}
 
-    def _write(self, number: int, questions: Sequence[WrittenQuestion]) -> PartAsked:
+    def _write(self, number: int, questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
         key, sampling = self.phase.seed_key(WRITING, number), self.ctx.config.labels.panel.paraphrase.sampling
         requests = [
             Request(f"{key}/{i}", self.ctx.paraphrase_prompt(question.text), 1, sampling, logprobs=False)
             for i, question in enumerate(questions)
         ]
-        return PartAsked(requests, self._texts)
+        return QuestionsAsked(requests, self._texts)
 
     def _texts(self, samples: Sequence[Sample]) -> list[Answers]:
         texts = self.ctx.texts(samples)
@@ -87,7 +88,7 @@ class Paraphrasing:
             for text, sample in zip(texts, samples, strict=True)
         ]
 
-    def _judge(self, number: int, questions: Sequence[WrittenQuestion]) -> PartAsked:
+    def _judge(self, number: int, questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
         """The judge answers the questions whose paraphrase nothing speaks against so far, and these paraphrases."""
         config, key = self.ctx.config.labels, self.phase.seed_key(JUDGING, number)
         samples_each, sampling = config.panel.paraphrase.gate_samples, config.votes.sampling
@@ -102,7 +103,7 @@ class Paraphrasing:
             for i, pair in pairs.items()
             for form, text in zip(("question", "paraphrase"), pair, strict=True)
         ]
-        return PartAsked(requests, partial(self._judged, written, list(pairs)))
+        return QuestionsAsked(requests, partial(self._judged, written, list(pairs)))
 
     def _judged(
         self, written: Sequence[str | None], places: Sequence[int], samples: Sequence[Sample]

@@ -8,9 +8,9 @@ from rzero_mega.coevolution.records import AnsweredQuestion, WrittenQuestion
 from rzero_mega.config.panel import Voter, VoteSource
 from rzero_mega.config.schema import VotesConfig
 from rzero_mega.phases.context import InferenceContext
-from rzero_mega.phases.drawing import fits, with_nothing
+from rzero_mega.phases.drawing import QuestionsAsked, fits, with_nothing
 from rzero_mega.phases.responses import written_questions
-from rzero_mega.phases.voting import SourceAsked, ask_source, count_votes
+from rzero_mega.phases.voting import ask_source, count_votes
 from rzero_mega.rollout.protocol import Request, Sample
 
 
@@ -28,7 +28,7 @@ class QuestionStream:
         self._ctx, self._votes, self._require_boxed = ctx, votes, require_boxed
         self._context, self._key = solver_context, key
         self._source = VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
-        self._asked: dict[int, tuple[WrittenQuestion, SourceAsked]] = {}
+        self._asked: dict[int, tuple[WrittenQuestion, QuestionsAsked]] = {}
 
     def follow(self, position: int, sample: Sample) -> Request | None:
         """The votes that are wanted on a response's question; None where it has none, or none that fits."""

@@ -12,22 +12,10 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
-from rzero_mega.phases.drawing import draw_units_where_possible
-from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+from rzero_mega.phases.drawing import QuestionsAsked, draw_units_where_possible
+from rzero_mega.rollout.protocol import RolloutEngine, Sample
 
-
-@dataclass(frozen=True)
-class PartAsked:
-    """What a model is asked about the questions of a part; `read` makes a record for each question of its samples.
-
-    `read` is called on rank 0 alone.
-    """
-
-    requests: Sequence[Request]
-    read: Callable[[Sequence[Sample]], Sequence[Answers]]
-
-
-Ask: TypeAlias = Callable[[int, Sequence[WrittenQuestion]], PartAsked]
+Ask: TypeAlias = Callable[[int, Sequence[WrittenQuestion]], QuestionsAsked]
 """Takes the number of a part and its questions; all ranks make the same calls."""
 
 
@@ -105,7 +93,7 @@ class _Keeper:
         """`done` are the parts that are there; `loading` are the seconds that the model took."""
         self._ctx, self._phase, self._done, self._loading = ctx, phase, done, loading
 
-    def draw(self, engine: RolloutEngine, parts: Sequence[int], asked: Sequence[PartAsked]) -> None:
+    def draw(self, engine: RolloutEngine, parts: Sequence[int], asked: Sequence[QuestionsAsked]) -> None:
         """Have these parts drawn, until somebody has asked to stop."""
         began = time.monotonic()
         loading = [self._loading] + [0.0] * len(parts)

@@ -70,12 +70,9 @@ class _GrpoSteps(Steps):
         """The engine has the learner's weights."""
         self._ctx, self._learner, self._engine, self._training = ctx, learner, engine, training
         self._weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
-
-        def draw(step: int) -> Rollouts:
-            return roll_out(step, engine)
-
-        thread = ctx.rollout_thread
-        self._prefetcher = RolloutPrefetcher(draw, training.ahead, training.steps, self._weights, thread)
+        self._prefetcher = RolloutPrefetcher(
+            lambda step: roll_out(step, engine), training.ahead, training.steps, self._weights, ctx.rollout_thread
+        )
         self._probed = False
 
     def resume(self, done: int, checkpoint: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.panel import panel_vote
@@ -12,7 +13,7 @@ from rzero_mega.config.panel import Voter, VoteSource
 from rzero_mega.config.schema import SamplingConfig, VotesConfig
 from rzero_mega.evaluation.reexpression.form import Form, Reexpress, as_it_stands
 from rzero_mega.phases.context import InferenceContext
-from rzero_mega.phases.drawing import draw_where_possible
+from rzero_mega.phases.drawing import QuestionsAsked, draw_where_possible
 from rzero_mega.phases.responses import boxed_answers, printed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
@@ -39,24 +40,6 @@ def collect_votes(
         return spmd.kept_on_rank_0(count) or []
 
 
-@dataclass(frozen=True)
-class SourceAsked:
-    """What a source of votes is asked about some questions."""
-
-    ctx: InferenceContext
-    source: VoteSource
-    asked: Sequence[_Asked]
-
-    @property
-    def requests(self) -> list[Request]:
-        """The samples that are wanted, those of one question after the other."""
-        return [one.request for one in self.asked]
-
-    def read(self, samples: Sequence[Sample]) -> list[Answers]:
-        """What it answers to every question. For rank 0 alone."""
-        return _read(self.ctx, self.asked, samples, self.source)
-
-
 def ask_source(
     ctx: InferenceContext,
     questions: Sequence[WrittenQuestion],
@@ -64,7 +47,7 @@ def ask_source(
     sampling: SamplingConfig,
     key: str,
     reexpress: Reexpress = as_it_stands,
-) -> SourceAsked:
+) -> QuestionsAsked:
     """Have a source of votes asked every question; `key` names the random streams.
 
     `reexpress` has the other forms of questions, for a source that is asked on them.
@@ -74,7 +57,7 @@ def ask_source(
         for i, question in enumerate(questions)
         for asked in _asked(ctx, question.text, source, sampling, f"{key}/{i}", reexpress)
     ]
-    return SourceAsked(ctx, source, asked)
+    return QuestionsAsked([one.request for one in asked], partial(_read, ctx, asked, source))
 
 
 def count_votes(
@@ -117,7 +100,7 @@ def _asked(
 
 
 def _read(
-    ctx: InferenceContext, asked: Sequence[_Asked], samples: Sequence[Sample], source: VoteSource
+    ctx: InferenceContext, asked: Sequence[_Asked], source: VoteSource, samples: Sequence[Sample]
 ) -> list[Answers]:
     """The answers of each question in a row, those to another form of it mapped back."""
     forms = [one.form for one in asked for _ in range(one.request.n)]

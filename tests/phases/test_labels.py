@@ -19,7 +19,8 @@ from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
 from rzero_mega.phases.context import RunContext
-from rzero_mega.phases.rounds import PartAsked, Round, in_turn
+from rzero_mega.phases.drawing import QuestionsAsked
+from rzero_mega.phases.rounds import Round, in_turn
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.run.stop import Stopped
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, steps_shown, summary
@@ -362,7 +363,7 @@ def test_the_summary_says_what_every_source_cost(scripted: Callable[..., Scripte
 
 
 def test_a_model_does_all_that_it_can_before_the_next_is_loaded() -> None:
-    def ask(_number: int, _questions: Sequence[WrittenQuestion]) -> PartAsked:
+    def ask(_number: int, _questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
         raise AssertionError("nothing is asked")
 
     wanted = [

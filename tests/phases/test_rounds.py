@@ -11,7 +11,8 @@ from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, Sou
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
-from rzero_mega.phases.rounds import PartAsked, Round, side_by_side
+from rzero_mega.phases.drawing import QuestionsAsked
+from rzero_mega.phases.rounds import Round, side_by_side
 from rzero_mega.rollout.protocol import Arrived, Request
 from tests.phases.scripted import ScriptedEngine, ScriptedRun, rows
 
@@ -65,7 +66,7 @@ def test_in_whatever_order_parts_become_whole_the_data_are_the_same(
 
 
 def test_a_round_is_asked_beside_those_before_it_unless_it_takes_their_parts() -> None:
-    def nothing(_number: int, _questions: Sequence[WrittenQuestion]) -> PartAsked:
+    def nothing(_number: int, _questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
         raise AssertionError
 
     def of(name: str, *after: str) -> Round:
