@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import psutil
+
+from tests import ROOT
 
 
 def lives(pid: int) -> bool:
@@ -24,6 +32,20 @@ def eventually(condition: Callable[[], bool], patience_s: float = 60.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def two_ranks(module: str, folder: Path, patience_s: float) -> list[dict[str, Any]]:
+    """Run a module as two ranks that meet in `folder`; what each has left there, as 0.json and 1.json."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)],
+            cwd=ROOT,
+            env={**os.environ, "RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(patience_s) for process in processes] == [0, 0]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 def ranks_of(config: str) -> list[psutil.Process]:

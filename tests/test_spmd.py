@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from rzero_mega import spmd
 from rzero_mega.errors import UserError
-from tests import ROOT
+from tests.processes import two_ranks
 
 pytestmark = pytest.mark.gloo
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.spmd_ranks", str(folder)],
-            cwd=ROOT,
-            env={**os.environ, "RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return two_ranks("tests.spmd_ranks", tmp_path_factory.mktemp("ranks"), patience_s=120)
 
 
 def test_rank_0_works_and_all_get_its_result(ranks: list[dict[str, Any]]) -> None:

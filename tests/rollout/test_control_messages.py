@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests import ROOT
+from tests.processes import two_ranks
 from tests.rollout.control_ranks import LEARNERS_LIMIT_S
 from tests.rollout.sharded_ranks import REQUESTS
 
@@ -20,17 +16,7 @@ SPOKEN = ("rollouts", "10 votes", "100 votes", "embedded")
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.rollout.control_ranks", str(folder)],
-            cwd=ROOT,
-            env={**os.environ, "RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(300) for process in processes] == [0, 0]
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return two_ranks("tests.rollout.control_ranks", tmp_path_factory.mktemp("ranks"), patience_s=300)
 
 
 def nbytes(rank: dict[str, Any], during: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING
 from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
+from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.transports.protocol import Server, ServerError
@@ -64,6 +65,54 @@ class StandInServer:
 
     def stop(self) -> None:
         self.stopped = True
+
+
+class ScriptedServer(StandInServer):
+    """Its answers to a call's body are made up by a test; a dead one does not respond."""
+
+    def __init__(
+        self,
+        name: str,
+        answers: Callable[[Mapping[str, Any]], AsyncIterator[dict[str, Any]]],
+        responds: Callable[[], bool],
+        abort_all: Callable[[], None],
+    ) -> None:
+        super().__init__(name, [])
+        self.answers, self.responds, self.abort_all = answers, responds, abort_all
+
+    def client(self, name: str, timeout_s: float) -> SglangClient:
+        return _ScriptedClient(name, self)
+
+    def dies(self) -> ServerError:
+        """What its clients get when it dies."""
+        self.dead = True
+        return ServerError(f"{self.name}: generate: disconnected")
+
+
+class _ScriptedClient(SglangClient):
+    def __init__(self, name: str, server: ScriptedServer) -> None:
+        super().__init__(name, server.where)
+        self._server = server
+
+    def streams(self) -> AnswerStreams:
+        return _ScriptedStreams(self._server)
+
+    def responds(self, timeout_s: float) -> bool:
+        return self._server.alive() and self._server.responds()
+
+    def abort_all(self) -> None:
+        self._server.abort_all()
+
+
+class _ScriptedStreams(AnswerStreams):
+    def __init__(self, server: ScriptedServer) -> None:
+        self._server = server
+
+    def answers(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        return self._server.answers(body)
+
+    async def close(self) -> None:
+        pass
 
 
 class NoTransport:

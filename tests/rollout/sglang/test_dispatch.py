@@ -18,11 +18,10 @@ from rzero_mega.rollout.sglang.pool.engine import UnitsUnderWay
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version
-from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.transports.protocol import ServerError
 from tests.processes import eventually
-from tests.rollout.sglang.stand_in import NO_WEIGHTS, StandInServer
+from tests.rollout.sglang.stand_in import NO_WEIGHTS, ScriptedServer
 
 Body = Mapping[str, Any]
 Event = dict[str, Any]
@@ -68,7 +67,7 @@ class Theatre:
         hang_timeout_s: float = 60.0,
     ) -> None:
         self.silent: set[str] = set()
-        self.servers: dict[str, StandInServer] = {}
+        self.servers: dict[str, ScriptedServer] = {}
         self.asked: list[tuple[str, list[int]]] = []
         self.taken: Counter[int] = Counter()
         self.aborted = 0
@@ -89,42 +88,25 @@ class Theatre:
         """How often each draw was asked for, by its position."""
         return Counter(position for _, positions in self.asked for position in positions)
 
-    def _start(self, number: int, attempt: int) -> StandInServer:
-        theatre, name = self, f"solver-{number}-a{attempt}"
+    def _start(self, number: int, attempt: int) -> ScriptedServer:
+        name = f"solver-{number}-a{attempt}"
 
-        class Streams(AnswerStreams):
-            def __init__(self) -> None:
-                pass
+        def answers(body: Body) -> Events:
+            self.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
+            return self._answer(name, body)
 
-            def answers(self, body: Body) -> Events:
-                theatre.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
-                return theatre._answer(name, body)
+        def responds() -> bool:
+            return name not in self.silent and self._responds(name)
 
-            async def close(self) -> None:
-                pass
+        def abort_all() -> None:
+            self.aborted += 1
 
-        class Client(SglangClient):
-            def streams(self) -> AnswerStreams:
-                return Streams()
-
-            def responds(self, timeout_s: float) -> bool:
-                lives = theatre.servers[name].alive() and name not in theatre.silent
-                return lives and theatre._responds(name)
-
-            def abort_all(self) -> None:
-                theatre.aborted += 1
-
-        class Server(StandInServer):
-            def client(self, name: str, timeout_s: float) -> SglangClient:
-                return Client(name, f"http://{self.name}")
-
-        self.servers[name] = Server(name, [])
+        self.servers[name] = ScriptedServer(name, answers, responds, abort_all)
         return self.servers[name]
 
 
 def dies(theatre: Theatre, name: str) -> ServerError:
-    theatre.servers[name].dead = True
-    return ServerError(f"{name}: generate: disconnected")
+    return theatre.servers[name].dies()
 
 
 def test_all_servers_draw_and_every_sample_has_its_place() -> None:

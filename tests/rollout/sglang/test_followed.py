@@ -15,10 +15,8 @@ from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Taken
 from rzero_mega.rollout.sglang.pool.followed import FollowedDraws
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.wire import Version
-from rzero_mega.rollout.sglang.server.answer_streams import AnswerStreams
-from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.transports.protocol import ServerError
-from tests.rollout.sglang.stand_in import NO_WEIGHTS, StandInServer
+from tests.rollout.sglang.stand_in import NO_WEIGHTS, ScriptedServer
 
 Body = Mapping[str, Any]
 Events = AsyncIterator[dict[str, Any]]
@@ -50,7 +48,7 @@ class TwoRoles:
     """Two servers of each role, whose answers a test makes up."""
 
     def __init__(self, answer: Callable[[str, Body], Events] = in_turn) -> None:
-        self.answer, self.servers, self.aborted = answer, dict[str, StandInServer](), list[str]()
+        self.answer, self.servers, self.aborted = answer, dict[str, ScriptedServer](), list[str]()
         self.asked: list[tuple[str, list[int]]] = []
         self.roles = {role: self._role(role) for role in VERSIONS}
 
@@ -60,40 +58,16 @@ class TwoRoles:
         servers.serve_first_weights()
         return servers
 
-    def _start(self, name: str) -> StandInServer:
-        stage = self
+    def _start(self, name: str) -> ScriptedServer:
+        def answers(body: Body) -> Events:
+            self.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
+            return self.answer(name, body)
 
-        class Streams(AnswerStreams):
-            def __init__(self) -> None:
-                pass
-
-            def answers(self, body: Body) -> Events:
-                stage.asked.append((name, [prompt[0] for prompt in body["input_ids"]]))
-                return stage.answer(name, body)
-
-            async def close(self) -> None:
-                pass
-
-        class Client(SglangClient):
-            def streams(self) -> AnswerStreams:
-                return Streams()
-
-            def responds(self, timeout_s: float) -> bool:
-                return stage.servers[name].alive()
-
-            def abort_all(self) -> None:
-                stage.aborted.append(name)
-
-        class Server(StandInServer):
-            def client(self, title: str, timeout_s: float) -> SglangClient:
-                return Client(title, f"http://{name}")
-
-        self.servers[name] = Server(name, [])
+        self.servers[name] = ScriptedServer(name, answers, lambda: True, lambda: self.aborted.append(name))
         return self.servers[name]
 
     def dies(self, name: str) -> ServerError:
-        self.servers[name].dead = True
-        return ServerError(f"{name}: generate: disconnected")
+        return self.servers[name].dies()
 
     def dispatch(self, role: str) -> Callable[..., Dispatch]:
         def build(draws: Any, taken: Taken, more_follow: bool) -> Dispatch:
