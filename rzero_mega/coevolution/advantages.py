@@ -20,8 +20,9 @@ class Advantages:
 def group_advantages(rewards: Sequence[float], group_size: int, config: AdvantageConfig) -> Advantages:
     """(r - mean) / (std + epsilon) within each group of `group_size` consecutive rewards, the rollouts of one prompt.
 
-    A group whose rewards are all the same gets exact zeros; with `drop_zero_variance` its rollouts are not kept.
-    `config.ddof` 1 is the sample deviation. Raises ValueError if the groups do not come out even or are too small.
+    With `config.scale` none it is r - mean (Dr. GRPO, arXiv 2503.20783). A group whose rewards are all the same gets
+    exact zeros; with `drop_zero_variance` its rollouts are not kept. `config.ddof` 1 is the sample deviation. Raises
+    ValueError if the groups do not come out even or are too small.
     """
     if group_size <= config.ddof or len(rewards) % group_size:
         raise ValueError(f"{len(rewards)} rewards cannot be grouped by {group_size} (ddof {config.ddof})")
@@ -31,14 +32,21 @@ def group_advantages(rewards: Sequence[float], group_size: int, config: Advantag
     keep: list[bool] = []
     for start in range(0, len(rewards), group_size):
         group = rewards[start : start + group_size]
-        # Asked of the rewards, not of the deviation: rounding in the mean can make that of equal rewards nonzero.
-        varies = min(group) < max(group)
+        varies = has_signal(group)
         values += _normalised(group, config) if varies else [0.0] * group_size
         keep += [varies or not config.drop_zero_variance] * group_size
     return Advantages(tuple(values), tuple(keep))
 
 
+def has_signal(group: Sequence[float]) -> bool:
+    """Whether the rewards of one prompt's rollouts differ, so that their advantages are not all zero."""
+    # Asked of the rewards, not of the deviation: rounding in the mean can make that of equal rewards nonzero.
+    return min(group) < max(group)
+
+
 def _normalised(group: Sequence[float], config: AdvantageConfig) -> list[float]:
     mean = math.fsum(group) / len(group)
+    if config.scale == "none":
+        return [reward - mean for reward in group]
     variance = math.fsum((reward - mean) ** 2 for reward in group) / (len(group) - config.ddof)
     return [(reward - mean) / (math.sqrt(variance) + config.epsilon) for reward in group]

@@ -264,6 +264,12 @@ def solver_batch(n_kept: int, step: int, prompts_per_step: int, seed: int) -> li
     return row[offset : offset + prompts_per_step]
 
 
+def further_questions(n_kept: int, step: int, batch: Sequence[int], seed: int) -> list[int]:
+    """Indices of the kept questions that a step may ask besides those of its `batch`, in a random order of its own."""
+    asked = set(batch)
+    return [index for index in permutation(n_kept, "further_questions", seed, step) if index not in asked]
+
+
 def _evaluation(iteration: int) -> PhasePlan:
     return PhasePlan(iteration, EvaluateInputs(_model(PhaseName.SOLVER, iteration)))
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.panel import vote_sources, widened
-from rzero_mega.config.schema import Config, EndpointConfig, LabelsConfig, TrainingConfig
+from rzero_mega.config.schema import Config, EndpointConfig, GrpoConfig, LabelsConfig, TrainingConfig
 from rzero_mega.config.schema.labelled import SFT, VOTES
 from rzero_mega.errors import UserError
 
@@ -70,6 +70,21 @@ def _check_labelled(config: Config) -> None:
             "solver.training.grpo.kl_base_coefficient: labelled.method sft has no KL term; set it to 0, or let "
             "solver.training.average hold on to the base"
         )
+    if labelled.method == SFT and config.solver.resampling_rounds:
+        raise UserError("solver.resampling_rounds: labelled.method sft draws no rollouts; set it to 0")
+
+
+def _check_loss(key: str, grpo: GrpoConfig) -> None:
+    if grpo.policy_loss == "gspo" and grpo.loss_aggregation != "sequence_mean":
+        raise UserError(
+            f"{key}.loss_aggregation: {grpo.loss_aggregation} weighs tokens, and {key}.policy_loss gspo takes a mean "
+            "over sequences; set it to sequence_mean"
+        )
+    if grpo.policy_loss == "cispo" and grpo.dual_clip is not None:
+        raise UserError(
+            f"{key}.dual_clip: with {key}.policy_loss cispo no loss grows with its ratio, and there is nothing to "
+            "bound; set it to null"
+        )
 
 
 def _check_training(key: str, training: TrainingConfig, token_budget: int, samples: bool = True) -> None:
@@ -84,6 +99,7 @@ def _check_training(key: str, training: TrainingConfig, token_budget: int, sampl
         return
     if training.ahead and training.grpo.importance_cap is None:
         raise UserError(f"{key}.grpo.importance_cap: rollouts drawn ahead ({key}.ahead) need one; set for instance 2.0")
+    _check_loss(f"{key}.grpo", training.grpo)
     sequences = training.prompts_per_step * training.rollouts_per_prompt
     if sequences % training.grpo.sequences_per_update:
         raise UserError(

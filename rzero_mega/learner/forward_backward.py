@@ -17,7 +17,8 @@ from rzero_mega.config.schema import LossConfig
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch
 from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs
-from rzero_mega.learner.losses.objective import token_loss
+from rzero_mega.learner.losses.gspo import SequenceMap
+from rzero_mega.learner.losses.objective import has_sequence_ratio, token_loss
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
@@ -55,14 +56,18 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
         micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, base: Tensor | None, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         logprobs, entropy = _logprobs(model, micro_batch, hidden, update.temperature)
+        # Only response tokens go on: a weight of zero would not keep infinities elsewhere out of the gradient.
+        rows = micro_batch.response_mask
+        logprobs, entropy = logprobs[rows], entropy[rows]
+        old, reference, base = (None if column is None else column[rows] for column in (old, reference, base))
         inputs = TokenInputs(
-            response_mask=micro_batch.response_mask,
-            loss_weight=micro_batch.loss_weight,
-            advantages=micro_batch.advantages,
-            rollout_logprobs=micro_batch.rollout_logprobs,
+            loss_weight=micro_batch.loss_weight[rows],
+            advantages=micro_batch.advantages[rows],
+            rollout_logprobs=micro_batch.rollout_logprobs[rows],
             old_logprobs=old,
             reference_logprobs=reference,
             base_logprobs=base,
+            sequence_log_ratios=_sequence_log_ratios(micro_batch, logprobs, old, config),
         )
         loss, statistics = token_loss(logprobs, entropy, inputs, config)
         return loss, torch.zeros([], dtype=torch.int, device=loss.device), statistics
@@ -83,6 +88,18 @@ def _logprobs(model: Model, micro_batch: MicroBatch, hidden: Tensor, temperature
     group = parallel_state.get_tensor_model_parallel_group()
     weight = bare(model.chunks[-1]).output_weight
     return hidden_logprobs(hidden, weight, micro_batch.targets, model.shape.vocab, group, temperature)
+
+
+def _sequence_log_ratios(
+    micro_batch: MicroBatch, logprobs: Tensor, old: Tensor | None, config: LossConfig
+) -> Tensor | None:
+    """See `TokenInputs`; from log-probabilities [n] of this rank's response tokens."""
+    if old is None or not has_sequence_ratio(config):
+        return None
+    ids = micro_batch.segment_ids[micro_batch.response_mask]
+    group = parallel_state.get_context_parallel_group()
+    sequences = len(micro_batch.indices) + 1  # and that of padding
+    return SequenceMap(ids, sequences, group).means(logprobs.detach() - old)
 
 
 def _schedule(

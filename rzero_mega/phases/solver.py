@@ -8,13 +8,14 @@ from typing import Any
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.accumulation import Accumulated, accumulate
-from rzero_mega.coevolution.plan import SolverInputs, solver_batch
+from rzero_mega.coevolution.plan import SolverInputs, further_questions, solver_batch
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
+from rzero_mega.phases.resampling import Group, resample
 from rzero_mega.phases.responses import boxed_answers
 from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
@@ -60,29 +61,48 @@ def train_on(
 
     `weights[i]` scales the advantages of the responses to `prompts[i]`; None leaves all of them as they are.
     """
-    training = ctx.config.solver.training
+    training, rounds = ctx.config.solver.training, ctx.config.solver.resampling_rounds
     order = derive_seed(phase.seed_key("order"))
+    size = training.rollouts_per_prompt
 
-    def roll_out(step: int, solver: RolloutEngine) -> Rollouts:
-        batch = solver_batch(len(prompts), step, training.prompts_per_step, order)
+    def draw(solver: RolloutEngine, items: Sequence[int], *stream: str | int) -> list[Group]:
         requests = [
-            Request(phase.seed_key(step, i), prompts[item], training.rollouts_per_prompt, training.sampling)
-            for i, item in enumerate(batch)
+            Request(phase.seed_key(*stream, i), prompts[item], size, training.sampling) for i, item in enumerate(items)
         ]
         with ctx.stopwatch.measure("generate_seconds"):
             samples = solver.generate(requests)
-        labels = [answers[item] for item in batch for _ in range(training.rollouts_per_prompt)]
+        labels = [answers[item] for item in items for _ in range(size)]
         with ctx.stopwatch.measure("reward_seconds"):
             rewards = spmd.on_rank_0(_rewards, ctx, samples, labels)
-        metrics = {"accuracy_to_label": fmean(reward.accuracy for reward in rewards)}
-        scales = None
-        if weights is not None:
-            scales = [weights[item] for item in batch for _ in range(training.rollouts_per_prompt)]
-            metrics["label_weight"] = fmean(scales)
-        return Rollouts(samples, [reward.total for reward in rewards], metrics, scales)
+        places = [slice(size * i, size * (i + 1)) for i in range(len(items))]
+        return [Group(item, samples[place], rewards[place]) for item, place in zip(items, places, strict=True)]
+
+    def roll_out(step: int, solver: RolloutEngine) -> Rollouts:
+        batch = solver_batch(len(prompts), step, training.prompts_per_step, order)
+        drawn = draw(solver, batch, step)
+        # What is asked besides follows from the step alone, like the batch: a resumed run asks the same.
+        others = further_questions(len(prompts), step, batch, order) if rounds else []
+        groups = resample(drawn, others, rounds, lambda number, items: draw(solver, items, step, "round", number))
+        return _rollouts(drawn, groups, weights, resampled=rounds > 0)
 
     longest = max(map(len, prompts), default=0)
     train_policy(ctx, phase, "solver", start, training, longest, roll_out, facts=facts)
+
+
+def _rollouts(
+    drawn: Sequence[Group], groups: Sequence[Group], weights: Sequence[float] | None, resampled: bool
+) -> Rollouts:
+    """The rollouts of `groups`; accuracy is that of what was `drawn` first, which nobody has chosen."""
+    metrics = {"accuracy_to_label": fmean(reward.accuracy for group in drawn for reward in group.rewards)}
+    scales = None
+    if weights is not None:
+        scales = [weights[group.item] for group in groups for _ in group.samples]
+        metrics["label_weight"] = fmean(scales)
+    if resampled:
+        metrics["no_signal_rate"] = fmean(not group.has_signal for group in drawn)
+        metrics["resampled_rate"] = fmean(new is not old for new, old in zip(groups, drawn, strict=True))
+    samples = [sample for group in groups for sample in group.samples]
+    return Rollouts(samples, [reward.total for group in groups for reward in group.rewards], metrics, scales)
 
 
 def _rewards(ctx: RunContext, samples: Sequence[Sample], labels: Sequence[str]) -> list[SolverReward]:

@@ -308,3 +308,28 @@ def explained(key: str, *overrides: str) -> float:
 def test_greedy_rollouts_are_nothing_to_learn_from(role: str) -> None:
     key = f"{role}.training.sampling.temperature"
     assert f"{key}: 0 draws the same response" in error_of(f"{key}=0")
+
+
+@pytest.mark.parametrize("role", ["challenger", "solver"])
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        ({"policy_loss": "gspo"}, {"loss_aggregation": "sequence_mean"}),
+        ({"policy_loss": "gspo", "loss_aggregation": "constant"}, {"loss_aggregation": "sequence_mean"}),
+        ({"policy_loss": "cispo"}, {"dual_clip": "null"}),
+    ],
+)
+def test_losses_that_do_not_go_together_are_refused_by_what_to_set(
+    role: str, settings: dict[str, str], needs: dict[str, str]
+) -> None:
+    key = f"{role}.training.grpo"
+    given = [f"{key}.{name}={value}" for name, value in settings.items()]
+    (name, value) = next(iter(needs.items()))
+    message = error_of(*given)
+    assert message.startswith(f"{key}.{name}: ") and message.endswith(f"set it to {value}")
+    load_config(["paper"], [*given, f"{key}.{name}={value}"])
+
+
+def test_fine_tuning_draws_nothing_that_could_be_drawn_again() -> None:
+    sft = ["labelled.method=sft", "labelled.data=arithmetic:50", "solver.resampling_rounds=2"]
+    assert error_of(*sft) == "solver.resampling_rounds: labelled.method sft draws no rollouts; set it to 0"

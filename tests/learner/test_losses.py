@@ -34,7 +34,7 @@ def policy(ratio: float, advantage: float, dual: float | None = 3.0) -> tuple[fl
     """(loss, clipped, d loss / d log p) of one token with clip bounds 0.2 and 0.3."""
     logprobs = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
     old = torch.zeros(1, dtype=torch.float64)
-    found = clipped_policy_loss(logprobs, old, torch.tensor([advantage], dtype=torch.float64), 0.2, 0.3, dual)
+    found = clipped_policy_loss(logprobs - old, torch.tensor([advantage], dtype=torch.float64), 0.2, 0.3, dual)
     (gradient,) = torch.autograd.grad(found.loss.sum(), logprobs)
     return found.loss.item(), bool(found.clipped.item()), gradient.item()
 
@@ -72,8 +72,8 @@ def test_clipping_never_makes_the_loss_smaller_and_the_dual_clip_never_larger(
 ) -> None:
     p, q, a = (torch.tensor([x], dtype=torch.float64) for x in (new, old, advantage))
     plain = (-a * (p - q).exp()).item()
-    single = clipped_policy_loss(p, q, a, low, high, None).loss.item()
-    both = clipped_policy_loss(p, q, a, low, high, dual).loss.item()
+    single = clipped_policy_loss(p - q, a, low, high, None).loss.item()
+    both = clipped_policy_loss(p - q, a, low, high, dual).loss.item()
     assert single >= plain
     assert both <= single
     if advantage >= 0:
@@ -86,7 +86,7 @@ def test_clipping_never_makes_the_loss_smaller_and_the_dual_clip_never_larger(
 def test_a_clipped_token_has_no_gradient_and_another_one_has(new: float, old: float, advantage: float) -> None:
     p = torch.tensor([new], dtype=torch.float64, requires_grad=True)
     q, a = torch.tensor([old], dtype=torch.float64), torch.tensor([advantage], dtype=torch.float64)
-    found = clipped_policy_loss(p, q, a, 0.2, 0.3, 3.0)
+    found = clipped_policy_loss(p - q, a, 0.2, 0.3, 3.0)
     (gradient,) = torch.autograd.grad(found.loss.sum(), p)
     expected = 0.0 if found.clipped.item() else -advantage * math.exp(new - old)
     assert gradient.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
@@ -183,21 +183,20 @@ def test_an_unknown_rule_is_refused() -> None:
 
 
 def inputs(**columns: Any) -> TokenInputs:
-    """Three response tokens and a prompt token of weight zero."""
+    """Three response tokens."""
     given_columns: dict[str, Tensor | None] = {
-        "response_mask": torch.tensor([False, True, True, True]),
-        "loss_weight": torch.tensor([0.0, 0.25, 0.25, 0.5], dtype=torch.float64),
-        "advantages": torch.tensor([0.0, 1.0, -1.0, 2.0], dtype=torch.float64),
-        "rollout_logprobs": torch.tensor([0.0, -1.2, -0.9, -2.0], dtype=torch.float64),
-        "old_logprobs": torch.tensor([-7.0, -1.1, -1.0, -2.5], dtype=torch.float64),
-        "reference_logprobs": torch.tensor([-7.0, -1.3, -0.8, -2.0], dtype=torch.float64),
+        "loss_weight": torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64),
+        "advantages": torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64),
+        "rollout_logprobs": torch.tensor([-1.2, -0.9, -2.0], dtype=torch.float64),
+        "old_logprobs": torch.tensor([-1.1, -1.0, -2.5], dtype=torch.float64),
+        "reference_logprobs": torch.tensor([-1.3, -0.8, -2.0], dtype=torch.float64),
         "base_logprobs": None,
     }
     return TokenInputs(**{**given_columns, **columns})
 
 
-LOGPROBS = torch.tensor([-7.0, -1.0, -1.05, -2.3], dtype=torch.float64)
-ENTROPY = torch.tensor([9.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+LOGPROBS = torch.tensor([-1.0, -1.05, -2.3], dtype=torch.float64)
+ENTROPY = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 
 
 def test_the_grpo_loss_is_the_weighted_sum_of_its_pieces() -> None:
@@ -223,7 +222,7 @@ def test_the_grpo_loss_is_the_weighted_sum_of_its_pieces() -> None:
 
 
 # What the base model gives the tokens of `inputs`.
-BASE_LOGPROBS = torch.tensor([-7.0, -0.6, -1.25, -2.8], dtype=torch.float64)
+BASE_LOGPROBS = torch.tensor([-0.6, -1.25, -2.8], dtype=torch.float64)
 
 
 def test_the_kl_to_the_base_is_a_term_of_its_own_beside_that_to_the_start() -> None:
@@ -239,12 +238,12 @@ def test_the_kl_to_the_base_is_a_term_of_its_own_beside_that_to_the_start() -> N
 
 def test_the_gradient_of_the_kl_to_the_base_is_one_less_the_ratio_of_base_to_policy() -> None:
     logprobs = LOGPROBS.clone().requires_grad_()
-    nothing = {"advantages": torch.zeros(4, dtype=torch.float64), "reference_logprobs": None}
+    nothing = {"advantages": torch.zeros(3, dtype=torch.float64), "reference_logprobs": None}
     config = GrpoConfig(kl_coefficient=0.0, kl_base_coefficient=0.3)
     loss, _ = grpo_loss(logprobs, ENTROPY, inputs(base_logprobs=BASE_LOGPROBS, **nothing), config)
     (gradient,) = torch.autograd.grad(loss, logprobs)
     expected = [0.3 * w * (1 - math.exp(d)) for w, d in ((0.25, 0.4), (0.25, -0.2), (0.5, -0.5))]
-    assert gradient.tolist() == pytest.approx([0.0, *expected])
+    assert gradient.tolist() == pytest.approx(expected)
 
 
 def test_without_old_logprobs_the_ratio_is_one_and_the_gradient_is_that_of_reinforce() -> None:
@@ -252,7 +251,7 @@ def test_without_old_logprobs_the_ratio_is_one_and_the_gradient_is_that_of_reinf
     plain = GrpoConfig(kl_coefficient=0.0, importance_cap=None)
     loss, sums = grpo_loss(logprobs, ENTROPY, inputs(old_logprobs=None, reference_logprobs=None), plain)
     (gradient,) = torch.autograd.grad(loss, logprobs)
-    assert gradient.tolist() == pytest.approx([0.0, -0.25, 0.25, -1.0])
+    assert gradient.tolist() == pytest.approx([-0.25, 0.25, -1.0])
     assert dict(zip(STATISTICS, sums.tolist(), strict=True))["ratio"] == pytest.approx(3.0)
 
 
@@ -265,40 +264,22 @@ def test_the_gradient_of_the_grpo_loss_equals_finite_differences() -> None:
     torch.autograd.gradcheck(loss, LOGPROBS.clone().requires_grad_())
 
 
-@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
-def test_positions_outside_responses_cannot_spoil_the_loss_or_its_gradient(bad: float) -> None:
-    logprobs = LOGPROBS.clone().requires_grad_()
-    clean = inputs(base_logprobs=BASE_LOGPROBS)
-    spoilt = {
-        name: torch.cat([torch.tensor([bad], dtype=torch.float64), getattr(clean, name)[1:]])
-        for name in ("rollout_logprobs", "old_logprobs", "reference_logprobs", "base_logprobs")
-    }
-    config = GrpoConfig(kl_base_coefficient=0.1)
-    expected, expected_sums = grpo_loss(LOGPROBS, ENTROPY, clean, config)
-    loss, sums = grpo_loss(logprobs, ENTROPY, inputs(**spoilt), config)
-    (gradient,) = torch.autograd.grad(loss, logprobs)
-    assert loss.item() == pytest.approx(expected.item())
-    assert sums.tolist() == pytest.approx(expected_sums.tolist())
-    assert gradient.isfinite().all()
-    assert gradient[0] == 0
-
-
 def test_a_sequence_that_does_not_train_adds_no_gradient_and_is_still_measured() -> None:
     logprobs = LOGPROBS.clone().requires_grad_()
-    weight = torch.tensor([0.0, 0.25, 0.0, 0.5], dtype=torch.float64)
+    weight = torch.tensor([0.25, 0.0, 0.5], dtype=torch.float64)
     loss, sums = grpo_loss(logprobs, ENTROPY, inputs(loss_weight=weight), GrpoConfig())
     (gradient,) = torch.autograd.grad(loss, logprobs)
-    assert gradient[2] == 0
-    assert gradient[1] != 0
+    assert gradient[1] == 0
+    assert gradient[0] != 0
     assert dict(zip(STATISTICS, sums.tolist(), strict=True))["tokens"] == 3
 
 
 def test_the_loss_of_fine_tuning_is_the_weighted_cross_entropy_of_the_completion() -> None:
-    logprobs = torch.tensor([math.nan, -1.0, -1.05, -2.3], dtype=torch.float64, requires_grad=True)
+    logprobs = LOGPROBS.clone().requires_grad_()
     loss, sums = sft_loss(logprobs, ENTROPY, inputs())
     (gradient,) = torch.autograd.grad(loss, logprobs)
     assert loss.item() == pytest.approx(0.25 * 1.0 + 0.25 * 1.05 + 0.5 * 2.3)
-    assert gradient.tolist() == [0.0, -0.25, -0.25, -0.5]
+    assert gradient.tolist() == [-0.25, -0.25, -0.5]
     named = dict(zip(STATISTICS, sums.tolist(), strict=True))
     assert (named.pop("loss"), named.pop("tokens"), named.pop("entropy")) == (pytest.approx(loss.item()), 3, 6)
     assert set(named.values()) == {0.0}

@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.plan import BASE, EarlierDataSets, SolverInputs, Source, solver_batch
+from rzero_mega.coevolution.plan import (
+    BASE,
+    EarlierDataSets,
+    SolverInputs,
+    Source,
+    further_questions,
+    solver_batch,
+)
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import solver
+from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.steps import Start
 from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun
 from tests.phases.training import RolloutsOnly
@@ -126,3 +134,72 @@ def test_a_damaged_data_set_is_named_by_file_and_line(scripted: Callable[..., Sc
     run.ctx.path(DATASET).write_text('{"question": "1+1"}\n')
     with pytest.raises(UserError, match=r"dataset\.jsonl: line 1 is malformed: answer is missing"):
         solver.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)
+
+
+def hit_or_miss(prompt: str, index: int) -> str:
+    """The questions 2+2 and 3+3 are answered right half the time, all others always."""
+    label = next(item.answer for item in QUESTIONS if item.question in prompt)
+    return f"\\boxed{{{label if index % 2 or label not in ('4', '6') else -1}}}"
+
+
+@pytest.fixture
+def resampled(
+    scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[ScriptedEngine, RolloutsOnly]]:
+    def train(rounds: int, steps: int = 3) -> tuple[ScriptedEngine, RolloutsOnly]:
+        run = scripted(*SIZES, f"solver.resampling_rounds={rounds}")
+        run.leave(PhaseName.LABELS, "dataset", QUESTIONS)
+        training = RolloutsOnly(run.script("solver", hit_or_miss), steps)
+        monkeypatch.setattr(solver, "train_policy", training)
+        solver.run(run.ctx, run.begin(PhaseName.SOLVER), INPUTS)
+        return training.engine, training
+
+    return train
+
+
+def groups_of(rollouts: Rollouts) -> list[list[float]]:
+    return [list(rollouts.rewards[i : i + 4]) for i in range(0, len(rollouts.rewards), 4)]
+
+
+def test_groups_without_signal_make_way_for_those_of_further_questions(resampled: Callable[..., Any]) -> None:
+    engine, training = resampled(rounds=6)
+    for rollouts in training.drawn:
+        assert groups_of(rollouts) == [[0.0, 1.0, 0.0, 1.0]] * 2
+        assert len({sample.prompt_tokens for sample in rollouts.samples}) == 2
+    for step in range(1, 4):
+        asked = [engine.prompts[i] for i, r in enumerate(engine.requests) if r.key.startswith(f"0/1/solver/{step}/")]
+        assert len(asked) == len(set(asked)), "a question is asked once a step"
+    assert len({request.key for request in engine.requests}) == len(engine.requests)
+    # Accuracy is that of the questions as they came, two of six of which are half right.
+    assert sum(rollouts.metrics["accuracy_to_label"] for rollouts in training.drawn) == pytest.approx((4 + 2 * 0.5) / 2)
+    for rollouts in training.drawn:
+        assert rollouts.metrics["resampled_rate"] == rollouts.metrics["no_signal_rate"]
+
+
+def test_rounds_are_bounded_and_what_is_missing_after_them_stays(resampled: Callable[..., Any]) -> None:
+    first, _ = resampled(rounds=0)
+    once, training = resampled(rounds=1)
+    for step, rollouts in enumerate(training.drawn, start=1):
+        keys = [request.key for request in once.requests if request.key.startswith(f"0/1/solver/{step}/")]
+        missing = round(2 * rollouts.metrics["no_signal_rate"])
+        assert keys[:2] == [f"0/1/solver/{step}/{i}" for i in range(2)]
+        assert keys[2:] == [f"0/1/solver/{step}/round/1/{i}" for i in range(missing)]
+        assert len(rollouts.samples) == 8
+    assert any(min(group) == max(group) for rollouts in training.drawn for group in groups_of(rollouts))
+    assert len(once.requests) > len(first.requests) == 6
+
+
+def test_a_step_by_itself_asks_what_it_asks_after_others(resampled: Callable[..., Any]) -> None:
+    """A run that resumes draws the same: nothing is carried from step to step."""
+    (engine, _), (again, _) = (resampled(rounds=2) for _ in range(2))
+    asked = [(r.key, r.prompt_tokens) for r in engine.requests]
+    assert asked == [(r.key, r.prompt_tokens) for r in again.requests]
+    order = derive_seed("0/1/solver/order")
+    for step in range(1, 4):
+        batch = solver_batch(len(QUESTIONS), step, 2, order)
+        others = further_questions(len(QUESTIONS), step, batch, order)
+        assert sorted((*batch, *others)) == list(range(6))
+        texts = [engine.prompts[i] for i, pair in enumerate(asked) if pair[0].startswith(f"0/1/solver/{step}/")]
+        expected = [f"Q:{QUESTIONS[item].question}\nA:" for item in (*batch, *others)]
+        assert texts == expected[: len(texts)]
+    assert len(asked) > 6

@@ -435,5 +435,11 @@ class SolverConfig:
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=15, rollouts_per_prompt=5))
     """Steps, rollouts, loss and optimizer."""
 
+    resampling_rounds: int = number(0, 0)
+    """Dynamic sampling (DAPO, arXiv 2503.14476): groups whose rewards are all equal teach nothing, and are replaced by
+    groups of further questions that have a signal. These are drawn in at most so many rounds a step, in each as many as
+    are missing; what is missing after the last stays as it was. A step draws up to 1 + this times as many rollouts.
+    0: off."""
+
     reward: SolverRewardConfig = field(default_factory=SolverRewardConfig)
     """What a response earns."""

@@ -30,8 +30,13 @@ class SamplingConfig:
 class AdvantageConfig:
     """Group-relative advantages, (r - mean) / (std + epsilon), over the rollouts of one prompt (arXiv 2402.03300)."""
 
+    scale: str = choice("std", "none")
+    """What r - mean is divided by. std: the deviation of the group's rewards, so that all groups weigh alike. none:
+    nothing (Dr. GRPO, arXiv 2503.20783), so that questions nearly always or never solved weigh less; with
+    `loss_aggregation: constant` it is that paper's loss. Advantages are then in units of the reward."""
+
     ddof: int = number(1, 0, 1)
-    """Delta degrees of freedom of std: 1 is the sample deviation, 0 that of the population."""
+    """Delta degrees of freedom of std, where `scale` has one: 1 is the sample deviation, 0 that of the population."""
 
     epsilon: float = number(1e-6, 0.0)
     """Added to std, in units of the reward. Bounds the advantages of groups whose rewards hardly differ."""
@@ -48,6 +53,13 @@ class GrpoConfig:
     sequences_per_update: int = number(128, 1)
     """Rollouts per optimizer update. A step's rollouts are split into updates in order, and it must divide
     `prompts_per_step` x `rollouts_per_prompt`. Fewer give more updates per step, each further off-policy."""
+
+    policy_loss: str = choice("clipped", "gspo", "cispo")
+    """Which ratio is clipped, and what that does. clipped: each token's; one that is out of bounds gets no gradient
+    (PPO, arXiv 1707.06347). gspo: a sequence's, the geometric mean of its tokens' (arXiv 2507.18071, which has
+    `clip_low` 3e-4 and `clip_high` 4e-4); needs `loss_aggregation: sequence_mean`. cispo: each token's, as a weight
+    of its log-probability, and every token keeps a gradient (arXiv 2506.13585); needs `dual_clip: null`, and is used
+    with a high bound alone (`clip_low` 1, `clip_high` 4). With one update per step every ratio is 1."""
 
     clip_low: float = number(0.2, 0.0)
     """The probability ratio is clipped below at 1 - clip_low (PPO, arXiv 1707.06347)."""

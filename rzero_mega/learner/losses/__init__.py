@@ -1,1 +1,1 @@
-"""Losses and their terms, one per file: pure functions of tensors over tokens, [t] in fp32."""
+"""Losses and their terms, one per file: pure functions of tensors over response tokens, [n] in fp32."""

@@ -13,7 +13,7 @@ from rzero_mega.learner.losses.sft import sft_loss
 
 
 def token_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: LossConfig) -> tuple[Tensor, Tensor]:
-    """(loss [], statistics [len(STATISTICS)]) of one micro-batch from its `logprobs` and `entropy`, [t] in fp32."""
+    """(loss [], statistics [len(STATISTICS)]) of response tokens from `logprobs` and `entropy`, [n] in fp32."""
     if isinstance(config, GrpoConfig):
         return grpo_loss(logprobs, entropy, inputs, config)
     return sft_loss(logprobs, entropy, inputs)
@@ -29,6 +29,11 @@ def loss_weights(config: LossConfig, lengths: Sequence[int], longest_response: i
 def has_old_policy(config: LossConfig, updates: int) -> bool:
     """Whether log-probabilities before a step's first update are other ones than those of the policy itself."""
     return isinstance(config, GrpoConfig) and updates > 1
+
+
+def has_sequence_ratio(config: LossConfig) -> bool:
+    """Whether the loss of a token depends on the ratios of its whole sequence."""
+    return isinstance(config, GrpoConfig) and config.policy_loss == "gspo"
 
 
 def has_reference(config: LossConfig) -> bool:

@@ -10,21 +10,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """Loss per token [t], and which tokens [t] had their ratio clipped (the loss has no gradient there)."""
+    """Loss per token [n], and which tokens [n] had their ratio clipped."""
 
     loss: Tensor
     clipped: Tensor
 
 
 def clipped_policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, low: float, high: float, dual: float | None
+    log_ratio: Tensor, advantages: Tensor, low: float, high: float, dual: float | None
 ) -> PolicyLoss:
-    """max(-A r, -A clip(r, 1 - low, 1 + high)) with r = exp(logprobs - old_logprobs), all [t].
+    """max(-A r, -A clip(r, 1 - low, 1 + high)) with r = exp(log_ratio), all [n]; no gradient where it is clipped.
 
     PPO's clipped objective (arXiv 1707.06347) with separate bounds (DAPO, arXiv 2503.14476). For A < 0 the loss is at
     most -dual * A (dual clip, arXiv 1912.09729), unless `dual` is None.
     """
-    ratio = (logprobs - old_logprobs).exp()
+    ratio = log_ratio.exp()
     plain = -advantages * ratio
     bounded = -advantages * ratio.clamp(1.0 - low, 1.0 + high)
     loss = torch.maximum(plain, bounded)
