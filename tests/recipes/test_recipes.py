@@ -41,7 +41,7 @@ TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]
 HOPPER = (9, 0)
 ROOM = H100.memory * (1 - MEMORY_MARGIN)
-ON_CPUS = ("nano", "nano_labelled", "folklore", "smollm2")
+ON_CPUS = ("nano", "nano_labelled", "folklore", "smollm2", "smollm2_words")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
 # What the templates of the prompts may take besides the request.
