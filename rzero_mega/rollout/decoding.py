@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicCache
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.rollout.kv_cache import SlotCache
+from rzero_mega.rollout.prefill import prefill, prefill_chunks
 from rzero_mega.rollout.protocol import Draw, FinishReason
 from rzero_mega.rollout.sampling import sample_tokens, uniform_stream
 
-# Padded prompt tokens read in one forward pass; bounds the activations.
-PREFILL_TOKENS = 8192
 # New rows come in when so many quarters of the slots are free: best or within noise for a model of 0.8 M and of 135 M.
 REFILL_QUARTERS = 3
 
@@ -28,18 +26,6 @@ class Continuation:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: FinishReason
-
-
-@dataclass(frozen=True)
-class PrefillChunk:
-    """One forward pass: distinct prompts, and which of them each of the next rows has."""
-
-    prompts: list[tuple[int, ...]]
-    prompt_of_row: list[int]
-
-    def takes(self, prompt: tuple[int, ...]) -> bool:
-        """Whether a row with `prompt` still fits. The first prompt is the longest."""
-        return prompt == self.prompts[-1] or (len(self.prompts) + 1) * len(self.prompts[0]) <= PREFILL_TOKENS
 
 
 class Rows:
@@ -157,25 +143,13 @@ class Decoder:
             uniforms.to(self._device),
         )
         logits = []
-        for chunk in _prefill_chunks(prompts):
+        for chunk in prefill_chunks(prompts):
             prompt_of_row = torch.tensor(chunk.prompt_of_row, device=self._device)
-            chunk_logits, prefilled = self._prefill(chunk.prompts)
+            hidden, prefilled = prefill(self._trunk, chunk.prompts, self._device)
             cache.insert(first, prefilled, prompt_of_row)
-            logits.append(chunk_logits[prompt_of_row])
+            logits.append(self._head(hidden)[prompt_of_row])
             first += len(prompt_of_row)
         return torch.cat(logits)
-
-    def _prefill(self, prompts: list[tuple[int, ...]]) -> tuple[Tensor, DynamicCache]:
-        """Logits after the last token of each prompt, [prompts, v], and the cache of all.
-
-        Prompts are padded on the right, where a causal model doesn't see the padding: no mask is needed.
-        """
-        longest = max(map(len, prompts))
-        padded = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=self._device)
-        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self._device)
-        cache = DynamicCache()
-        hidden = self._trunk(input_ids=padded, past_key_values=cache, use_cache=True).last_hidden_state
-        return self._head(hidden[torch.arange(len(prompts), device=self._device), last]), cache
 
     def _step(self, rows: Rows, cache: SlotCache) -> Tensor:
         """Read the newest token of every active row; logits [b, v] for the next."""
@@ -193,19 +167,6 @@ class Decoder:
         length += 1
         logits: Tensor = self._head(hidden[:, -1])
         return logits
-
-
-def _prefill_chunks(prompts: list[tuple[int, ...]]) -> list[PrefillChunk]:
-    """Cut the prompts of consecutive rows, longest first and equal ones together, into forward passes."""
-    chunks: list[PrefillChunk] = []
-    for prompt in prompts:
-        if not chunks or not chunks[-1].takes(prompt):
-            chunks.append(PrefillChunk([], []))
-        chunk = chunks[-1]
-        if not chunk.prompts or prompt != chunk.prompts[-1]:
-            chunk.prompts.append(prompt)
-        chunk.prompt_of_row.append(len(chunk.prompts) - 1)
-    return chunks
 
 
 def _harvest(rows: Rows, finished: Tensor, stopped: Tensor) -> dict[int, Continuation]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
-# The cache grows by this many positions at a time: copying it then costs little beside reading it at every step.
+# The cache grows by a quarter, in multiples of so many positions: copying it then costs little beside reading it at
+# every step, of long answers too.
 GROWTH = 64
 
 
@@ -72,8 +73,8 @@ class SlotCache(Cache):
         return like.new_zeros(self._slots, like.shape[1], 0, like.shape[3])
 
     def _reserve(self, length: int) -> None:
-        missing = length - self._keys[0].shape[2]
-        if missing > 0:
-            grow = -(-missing // GROWTH) * GROWTH
+        capacity = self._keys[0].shape[2]
+        if length > capacity:
+            grow = -(-max(length - capacity, capacity // 4) // GROWTH) * GROWTH
             self._keys = [torch.nn.functional.pad(tensor, (0, 0, 0, grow)) for tensor in self._keys]
             self._values = [torch.nn.functional.pad(tensor, (0, 0, 0, grow)) for tensor in self._values]

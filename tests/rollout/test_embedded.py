@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout import decoding
+from rzero_mega.rollout import decoding, prefill
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import FinishReason, Request
 from rzero_mega.weights.bucket import Bucket
@@ -91,22 +91,64 @@ def test_a_cache_that_has_to_grow_keeps_what_it_holds(
     assert largest_logprob_error(folder, samples) <= 1e-5
 
 
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Lengths of the prompts of each pass."""
+    lengths: list[list[int]] = []
+
+    def recorded(trunk: torch.nn.Module, prompts: list[tuple[int, ...]], device: torch.device) -> Any:
+        lengths.append([len(p) for p in prompts])
+        return prefill.prefill(trunk, prompts, device)
+
+    monkeypatch.setattr(decoding, "prefill", recorded)
+    return lengths
+
+
 def test_equal_prompts_are_read_once_and_passes_are_bounded(
-    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+    model_folder: ModelFolder, passes: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes: list[list[int]] = []
-    prefill = decoding.Decoder._prefill
-
-    def recorded(decoder: decoding.Decoder, prompts: list[tuple[int, ...]]) -> Any:
-        passes.append([len(p) for p in prompts])
-        return prefill(decoder, prompts)
-
-    monkeypatch.setattr(decoding, "PREFILL_TOKENS", 30)
-    monkeypatch.setattr(decoding.Decoder, "_prefill", recorded)
+    monkeypatch.setattr(prefill, "PREFILL_TOKENS", 30)
     folder = model_folder("qwen3")
     samples = EmbeddedEngine(folder).generate(mixed_requests(SAMPLING))
     assert passes == [[20], [13, 7], [1]]
     assert largest_logprob_error(folder, samples) <= 1e-5
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama", "qwen3-moe"])
+def test_what_all_prompts_begin_with_is_read_once(
+    model_folder: ModelFolder, passes: list[list[int]], monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    monkeypatch.setattr(prefill, "SHARED_TOKENS", 9)
+    read: list[tuple[int, ...]] = []
+    folder, beginning = model_folder(family), prompt(9, 0)
+    # One prompt is the beginning and a single token, one has another prompt as its beginning.
+    own = [prompt(1, 1), prompt(4, 2), (*prompt(4, 2), *prompt(3, 3))]
+    engine = EmbeddedEngine(folder)
+    engine._decoder._trunk.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    samples = engine.generate([Request(f"r{i}", (*beginning, *tokens), 2, SAMPLING) for i, tokens in enumerate(own)])
+    assert passes == [[16, 13, 10]]
+    assert read[:2] == [(1, 9), (3, 7)]
+    assert largest_logprob_error(folder, samples) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        ([(1, 2, 3, 4), (1, 2, 3, 5)], 3),
+        ([(1, 2, 3, 4), (1, 2, 5, 4)], 0),  # too short to pay
+        ([(1, 2, 3, 4), (1, 2, 3)], 0),  # every prompt keeps a token of its own
+        ([(1, 2, 3, 4), (1, 2, 3, 4, 5)], 3),
+        ([(9, 2, 3, 4), (9, 2, 3, 4, 1), (9, 2, 3, 1, 1)], 3),
+        ([(1, 2, 3, 4, 5)], 0),  # nobody to share it with
+    ],
+)
+def test_how_much_of_prompts_is_shared(
+    prompts: list[tuple[int, ...]], shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefill, "SHARED_TOKENS", 3)
+    assert prefill.shared_tokens(prompts) == shared
 
 
 def test_bfloat16_is_close_to_float32(model_folder: ModelFolder) -> None:
