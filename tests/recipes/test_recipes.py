@@ -18,7 +18,8 @@ from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.benchmarks import load_benchmark
+from rzero_mega.evaluation.benchmarks import BUILT_IN, load_benchmark
+from rzero_mega.evaluation.definition import defined_benchmark
 from rzero_mega.learner.megatron.fp8 import check_recipe
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import GPUS, MEMORY_MARGIN
@@ -119,6 +120,7 @@ def test_the_recipes_of_the_specification_are_shipped() -> None:
         "qwen3_4b_labelled",
         "qwen3_8b",
         "smollm2",
+        "smollm2_words",
     ]
 
 
@@ -174,7 +176,11 @@ def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
     load_prompt(config.prompts.solver)
     load_prompt(config.prompts.paraphrase).check_role(takes_question=True)
     for benchmark in config.evaluation.benchmarks:
-        load_benchmark(benchmark)
+        kind = benchmark.partition(":")[0]
+        if kind in BUILT_IN:
+            load_benchmark(benchmark)
+        else:
+            defined_benchmark(kind)
 
 
 def test_labelled_fine_tuning_is_the_solver_s_phase_of_the_recipe_that_it_is_named_after() -> None:
@@ -348,7 +354,8 @@ def row(name: str) -> str:
         nodes = f"{placement.nodes} × {placement.gpus_per_node}"
         servers = f"{sglang.replicas} × tp{sglang.tp}, {placement.servers}"
         peak = f"{memory_of(config).peak / GB:.1f}"
-    layout = f"{learner.processes} ranks: {sizes(config)}{recomputed}"
+    ranks = "1 rank" if learner.processes == 1 else f"{learner.processes} ranks: {sizes(config)}"
+    layout = f"{ranks}{recomputed}"
     cells = (name, config.model.path, nodes, layout, servers, fp8, peak)
     return f"| {' | '.join(cells)} |\n"
 
