@@ -15,7 +15,7 @@ import typer
 from rzero_mega import __version__
 from rzero_mega.commands.process import INTERRUPTED_EXIT_CODE, leave, run_process
 from rzero_mega.commands.usage import CommandLineError, complaint, complete_recipe, complete_run, complete_setting
-from rzero_mega.config import Config, ablation_names, config_from_yaml, to_yaml
+from rzero_mega.config import Config, ablation_names, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import grid_names, load_recipe, recipe_names
 from rzero_mega.run import RunDirectory
@@ -67,6 +67,7 @@ def run(
     recipe: Recipe,
     overrides: Overrides = None,
     ablation: Annotated[str | None, typer.Option(metavar="NAME", help=f"One of {', '.join(ablation_names())}.")] = None,
+    iteration: Annotated[int | None, typer.Option(help="This one alone; all of them if left out.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print configuration and plan; start nothing.")] = False,
 ) -> None:
     """Run all iterations; the same command goes on with a run that was interrupted."""
@@ -74,17 +75,17 @@ def run(
 
     config = _config(recipe, overrides, [f"ablation={ablation}"] if ablation else [])
     if dry_run:
-        say(command.dry_run(config))
+        say(command.dry_run(config, iteration))
     else:
-        command.run_all(config)
+        command.run_phases(config, iteration)
 
 
 @app.command()
 def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None) -> None:
     """Run one phase (challenger, questions, labels, solver, evaluate) of one iteration."""
-    from rzero_mega.commands.run import run_phase
+    from rzero_mega.commands.run import run_phases
 
-    run_phase(_config(recipe, overrides), iteration, name)
+    run_phases(_config(recipe, overrides), iteration, name)
 
 
 @app.command()
@@ -105,6 +106,9 @@ def submit(
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when no job is left; 0 if the run is finished.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The same phases as processes here, without Slurm.")] = False,
+    job_per: Annotated[
+        str | None, typer.Option(help="phase or iteration; what the cluster file says (phase) if left out.")
+    ] = None,
 ) -> None:
     """Submit to Slurm whatever the run still needs; the same command goes on where jobs are missing."""
     from rzero_mega.cluster import command
@@ -113,10 +117,11 @@ def submit(
     if local:
         config = _config(recipe, overrides)
         check_start(config)
-        leave(command.run_here(config, dry_run))
+        leave(command.run_here(config, dry_run, job_per))
     if cluster is None:
         raise UserError("--cluster: needed, a YAML file that describes the cluster; or --local to run here")
-    leave(command.submit(recipe, overrides or [], cluster, dry_run, wait, partial(check_start, as_job=True)))
+    site, check = command.read_cluster(cluster, job_per), partial(check_start, as_job=True)
+    leave(command.submit(recipe, overrides or [], site, dry_run, wait, check))
 
 
 @app.command()
@@ -183,15 +188,19 @@ def sync(run: Run = None) -> None:
 
 
 @app.command(hidden=True)
-def node(config_file: Path, iteration: int, name: str, local: Annotated[bool, typer.Option("--local")] = False) -> None:
-    """What a phase's job runs on each of its nodes; with --local, here, whatever Slurm's variables say."""
+def node(
+    config_file: Path,
+    iteration: int,
+    name: Annotated[str | None, typer.Argument()] = None,
+    local: Annotated[bool, typer.Option("--local")] = False,
+) -> None:
+    """What a job of an iteration, or of a phase, runs on each of its nodes; with --local, here, whatever Slurm says."""
+    from rzero_mega.coevolution.stretch import Stretch
     from rzero_mega.commands.node import run_node
 
-    config = config_from_yaml(config_file)
-    arguments = ["phase", str(config_file), str(iteration), name]
     host = socket.gethostname()
     place = local_place(host) if local else place_from(os.environ, host)
-    leave(run_node(config, iteration, name, arguments, place))
+    leave(run_node(config_file, Stretch.named(iteration, name), place))
 
 
 @app.command()

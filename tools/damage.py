@@ -27,7 +27,7 @@ from rzero_mega.atomic import files_below
 from rzero_mega.config import Config
 from rzero_mega.errors import UserError
 from rzero_mega.phases import context
-from rzero_mega.phases.runner import run_all
+from rzero_mega.phases.runner import run_phases
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.run.verify import verify_run
@@ -125,7 +125,7 @@ def make_states(folder: Path) -> dict[str, Path]:
     finished = False
     while not finished:
         try:
-            run_all(config, _Soon())
+            run_phases(config, _Soon())
             finished = True
         except Stopped:
             pass
@@ -212,7 +212,7 @@ def go_on(run: Path) -> str | None:
     """Go on with a run as far as drawing its first sample; the line of the UserError with which it ends, if any."""
     try:
         with patch.object(context, "EmbeddedEngine", _ReadsOnly), patch.object(context, "ShardedEngine", lambda e: e):
-            run_all(config_in(run.parent), StopRequest())
+            run_phases(config_in(run.parent), StopRequest())
     except Reached:
         return None
     except UserError as error:

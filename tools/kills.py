@@ -35,7 +35,7 @@ from rzero_mega.atomic import files_below
 from rzero_mega.commands.process import run_process
 from rzero_mega.commands.start import spread
 from rzero_mega.config import Config
-from rzero_mega.phases.runner import run_all
+from rzero_mega.phases.runner import run_phases
 from rzero_mega.run import RunDirectory, launch
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.run.verify import verify_run
@@ -166,7 +166,7 @@ class Killer:
         launch._start = lambda _arguments, environment, _log: ForkedRank(  # type: ignore[assignment,return-value]
             lambda: self._rank(int(environment["RANK"])), environment
         )
-        spread(self._config, lambda stop: run_all(self._config, stop))
+        spread(self._config, lambda stop: run_phases(self._config, stop))
 
     def _rank(self, rank: int) -> None:
         self._note_pid(f"rank {rank}")
@@ -190,7 +190,7 @@ class Killer:
                 self._strike(f"rank {rank}: {place}", rank)
 
         sys.addaudithook(hook)
-        run_all(self._config, StopRequest())
+        run_phases(self._config, StopRequest())
 
     def _strike(self, place: str, rank: int) -> None:
         victims = VICTIMS[:1] if self._config.learner.processes == 1 else VICTIMS

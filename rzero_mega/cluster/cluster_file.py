@@ -7,8 +7,9 @@ import stat
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from rzero_mega.coevolution.stretch import JOB_PER
 from rzero_mega.config.load import load_file
-from rzero_mega.config.schema.metadata import number, path
+from rzero_mega.config.schema.metadata import choice, number, path
 from rzero_mega.errors import UserError
 from rzero_mega.text_file import is_missing
 
@@ -51,7 +52,9 @@ class ClusterFile:
     `root` is a folder on the file system that all nodes share: runs lie in `root`/runs, NeMo-Run's files in
     `root`/nemo; containers see it under the same path. `wall_time` is the longest that a job may take,
     HH:MM:SS or D-HH:MM:SS; `grace_s` seconds before it jobs are told to save and stop. A phase has `jobs_per_phase`
-    jobs: the first does the work, and each of the others goes on where the one before it did not finish.
+    jobs: the first does the work, and each of the others goes on where the one before it did not finish. With `job_per`
+    iteration a job goes through all phases of an iteration, which keeps servers and processes over them; an iteration
+    then has `jobs_per_iteration` jobs of at most `iteration_wall_time`, null for `wall_time`.
 
     `gpus_per_node` is what jobs ask for and must be that of the recipe; 0 asks for none. `env` is exported on every
     node, as it stands: nothing in it is filled in. `pre_commands` are lines of shell that run on every node before the
@@ -67,6 +70,9 @@ class ClusterFile:
     wall_time: str = "04:00:00"
     grace_s: int = number(600, 1)
     jobs_per_phase: int = number(4, 1, 100)
+    job_per: str = choice(*JOB_PER)
+    iteration_wall_time: str | None = None
+    jobs_per_iteration: int = number(8, 1, 100)
     container_image: str | None = path(None)
     mounts: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
@@ -79,6 +85,16 @@ class ClusterFile:
     exclusive: bool = True
     cpus_per_task: int | None = number(None, 1)
     mem: str | None = None
+
+    @property
+    def job_wall_time(self) -> str:
+        """The longest that a job may take, whatever jobs are made for."""
+        return (self.iteration_wall_time if self.job_per == "iteration" else None) or self.wall_time
+
+    @property
+    def links(self) -> int:
+        """How many jobs there are, one after the other, for what a job is made for."""
+        return self.jobs_per_iteration if self.job_per == "iteration" else self.jobs_per_phase
 
     @property
     def runs(self) -> Path:
@@ -104,11 +120,11 @@ def read_cluster_file(file: Path) -> ClusterFile:
     return cluster
 
 
-def seconds_of(wall_time: str) -> int:
-    """Seconds of D-HH:MM:SS or HH:MM:SS; UserError for anything else."""
+def seconds_of(wall_time: str, key: str = "wall_time") -> int:
+    """Seconds of D-HH:MM:SS or HH:MM:SS; UserError for anything else, which names the `key`."""
     match = _TIME.fullmatch(wall_time)
     if match is None:
-        raise UserError(f"wall_time: {wall_time!r} is not HH:MM:SS or D-HH:MM:SS")
+        raise UserError(f"{key}: {wall_time!r} is not HH:MM:SS or D-HH:MM:SS")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
@@ -136,8 +152,10 @@ def _check(cluster: ClusterFile) -> None:
         for text in _texts(getattr(cluster, name)):
             if not re.fullmatch(allowed.pattern, text):
                 raise UserError(f"{name}: {text!r} is not {allowed.words}, as scripts and Slurm need it")
-    if cluster.grace_s >= seconds_of(cluster.wall_time):
-        raise UserError(f"grace_s: {cluster.grace_s} is not shorter than wall_time {cluster.wall_time}")
+    for key in ("wall_time", "iteration_wall_time"):
+        limit = getattr(cluster, key)
+        if limit is not None and cluster.grace_s >= seconds_of(limit, key):
+            raise UserError(f"grace_s: {cluster.grace_s} is not shorter than {key} {limit}")
     if cluster.secrets_file is not None:
         _check_secrets(Path(cluster.secrets_file))
 

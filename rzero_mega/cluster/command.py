@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rzero_mega.cluster.cluster_file import ClusterFile, read_cluster_file
@@ -17,6 +18,7 @@ from rzero_mega.cluster.submit import submission_of, unfinished
 from rzero_mega.cluster.submit import submit as submit_missing
 from rzero_mega.cluster.submit import wait as wait_for
 from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.stretch import JOB_PER
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe
@@ -27,10 +29,16 @@ from rzero_mega.terminal import new_console, say
 LOCAL_ATTEMPTS = 3
 
 
+def read_cluster(file: Path, job_per: str | None) -> ClusterFile:
+    """The cluster file, with what jobs are made for in place of what it says. UserError names file and key."""
+    cluster = read_cluster_file(file)
+    return cluster if job_per is None else replace(cluster, job_per=_checked(job_per))
+
+
 def submit(
     recipe: str,
     overrides: Sequence[str],
-    cluster_file: Path,
+    cluster: ClusterFile,
     dry_run: bool,
     wait: bool,
     check: Callable[[Config], None],
@@ -39,7 +47,6 @@ def submit(
 
     The code is 1 if it waited and jobs ended without finishing the run, 130 if the waiting was interrupted.
     """
-    cluster = read_cluster_file(cluster_file)
     # The run has to lie where all nodes see it.
     config: Config = load_recipe(recipe, [*overrides, f"run.root={cluster.runs}"])
     config = with_absolute_paths(config, Path.cwd())
@@ -54,14 +61,15 @@ def submit(
     return _wait(config, RunDirectory.open_existing(done.run))
 
 
-def run_here(config: Config, dry_run: bool) -> int:
-    """Local mode; returns the exit code."""
+def run_here(config: Config, dry_run: bool, job_per: str | None) -> int:
+    """Local mode; returns the exit code. UserError for a `job_per` that there is not; None is the default."""
     here = ClusterFile(account="", root=str(Path(config.run.root).absolute()), gpus_per_node=0)
+    job_per = here.job_per if job_per is None else _checked(job_per)
     if dry_run:
         say(to_yaml(config))
-        say("\n".join(chain_lines(job_chain(iteration_plan(config), links=1))))
+        say("\n".join(chain_lines(job_chain(iteration_plan(config), job_per, links=1))))
         return 0
-    return run_locally(config, submission_of(config, here), LOCAL_ATTEMPTS)
+    return run_locally(config, submission_of(config, here), job_per, LOCAL_ATTEMPTS)
 
 
 def cancel(run: RunDirectory) -> str:
@@ -86,9 +94,9 @@ def jobs_of(run: RunDirectory) -> list[QueuedJob]:
 
 
 def print_dry_run(config: Config, cluster: ClusterFile) -> None:
-    """The configuration, the jobs, and the scripts of each phase's first."""
+    """The configuration, the jobs, and the scripts of the first of each phase, or iteration."""
     submission = submission_of(config, cluster)
-    jobs = job_chain(iteration_plan(config), cluster.jobs_per_phase)
+    jobs = job_chain(iteration_plan(config), cluster.job_per, cluster.links)
     first = [job for job in jobs if job.link == 1]
     scripts = write_scripts(first, cluster, submission)
     say(to_yaml(config))
@@ -97,7 +105,14 @@ def print_dry_run(config: Config, cluster: ClusterFile) -> None:
         say(f"# {line}")
     for job in first:
         say(f"\n{script_text(job, scripts[job.name])}")
-    say("# A phase's further jobs have the same scripts, but for their names and, in the last, last_attempt=1.")
+    per = cluster.job_per
+    say(f"# Of each {per} further jobs have the same scripts, but for their names and, in the last, last_attempt=1.")
+
+
+def _checked(job_per: str) -> str:
+    if job_per not in JOB_PER:
+        raise UserError(f"--job-per: {job_per!r} is none of {', '.join(JOB_PER)}")
+    return job_per
 
 
 def _wait(config: Config, run: RunDirectory) -> int:

@@ -1,53 +1,60 @@
-"""Phases as jobs: which jobs a run still needs, what they are called, and which waits for which. Pure."""
+"""Stretches of the plan as jobs: which a run still needs, what they are called, and which waits for which. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import starmap, takewhile
 from pathlib import Path
 
 from rzero_mega.coevolution.plan import PhasePlan
+from rzero_mega.coevolution.stretch import Stretch, stretches
 from rzero_mega.phase_name import PhaseName
+
+# In names, where those of a phase have the phase.
+ITERATION = "iteration"
 
 
 @dataclass(frozen=True)
-class PhaseJob:
-    """One job of a phase: the first (`link` 1) does the work, each further one goes on where it was not finished.
+class ChainedJob:
+    """One job of a stretch: the first (`link` 1) does the work, each further one goes on where it was not finished.
 
-    It waits for the end of `after`, however that end was: what the phase left tells what there is to do. `after` is the
-    name of a job of the same submission, or the id of one that Slurm has already.
+    `phases` are those that the job has to finish. It waits for the end of `after`, however that end was: what the
+    phases left tells what there is to do. `after` is the name of a job of the same submission, or the id of one that
+    Slurm has already.
     """
 
-    iteration: int
-    phase: PhaseName
+    stretch: Stretch
+    phases: tuple[PhaseName, ...]
     link: int
     links: int
     after: str | None
 
     @property
     def name(self) -> str:
-        """Unique inside a run, for instance 2-solver-1."""
-        return f"{self.phase_prefix}{self.link}"
+        """Unique inside a run, for instance 2-solver-1, or 2-iteration-1."""
+        return f"{self.stretch_prefix}{self.link}"
 
     @property
-    def phase_prefix(self) -> str:
-        """What the names of all links of the phase begin with, for instance 2-solver-."""
-        return f"{self.iteration}-{self.phase}-"
+    def stretch_prefix(self) -> str:
+        """What the names of all links of the stretch begin with, for instance 2-solver-."""
+        return f"{self.stretch.iteration}-{self.stretch.phase or ITERATION}-"
 
 
-def job_chain(phases: Sequence[PhasePlan], links: int, after: str | None = None) -> list[PhaseJob]:
-    """The jobs of these phases, one chain: each link waits for the one before, each phase for the last link before it.
+def job_chain(phases: Sequence[PhasePlan], per: str, links: int, after: str | None = None) -> list[ChainedJob]:
+    """The jobs of these phases, `per` phase or iteration, in one chain: each waits for the one before it.
 
-    The jobs of a finished phase that are left are cancelled by the one that finished it, so that the next phase does
-    not wait for them in the queue. `after` is what the first job waits for.
+    The jobs of a finished stretch that are left are cancelled by the one that finished it, so that the next stretch
+    does not wait for them in the queue. `after` is what the first job waits for.
     """
-    jobs: list[PhaseJob] = []
-    for phase in phases:
+    jobs: list[ChainedJob] = []
+    for stretch, planned in stretches(phases, per):
+        names = tuple(phase.name for phase in planned)
         for link in range(1, links + 1):
-            before = jobs[-1].name if jobs else after
-            jobs.append(PhaseJob(phase.iteration, phase.name, link, links, before))
+            jobs.append(ChainedJob(stretch, names, link, links, jobs[-1].name if jobs else after))
     return jobs
 
 
@@ -58,20 +65,26 @@ def job_prefix(run: Path) -> str:
     return f"rz-{re.sub(r'[^A-Za-z0-9_-]', '_', run.name)}-{mark}."
 
 
-def missing_phases(
-    plan: Sequence[PhasePlan], finished: set[tuple[int, PhaseName]], waiting: Sequence[tuple[int, PhaseName]]
-) -> tuple[list[PhasePlan], list[tuple[int, PhaseName]]]:
-    """(phases to submit, phases whose waiting jobs are of no use).
+def stretch_of(name: str, run: Path) -> Stretch:
+    """What the job is made for that Slurm has under this name."""
+    iteration, phase, _ = name.removeprefix(job_prefix(run)).split("-")
+    return Stretch.named(int(iteration), None if phase == ITERATION else phase)
 
-    `finished` phases need nothing. `waiting` phases have jobs that Slurm still has; they count as far as they follow
+
+def missing_phases(
+    plan: Sequence[PhasePlan], finished: Collection[tuple[int, PhaseName]], waiting: Sequence[Stretch]
+) -> tuple[list[PhasePlan], list[Stretch]]:
+    """(phases to submit, stretches whose waiting jobs are of no use).
+
+    `finished` phases need nothing. `waiting` stretches have jobs that Slurm still has; they count as far as they follow
     each other from the first phase that is not finished: a job past a hole would find its inputs missing.
     """
-    left = [phase for phase in plan if (phase.iteration, phase.name) not in finished]
-    covered = 0
-    for phase in left:
-        if (phase.iteration, phase.name) not in waiting:
-            break
-        covered += 1
-    kept = [(phase.iteration, phase.name) for phase in left[:covered]]
-    useless = [phase for phase in waiting if phase not in kept and phase not in finished]
-    return left[covered:], useless
+    planned = {(phase.iteration, phase.name): phase for phase in plan}
+    left = [key for key in planned if key not in finished]
+    kept = list(takewhile(lambda key: any(stretch.has(*key) for stretch in waiting), left))
+
+    def is_of_use(stretch: Stretch) -> bool:
+        has = partial(starmap, stretch.has)
+        return any(has(kept)) or (any(has(finished)) and not any(has(left)))
+
+    return [planned[key] for key in left[len(kept) :]], [stretch for stretch in waiting if not is_of_use(stretch)]

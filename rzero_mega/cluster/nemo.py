@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rzero_mega.cluster.cluster_file import ClusterFile
-from rzero_mega.cluster.jobs import PhaseJob, job_prefix
+from rzero_mega.cluster.jobs import ChainedJob, job_prefix
 from rzero_mega.cluster.script import Submission, batch_lines, step_script
 from rzero_mega.errors import UserError, first_line
 
@@ -34,7 +34,7 @@ class Scripts:
     step: str
 
 
-def submit_jobs(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission) -> dict[str, str]:
+def submit_jobs(jobs: Sequence[ChainedJob], cluster: ClusterFile, submission: Submission) -> dict[str, str]:
     """Submit the jobs; returns Slurm's job ids by the jobs' names.
 
     PartlySubmitted says why a submission broke off, and which jobs Slurm has by then.
@@ -59,7 +59,7 @@ class PartlySubmitted(UserError):
         self.job_ids = dict(job_ids)
 
 
-def write_scripts(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission) -> dict[str, Scripts]:
+def write_scripts(jobs: Sequence[ChainedJob], cluster: ClusterFile, submission: Submission) -> dict[str, Scripts]:
     """The exact scripts of the jobs by name; nothing is submitted.
 
     Dependencies are not in them: NeMo-Run gives them to sbatch, since Slurm gives a job its id when it takes it.
@@ -81,7 +81,7 @@ def of_a_session(environ: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def _experiment(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Submission, home: Path) -> Iterator[Any]:
+def _experiment(jobs: Sequence[ChainedJob], cluster: ClusterFile, submission: Submission, home: Path) -> Iterator[Any]:
     """A NeMo-Run experiment that holds the jobs. NeMo-Run reads where its files go when it is imported."""
     os.environ["NEMORUN_HOME"] = str(home)
     for name in of_a_session(os.environ):
@@ -104,7 +104,7 @@ def _experiment(jobs: Sequence[PhaseJob], cluster: ClusterFile, submission: Subm
         yield found
 
 
-def _executor(nemo_run: Any, job: PhaseJob, cluster: ClusterFile, submission: Submission) -> Any:
+def _executor(nemo_run: Any, job: ChainedJob, cluster: ClusterFile, submission: Submission) -> Any:
     more: dict[str, Any] = {}
     if job.link == 1 and job.after is not None and job.after.isdigit():
         more["dependency"] = f"afterany:{job.after}"
@@ -123,7 +123,7 @@ def _executor(nemo_run: Any, job: PhaseJob, cluster: ClusterFile, submission: Su
         nodes=submission.nodes,
         ntasks_per_node=1,
         gpus_per_node=cluster.gpus_per_node or None,
-        time=cluster.wall_time,
+        time=cluster.job_wall_time,
         signal=f"USR1@{cluster.grace_s}",
         job_name_prefix=job_prefix(submission.run),
         dependency_type="afterany",

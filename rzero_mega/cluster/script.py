@@ -1,4 +1,4 @@
-"""The shell of a phase's job: what the batch script does before and after the step, and the step itself. Pure.
+"""The shell of a job: what the batch script does before and after the step, and the step itself. Pure.
 
 NeMo-Run writes the batch script around it: parameters, and one `srun` that starts the step once on every node.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from rzero_mega.cluster.cluster_file import ClusterFile
-from rzero_mega.cluster.jobs import PhaseJob, job_prefix
+from rzero_mega.cluster.jobs import ChainedJob, job_prefix
 from rzero_mega.run import PhaseDirectory
 
 
@@ -26,14 +26,14 @@ class Submission:
     nodes: int
 
 
-def batch_lines(job: PhaseJob, cluster: ClusterFile, submission: Submission) -> str:
+def batch_lines(job: ChainedJob, cluster: ClusterFile, submission: Submission) -> str:
     """What runs on the job's first node, outside any container, before the step; and, through a trap, after it."""
     return _fill(
         "batch.sh.j2",
-        manifest=PhaseDirectory(submission.run, job.iteration, job.phase).manifest_path,
+        manifests=[PhaseDirectory(submission.run, job.stretch.iteration, p).manifest_path for p in job.phases],
         failed_nodes=submission.run / "jobs" / "failed_nodes",
         all_jobs=job_prefix(submission.run),
-        phase_jobs=job_prefix(submission.run) + job.phase_prefix,
+        own_jobs=job_prefix(submission.run) + job.stretch_prefix,
         last=job.link == job.links,
         partition=cluster.partition,
         nodes=submission.nodes,
@@ -42,13 +42,12 @@ def batch_lines(job: PhaseJob, cluster: ClusterFile, submission: Submission) -> 
     )
 
 
-def step_script(job: PhaseJob, cluster: ClusterFile, submission: Submission) -> str:
+def step_script(job: ChainedJob, cluster: ClusterFile, submission: Submission) -> str:
     """What runs once on every node, inside the container where there is one."""
     return _fill(
         "step.sh.j2",
         config=submission.config,
-        iteration=job.iteration,
-        phase=job.phase,
+        stretch=job.stretch.words,
         pre_commands=cluster.pre_commands,
         logs=submission.run / "jobs" / "JOB-RESTART" / "rank-NNNN.log",
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rzero_mega.cluster.jobs import PhaseJob
+from rzero_mega.cluster.jobs import ChainedJob
 from rzero_mega.cluster.nemo import Scripts
 from rzero_mega.cluster.record import submitted_jobs
 from rzero_mega.cluster.slurm import QueuedJob
@@ -19,16 +19,16 @@ from rzero_mega.run.job_logs import last_end
 from rzero_mega.terminal import in_one_line
 
 
-def chain_lines(jobs: Sequence[PhaseJob]) -> list[str]:
+def chain_lines(jobs: Sequence[ChainedJob]) -> list[str]:
     """One line per job: what it does and what it waits for."""
     return [
-        f"{job.name:<16} iteration {job.iteration} · {job.phase} · job {job.link} of {job.links}"
+        f"{job.name:<16} {job.stretch} · job {job.link} of {job.links}"
         + (f" · after the end of {job.after}" if job.after else "")
         for job in jobs
     ]
 
 
-def script_text(job: PhaseJob, scripts: Scripts) -> str:
+def script_text(job: ChainedJob, scripts: Scripts) -> str:
     """A job's batch script and step, under headings."""
     return f"# ---- {job.name}: batch script\n{scripts.batch}\n# ---- {job.name}: step\n{scripts.step}"
 
@@ -94,7 +94,7 @@ def show_jobs(console: Console, run: Path, queue: Sequence[QueuedJob]) -> None:
             table.add_column(heading)
         for job in queue:
             known = phases.get(job.job_id)
-            what = (str(known.iteration), f"{known.phase} ({known.link})") if known else ("", job.name)
+            what = (str(known.iteration), f"{known.phase or 'all'} ({known.link})") if known else ("", job.name)
             table.add_row(job.job_id, *what, job.state.lower(), job.used, job.nodes or job.reason)
         console.print(table)
     elif submitted_jobs(run):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rzero_mega.atomic import write_text
 from rzero_mega.cluster.cluster_file import ClusterFile
-from rzero_mega.cluster.jobs import PhaseJob, job_chain, job_prefix, missing_phases
+from rzero_mega.cluster.jobs import ChainedJob, job_chain, job_prefix, missing_phases, stretch_of
 from rzero_mega.cluster.nemo import PartlySubmitted, submit_jobs
 from rzero_mega.cluster.record import record_submission
 from rzero_mega.cluster.script import Submission
@@ -36,7 +36,7 @@ class Submitted:
     """
 
     run: Path
-    jobs: tuple[PhaseJob, ...]
+    jobs: tuple[ChainedJob, ...]
     job_ids: dict[str, str]
     kept: int
     cancelled: int
@@ -92,13 +92,12 @@ def _submit_missing(
     config: Config, run: RunDirectory, cluster: ClusterFile, submission: Submission, after: str | None
 ) -> Submitted:
     queue = queued_jobs(job_prefix(submission.run))
-    missing, useless = missing_phases(
-        iteration_plan(config), finished_phases(run), [phase_of(job, submission.run) for job in queue]
-    )
-    doomed = [job.job_id for job in queue if phase_of(job, submission.run) in useless]
+    waiting = [stretch_of(job.name, submission.run) for job in queue]
+    missing, useless = missing_phases(iteration_plan(config), finished_phases(run), waiting)
+    doomed = [job.job_id for job, stretch in zip(queue, waiting, strict=True) if stretch in useless]
     cancel_jobs(doomed)
     kept = [job for job in queue if job.job_id not in doomed]
-    jobs = job_chain(missing, cluster.jobs_per_phase, after=kept[-1].job_id if kept else after)
+    jobs = job_chain(missing, cluster.job_per, cluster.links, after=kept[-1].job_id if kept else after)
     job_ids: dict[str, str] = {}
     try:
         job_ids = submit_jobs(jobs, cluster, submission) if jobs else {}
@@ -119,12 +118,6 @@ def unfinished(config: Config, run: RunDirectory) -> list[PhasePlan]:
     """The phases of the plan that are left, in order."""
     done = finished_phases(run)
     return [phase for phase in iteration_plan(config) if (phase.iteration, phase.name) not in done]
-
-
-def phase_of(job: QueuedJob, run: Path) -> tuple[int, PhaseName]:
-    """(iteration, phase) out of a job's name."""
-    iteration, phase, _ = job.name.removeprefix(job_prefix(run)).split("-")
-    return int(iteration), PhaseName(phase)
 
 
 def wait(config: Config, run: RunDirectory, show: Callable[[int, Sequence[QueuedJob]], None]) -> bool:

@@ -91,9 +91,9 @@ def check_evaluation(config: Config) -> None:
     check_inference(config)
 
 
-def check_phase(config: Config, iteration: int, name: str) -> None:
-    """UserError for a phase that the run does not have; says which one may have been meant."""
-    if name not in list(PhaseName):
+def check_stretch(config: Config, iteration: int, name: str | None) -> None:
+    """UserError for an iteration or a phase that the run does not have; says which one may have been meant."""
+    if name is not None and name not in list(PhaseName):
         close = alike(name, list(PhaseName))
         hint = f"did you mean {close}?" if close else f"there are {', '.join(PhaseName)}"
         raise UserError(f"{name}: no such phase; {hint}")
@@ -101,8 +101,10 @@ def check_phase(config: Config, iteration: int, name: str) -> None:
         raise UserError(
             f"iteration {iteration}: the run has 1 to {config.iterations} (iterations), and 0 for the base's evaluation"
         )
-    if any((plan.iteration, plan.name) == (iteration, name) for plan in iteration_plan(config)):
+    plan = [phase.name for phase in iteration_plan(config) if phase.iteration == iteration]
+    if plan if name is None else name in plan:
         return
+    name = name or PhaseName.EVALUATE  # every iteration has something, but for the base's
     if iteration == 0 and name != PhaseName.EVALUATE:
         raise UserError(
             f"iteration 0: has only {PhaseName.EVALUATE}, of the base model; {name} begins with iteration 1"

@@ -1,8 +1,8 @@
-"""What runs on each node of a phase's job: the node's ranks of the learner, and the servers that are placed on it.
+"""What runs on each node of a job: the node's ranks of the learner, and the servers that are placed on it.
 
 One supervisor per node. It starts the ranks, passes the scheduler's signals on to them, ends everything when the
-learner ends or one of its ranks dies, and says in the job's folder how it went. What the phase left decides about
-success: a job ends with 0 if, and only if, the phase's manifest is there.
+learner ends or one of its ranks dies, and says in the job's folder how it went. What the job's phases left decides
+about success: it ends with 0 if, and only if, the manifests of all of them are there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.stretch import Stretch
+from rzero_mega.config import config_from_yaml
 from rzero_mega.config.placement import Placement, placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
-from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.sglang.nodes.job_files import JOB, NODE
 from rzero_mega.rollout.sglang.server.installation import check_serving, learning, servers_python
 from rzero_mega.run import PhaseDirectory, RunDirectory, run_path
@@ -45,24 +47,37 @@ ASKED_FOR = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, SIGNAL)
 HARDWARE = re.compile(r"uncorrectable ECC|fallen off the bus|CUDA error: (?:hardware|misaligned bus)|NVLink error")
 
 
-def run_node(config: Config, iteration: int, phase: str, arguments: Sequence[str], place: JobPlace) -> int:
-    """Run this node's part of a phase; returns the exit code: 0 if the phase is finished, 2 for a user error.
+def run_node(config_file: Path, stretch: Stretch, place: JobPlace) -> int:
+    """Run this node's part of a stretch; returns the exit code: 0 if its phases are finished, 2 for a user error.
 
-    `arguments` are those with which a rank is started. UserError before anything is started if the job's nodes are not
-    those that the configuration asks for.
+    UserError before anything is started if the job's nodes are not those that the configuration asks for.
     """
-    folder = PhaseDirectory(run_path(config), iteration, PhaseName.named(phase))
+    config = config_from_yaml(config_file)
+    phases = [
+        PhaseDirectory(run_path(config), phase.iteration, phase.name) for phase in stretch.of(iteration_plan(config))
+    ]
     placement = placement_of(config)
     if place.nodes != placement.nodes:
         raise UserError(f"placement.nodes: {placement.nodes}, but this job has {place.nodes} nodes; make the two equal")
-    if folder.manifest_path.is_file():
-        say(f"iteration {iteration} · {phase} · finished before")
+    if _are_finished(phases):
+        say(f"{stretch} · finished before")
         return 0
-    code = _Supervisor(config, placement, place, arguments).run()
-    if folder.manifest_path.is_file():
+    code = _Supervisor(config, placement, place, _arguments(config_file, stretch)).run()
+    if _are_finished(phases):
         return 0
     # A shell would take a negative code, that of a killed rank, for another one.
     return code if code > 0 else 1
+
+
+def _are_finished(phases: Sequence[PhaseDirectory]) -> bool:
+    return all(phase.manifest_path.is_file() for phase in phases)
+
+
+def _arguments(config_file: Path, stretch: Stretch) -> list[str]:
+    """Of the command that a rank is."""
+    if stretch.phase is None:
+        return ["run", str(config_file), f"--iteration={stretch.iteration}"]
+    return ["phase", str(config_file), *stretch.words]
 
 
 class _Supervisor:

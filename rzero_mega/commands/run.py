@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rzero_mega.coevolution.plan import PhasePlan, has_gauges, iteration_plan
-from rzero_mega.commands.checks import check_phase, check_start
+from rzero_mega.coevolution.stretch import Stretch
+from rzero_mega.commands.checks import check_start, check_stretch
 from rzero_mega.commands.start import start
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.run import RunDirectory, run_path
@@ -21,31 +22,24 @@ _GUARDED = {
 # The phases are imported in the processes that run them: a launcher needs neither torch nor Megatron-core.
 
 
-def run_all(config: Config) -> None:
-    """Every phase of the plan that is not finished."""
+def run_phases(config: Config, iteration: int | None = None, phase: str | None = None) -> None:
+    """What is not finished of the plan, of one of its iterations, or of one phase in it."""
+    if iteration is not None:
+        check_stretch(config, iteration, phase)
+    stretch = None if iteration is None else Stretch.named(iteration, phase)
 
     def work(stop: StopRequest) -> None:
         from rzero_mega.phases import runner
 
-        runner.run_all(config, stop)
+        runner.run_phases(config, stop, stretch)
 
     start(config, work)
 
 
-def run_phase(config: Config, iteration: int, name: str) -> None:
-    """One phase of the plan."""
-
-    def work(stop: StopRequest) -> None:
-        from rzero_mega.phases import runner
-
-        runner.run_phase(config, iteration, name, stop)
-
-    check_phase(config, iteration, name)
-    start(config, work)
-
-
-def dry_run(config: Config) -> str:
-    """What is wrong is a UserError, as it would be for `run_all`; else the plan."""
+def dry_run(config: Config, iteration: int | None = None) -> str:
+    """What is wrong is a UserError, as it would be for `run_phases`; else the plan."""
+    if iteration is not None:
+        check_stretch(config, iteration, None)
     check_start(config)
     return plan_text(config)
 

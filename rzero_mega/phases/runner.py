@@ -1,4 +1,4 @@
-"""A whole run, or one phase of it: opens what the phases need, goes through the plan, skips what is finished."""
+"""A run, or a stretch of it: opens what the phases need, goes through the plan, skips what is finished."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from rzero_mega.coevolution.plan import (
     SolverInputs,
     iteration_plan,
 )
+from rzero_mega.coevolution.stretch import Stretch
 from rzero_mega.config.kinds import values_of
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
-from rzero_mega.errors import UserError
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
 from rzero_mega.phases import challenger, evaluate, labelled, labels, questions, solver
@@ -51,32 +51,31 @@ from rzero_mega.weights.base_model import resolve_base_model
 _log = logging.getLogger(__name__)
 
 
-def run_all(config: Config, stop: StopRequest) -> None:
-    """Every phase of the plan in order, then the report. The same call goes on with a run that was interrupted."""
+def run_phases(config: Config, stop: StopRequest, stretch: Stretch | None = None) -> None:
+    """The phases of the stretch, without one all of the plan, in order; then the report.
+
+    The same call goes on with what was interrupted. UserError if an earlier phase that one needs is not finished.
+    """
+    plan = iteration_plan(config)
+    chosen = plan if stretch is None else stretch.of(plan)
     with _open_context(config, stop) as ctx:
-        for number in range(len(iteration_plan(config))):
+        for number in map(plan.index, chosen):
             # Anew each time: an evaluation may have decided what the phases after it start from.
-            _run_phase(ctx, _plan(ctx)[number])
+            worked = _run_phase(ctx, _plan(ctx)[number])
+            if worked and number != plan.index(chosen[-1]):
+                ctx.stop_if_asked()  # beginning a phase may take longer than there is left
         _report(ctx)
-        if spmd.rank() == 0:
+        if len(chosen) > 1 and spmd.rank() == 0:
             ctx.progress.table(run_status(ctx.run))
             _log.info("report: %s", ctx.run.path / "report.html")
 
 
-def run_phase(config: Config, iteration: int, name: str, stop: StopRequest) -> None:
-    """One phase; UserError if an earlier one that it needs is not finished."""
-    if not any((plan.iteration, plan.name) == (iteration, name) for plan in iteration_plan(config)):
-        raise UserError(f"phase {name} of iteration {iteration}: not in the plan of this configuration")
-    with _open_context(config, stop) as ctx:
-        _run_phase(ctx, next(plan for plan in _plan(ctx) if (plan.iteration, plan.name) == (iteration, name)))
-        _report(ctx)
-
-
-def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
+def _run_phase(ctx: RunContext, plan: PhasePlan) -> bool:
+    """Whether there was anything to do."""
     directory, inputs = ctx.run.phase(plan.iteration, plan.name), ctx.hashes(plan.sources)
     if spmd.on_rank_0(_is_finished, ctx, plan, inputs):
         ctx.progress.skip(plan.iteration, plan.name)
-        return
+        return False
     spmd.on_rank_0(end_if_stopped, ctx, plan)
     spmd.on_rank_0(directory.begin, inputs, values_of(ctx.config))
     if spmd.rank() == 0:
@@ -91,6 +90,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> None:
     if ctx.wandb is not None:
         ctx.wandb.sync()
     ctx.stopwatch.take()
+    return True
 
 
 def _is_finished(ctx: RunContext, plan: PhasePlan, inputs: Mapping[str, str]) -> bool:

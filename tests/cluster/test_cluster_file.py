@@ -34,6 +34,22 @@ def test_folders_lie_below_the_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "jobs"),
+    [
+        ({}, ("04:00:00", 4)),
+        ({"iteration_wall_time": "12:00:00"}, ("04:00:00", 4)),
+        ({"job_per": "iteration"}, ("04:00:00", 8)),
+        ({"job_per": "iteration", "iteration_wall_time": "12:00:00", "jobs_per_iteration": 2}, ("12:00:00", 2)),
+    ],
+)
+def test_jobs_of_iterations_have_limits_of_their_own(
+    tmp_path: Path, keys: dict[str, object], jobs: tuple[str, int]
+) -> None:
+    cluster = read_cluster_file(written(tmp_path, **keys))
+    assert (cluster.job_wall_time, cluster.links) == jobs
+
+
+@pytest.mark.parametrize(
     ("keys", "named"),
     [
         ({"acount": "a"}, "acount: no such key"),
@@ -43,6 +59,9 @@ def test_folders_lie_below_the_root(tmp_path: Path) -> None:
         ({"wall_time": "4h"}, "wall_time"),
         ({"wall_time": "00:05:00", "grace_s": 600}, "grace_s"),
         ({"jobs_per_phase": 0}, "jobs_per_phase"),
+        ({"job_per": "run"}, "job_per"),
+        ({"iteration_wall_time": "1 day"}, "iteration_wall_time: '1 day' is not"),
+        ({"iteration_wall_time": "00:05:00"}, "grace_s: 600 is not shorter than iteration_wall_time"),
         ({"gpus_per_node": -1}, "gpus_per_node"),
         ({"env": {"nccl_debug": "WARN"}}, "env.nccl_debug"),
         ({"env": {"WANDB_API_KEY": "x"}}, "env.WANDB_API_KEY"),

@@ -17,6 +17,7 @@ from rzero_mega.cluster.nemo import of_a_session
 from rzero_mega.cluster.script import Submission, batch_lines, step_script
 from rzero_mega.cluster.submit import submission_of
 from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.stretch import JOB_PER
 from rzero_mega.config import load_config
 from rzero_mega.errors import UserError
 
@@ -137,7 +138,7 @@ def test_our_scripts_quote_whatever_they_are_given(text: str, tmp_path: Path) ->
     secrets.write_text("")
     submission = Submission(run, run / "jobs" / "config.yaml", 1)
     cluster = ClusterFile(account="a", root="/r", partition=text, exclude=text, secrets_file=str(secrets))
-    job = job_chain(iteration_plan(load_config(["nano"], ["evaluation.base_model=false"])), links=2)[0]
+    job = job_chain(iteration_plan(load_config(["nano"], ["evaluation.base_model=false"])), "phase", links=2)[0]
 
     jobs = f"rz-{run.name}"
     code, given = bash(
@@ -155,12 +156,29 @@ def test_nodes_to_avoid_are_one_argument(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "jobs").mkdir(parents=True)
     (run / "jobs" / "failed_nodes").write_text("n3\n")
-    job = job_chain(iteration_plan(load_config(["nano"], ["evaluation.base_model=false"])), links=2)[0]
+    job = job_chain(iteration_plan(load_config(["nano"], ["evaluation.base_model=false"])), "phase", links=2)[0]
     submission = Submission(run, run / "jobs" / "config.yaml", 1)
     for exclude in ("n[1-2],n9", 'n1"; touch pwned; "'):
         script = batch_lines(job, ClusterFile(account="a", root="/r", exclude=exclude), submission)
         code, given = bash(tmp_path, script + "\nfalse", f"{job_prefix(run)}1-challenger-2")
         assert code == 1 and f"ExcNodeList={exclude},n3" in given
+
+
+@pytest.mark.parametrize("per", JOB_PER)
+def test_a_job_is_over_when_all_of_its_phases_are(per: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    plan = iteration_plan(load_config(["nano"], ["evaluation.base_model=false", "iterations=1"]))
+    job = job_chain(plan, per, links=2)[0]
+    submission = Submission(run, run / "jobs" / "config.yaml", 1)
+    script = batch_lines(job, ClusterFile(account="a", root="/r"), submission)
+    for phase in job.phases:
+        assert bash(tmp_path, script + "\nexit 0", "another.1")[0] == 1
+        manifest = run / "iterations" / "1" / phase / "manifest.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("{}")
+    assert bash(tmp_path, script + "\nfalse", "another.1") == (0, [])
+    _, given = bash(tmp_path, step_script(job, ClusterFile(account="a", root="/r"), submission), "another.1")
+    assert given[given.index("node") + 2 :] == job.stretch.words
 
 
 def test_a_run_s_name_that_nemo_run_would_replace_is_refused() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.cluster.jobs import job_chain, job_prefix, missing_phases
+from rzero_mega.cluster.jobs import job_chain, job_prefix, missing_phases, stretch_of
 from rzero_mega.coevolution.plan import PhasePlan, iteration_plan
+from rzero_mega.coevolution.stretch import JOB_PER, Stretch
 from rzero_mega.config import load_config
 from rzero_mega.phase_name import PhaseName
 
@@ -23,11 +24,12 @@ def key(phase: PhasePlan) -> tuple[int, PhaseName]:
 
 
 PLAN = plan()
+RUN = Path("/runs/x")
 KEYS = [key(phase) for phase in PLAN]
 
 
 def test_each_job_waits_for_the_one_before_it() -> None:
-    jobs = job_chain(plan()[:2], links=2)
+    jobs = job_chain(plan()[:2], "phase", links=2)
     assert [(job.name, job.after) for job in jobs] == [
         ("1-challenger-1", None),
         ("1-challenger-2", "1-challenger-1"),
@@ -36,16 +38,27 @@ def test_each_job_waits_for_the_one_before_it() -> None:
     ]
 
 
+def test_jobs_of_iterations_have_all_that_is_missing_of_theirs() -> None:
+    jobs = job_chain(plan()[2:], "iteration", links=2)
+    assert [(job.name, job.after) for job in jobs] == [
+        ("1-iteration-1", None),
+        ("1-iteration-2", "1-iteration-1"),
+        ("2-iteration-1", "1-iteration-2"),
+        ("2-iteration-2", "2-iteration-1"),
+    ]
+    assert [job.phases for job in jobs[::2]] == [tuple(PhaseName)[2:], tuple(PhaseName)]
+
+
 def test_the_first_job_waits_for_one_that_slurm_has_already() -> None:
-    assert job_chain(plan()[:1], links=1, after="17")[0].after == "17"
+    assert job_chain(plan()[:1], "phase", links=1, after="17")[0].after == "17"
 
 
-def test_no_job_s_name_begins_with_the_name_of_another_phase() -> None:
-    jobs = job_chain(plan(12), links=2)
-    for phase in {job.phase_prefix for job in jobs}:
-        assert {(job.iteration, job.phase) for job in jobs if job.name.startswith(phase)} == {
-            (int(phase.split("-")[0]), phase.split("-")[1])
-        }
+@pytest.mark.parametrize("per", JOB_PER)
+def test_no_job_s_name_begins_with_the_name_of_another_stretch(per: str) -> None:
+    jobs = job_chain(plan(12), per, links=2)
+    for prefix in {job.stretch_prefix for job in jobs}:
+        (stretch,) = {job.stretch for job in jobs if job.name.startswith(prefix)}
+        assert stretch_of(f"{job_prefix(RUN)}{prefix}7", RUN) == stretch
 
 
 def test_runs_of_the_same_name_in_different_folders_have_different_jobs() -> None:
@@ -66,15 +79,23 @@ def test_a_new_run_misses_everything() -> None:
 
 
 def test_jobs_past_a_hole_are_of_no_use() -> None:
-    missing, useless = missing_phases(plan(), set(KEYS[:2]), [KEYS[2], KEYS[4], KEYS[5]])
+    waiting = [Stretch(*KEYS[number]) for number in (2, 4, 5)]
+    missing, useless = missing_phases(plan(), set(KEYS[:2]), waiting)
     assert [key(phase) for phase in missing] == KEYS[3:]
-    assert useless == [KEYS[4], KEYS[5]]
+    assert useless == waiting[1:]
 
 
-@given(st.integers(0, len(KEYS)), st.sets(st.sampled_from(KEYS)))
-def test_whatever_waits_every_phase_that_is_left_is_done_once(done: int, waiting: set[tuple[int, PhaseName]]) -> None:
+STRETCHES = [*(Stretch(*phase) for phase in KEYS), Stretch(1), Stretch(2)]
+
+
+@given(st.integers(0, len(KEYS)), st.sets(st.sampled_from(STRETCHES)))
+def test_whatever_waits_every_phase_that_is_left_is_done(done: int, waiting: set[Stretch]) -> None:
     finished = set(KEYS[:done])
-    ordered = [phase for phase in KEYS if phase in waiting]
+    ordered = [stretch for stretch in STRETCHES if stretch in waiting]
     missing, useless = missing_phases(PLAN, finished, ordered)
-    kept = [phase for phase in ordered if phase not in useless and phase not in finished]
-    assert kept + [key(phase) for phase in missing] == KEYS[done:]
+    submitted, left = {key(phase) for phase in missing}, KEYS[done:]
+    waited_for = {phase for stretch in ordered if stretch not in useless for phase in left if stretch.has(*phase)}
+    assert waited_for | submitted == set(left)
+    # What is submitted comes after all that others do: it is the end of the plan, and nobody else does any of it.
+    assert [key(phase) for phase in missing] == left[len(left) - len(missing) :]
+    assert not waited_for & submitted

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from rzero_mega.cli import app
 from rzero_mega.commands import checks, start
-from rzero_mega.commands.run import dry_run, run_phase
+from rzero_mega.commands.run import dry_run, run_phases
 from rzero_mega.config import Config
 from rzero_mega.config.explain import all_keys
 from rzero_mega.errors import UserError
@@ -116,20 +116,21 @@ def test_a_run_under_another_configuration_or_in_use_is_told_by_a_dry_run() -> N
         (1, "chalenger", "chalenger: no such phase; did you mean challenger?"),
         (1, "train", "train: no such phase; there are challenger, questions, labels, solver, evaluate"),
         (4, "solver", "iteration 4: the run has 1 to 3"),
+        (4, None, "iteration 4: the run has 1 to 3"),
         (0, "solver", "iteration 0: has only evaluate"),
         (1, "challenger", r"iteration 1: has no phase challenger by this configuration \(challenger.train\)"),
     ],
 )
 def test_a_phase_that_the_run_does_not_have_is_named_with_what_was_meant(
-    iteration: int, name: str, message: str
+    iteration: int, name: str | None, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        run_phase(nano("ablation=untrained_challenger"), iteration, name)
+        run_phases(nano("ablation=untrained_challenger"), iteration, name)
 
 
 def test_a_run_on_labelled_data_has_no_challenger() -> None:
     with pytest.raises(UserError, match=r"labelled\.method: sft trains the Solver alone; there is no phase labels"):
-        run_phase(nano("labelled.method=sft", "labelled.data=arithmetic:5"), 1, "labels")
+        run_phases(nano("labelled.method=sft", "labelled.data=arithmetic:5"), 1, "labels")
 
 
 def test_a_run_without_benchmarks_is_warned_of_with_how_to_add_one(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.cluster import submit
-from rzero_mega.cluster.jobs import PhaseJob
+from rzero_mega.cluster.jobs import ChainedJob
 from rzero_mega.cluster.script import Submission
 from rzero_mega.commands.grid import Selection, root_of
 from rzero_mega.commands.grid_jobs import submit_cells
@@ -28,12 +28,12 @@ def cluster(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sequence[PhaseJob]]:
+def submitted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sequence[ChainedJob]]:
     """The jobs by run that a Slurm took which gives them the ids 1, 2, ..."""
-    taken: dict[str, Sequence[PhaseJob]] = {}
+    taken: dict[str, Sequence[ChainedJob]] = {}
     ids = count(1)
 
-    def take(jobs: Sequence[PhaseJob], _cluster: object, submission: Submission) -> dict[str, str]:
+    def take(jobs: Sequence[ChainedJob], _cluster: object, submission: Submission) -> dict[str, str]:
         taken[submission.run.name] = jobs
         return {job.name: str(next(ids)) for job in jobs}
 
@@ -44,7 +44,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Sequence[PhaseJob]]:
 
 
 def test_a_cell_that_starts_from_another_waits_for_the_last_job_of_that(
-    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[PhaseJob]]
+    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[ChainedJob]]
 ) -> None:
     submit_cells(grid_file(tmp_path, THREE), cluster, Selection(), dry_run=False)
     assert list(submitted) == ["rzero-seed0", "no_filter-seed0", "more-seed0"]
@@ -52,7 +52,7 @@ def test_a_cell_that_starts_from_another_waits_for_the_last_job_of_that(
 
 
 def test_what_is_finished_has_no_jobs_and_nobody_waits_for_it(
-    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[PhaseJob]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[ChainedJob]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = grid_file(tmp_path, THREE)
     cells = read_grid(file).cells(root_of(None, cluster))
@@ -67,7 +67,7 @@ def test_what_is_finished_has_no_jobs_and_nobody_waits_for_it(
 
 
 def test_a_dry_run_says_what_each_cell_waits_for_and_leaves_nothing(
-    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[PhaseJob]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[ChainedJob]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     submit_cells(grid_file(tmp_path, THREE), cluster, Selection(), dry_run=True)
     assert "[3/3] more-seed0 · not begun · 0 of 6 phases finished · after rzero-seed0" in capsys.readouterr().out
@@ -75,7 +75,7 @@ def test_a_dry_run_says_what_each_cell_waits_for_and_leaves_nothing(
 
 
 def test_a_cell_that_does_not_fit_the_cluster_is_named_before_any_is_submitted(
-    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[PhaseJob]]
+    tmp_path: Path, cluster: Path, submitted: dict[str, Sequence[ChainedJob]]
 ) -> None:
     wrong = THREE.replace("{after: rzero}", "{after: rzero, overrides: [placement.gpus_per_node=4]}")
     with pytest.raises(UserError, match="more-seed0: gpus_per_node: the cluster's nodes have 8"):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from rzero_mega.coevolution.stretch import Stretch
 from rzero_mega.commands.node import HARDWARE, run_node, why_of
-from rzero_mega.config import Config, load_config
+from rzero_mega.config import Config, load_config, to_yaml
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.job import JobPlace
 
@@ -18,35 +20,47 @@ def config(root: Path, *overrides: str) -> Config:
 
 
 PLACE = JobPlace("17", 0, 0, 1, "n1")
+SOLVER = Stretch(1, PhaseName.SOLVER)
 
 
-def test_a_finished_phase_ends_its_job_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def node(config: Config, stretch: Stretch = SOLVER) -> int:
+    """The exit code of a node of a job that runs this configuration."""
+    file = Path(config.run.root) / "config.yaml"
+    file.write_text(to_yaml(config))
+    return run_node(file, stretch, PLACE)
+
+
+@pytest.mark.parametrize(("stretch", "phases"), [(SOLVER, [PhaseName.SOLVER]), (Stretch(1), list(PhaseName))])
+def test_what_is_finished_ends_its_job_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stretch: Stretch, phases: list[PhaseName]
+) -> None:
     wanted = config(tmp_path)
     RunDirectory.create_or_open(run_path(wanted), wanted, writer=True).close()
-    manifest = run_path(wanted) / "iterations" / "1" / "solver" / "manifest.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text("{}")
-    assert run_node(wanted, 1, "solver", [], PLACE) == 0
-    assert "finished before" in capsys.readouterr().out
+    for name in phases:
+        manifest = run_path(wanted) / "iterations" / "1" / name / "manifest.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("{}")
+    assert node(wanted, stretch) == 0
+    assert capsys.readouterr().out == f"{stretch} · finished before\n"
     assert not (run_path(wanted) / "jobs").exists()
 
 
 def test_a_job_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"placement\.nodes: 2"):
-        run_node(config(tmp_path, "placement.nodes=2"), 1, "solver", [], PLACE)
+        node(config(tmp_path, "placement.nodes=2"))
 
 
 def test_an_interpreter_that_can_run_no_server_is_refused_where_there_are_servers(tmp_path: Path) -> None:
     wanted = config(tmp_path, "rollout.engine=sglang", "rollout.sglang.python=/gone/python")
     RunDirectory.create_or_open(run_path(wanted), wanted, writer=True).close()
     with pytest.raises(UserError, match=r"rollout\.sglang\.python: /gone/python is no program here"):
-        run_node(wanted, 1, "solver", [], PLACE)
+        node(wanted)
     assert not (run_path(wanted) / "jobs").exists()
 
 
-def test_a_phase_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="phase solving"):
-        run_node(config(tmp_path), 1, "solving", [], PLACE)
+def test_what_the_run_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="iteration 9: not in the plan"):
+        node(config(tmp_path), Stretch(9))
 
 
 def test_another_configuration_than_the_run_s_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -54,7 +68,7 @@ def test_another_configuration_than_the_run_s_is_refused_before_anything_starts(
     RunDirectory.create_or_open(run_path(first), first, writer=True).close()
     (run_path(first) / "iterations" / "1" / "solver" / "work" / "step_00004").mkdir(parents=True)
     with pytest.raises(UserError, match=r"solver\.training\.steps: .* → 3"):
-        run_node(config(tmp_path, "solver.training.steps=3"), 1, "solver", [], PLACE)
+        node(config(tmp_path, "solver.training.steps=3"))
 
 
 def logs(folder: Path, *texts: str) -> Path:

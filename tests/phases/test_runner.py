@@ -10,6 +10,7 @@ import pytest
 
 from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.plan import PhaseInputs, iteration_plan, still_needed
+from rzero_mega.coevolution.stretch import Stretch
 from rzero_mega.commands.checks import check_run
 from rzero_mega.commands.run import plan_text
 from rzero_mega.config import Config, load_config
@@ -22,7 +23,7 @@ from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.guard import guard_decision
 from rzero_mega.phases.retention import finished_phases
 from rzero_mega.run import RunDirectory, read_events, run_path
-from rzero_mega.run.stop import StopRequest
+from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.run.verify import verify_run
 from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.status import models_line, run_status
@@ -66,7 +67,7 @@ def names(done: list[tuple[str, str]]) -> list[str]:
 
 
 def test_a_run_goes_through_its_plan_and_every_phase_gets_its_inputs(config: Any, done: list[tuple[str, str]]) -> None:
-    runner.run_all(config("iterations=1", "seed=7"), StopRequest())
+    runner.run_phases(config("iterations=1", "seed=7"), StopRequest())
     assert done == [
         ("7/0/evaluate/x", "EvaluateInputs"),
         ("7/1/challenger/x", "ChallengerInputs"),
@@ -82,27 +83,47 @@ def test_a_run_goes_through_its_plan_and_every_phase_gets_its_inputs(config: Any
 
 
 def test_what_is_finished_is_not_done_again(config: Any, done: list[tuple[str, str]]) -> None:
-    runner.run_all(config("iterations=1"), StopRequest())
+    runner.run_phases(config("iterations=1"), StopRequest())
     done.clear()
-    runner.run_all(config("iterations=1"), StopRequest())
+    runner.run_phases(config("iterations=1"), StopRequest())
     assert done == []
-    runner.run_all(config("iterations=2"), StopRequest())
+    runner.run_phases(config("iterations=2"), StopRequest())
     assert names(done) == [f"0/2/{name}/x" for name in PhaseName]
 
 
 def test_one_phase_needs_what_comes_before_it(config: Any, done: list[tuple[str, str]]) -> None:
     with pytest.raises(UserError, match="has no finished output questions; run the phase questions first"):
-        runner.run_phase(config(), 1, "labels", StopRequest())
-    for name in ("challenger", "questions", "labels"):
-        runner.run_phase(config(), 1, name, StopRequest())
+        runner.run_phases(config(), StopRequest(), Stretch(1, PhaseName.LABELS))
+    for name in (PhaseName.CHALLENGER, PhaseName.QUESTIONS, PhaseName.LABELS):
+        runner.run_phases(config(), StopRequest(), Stretch(1, name))
     assert names(done) == ["0/1/challenger/x", "0/1/questions/x", "0/1/labels/x"]
 
 
 def test_a_phase_that_is_not_in_the_plan_is_refused(config: Any, done: list[tuple[str, str]]) -> None:
-    for iteration, name in ((9, "solver"), (0, "labels"), (1, "dreaming")):
-        with pytest.raises(UserError, match=f"phase {name} of iteration {iteration}: not in the plan"):
-            runner.run_phase(config(), iteration, name, StopRequest())
+    for stretch in (Stretch(9, PhaseName.SOLVER), Stretch(0, PhaseName.LABELS), Stretch(9)):
+        with pytest.raises(UserError, match=f"{stretch}: not in the plan"):
+            runner.run_phases(config(), StopRequest(), stretch)
     assert done == []
+
+
+def test_an_iteration_is_all_of_its_phases_and_nothing_else(config: Any, done: list[tuple[str, str]]) -> None:
+    runner.run_phases(config(), StopRequest(), Stretch(1))
+    runner.run_phases(config(), StopRequest(), Stretch(1))
+    assert names(done) == [f"0/1/{name}/x" for name in PhaseName]
+    runner.run_phases(config(), StopRequest(), Stretch(0))
+    assert names(done)[5:] == ["0/0/evaluate/x"]
+
+
+def test_whoever_is_asked_to_stop_between_two_phases_begins_no_other(config: Any, done: list[tuple[str, str]]) -> None:
+    class Asked(StopRequest):
+        requested = True
+
+    for so_far in range(1, len(PhaseName)):
+        with pytest.raises(Stopped):
+            runner.run_phases(config(), Asked(), Stretch(1))
+        assert len(done) == so_far
+    runner.run_phases(config(), Asked(), Stretch(1))
+    assert names(done) == [f"0/1/{name}/x" for name in PhaseName]
 
 
 def models(run: RunDirectory) -> list[str]:
@@ -110,13 +131,13 @@ def models(run: RunDirectory) -> list[str]:
 
 
 def test_old_models_that_nothing_needs_may_be_gone(config: Any, done: list[tuple[str, str]]) -> None:
-    runner.run_all(config("iterations=2"), StopRequest())
+    runner.run_phases(config("iterations=2"), StopRequest())
     run = RunDirectory.open_existing(run_path(config("iterations=2")))
     for name in (PhaseName.CHALLENGER, PhaseName.SOLVER):
         run.phase(1, name).output("model").unlink()
     done.clear()
-    runner.run_all(config("iterations=2"), StopRequest())
-    runner.run_all(config("iterations=3"), StopRequest())
+    runner.run_phases(config("iterations=2"), StopRequest())
+    runner.run_phases(config("iterations=3"), StopRequest())
     assert names(done) == [f"0/3/{name}/x" for name in PhaseName]
     assert models_line(run_status(run)) == (
         "models: 4 kept; removed: 1/challenger (not by run.keep_models), 1/solver (not by run.keep_models)"
@@ -124,16 +145,16 @@ def test_old_models_that_nothing_needs_may_be_gone(config: Any, done: list[tuple
 
 
 def test_a_model_that_is_needed_is_missed(config: Any, done: list[tuple[str, str]]) -> None:
-    runner.run_all(config("iterations=1"), StopRequest())
+    runner.run_phases(config("iterations=1"), StopRequest())
     RunDirectory.open_existing(run_path(config("iterations=1"))).phase(1, PhaseName.SOLVER).output("model").unlink()
     with pytest.raises(UserError, match=r"1/solver/model: is missing"):
-        runner.run_all(config("iterations=2"), StopRequest())
+        runner.run_phases(config("iterations=2"), StopRequest())
 
 
 def test_models_are_removed_when_they_are_old_and_nothing_needs_them(config: Any, done: list[tuple[str, str]]) -> None:
     settings = config("iterations=3", "run.keep_models=1")
     for phase in iteration_plan(settings):
-        runner.run_phase(settings, phase.iteration, phase.name, StopRequest())
+        runner.run_phases(settings, StopRequest(), Stretch(phase.iteration, phase.name))
         run = RunDirectory.open_existing(run_path(settings))
         needed = still_needed(iteration_plan(settings), finished_phases(run, iteration_plan(settings)))
         there = models(run)
@@ -141,7 +162,7 @@ def test_models_are_removed_when_they_are_old_and_nothing_needs_them(config: Any
         assert wanted & set(done_models(run)) <= set(there)
     assert models(run) == ["3/challenger", "3/solver"]
     assert verify_run(run).damaged == ()
-    runner.run_all(config("iterations=4", "run.keep_models=2"), StopRequest())
+    runner.run_phases(config("iterations=4", "run.keep_models=2"), StopRequest())
     assert models(run) == ["3/challenger", "3/solver", "4/challenger", "4/solver"]
     assert "removed: 1/challenger, 1/solver, 2/challenger, 2/solver" in str(models_line(run_status(run)))
     removed = [event.fields for event in read_events(run.events_path) if event.event == "model_removed"]
@@ -158,11 +179,11 @@ def done_models(run: RunDirectory) -> list[str]:
 
 
 def test_an_output_that_changed_after_its_phase_is_named(config: Any, done: list[tuple[str, str]]) -> None:
-    runner.run_all(config("iterations=1"), StopRequest())
+    runner.run_phases(config("iterations=1"), StopRequest())
     run = RunDirectory.open_existing(run_path(config("iterations=1")))
     run.phase(1, PhaseName.QUESTIONS).output("questions").write_text("longer than before")
     with pytest.raises(UserError, match="questions: has changed since it was written"):
-        runner.run_all(config("iterations=1"), StopRequest())
+        runner.run_phases(config("iterations=1"), StopRequest())
 
 
 @pytest.fixture
@@ -188,7 +209,7 @@ def test_after_an_unsound_iteration_the_next_starts_from_the_last_sound_solver(
 ) -> None:
     unsound |= {2}
     settings = config("iterations=3", "labels.guard.action=roll_back", "run.keep_models=1")
-    runner.run_all(settings, StopRequest())
+    runner.run_phases(settings, StopRequest())
     run = RunDirectory.open_existing(run_path(settings))
     inputs = {name: run.phase(3, name).manifest().inputs for name in PhaseName}  # type: ignore[union-attr]
     for name in (PhaseName.CHALLENGER, PhaseName.LABELS, PhaseName.SOLVER):
@@ -196,7 +217,7 @@ def test_after_an_unsound_iteration_the_next_starts_from_the_last_sound_solver(
     assert "3/labels: 1/solver/model" in plan_text(settings)
     done.clear()
     # What was decided stays, whatever the guard would say now.
-    runner.run_all(config("iterations=3", "labels.guard.action=warn", "run.keep_models=1"), StopRequest())
+    runner.run_phases(config("iterations=3", "labels.guard.action=warn", "run.keep_models=1"), StopRequest())
     assert done == []
 
 
@@ -205,7 +226,7 @@ def test_a_widened_panel_votes_from_the_next_iteration_on(
 ) -> None:
     unsound |= {2}
     settings = config("iterations=4", "labels.guard={action: widen, panel: {base: 5}}")
-    runner.run_all(settings, StopRequest())
+    runner.run_phases(settings, StopRequest())
     run = RunDirectory.open_existing(run_path(settings))
     voters = [("base" in run.phase(i, PhaseName.LABELS).manifest().inputs) for i in (2, 3, 4)]  # type: ignore[union-attr]
     assert voters == [False, True, True]
@@ -225,13 +246,13 @@ def test_a_run_that_the_guard_ends_says_why_and_what_to_set(
     settings = config("iterations=2", "labels.guard.action=stop")
     said = r"ended by labels\.guard after iteration 1: .*; to go on set labels\.guard\.action=warn"
     with pytest.raises(UserError, match=said):
-        runner.run_all(settings, StopRequest())
+        runner.run_phases(settings, StopRequest())
     assert names(done)[-1] == "0/1/solver/x"
     run = RunDirectory.open_existing(run_path(settings))
     assert run_status(run).state == "halted" and (run.path / "report.html").is_file()
     # As a job of its own, and before anything is started.
-    for again in (lambda: runner.run_phase(settings, 2, "challenger", StopRequest()), lambda: check_run(settings)):
+    for again in (lambda: runner.run_phases(settings, StopRequest(), Stretch(2)), lambda: check_run(settings)):
         with pytest.raises(UserError, match=said):
             again()
-    runner.run_all(config("iterations=2", "labels.guard.action=warn"), StopRequest())
+    runner.run_phases(config("iterations=2", "labels.guard.action=warn"), StopRequest())
     assert run_status(RunDirectory.open_existing(run.path)).state == "finished"

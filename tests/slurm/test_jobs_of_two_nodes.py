@@ -49,7 +49,10 @@ def test_a_learner_over_two_nodes_ends_with_the_weights_of_one_over_two_processe
 
 
 @pytest.mark.sglang
-def test_servers_on_a_node_without_ranks_speak_for_the_policies(cluster: VirtualCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("job_per", "servers"), [("phase", 3), ("iteration", 2)])
+def test_servers_on_a_node_without_ranks_speak_for_the_policies_as_long_as_their_job_lasts(
+    cluster: VirtualCluster, tmp_path: Path, job_per: str, servers: int
+) -> None:
     from rzero_mega.rollout.sglang.server.process import installed
 
     if not installed():
@@ -58,11 +61,12 @@ def test_servers_on_a_node_without_ranks_speak_for_the_policies(cluster: Virtual
     split = ("rollout.engine=sglang", "placement.servers=split", "placement.nodes=2", "placement.gpus_per_node=1")
     short = ("iterations=1", "ablation=untrained_challenger", "solver.training.steps=2", *NO_EVALUATION)
     experiment = Experiment(cluster, tmp_path, (*NANO, *short, *split), gpus_per_node=1)
-    done = experiment.submit("--wait")
+    done = experiment.submit("--wait", f"--job-per={job_per}")
     assert f"finished: {experiment.run}" in done.stdout
 
     addresses = [json.loads(path.read_text()) for path in experiment.run.glob("jobs/*/node0001/*.address.json")]
-    assert len(addresses) >= 3  # a phase each: questions, labels, solver
+    # By phase one each in questions, labels, solver; by iteration one of each role.
+    assert len(addresses) == servers
     assert {address["state"] for address in addresses} == {"ended"}
     rows = (experiment.phase(1, "solver") / "metrics.jsonl").read_text().splitlines()
     assert all(json.loads(row)["probe_difference"] < 1e-4 for row in rows)

@@ -17,8 +17,13 @@ pytestmark = pytest.mark.slurm
 
 GOLDEN = Path(__file__).parent / "golden"
 CELL = ["grid", "tests/slurm/grid.yaml", "--arm=no_filter", "--seed=1"]
-COMMANDS = {"qwen3_8b": ["submit", "qwen3_8b"], "qwen3_32b": ["submit", "qwen3_32b"], "grid": CELL}
-NODES = {"qwen3_8b": 1, "qwen3_32b": 4, "grid": 1}
+COMMANDS = {
+    "qwen3_8b": ["submit", "qwen3_8b"],
+    "qwen3_8b_iteration": ["submit", "qwen3_8b", "--job-per=iteration"],
+    "qwen3_32b": ["submit", "qwen3_32b"],
+    "grid": CELL,
+}
+NODES = {"qwen3_8b": 1, "qwen3_8b_iteration": 1, "qwen3_32b": 4, "grid": 1}
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -28,12 +33,13 @@ def recipe(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def scripts(recipe: str) -> str:
-    """The scripts of the first training phase out of a dry run with a cluster file of slurm/."""
+    """The scripts of the first training phase, or iteration, out of a dry run with a cluster file of slurm/."""
     command = [str(login_node()), "-m", "rzero_mega", *COMMANDS[recipe], "--dry-run", "--cluster=slurm/pyxis.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    start = done.stdout.index("# ---- 1-challenger-1: batch script")
-    end = done.stdout.index("# ---- 1-questions-1")
+    first, second = ("1-iteration", "2-iteration") if "iteration" in recipe else ("1-challenger", "1-questions")
+    start = done.stdout.index(f"# ---- {first}-1: batch script")
+    end = done.stdout.index(f"# ---- {second}-1")
     # NeMo-Run names an experiment by the time.
     return re.sub(r"(seed\d)_\d{19}", r"\1_EXPERIMENT", done.stdout[start:end]).strip() + "\n"
 

@@ -42,9 +42,19 @@ export TORCH_NCCL_ASYNC_ERROR_HANDLING=1
 set +vx
 set -euo pipefail
 
-manifest=/lustre/my_account/rzero/runs/qwen3_8b-seed0/iterations/1/challenger/manifest.json
+manifests=(
+  /lustre/my_account/rzero/runs/qwen3_8b-seed0/iterations/1/challenger/manifest.json
+)
 failed_nodes=/lustre/my_account/rzero/runs/qwen3_8b-seed0/jobs/failed_nodes
 last_attempt=0
+
+# Whether all phases of this job are.
+is_finished() {
+  local manifest
+  for manifest in "${manifests[@]}"; do
+    [[ -f "$manifest" ]] || return 1
+  done
+}
 
 # Numbers of this user's waiting jobs whose name begins with $1.
 waiting_jobs() {
@@ -82,12 +92,12 @@ is_preempted() {
   timeout 60 scontrol --oneliner show job "$SLURM_JOB_ID" | grep -q 'JobState=RUNNING .*PreemptTime=[0-9]'
 }
 
-# What the phase left decides about success, never the exit code of the step.
+# What the phases left decides about success, never the exit code of the step.
 after_step() {
   local code=$?
   trap - EXIT
   set +e
-  if [[ -f "$manifest" ]]; then
+  if is_finished; then
     cancel rz-qwen3_8b-seed0-6d1810.1-challenger-
     exit 0
   fi
@@ -106,7 +116,7 @@ after_step() {
 }
 trap after_step EXIT
 
-if [[ -f "$manifest" ]]; then
+if is_finished; then
   exit 0
 fi
 
