@@ -106,9 +106,7 @@ def submit(
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when no job is left; 0 if the run is finished.")] = False,
     local: Annotated[bool, typer.Option("--local", help="The same phases as processes here, without Slurm.")] = False,
-    job_per: Annotated[
-        str | None, typer.Option(help="phase or iteration; what the cluster file says (phase) if left out.")
-    ] = None,
+    job_per: Annotated[str | None, typer.Option(help="phase or iteration; the cluster file's if left out.")] = None,
 ) -> None:
     """Submit to Slurm whatever the run still needs; the same command goes on where jobs are missing."""
     from rzero_mega.cluster import command
@@ -267,18 +265,13 @@ def evaluate(
     """Score models on the benchmarks of a recipe, side by side, without training."""
     from rzero_mega.commands import kept_evaluation
     from rzero_mega.commands.checks import check_evaluation
-    from rzero_mega.evaluation.judge import second_look_of
 
     overrides = [text for text in arguments or [] if "=" in text]
     models = [text for text in arguments or [] if "=" not in text]
     if regraded is not None:
         if models or output is not None:
             raise UserError("--regrade: judges what is kept in its folder; name no model and no --output with it")
-        config = _config(recipe, overrides)
-        found = kept_evaluation.regrade(regraded, config.grading, partial(second_look_of, config))
-        kept_evaluation.say_evaluations({entry.folder.name: entry.evaluation for entry in found})
-        for entry in found:
-            say(str(entry), error=True)
+        kept_evaluation.regrade_and_say(regraded, _config(recipe, overrides))
         return
     if not models:
         raise UserError("eval: names no model; a folder, a hub name, asset:NAME or gguf:PACKAGE")
@@ -420,6 +413,7 @@ def plan(
     nodes: Annotated[int | None, typer.Option(help="With --iteration: the recipe spread over so many.")] = None,
     assumptions: Annotated[Path | None, typer.Option(help="With --iteration: a YAML file over the shipped.")] = None,
     fitted: Annotated[Path | None, typer.Option("--from", help="With --iteration: fit them to a run.")] = None,
+    job_per: Annotated[str, typer.Option(help="With --iteration: phase or iteration, as of submit.")] = "phase",
     switches: Annotated[bool, typer.Option(help="With --iteration: what each change alone is worth.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
@@ -433,7 +427,7 @@ def plan(
     if iteration and config is not None:
         from rzero_mega.commands.plan_iteration import simulate
 
-        simulate(config, gpu, nodes, assumptions, fitted, switches, as_json)
+        simulate(config, gpu, nodes, assumptions, fitted, job_per, switches, as_json)
         return
     from rzero_mega.commands import plan as command
     from rzero_mega.planning.request import PlanRequest

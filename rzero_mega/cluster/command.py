@@ -18,7 +18,7 @@ from rzero_mega.cluster.submit import submission_of, unfinished
 from rzero_mega.cluster.submit import submit as submit_missing
 from rzero_mega.cluster.submit import wait as wait_for
 from rzero_mega.coevolution.plan import iteration_plan
-from rzero_mega.coevolution.stretch import JOB_PER
+from rzero_mega.coevolution.stretch import checked_per
 from rzero_mega.config import Config, to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.recipes import load_recipe
@@ -32,7 +32,7 @@ LOCAL_ATTEMPTS = 3
 def read_cluster(file: Path, job_per: str | None) -> ClusterFile:
     """The cluster file, with what jobs are made for in place of what it says. UserError names file and key."""
     cluster = read_cluster_file(file)
-    return cluster if job_per is None else replace(cluster, job_per=_checked(job_per))
+    return cluster if job_per is None else replace(cluster, job_per=checked_per(job_per))
 
 
 def submit(
@@ -64,7 +64,7 @@ def submit(
 def run_here(config: Config, dry_run: bool, job_per: str | None) -> int:
     """Local mode; returns the exit code. UserError for a `job_per` that there is not; None is the default."""
     here = ClusterFile(account="", root=str(Path(config.run.root).absolute()), gpus_per_node=0)
-    job_per = here.job_per if job_per is None else _checked(job_per)
+    job_per = here.job_per if job_per is None else checked_per(job_per)
     if dry_run:
         say(to_yaml(config))
         say("\n".join(chain_lines(job_chain(iteration_plan(config), job_per, links=1))))
@@ -107,12 +107,6 @@ def print_dry_run(config: Config, cluster: ClusterFile) -> None:
         say(f"\n{script_text(job, scripts[job.name])}")
     per = cluster.job_per
     say(f"# Of each {per} further jobs have the same scripts, but for their names and, in the last, last_attempt=1.")
-
-
-def _checked(job_per: str) -> str:
-    if job_per not in JOB_PER:
-        raise UserError(f"--job-per: {job_per!r} is none of {', '.join(JOB_PER)}")
-    return job_per
 
 
 def _wait(config: Config, run: RunDirectory) -> int:

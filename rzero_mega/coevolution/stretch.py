@@ -14,6 +14,13 @@ JOB_PER = ("phase", "iteration")
 """What a job may be made for."""
 
 
+def checked_per(job_per: str) -> str:
+    """What somebody wants jobs to be made for; UserError if it is none of JOB_PER."""
+    if job_per not in JOB_PER:
+        raise UserError(f"--job-per: {job_per!r} is none of {', '.join(JOB_PER)}")
+    return job_per
+
+
 @dataclass(frozen=True)
 class Stretch:
     """One phase of an iteration; without a phase, all that the iteration has."""

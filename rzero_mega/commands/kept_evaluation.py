@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from rzero_mega import atomic
 from rzero_mega.config.schema import Config, GradingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import Benchmark
+from rzero_mega.evaluation.judge import second_look_of
 from rzero_mega.evaluation.judge_report import SecondLook, grader_of
 from rzero_mega.evaluation.predictions import Prediction
 from rzero_mega.evaluation.problem_score import ProblemScore
@@ -91,6 +93,14 @@ def regrade(folder: Path, grading: GradingConfig, look: LookAt = lambda _: None)
     workers = grading.workers or None
     with GradingPool(workers, grading.time_limit_s, grading.memory_limit_mb) as grader:
         return [_regrade(path, grader, look(path)) for path in folders]
+
+
+def regrade_and_say(folder: Path, config: Config) -> None:
+    """As `regrade`, by the configuration's rules and judge, and printed."""
+    found = regrade(folder, config.grading, partial(second_look_of, config))
+    say_evaluations({entry.folder.name: entry.evaluation for entry in found})
+    for entry in found:
+        say(str(entry), error=True)
 
 
 def say_evaluations(found: Mapping[str, Evaluation]) -> None:

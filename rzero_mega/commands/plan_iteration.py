@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from rzero_mega.coevolution.stretch import checked_per
 from rzero_mega.config.schema import Config
 from rzero_mega.planning.assumptions import Assumptions, read_assumptions, shipped
 from rzero_mega.planning.hardware import gpu_named
@@ -33,15 +34,16 @@ def simulate(
     nodes: int | None,
     assumptions: Path | None,
     run: Path | None,
+    job_per: str,
     switches: bool,
     as_json: bool,
 ) -> None:
     """Print the iteration of a configuration; UserError for one that can't be simulated, before anything is printed."""
     config = config if nodes is None else on_nodes(config, nodes)
     assumed = shipped() if assumptions is None else read_assumptions(assumptions)
-    kind = gpu_named(gpu)
+    kind, per = gpu_named(gpu), checked_per(job_per)
     fitted = None if run is None else fit(run, kind, assumed)
-    site = Site(config, kind, assumed if fitted is None else fitted.assumptions)
+    site = Site(config, kind, assumed if fitted is None else fitted.assumptions, per)
     found = iteration_time(site)
     tried = list(effects(site)) if switches else []
     if as_json:
@@ -55,6 +57,7 @@ def json_text(site: Site, found: IterationTime, tried: Sequence[Effect], fitted:
     return json.dumps(
         {
             "gpu": site.gpu.name,
+            "job_per": site.job_per,
             **_summary(found),
             "phases": [
                 {
@@ -121,7 +124,9 @@ def _table(title: str, columns: Sequence[str], caption: str | None = None) -> Ta
 
 def _phases(site: Site, found: IterationTime) -> Table:
     config = site.config
-    title = f"{config.recipe}: one iteration on {found.gpus} x {site.gpu.name}, as the code is"
+    title = (
+        f"{config.recipe}: one iteration on {found.gpus} x {site.gpu.name}, as the code is, a job per {site.job_per}"
+    )
     table = _table(title, ("phase", "minutes", "GPU-hours", "idle", "draws", "most of it"), NOTE)
     for phase in found.phases:
         most = list(phase.by_activity.items())[:3]

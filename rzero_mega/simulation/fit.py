@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from statistics import fmean, median
@@ -223,14 +222,17 @@ def _checkpoints(run: _Run) -> list[Fitted]:
 
 
 def _job_start(run: _Run) -> list[Fitted]:
-    """From a phase's end to the next one's start, where each is a job of its own."""
-    events = read_events(run.directory.events_path)
-    gaps = [
-        gap
-        for before, after in pairwise(events)
-        if (before.event, after.event) == ("phase_finished", "phase_started")
-        and (gap := _seconds_between(before.time, after.time, "%Y-%m-%dT%H:%M:%S%z")) is not None
-    ]
+    """From a phase's end to the next one's start, where that is in another job, which opens the run anew."""
+    gaps, ended, anew = list[float](), None, False
+    for event in read_events(run.directory.events_path):
+        if event.event == "phase_finished":
+            ended, anew = event.time, False
+        elif event.event == "resumed":
+            anew = True
+        elif event.event == "phase_started" and ended is not None:
+            gap = _seconds_between(ended, event.time, "%Y-%m-%dT%H:%M:%S%z") if anew else None
+            gaps += [] if gap is None else [gap]
+            ended = None
     return _median("jobs' start", "costs.job_start_s", gaps) if (run.path / "jobs").is_dir() else []
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.stretch import Stretch, stretches
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.errors import UserError
@@ -114,16 +115,14 @@ def _by_activity(activities: Sequence[Activity]) -> dict[str, float]:
 
 def iteration_time(site: Site) -> IterationTime:
     """The first iteration's phases; UserError for a configuration that no iteration can be made of."""
-    plan = [phase.name for phase in iteration_plan(site.config) if phase.iteration == 1]
-    started: set[str] = set()
     phases = list[PhaseTime]()
-    for name in plan:
-        if not site.one_process:
-            started.clear()
-        activities = _PHASES[name](site, started)
-        if not (site.one_process and phases):
-            activities = [Activity(START, site.assumptions.costs.job_start_s), *activities]
-        phases.append(PhaseTime(name, site.gpus, tuple(activities)))
+    for _, stretch in stretches(Stretch(1).of(iteration_plan(site.config)), site.job_per):
+        started: set[str] = set()
+        begin = [Activity(START, site.assumptions.costs.job_start_s)]
+        for phase in stretch:
+            activities = (*begin, *_PHASES[phase.name](site, started))
+            phases.append(PhaseTime(phase.name, site.gpus, activities))
+            begin = []
     return IterationTime(site.gpus, tuple(phases))
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from rzero_mega.coevolution.stretch import JOB_PER
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import Placement, placement_of
 from rzero_mega.config.schema import Config, SglangConfig
@@ -28,15 +29,15 @@ _FRACTION = re.compile(r"--mem-fraction-static=([0-9.]+)")
 
 @dataclass(frozen=True)
 class Site:
-    """A configuration, GPUs and assumptions. With `one_process` all phases run in one, as `rzero-mega run` does it.
+    """A configuration, GPUs and assumptions; `job_per` is what a job is made for, one of JOB_PER.
 
-    Otherwise every phase is a job of its own (`rzero-mega submit`). `calls_of` is as `drawing.draw` has it.
+    `calls_of` is as `drawing.draw` has it.
     """
 
     config: Config
     gpu: Gpu
     assumptions: Assumptions
-    one_process: bool = False
+    job_per: str = JOB_PER[0]
     calls_of: int | None = None
 
     def __post_init__(self) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from rzero_mega.coevolution.stretch import JOB_PER
 from rzero_mega.config import with_overrides
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
@@ -51,10 +53,9 @@ def switches(site: Site) -> Iterator[Switch]:
         f"calls of {WHOLE_CALLS} draws, as before the queue", run=lambda site: replace(site, calls_of=WHOLE_CALLS)
     )
     yield from _placement(config)
-    if config.placement.nodes == 1 and not site.one_process:
-        yield Switch(
-            "all phases in one process (`run`, not `submit`)", run=lambda site: replace(site, one_process=True)
-        )
+    for per in JOB_PER:
+        if per != site.job_per:
+            yield Switch(f"submit --job-per {per}", run=partial(replace, job_per=per))
     if not config.challenger.training.ahead and config.placement.servers == "split":
         yield Switch("ahead=1 in both trainings", ("challenger.training.ahead=1", "solver.training.ahead=1"))
     if config.learner.checkpoint.every == 1:

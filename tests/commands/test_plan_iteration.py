@@ -28,6 +28,7 @@ def test_it_says_where_the_time_goes_and_what_each_change_is_worth() -> None:
 
 def test_for_machines_it_says_the_same_with_every_assumption_and_its_source() -> None:
     found = json.loads(run("--iteration", "--no-switches", "--json", "--nodes", "2"))
+    assert found["job_per"] == "phase"
     assert found["gpus"] == 16 and found["gpu_hours"] == pytest.approx(16 * found["seconds"] / 3600)
     assert sum(phase["seconds"] for phase in found["phases"]) == pytest.approx(found["seconds"])
     gemm = found["assumptions"]["training"]["gemm_share"]
@@ -51,6 +52,7 @@ def test_one_s_own_assumptions_go_over_the_shipped(tmp_path: Path) -> None:
         (["--iteration", "--recipe", "nano"], "rollout.engine: "),
         (["--iteration", "--recipe", "qwen3_8b", "--nodes", "0"], "--nodes 0: "),
         (["--iteration", "--recipe", "qwen3_8b", "--gpu", "X100"], "--gpu X100: "),
+        (["--iteration", "--recipe", "qwen3_8b", "--job-per", "run"], "--job-per: 'run' is none of"),
         (["--iteration", "--recipe", "qwen3_8b", "--from", "nowhere"], "nowhere: is no run directory"),
         (["--iteration", "--recipe", "qwen3_8b", "--assumptions", "nowhere.yaml"], "nowhere.yaml"),
         (["--recipe", "qwen3_8b"], "--gpus: needed"),

@@ -59,7 +59,11 @@ def write_run(path: Path, engine: str = "sglang") -> Site:
     (path / "jobs").mkdir()
     for event, time in (
         ("phase_finished", "2026-11-29T11:00:00+00:00"),
+        ("model_removed", "2026-11-29T11:00:01+00:00"),
+        ("resumed", "2026-11-29T11:02:29+00:00"),
         ("phase_started", "2026-11-29T11:02:30+00:00"),
+        ("phase_finished", "2026-11-29T11:30:00+00:00"),
+        ("phase_started", "2026-11-29T11:30:01+00:00"),  # in the same job
     ):
         append_event(path / "events.jsonl", event)
         text = (path / "events.jsonl").read_text().splitlines()

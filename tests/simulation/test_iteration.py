@@ -101,10 +101,14 @@ def test_drawing_ahead_hides_training_and_leaves_the_first_step() -> None:
     assert after.phases[3].busy == pytest.approx(before.phases[3].busy)
 
 
-def test_phases_in_one_process_start_servers_once() -> None:
-    jobs, process = iteration_time(small()), iteration_time(small(one_process=True))
-    assert process.by_activity["start"] < jobs.by_activity["start"] / 2
-    assert process.by_activity["sending weights"] > jobs.by_activity["sending weights"]
+def test_a_job_per_iteration_starts_servers_once() -> None:
+    site = small(job_per="iteration")
+    phases, iteration = iteration_time(small()), iteration_time(site)
+    assert iteration.by_activity["start"] < phases.by_activity["start"] / 2
+    assert iteration.by_activity["sending weights"] > phases.by_activity["sending weights"]
+    assert iteration.idle < phases.idle and len(iteration.phases) == len(phases.phases)
+    back = next(effect for effect in effects(site) if effect.switch.name == "submit --job-per phase")
+    assert back.time == phases
 
 
 def test_switches_are_tried_alone_and_say_why_one_cannot_be() -> None:

@@ -32,14 +32,12 @@ def test_an_iteration_is_one_job_and_goes_on_in_the_next_at_the_phase_in_which_i
     folder.mkdir()
     experiment = Experiment(cluster, folder, SHORT, more="jobs_per_iteration: 3\n")
     assert "3 jobs submitted" in experiment.submit("--job-per=iteration").stdout
+    jobs = [job for job in cluster.jobs().values() if ".1-iteration-" in job["JobName"]]
+    first, second, third = sorted(jobs, key=lambda job: job["JobName"])
+    assert "3 of earlier submissions are still queued or running" in experiment.submit().stdout
+    assert "all (1)" in experiment.command("status", str(experiment.run)).stdout
 
     experiment.wait(lambda: experiment.steps(1, "solver") >= 2)
-    first, second, third = sorted(
-        (job for job in cluster.jobs().values() if ".1-iteration-" in job["JobName"]), key=lambda job: job["JobName"]
-    )
-    assert first["JobState"] == "RUNNING" and "3 of earlier submissions" in experiment.submit().stdout
-    status = experiment.command("status", str(experiment.run)).stdout
-    assert "all (1)" in status and "running" in status
     cluster.run(["scancel", first["JobId"]])
     assert f"finished: {experiment.run}" in experiment.submit("--wait").stdout
     assert [cluster.state(job["JobId"]) for job in (first, second, third)] == ["CANCELLED", "COMPLETED", "CANCELLED"]
