@@ -57,7 +57,7 @@ class SglangConfig:
     dead. Generations last as long as the server lives."""
 
     attempts: int = number(3, 1)
-    """Times that a server is started, and a request sent, until the run gives up."""
+    """Times that a server is started for one model and its updates, and a request sent, until the run gives up."""
 
     extra_arguments: list[str] = field(default_factory=list, metadata=stating(LAST_BITS))
     """More arguments of `sglang.launch_server`, for instance --mem-fraction-static=0.8. Those that follow from the

@@ -219,6 +219,18 @@ def test_without_a_server_the_draws_that_are_left_come_back() -> None:
     assert sorted([*samples, *(draw.position for draw in left)]) == list(range(12))
 
 
+def test_what_died_under_one_engine_does_not_count_under_the_next() -> None:
+    theatre = Theatre(attempts=2)
+    for engine in range(1, 4):
+        theatre.role.all()[0].server.stop()
+        theatre.role.admit()
+        theatre.role.all()[0].server.stop()
+        with pytest.raises(UserError, match=r"solver replica 0 .* ended 2 times \(rollout\.sglang\.attempts"):
+            theatre.role.admit()
+        assert f"solver-0-a{engine + 1}" in theatre.servers
+        theatre.role.next_engine()
+
+
 @pytest.mark.parametrize("fault", ["error", "abort"])
 def test_a_draw_that_fails_too_often_is_an_error_that_names_server_and_setting(fault: str) -> None:
     async def answer(name: str, body: Body) -> Events:

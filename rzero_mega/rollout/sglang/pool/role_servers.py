@@ -6,6 +6,7 @@ For the one process that speaks with the servers, and its main thread: servers d
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class RoleServers:
         self.config, self.sender, self.saves_memory = config, sender, saves_memory
         # Servers that were replaced: threads may still wait for their answers.
         self._retired: list[Replica] = []
+        # Starts by number that an earlier engine needed: its trouble is over.
+        self._starts_before: Counter[int] = Counter()
         self._replicas = [self._new(number, 1) for number in range(config.replicas)]
 
     def all(self) -> list[Replica]:
@@ -112,6 +115,14 @@ class RoleServers:
         """Servers that serve wait for other weights from now on."""
         for replica in self.serving():
             replica.state = ReplicaState.WAITING
+
+    def next_engine(self) -> None:
+        """Another engine speaks from now on: servers wait for its weights, and each may be replaced as often as ever.
+
+        Servers outlive phases, and one that died in each of them is not one that can't be started.
+        """
+        self.want_weights()
+        self._starts_before = Counter({replica.number: replica.starts - 1 for replica in self._replicas})
 
     def lives_when_started(self, replica: Replica) -> bool:
         """Wait until a server that starts is ready; whether it lives. UserError if it does not get ready in time."""
@@ -147,10 +158,9 @@ class RoleServers:
             _log.warning("%s does not answer and is ended; starting another", replica.name)
         else:
             _log.warning("%s ended (%s); starting another", replica.name, replica.server.reason())
-        if replica.starts >= self.config.attempts:
-            raise UserError(
-                f"{replica.name} ended {replica.starts} times (rollout.sglang.attempts); see {replica.server.log}"
-            )
+        starts = replica.starts - self._starts_before[replica.number]
+        if starts >= self.config.attempts:
+            raise UserError(f"{replica.name} ended {starts} times (rollout.sglang.attempts); see {replica.server.log}")
         self._retired.append(replica)
         replica.server.stop()
         self._replicas[self._replicas.index(replica)] = self._new(replica.number, replica.starts + 1)

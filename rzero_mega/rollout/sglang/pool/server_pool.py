@@ -56,6 +56,7 @@ class ServerPool:
         self._engines = 0
         self._costs = UpdateCosts()
         self.roles: dict[str, RoleServers] = {}
+        self._sources: dict[str, FolderWeights] = {}
 
     def engine(self, role: str, model: Path) -> SglangEngine:
         """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more."""
@@ -110,8 +111,9 @@ class ServerPool:
 
     def _bring_up(self, role: str, source: FolderWeights, context: int, version: str) -> None:
         """Start the role's servers on the source's folder; servers that run already will wait for its weights."""
+        self._sources[role] = source
         if role in self.roles:
-            self.roles[role].want_weights()
+            self.roles[role].next_engine()
             return
         self.take_turn(role)
         scheme = quantization_scheme(self._rollout, self._weights, source.shape)
@@ -129,6 +131,9 @@ class ServerPool:
     def _start(self, role: str, spec: ServerSpec, number: int, attempt: int) -> ServerHandle:
         key = os.environ.get(self._rollout.sglang.api_key_env)
         place = self._placement.servers[number]
+        if any(not file.exists() for file in spec.model.iterdir()):
+            # The model that the role began with is no longer needed by the run, and was removed.
+            self._folder_for_servers(role, self._sources[role], None)
         python = servers_python(self._rollout.sglang.python)
         return start_server(f"{role}-{number}", attempt, spec, place, self._logs, self._job, key, python)
 
