@@ -1,7 +1,7 @@
-"""Qwen3-14B-Base on two nodes of eight GPUs of 80 GB: the first trains, the second serves.
+"""Qwen3-14B-Base on two nodes of eight GPUs of 80 GB, which train and serve in turns.
 
-Two pipeline stages over four GPUs each, nothing recomputed. Four servers of two GPUs hold 1.4 times the KV cache that
-eight servers of one would. Weights reach all servers by one broadcast between the nodes.
+Each node trains two copies over four GPUs each, nothing recomputed. Four servers of two GPUs on a node hold 1.4 times
+the KV cache that eight servers of one would.
 
 The learner's linear layers compute in FP8 with a scale per 128 values, which the sizes allow; nobody has measured it on
 a GPU with this model. `learner.fp8.format=none` trains in bf16, as the paper does.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rzero_mega.config import Config
-from rzero_mega.config.schema import Fp8Config, LayoutConfig, LearnerConfig, PlacementConfig
+from rzero_mega.config.schema import Fp8Config, LayoutConfig, LearnerConfig
 
 from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
 
@@ -22,14 +22,15 @@ def qwen3_14b(overrides: Sequence[str] = ()) -> Config:
     return paper_on_cluster(
         "qwen3_14b",
         model="Qwen/Qwen3-14B-Base",
-        placement=PlacementConfig(nodes=2, gpus_per_node=8, servers="split"),
+        nodes=2,
         learner=LearnerConfig(
-            processes=8,
-            layout=LayoutConfig(tp=4, pp=2, sequence_parallel=True),
+            processes=16,
+            layout=LayoutConfig(tp=4, sequence_parallel=True),
             fp8=Fp8Config(format="hybrid", recipe="blockwise"),
             tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="none",
+            offload="all",
         ),
-        servers=servers(replicas=4, tp=2, host="0.0.0.0"),
+        servers=servers(replicas=8, tp=2, host="0.0.0.0"),
         overrides=overrides,
     )

@@ -1,9 +1,10 @@
-"""Qwen3-30B-A3B-Base, a mixture of 128 experts, on four nodes of eight GPUs of 80 GB: two train, two serve.
+"""Qwen3-30B-A3B-Base, a mixture of 128 experts, on four nodes of eight GPUs of 80 GB, which train and serve
+in turns.
 
 No pipeline: the output layer, a tenth of a token's arithmetic, would make its last stage the slowest. Every node holds
 two copies of what is no expert, over four GPUs each, and the experts once, sixteen to a GPU, so that tokens reach them
 over NVLink. Training multiplies a token with 3 of 30 billion parameters, but a decoding step reads nearly all of them:
-rollouts take most of a step, and the servers have as many GPUs as the learner.
+rollouts take most of a step.
 
 bf16: training is the smaller part of a step, and products with experts of width 768 gain little from FP8.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rzero_mega.config import Config
-from rzero_mega.config.schema import LayoutConfig, LearnerConfig, PlacementConfig
+from rzero_mega.config.schema import LayoutConfig, LearnerConfig
 
 from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
 
@@ -23,13 +24,14 @@ def qwen3_30b_a3b(overrides: Sequence[str] = ()) -> Config:
     return paper_on_cluster(
         "qwen3_30b_a3b",
         model="Qwen/Qwen3-30B-A3B-Base",
-        placement=PlacementConfig(nodes=4, gpus_per_node=8, servers="split"),
+        nodes=4,
         learner=LearnerConfig(
-            processes=16,
+            processes=32,
             layout=LayoutConfig(tp=4, ep=8, etp=1, sequence_parallel=True),
             tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="none",
+            offload="all",
         ),
-        servers=servers(replicas=8, tp=2, host="0.0.0.0"),
+        servers=servers(replicas=16, tp=2, host="0.0.0.0"),
         overrides=overrides,
     )
