@@ -143,15 +143,20 @@ def json_line(path: Path, row: Mapping[str, Any]) -> bytes:
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
     """Append one JSON line; when the storage refuses, the file is as long as before."""
-    line = json_line(path, row)
+    append_lines(path, [row])
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append JSON lines in one go; see `append_line`."""
+    lines = b"".join(json_line(path, row) for row in rows)
     with storage_errors(path), open(path, "a+b", buffering=0) as file:
         length = file.seek(0, os.SEEK_END)
-        if length and os.pread(file.fileno(), 1, length - 1) != b"\n":
-            line = b"\n" + line
+        if lines and length and os.pread(file.fileno(), 1, length - 1) != b"\n":
+            lines = b"\n" + lines
         try:
             # Unbuffered: on a full disk the first write may take a part, and the next one raises the reason.
-            while line:
-                line = line[file.write(line) :]
+            while lines:
+                lines = lines[file.write(lines) :]
         except OSError:
             file.truncate(length)
             raise

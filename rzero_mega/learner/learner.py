@@ -38,9 +38,11 @@ from rzero_mega.learner.megatron.model import build_model, load_weights
 from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.megatron.process_groups import device
-from rzero_mega.learner.packing import SequenceCost, plan_micro_batches
+from rzero_mega.learner.packing import plan_micro_batches
 from rzero_mega.learner.references import References
 from rzero_mega.learner.update_batch import UpdateBatch
+from rzero_mega.planning.flops import SequenceCost, training_flops
+from rzero_mega.planning.hardware import gpu_of_device
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import WeightSource
 
@@ -122,6 +124,21 @@ class Learner:
                 batch = self._update_batch(rollouts, update, len(updates))
                 on_failure(FailedUpdate(number, batch, check, self._origin(batch, update, check.loss)))
         return _metrics(rows, checks, skipped=len(updates) - len(checks))
+
+    def utilisation(self, sequences: Sequence[TrainingSequence], seconds: float) -> float | None:
+        """MFU of a `train_step` on these that took so long: the share of the GPUs' peak that its model FLOPs make.
+
+        Scoring passes count, what is computed twice does not. The peak is the data sheet's for the format of the
+        matrix products. None on CPUs, GPUs that are not in `planning.hardware`, and in fp32.
+        """
+        gpu = gpu_of_device(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        if gpu is None or self._config.dtype == "float32":
+            return None
+        peak = gpu.bf16_flops if self._config.fp8.format == "none" else gpu.fp8_flops
+        updates = -(-len(sequences) // self._loss.sequences_per_update)
+        passes = has_old_policy(self._loss, updates) + self._references.passes
+        flops = training_flops(self.shape, [sequence.length for sequence in sequences], passes)
+        return flops / (seconds * self._config.processes * peak) if peak else None
 
     def replay(self, batch: UpdateBatch) -> ReplayResult:
         """Forward and backward passes of a saved update under the present weights, which stay as they are."""

@@ -3,47 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rzero_mega.errors import UserError
-from rzero_mega.weights.shape import ModelShape
+from rzero_mega.planning.flops import SequenceCost
 
 MicroBatchPlan = list[list[list[int]]]
-
-
-@dataclass(frozen=True)
-class SequenceCost:
-    """FLOPs of the forward pass over a sequence of s tokens: linear * s + quadratic * s².
-
-    The backward pass takes twice as many of both kinds, so comparisons hold for a whole update.
-    """
-
-    linear: int
-    quadratic: int
-
-    def __call__(self, length: int) -> int:
-        """FLOPs of a sequence of `length` tokens."""
-        return self.linear * length + self.quadratic * length * length
-
-    @classmethod
-    def of(cls, shape: ModelShape) -> SequenceCost:
-        """Of a model, two FLOPs per multiplication of a matmul (Narayanan et al., arXiv 2104.04473, appendix).
-
-        Per token and layer, with n heads of size d, g key-value heads and ffn f: queries, keys and values
-        2h(n + 2g)d, their projection 2ndh, the gated MLP 6hf (of a mixture: 6hf per chosen expert, and the router
-        2h per expert); once, the output layer 2hv. Per sequence and layer, causal attention multiplies queries by keys
-        and weights by values below the diagonal: 2 * 2nd * s²/2 = 2nds².
-        """
-        heads = shape.heads * shape.head_dim
-        attention = 2 * shape.hidden * (2 * heads + 2 * shape.kv_heads * shape.head_dim)
-        if shape.experts:
-            mlp = 6 * shape.hidden * shape.expert_ffn * shape.experts_per_token + 2 * shape.hidden * shape.experts
-        else:
-            mlp = 6 * shape.hidden * shape.ffn
-        return cls(
-            linear=shape.layers * (attention + mlp) + 2 * shape.hidden * shape.vocab,
-            quadratic=shape.layers * 2 * heads,
-        )
 
 
 TOKENS = SequenceCost(linear=1, quadratic=0)

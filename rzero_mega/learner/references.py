@@ -42,6 +42,11 @@ class References:
         copies = {id(shards): shards for shards in (self._start, self._base) if shards is not None}
         return sum(weight.nbytes for shards in copies.values() for weight in shards.values())
 
+    @property
+    def passes(self) -> int:
+        """Forward passes that `score` takes."""
+        return len({id(shards) for shards in (self._start, self._base) if shards is not None})
+
     def score(self, micro_batches: Sequence[MicroBatch], temperature: float) -> tuple[Scores, Scores]:
         """What `forward_backward.score` gives under the start and under the base; None for one that is not needed."""
         start = self._score(self._start, micro_batches, temperature)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, ParamSpec
@@ -24,17 +23,19 @@ from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import LabelledExample, load_labelled, parse_labelled
 from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, PARAPHRASE, PROGRAM, SOLVER, parse_benchmarks
 from rzero_mega.grading import GradingPool
+from rzero_mega.phases.servers_watched import ServersWatched
+from rzero_mega.phases.stopwatch import Stopwatch
 from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
 from rzero_mega.rollout.sglang.pool.choices import placement_here
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from rzero_mega.rollout.sglang.pool.server_work import Observer
 from rzero_mega.rollout.sharded import ShardedEngine
 from rzero_mega.rollout.tokenization import PromptEncoder, load_tokenizer
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.stop import Stopped, StopRequest
-from rzero_mega.run.timeline import Timeline
 from rzero_mega.tracking.progress import PhaseProgress, Progress
 from rzero_mega.tracking.wandb_run import WandbRun
 from rzero_mega.weights.model_files import model_sha256
@@ -44,34 +45,11 @@ Role = Literal["challenger", "solver"]
 
 
 @dataclass
-class Stopwatch:
-    """Seconds by what they were spent on, since the last `take`; the timeline has when."""
-
-    timeline: Timeline = field(default_factory=partial(Timeline, None))
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, what: str) -> Iterator[None]:
-        """Add the time spent inside the block, under a name such as `train_seconds`."""
-        began = time.perf_counter()
-        try:
-            with self.timeline.measure(what.removesuffix("_seconds")):
-                yield
-        finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - began
-
-    def take(self) -> dict[str, float]:
-        """Seconds by name; starts anew."""
-        taken, self.seconds = self.seconds, {}
-        return taken
-
-
-@dataclass
 class InferenceContext:
     """What it takes to have models answer, and to read and grade what they say.
 
     `grader` starts its processes when it is first asked, which rank 0 alone does. `server_pool` is None where the
-    engine is embedded.
+    engine is embedded; `servers_watched` is whom a run's servers tell what they do.
     """
 
     config: Config
@@ -79,6 +57,7 @@ class InferenceContext:
     grader: GradingPool
     server_pool: ServerPool | None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
+    servers_watched: ServersWatched | None = field(default=None, kw_only=True)
 
     def challenger_prompt(self) -> tuple[int, ...]:
         """Tokens of the prompt that asks for a question."""
@@ -118,9 +97,9 @@ class InferenceContext:
         if self.server_pool is not None:
             self.server_pool.rest()
 
-    def update_costs(self) -> dict[str, float]:
-        """What updates of servers have taken since the last call, on rank 0; nothing without servers."""
-        return {} if self.server_pool is None else self.server_pool.take_costs()
+    def servers_figures(self, trained: Role) -> dict[str, float]:
+        """What servers have done since the last call, on rank 0, see `ServersWatched.take`; nothing without servers."""
+        return {} if self.servers_watched is None else self.servers_watched.take(trained)
 
     def texts(self, samples: Sequence[Sample]) -> list[str]:
         """What the samples say, without special tokens."""
@@ -266,13 +245,13 @@ def new_grader(config: GradingConfig) -> GradingPool:
 
 
 @contextmanager
-def open_server_pool(config: Config, logs: Path) -> Iterator[ServerPool | None]:
+def open_server_pool(config: Config, logs: Path, observer: Observer | None = None) -> Iterator[ServerPool | None]:
     """The servers of the configuration, writing into `logs`, until the block ends; None for the embedded engine."""
     if config.rollout.engine != "sglang":
         yield None
         return
     job = job_node_from(os.environ)
-    with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs)) as pool:
+    with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs, observer)) as pool:
         yield pool
 
 

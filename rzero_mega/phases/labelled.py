@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rzero_mega import spmd
+from rzero_mega.activity import Activity
 from rzero_mega.coevolution.plan import LabelledInputs, solver_batch
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.config.schema.labelled import SFT
@@ -15,7 +16,7 @@ from rzero_mega.learner.learner import Learner
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.labelled_data import EncodedExample, examples_per_step, training_data
 from rzero_mega.phases.solver import train_on
-from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps
+from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps, train_step
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ def _fine_tune(
     training, loss = ctx.config.solver.training, ctx.config.labelled.sft
     longest, models = max(len(example.target) for example in examples), start.folders(ctx)
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
-    learner = Learner(models.policy, ctx.layout, ctx.config.learner, loss, optimizer, longest)
+    with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
+        learner = Learner(models.policy, ctx.layout, ctx.config.learner, loss, optimizer, longest)
     order = derive_seed(phase.seed_key("order"))
     steps = _SftSteps(ctx, learner, examples, loss.sequences_per_update, order)
     run_steps(ctx, phase, learner, training, steps, models, facts)
@@ -64,8 +66,7 @@ class _SftSteps(Steps):
         """The step's row."""
         batch = [self._examples[i] for i in solver_batch(len(self._examples), step, self._per_step, self._order)]
         sequences = [TrainingSequence.written(example.prompt, example.target) for example in batch]
-        with self._ctx.stopwatch.measure("train_seconds"):
-            found = self._learner.train_step(sequences, on_failure)
+        found, used = train_step(self._ctx, self._learner, sequences, on_failure)
         return {
             "loss": found.loss,
             "grad_norm": found.grad_norm,
@@ -75,4 +76,5 @@ class _SftSteps(Steps):
             "updates": float(found.updates),
             "skipped_updates": found.skipped_updates,
             "tokens": found.tokens,
+            **used,
         }

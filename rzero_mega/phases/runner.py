@@ -30,10 +30,13 @@ from rzero_mega.config.schema import Config
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
 from rzero_mega.phases import challenger, evaluate, labelled, labels, questions, solver
-from rzero_mega.phases.context import ActivePhase, RunContext, Stopwatch, load_encoder, new_grader, open_server_pool
+from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.guard import end_if_stopped
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
+from rzero_mega.phases.servers_watched import ServersWatched, devices_of
+from rzero_mega.phases.stopwatch import Stopwatch
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
+from rzero_mega.rollout.sglang.pool.choices import placement_here
 from rzero_mega.run import RunDirectory, run_path
 from rzero_mega.run.run_log import run_log
 from rzero_mega.run.stop import StopRequest
@@ -44,7 +47,6 @@ from rzero_mega.tracking.progress import Progress
 from rzero_mega.tracking.prometheus import prometheus_endpoint
 from rzero_mega.tracking.report import write_report
 from rzero_mega.tracking.status import planned_steps, run_status
-from rzero_mega.tracking.trace import PHASES
 from rzero_mega.tracking.wandb_run import WandbRun
 from rzero_mega.weights.base_model import resolve_base_model
 
@@ -81,7 +83,7 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> bool:
     if spmd.rank() == 0:
         ctx.run.event("phase_started", iteration=plan.iteration, phase=plan.name.value)
     planned = planned_steps(ctx.run, plan.iteration, plan.name)
-    measured = ctx.stopwatch.timeline.measure(f"{plan.name} {plan.iteration}", track=PHASES)
+    measured = ctx.stopwatch.timeline.phase(f"{plan.name} {plan.iteration}", devices_of(ctx.config))
     with ctx.progress.phase(plan.iteration, plan.name, planned) as bar, measured:
         _dispatch(ctx, ActivePhase(directory, bar, ctx.config.seed), plan.inputs)
     if spmd.rank() == 0:
@@ -145,11 +147,29 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
             stack.callback(wandb.finish)
         if first:
             stack.enter_context(prometheus_endpoint(config.tracking.prometheus, run))
-        server_pool = stack.enter_context(open_server_pool(config, run.path / "servers"))
-        encoder, stopwatch = load_encoder(base), Stopwatch(Timeline(run.path / TIMELINE if first else None))
+        stopwatch = Stopwatch(Timeline(run.path / TIMELINE if first else None))
+        watched = _servers_watched(config, stopwatch)
+        server_pool = stack.enter_context(open_server_pool(config, run.path / "servers", watched))
         yield RunContext(
-            config, encoder, grader, server_pool, run, layout, base, progress, wandb, stop, stopwatch=stopwatch
+            config,
+            load_encoder(base),
+            grader,
+            server_pool,
+            run,
+            layout,
+            base,
+            progress,
+            wandb,
+            stop,
+            stopwatch=stopwatch,
+            servers_watched=watched,
         )
+
+
+def _servers_watched(config: Config, stopwatch: Stopwatch) -> ServersWatched | None:
+    if config.rollout.engine != "sglang":
+        return None
+    return ServersWatched(stopwatch, placement_here(config), config.rollout.sglang.tp)
 
 
 def open_run(path: Path, config: Config) -> RunDirectory:

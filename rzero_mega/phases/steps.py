@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,20 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from rzero_mega import spmd
+from rzero_mega.activity import Activity
 from rzero_mega.atomic import atomic_folder
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.config.schema import AverageConfig, TrainingConfig
+from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
-from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.profiling import PROFILES, step_profile
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.checkpoints import Checkpoints
-from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.failures import FailurePolicy
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.tracking.trace import STEPS
+from rzero_mega.run.timeline import STEPS
 from rzero_mega.weights.average import averaged
 from rzero_mega.weights.hf_folder import write_hf_folder
 from rzero_mega.weights.sources import tensors_of
@@ -87,8 +90,8 @@ def run_steps(
     The model is the learner's, or what `training.average` makes of it and of `start`. Goes on from the last checkpoint;
     the steps after it are done again and come out the same.
     """
-    done = _resume(phase.directory, learner, steps)
-    ctx.update_costs()  # those of the phase's start are no step's
+    done, trained = _resume(phase.directory, learner, steps), _role(phase)
+    ctx.servers_figures(trained)  # those of the phase's start are no step's
     checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, steps.save)
     failures = FailurePolicy(ctx, phase, learner)
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
@@ -102,12 +105,12 @@ def run_steps(
             row = steps.take(step, failures.at(step))
         if step == (training.use_step or training.steps):
             write_model()
-        costs = {**ctx.stopwatch.take(), **ctx.update_costs(), "step_seconds": time.perf_counter() - began}
+        costs = {**ctx.stopwatch.take(), **ctx.servers_figures(trained), "step_seconds": time.perf_counter() - began}
         row["tokens_per_second"] = row.pop("tokens") / max(1e-9, costs["step_seconds"])
         row |= {what: round(value, 4) for what, value in costs.items()}
         row["learning_rate"] = optimizer.learning_rate
         _log(ctx, phase.directory, step, row)
-        with timeline.measure("checkpoint"):
+        with timeline.measure(Activity.CHECKPOINT):
             checkpoints.after_step(step, last=training.steps)
         phase.bar.advance(step, **{word: row[key] for word, key in steps.shown.items()})
         if step < training.steps:
@@ -115,8 +118,25 @@ def run_steps(
     if done == training.steps and training.use_step is None:
         write_model()
     steps.close()
-    checkpoints.finish()
+    with timeline.measure(Activity.FINISH_CHECKPOINT):
+        checkpoints.finish()
     spmd.on_rank_0(_finish, phase.directory, facts)
+
+
+def train_step(
+    ctx: RunContext, learner: Learner, sequences: Sequence[TrainingSequence], on_failure: OnFailure
+) -> tuple[StepMetrics, Row]:
+    """The learner's step on these, timed; what it says, and `mfu` where the GPUs' peak is known."""
+    began = time.perf_counter()
+    with ctx.stopwatch.measure(Activity.TRAIN.seconds):
+        metrics = learner.train_step(sequences, on_failure)
+    used = learner.utilisation(sequences, time.perf_counter() - began)
+    return metrics, {} if used is None else {"mfu": used}
+
+
+def _role(phase: ActivePhase) -> Role:
+    """Whom the phase trains."""
+    return "challenger" if phase.directory.phase is PhaseName.CHALLENGER else "solver"
 
 
 def _resume(directory: PhaseDirectory, learner: Learner, steps: Steps) -> int:
@@ -140,10 +160,11 @@ def _write_model(
     ctx: RunContext, directory: PhaseDirectory, learner: Learner, average: AverageConfig, start: StartFolders
 ) -> None:
     """What the phase hands on, as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
-    tensors = tensors_of(learner.weights([0], ctx.config.weights))
-    anchor = start.base if average.anchor == "base" and start.base is not None else start.policy
-    handed_on = averaged(tensors, average.share, anchor)
-    spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", handed_on, ctx.base)
+    with ctx.stopwatch.timeline.measure(Activity.WRITE_MODEL):
+        tensors = tensors_of(learner.weights([0], ctx.config.weights))
+        anchor = start.base if average.anchor == "base" and start.base is not None else start.policy
+        handed_on = averaged(tensors, average.share, anchor)
+        spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", handed_on, ctx.base)
 
 
 def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:

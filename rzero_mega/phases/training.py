@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, ClassVar
 
+from rzero_mega.activity import Activity
 from rzero_mega.coevolution.advantages import group_advantages
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
@@ -18,7 +19,8 @@ from rzero_mega.learner.losses.objective import has_base_reference
 from rzero_mega.phases.budgets import check_trainable
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
-from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps
+from rzero_mega.phases.servers_watched import LEAST_S
+from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps, train_step
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 
@@ -43,16 +45,17 @@ def train_policy(
     check_trainable(ctx.config, role, longest_prompt)
     ctx.rest_servers()
     models = start.folders(ctx)
-    learner = Learner(
-        models.policy,
-        ctx.layout,
-        ctx.config.learner,
-        training.grpo,
-        training.optimizer.in_iteration(phase.directory.iteration),
-        training.sampling.max_new_tokens,
-        training.sampling.temperature,
-        models.base,
-    )
+    with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
+        learner = Learner(
+            models.policy,
+            ctx.layout,
+            ctx.config.learner,
+            training.grpo,
+            training.optimizer.in_iteration(phase.directory.iteration),
+            training.sampling.max_new_tokens,
+            training.sampling.temperature,
+            models.base,
+        )
     with _servers_turn(ctx, learner):
         engine = ctx.engine(role, models.policy)
     steps = _GrpoSteps(ctx, learner, engine, training, roll_out)
@@ -94,12 +97,12 @@ class _GrpoSteps(Steps):
             theirs = self._scores(rollouts) if due else []
         sequences = _sequences(rollouts, self._training)
         probe = self._probe(sequences, theirs, step - 1) if due else {}
-        with self._prefetcher.drawing_ahead(step), ctx.stopwatch.measure("train_seconds"):
-            metrics = self._learner.train_step(sequences, on_failure)
+        with self._prefetcher.drawing_ahead(step):
+            metrics, used = train_step(ctx, self._learner, sequences, on_failure)
         if step < self._training.steps:  # nobody draws with the last weights before another engine has them
             with ctx.stopwatch.measure("update_seconds"):
                 self._engine.update_weights(self._weights, version=step)
-        row = {**_row(rollouts, metrics, probe), "staleness": rollouts.staleness(step)}
+        row = {**_row(rollouts, metrics, probe), **used, "staleness": rollouts.staleness(step)}
         if not has_base_reference(self._training.grpo):
             del row["kl_base"]
         return row
@@ -132,9 +135,14 @@ class _GrpoSteps(Steps):
 @contextmanager
 def _servers_turn(ctx: RunContext, learner: Learner) -> Iterator[None]:
     """A context in which servers may use the GPUs that they share with the learner, whose memory is offloaded."""
-    with learner.offloaded():
+    parking = partial(ctx.stopwatch.measure, Activity.PARK.seconds, LEAST_S)
+    with ExitStack() as offloaded:
+        with parking():
+            offloaded.enter_context(learner.offloaded())
         yield
         ctx.rest_servers()
+        with parking():
+            offloaded.close()
 
 
 def _fit(training: TrainingConfig, rollouts: Rollouts) -> bool:

@@ -41,6 +41,16 @@ _TABLE = (
 GPUS = {gpu.name: gpu for gpu in _TABLE}
 
 
+def gpu_of_device(name: str) -> Gpu | None:
+    """The GPU to which CUDA gives this name, such as "NVIDIA H100 80GB HBM3"; None if it is none of these.
+
+    PCIe and NVL variants have other peaks than the data sheets' here.
+    """
+    if "PCIE" in name.upper() or "NVL" in name:
+        return None
+    return next((gpu for gpu in _TABLE if all(part in name for part in gpu.name.split("-"))), None)
+
+
 def gpu_named(name: str) -> Gpu:
     """The GPU of that name, upper or lower case; UserError lists those that are known."""
     for gpu in _TABLE:

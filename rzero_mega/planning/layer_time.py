@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32
 from rzero_mega.planning.assumptions import TrainingShares
+from rzero_mega.planning.flops import BACKWARD, attention_flops, layer_flops
 from rzero_mega.planning.hardware import Gpu
 from rzero_mega.planning.memory import ENTRIES_PER_CHUNK
 from rzero_mega.planning.parameters import rank_parameters
@@ -64,13 +65,13 @@ def layer_time(
 ) -> LayerTime:
     """Of a micro-batch of so many tokens, all of sequences of the workload's length."""
     here = tokens / (layout.tp * layout.cp)
-    products = 2 * here * _multiplied(shape) / _linear_rate(workload, gpu, shares)
-    # Causal: 2 n d s of scores and weighted values per token; backward computes five products where forward has two.
-    core = 2 * here * shape.size("queries") * workload.length / (shares.attention_share * gpu.bf16_flops)
+    products = here * layer_flops(shape) / _linear_rate(workload, gpu, shares)
+    # Backward computes five products where forward has two.
+    core = here * attention_flops(shape) * workload.length / (shares.attention_share * gpu.bf16_flops)
     memory = _memory_bytes(shape, layout, workload, tokens)
     bandwidth = shares.memory_share * gpu.memory_bandwidth
     return LayerTime(
-        Passes(products, 2 * products),
+        Passes(products, BACKWARD * products),
         Passes(core, 2.5 * core),
         Passes(memory.forward / bandwidth, memory.backward / bandwidth),
     )
@@ -104,14 +105,6 @@ def _linear_rate(workload: Workload, gpu: Gpu, shares: TrainingShares) -> float:
     if workload.fp8 and gpu.fp8_flops:
         return shares.fp8_gemm_share * gpu.fp8_flops
     return shares.gemm_share * gpu.bf16_flops
-
-
-def _multiplied(shape: ModelShape) -> int:
-    """Parameters of a layer that a token is multiplied with."""
-    attention = shape.hidden * 2 * (shape.size("queries") + shape.size("keys"))
-    if shape.experts:
-        return attention + shape.hidden * (shape.experts + 3 * shape.experts_per_token * shape.expert_ffn)
-    return attention + 3 * shape.hidden * shape.ffn
 
 
 def _memory_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: float) -> Passes:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.packing import TOKENS, MicroBatchPlan, SequenceCost, check_longest_sequence, plan_micro_batches
+from rzero_mega.learner.packing import TOKENS, MicroBatchPlan, check_longest_sequence, plan_micro_batches
+from rzero_mega.planning.flops import SequenceCost
 from rzero_mega.weights.shape import ModelShape, shape_of
 
 BUDGET = 64

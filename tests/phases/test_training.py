@@ -26,8 +26,8 @@ from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 from rzero_mega.run.stop import Stopped
+from rzero_mega.run.timeline import STEPS as STEPS_TRACK
 from rzero_mega.run.timeline import Timeline, read_timeline
-from rzero_mega.tracking.trace import STEPS as STEPS_TRACK
 from tests.phases.scripted import Asked, ScriptedRun, rows, steps_shown, summary
 
 STEPS = 3

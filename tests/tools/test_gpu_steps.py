@@ -19,6 +19,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner import logprobs
 from rzero_mega.learner.megatron.layers import RMSNorm
 from rzero_mega.learner.megatron.spec import local_spec
+from rzero_mega.planning.flops import training_flops
+from rzero_mega.planning.hardware import gpu_of_device
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import read_shape
 from tools.gpu_steps import checkpoint, fp8, logprob_memory, mfu, spec_parity
@@ -136,7 +138,7 @@ def test_model_flops_are_six_per_parameter_and_token_and_causal_attention() -> N
     per_layer = 4096 * (2 * 32 + 2 * 8) * 128 + 3 * 4096 * 12288
     parameters = 36 * per_layer + 151936 * 4096
     attention = 6 * 36 * 32 * 128 * 2048**2
-    assert mfu.training_flops(shape, [2048, 2048]) == 2 * (6 * parameters * 2048 + attention)
+    assert training_flops(shape, [2048, 2048]) == 2 * (6 * parameters * 2048 + attention)
     assert mfu.utilisation(989e12, 2.0, 989e12) == 0.5
     assert mfu.utilisation(1.0, 1.0, None) is None
 
@@ -152,7 +154,7 @@ def test_model_flops_are_six_per_parameter_and_token_and_causal_attention() -> N
     ],
 )
 def test_a_device_has_the_peak_of_its_own_data_sheet(device: str, name: str | None) -> None:
-    gpu = mfu.gpu_of(device)
+    gpu = gpu_of_device(device)
     assert (gpu.name if gpu else None) == name
 
 

@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.run.timeline import Span
-from rzero_mega.tracking.trace import PHASES, STEPS, chrome_trace
+from rzero_mega.run.timeline import PHASES, STEPS, Span
+from rzero_mega.tracking.trace import chrome_trace
 
 TRACKS = ["main", PHASES, "rollouts_0", STEPS]
 NUMBERS = st.floats(0, 1e9, allow_nan=False)

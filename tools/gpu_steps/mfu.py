@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from rzero_mega.learner.packing import SequenceCost
 from rzero_mega.planning.candidate import Candidate
-from rzero_mega.planning.hardware import GPUS, Gpu
+from rzero_mega.planning.flops import training_flops
+from rzero_mega.planning.hardware import Gpu, gpu_of_device
 from rzero_mega.planning.memory import learner_memory
 from rzero_mega.planning.step_time import step_time
 from rzero_mega.planning.workload import Workload
@@ -131,28 +130,9 @@ def measure(folder: Path, settings: Settings, precision: str) -> Speed:
     )
 
 
-def training_flops(shape: ModelShape, lengths: Iterable[int]) -> float:
-    """Model FLOPs of one update: three times those of the forward pass, as the backward pass takes twice as many.
-
-    Narayanan et al. (arXiv 2104.04473, appendix), with half of the attention matrix, which causality leaves: per token
-    6 for every parameter that it is multiplied with, and 6 n d s of attention per layer and token of a sequence of s
-    tokens. What is computed a second time (the output layer in the backward pass, recomputation) is not counted:
-    Chowdhery et al., "PaLM" (arXiv 2204.02311, appendix B).
-    """
-    cost = SequenceCost.of(shape)
-    return 3.0 * sum(cost(length) for length in lengths)
-
-
 def utilisation(flops: float, seconds: float, peak: float | None) -> float | None:
     """Share of the peak FLOP/s of the data sheet (planning.hardware, dense), None without one."""
     return None if peak is None else flops / seconds / peak
-
-
-def gpu_of(device: str) -> Gpu | None:
-    """The data sheet for the name that CUDA gives the device; None if there is none, as for PCIe variants."""
-    if "PCIe" in device or "NVL" in device:
-        return None
-    return next((gpu for gpu in GPUS.values() if all(part in device for part in gpu.name.split("-"))), None)
 
 
 def workload(settings: Settings, precision: str) -> Workload:
@@ -181,4 +161,4 @@ def fitting_layers(settings: Settings, memory: int) -> int:
 
 
 def _this_gpu() -> Gpu | None:
-    return gpu_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    return gpu_of_device(torch.cuda.get_device_name()) if torch.cuda.is_available() else None

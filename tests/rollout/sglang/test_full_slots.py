@@ -20,6 +20,7 @@ from rzero_mega.rollout.protocol import Request, Sample
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from rzero_mega.rollout.sglang.pool.server_work import BusyPeriod, Nobody, Observer
 from rzero_mega.simulation.clock import VirtualClockLoop
 from rzero_mega.simulation.drawing import Lengths
 from rzero_mega.simulation.servers import ServerSpeed, VirtualServer
@@ -52,7 +53,23 @@ def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asyncio.events.new_event_loop", VirtualClockLoop)
 
 
-def engine_on(servers: list[VirtualServer]) -> SglangEngine:
+class Told(Nobody):
+    """Remembers what servers did."""
+
+    def __init__(self) -> None:
+        self.periods: list[BusyPeriod] = []
+
+    def drawn(self, periods: Sequence[BusyPeriod], now: float) -> None:
+        self.periods += periods
+
+    def slots_used(self, number: int) -> float:
+        return sum(p.slot_seconds for p in self.periods if p.number == number)
+
+    def draws(self, number: int) -> int:
+        return sum(p.draws for p in self.periods if p.number == number)
+
+
+def engine_on(servers: list[VirtualServer], observer: Observer) -> SglangEngine:
     chance, speed = random.Random(5), ServerSpeed(SLOTS, math.inf, ON_AN_H100, call_s=0.02)
 
     def length(prompt: Sequence[int], limit: int) -> tuple[int, int]:
@@ -63,7 +80,7 @@ def engine_on(servers: list[VirtualServer]) -> SglangEngine:
         return servers[-1]
 
     config = SglangConfig(replicas=SERVERS, max_running_requests=SLOTS)
-    role = RoleServers("solver", start, config, NO_WEIGHTS, saves_memory=False)
+    role = RoleServers("solver", start, config, NO_WEIGHTS, saves_memory=False, observer=observer)
     role.serve_first_weights()
     no_weights = GatheredWeights(lambda: iter(dict[str, torch.Tensor]().items()), bucket_bytes=1)
     shape = cast(ModelShape, None)  # asked for at updates alone
@@ -74,7 +91,8 @@ def engine_on(servers: list[VirtualServer]) -> SglangEngine:
 def test_slots_are_full_until_the_last_draws(units: int | None, virtual_clock: None) -> None:
     draws = SERVERS * SLOTS * DRAWS_PER_SLOT
     servers: list[VirtualServer] = []
-    engine = engine_on(servers)
+    told = Told()
+    engine = engine_on(servers, told)
     requests = [
         Request(f"r{i}", (i,) * PROMPT, SAMPLES, SamplingConfig(max_new_tokens=LIMIT)) for i in range(draws // SAMPLES)
     ]
@@ -98,6 +116,10 @@ def test_slots_are_full_until_the_last_draws(units: int | None, virtual_clock: N
     assert min(shares) >= 0.95
     whole = [server.usage.taken_until(math.inf) for server in servers]
     assert max(whole) < 1.1 * min(whole)
+    # What the dispatch counts is what servers do, but for the time in which draws and samples are on their way.
+    for number, server in enumerate(servers):
+        assert told.draws(number) == len(server.usage.over_at)
+        assert told.slots_used(number) == pytest.approx(whole[number], rel=0.01)
 
 
 def test_the_clock_of_the_loop_is_virtual(virtual_clock: None) -> None:

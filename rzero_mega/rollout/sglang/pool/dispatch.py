@@ -18,6 +18,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, Sample
 from rzero_mega.rollout.sglang.pool.draw_queue import DrawQueue, Supply
 from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState, RoleServers
+from rzero_mega.rollout.sglang.pool.server_work import PER_SERVER_S, PERIOD_S, ServerWork
 from rzero_mega.rollout.sglang.pool.watch import PROBES, ServerWatch
 from rzero_mega.rollout.sglang.pool.wire import (
     MalformedAnswer,
@@ -52,7 +53,7 @@ class _Desk:
 
     replica: Replica
     streams: AnswerStreams
-    under_way: int = 0
+    work: ServerWork
     doubted: bool = False
 
 
@@ -122,19 +123,24 @@ class Dispatch:
 
     async def draw(self) -> None:
         """As `run`, for an event loop in which there is something else to do; `outcome` has what came of it."""
+        self._clock = asyncio.get_running_loop().time
+        self._told_at, period_s = self._clock(), max(PERIOD_S, PER_SERVER_S * len(self._servers.all()))
         with _threads((1 + PROBES) * len(self._servers.all())) as self._threads:
             watch = ServerWatch(self._servers.config, self._threads)
             try:
                 self._refill()
                 while self._unended or self._more_follow:
-                    await self._hear(watch.period_s)
-                    watch.end_silent([desk.replica for desk in self._desks.values() if desk.under_way])
+                    await self._hear(min(watch.period_s, period_s))
+                    watch.end_silent([desk.replica for desk in self._desks.values() if desk.work.under_way])
                     self._refill()
+                    if self._clock() - self._told_at >= period_s:
+                        self._tell()
             except BaseException:
                 self._abort()
                 raise
             finally:
                 await self._hang_up()
+                self._tell()
 
     async def _hear(self, limit_s: float) -> None:
         """Deal with all news; wait for some as long as there are none, but not longer than that."""
@@ -150,23 +156,24 @@ class Dispatch:
         desks = [desk for desk in map(self._desk, self._servers.serving()) if not desk.doubted]
         if not desks:
             return
-        share = math.ceil((len(self._queue) + sum(desk.under_way for desk in desks)) / len(desks))
+        share = math.ceil((len(self._queue) + sum(desk.work.under_way for desk in desks)) / len(desks))
         if self._more_follow:  # what waits is not all that there is to share, and a prompt stays with one server
             share = sys.maxsize
         while len(self._queue):
-            desk = min(desks, key=lambda desk: desk.under_way)
-            wanted = self._supply.wanted(desk.under_way, share)
+            desk = min(desks, key=lambda desk: desk.work.under_way)
+            wanted = self._supply.wanted(desk.work.under_way, share)
             if not wanted:
                 return
             self._call(desk, self._queue.take(desk.replica.number, wanted))
 
     def _desk(self, replica: Replica) -> _Desk:
         if id(replica) not in self._desks:
-            self._desks[id(replica)] = _Desk(replica, replica.client.streams())
+            work = ServerWork(self._servers.role, replica.number, self._supply.slots)
+            self._desks[id(replica)] = _Desk(replica, replica.client.streams(), work)
         return self._desks[id(replica)]
 
     def _call(self, desk: _Desk, draws: Sequence[Draw]) -> None:
-        desk.under_way += len(draws)
+        desk.work.asked(len(draws), self._clock())
         self._start(self._listen(_Call(desk, dict(enumerate(draws))), generate_body(draws, self._stop, self._context)))
 
     async def _listen(self, call: _Call, body: dict[str, Any]) -> None:
@@ -190,11 +197,12 @@ class Dispatch:
         except UserError as error:
             raise UserError(f"{call.desk.replica.client.name}: {error}") from None
         del call.left[number]
-        call.desk.under_way -= 1
         if sample is None:
+            call.desk.work.lost(1, self._clock())
             reason = one_line(str(event["meta_info"]["finish_reason"].get("message", "for no reason that it names")))
             self._again([draw], ServerError(f"{call.desk.replica.client.name}: aborted a request: {reason}"))
             return
+        call.desk.work.answered(len(sample.tokens), self._clock())
         self._samples[draw.position] = sample
         if not self._taken(draw.position, sample):
             raise Enough
@@ -202,7 +210,8 @@ class Dispatch:
     def _end(self, call: _Call, failure: Exception | None) -> None:
         """A call is over: what it has not answered is drawn again, unless the server meant to say all."""
         replica, left = call.desk.replica, list(call.left.values())
-        call.desk.under_way -= len(left)
+        if left:
+            call.desk.work.lost(len(left), self._clock())
         if failure is None and left:
             raise MalformedAnswer(f"{replica.client.name}: no answers to {len(left)} requests of a call")
         if failure is None:
@@ -254,6 +263,13 @@ class Dispatch:
         for replica in self._servers.serving():
             with suppress(ServerError):
                 replica.client.abort_all()
+
+    def _tell(self) -> None:
+        """Tell what servers have done since it was told last."""
+        self._told_at = now = self._clock()
+        periods = [period for desk in self._desks.values() for period in desk.work.take(now)]
+        if periods:
+            self._servers.observer.drawn(periods, now)
 
     async def _hang_up(self) -> None:
         for task in self._tasks:

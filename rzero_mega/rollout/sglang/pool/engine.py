@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from rzero_mega import spmd
+from rzero_mega.activity import Activity
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
 from rzero_mega.rollout.protocol import Arrived, Draw, Follow, Request, RolloutEngine, Sample, Scored, draws_of
@@ -209,7 +211,10 @@ class SglangEngine:
         check = sender.checksums_every > 0 and self._updates % sender.checksums_every == 0
         self._updates += 1
         clients = [replica.client for replica in waiting]
-        self._pool.add_costs(sender.send(clients, buckets, self._shape, self.version.on_server, check))
+        with self._pool.observer.measure(Activity.SEND) as counts:
+            costs = sender.send(clients, buckets, self._shape, self.version.on_server, check)
+            counts |= asdict(costs)
+        self._pool.observer.updated(self._role, costs)
         for replica in waiting:
             replica.state = ReplicaState.SERVING
 

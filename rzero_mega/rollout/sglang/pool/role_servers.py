@@ -14,8 +14,10 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from rzero_mega.activity import Activity
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
+from rzero_mega.rollout.sglang.pool.server_work import Nobody, Observer
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
 from rzero_mega.weights.transports.protocol import ServerError
@@ -79,13 +81,15 @@ class RoleServers:
         config: SglangConfig,
         sender: WeightSender,
         saves_memory: bool,
+        observer: Observer | None = None,
     ) -> None:
         """Start all servers. Returns at once.
 
         `start` takes the number of a server and how many times one of that number has been started, counted from 1.
-        `saves_memory` says whether the servers can give their memory back.
+        `saves_memory` says whether the servers can give their memory back. What they do is told an `observer`.
         """
-        self._role, self._start = role, start
+        self.role, self._start = role, start
+        self.observer = observer or Nobody()
         self.config, self.sender, self.saves_memory = config, sender, saves_memory
         # Servers that were replaced: threads may still wait for their answers.
         self._retired: list[Replica] = []
@@ -107,9 +111,10 @@ class RoleServers:
 
     def serve_first_weights(self) -> None:
         """Wait until all servers are ready; they serve the weights of the folder that they were started on."""
-        for replica in self._replicas:
-            self._await(replica)
-            replica.state = ReplicaState.SERVING
+        with self.observer.measure(Activity.START_SERVERS):
+            for replica in self._replicas:
+                self._await(replica)
+                replica.state = ReplicaState.SERVING
 
     def want_weights(self) -> None:
         """Servers that serve wait for other weights from now on."""
@@ -147,9 +152,10 @@ class RoleServers:
             elif not replica.server.alive():
                 self.replace(replica)
         if not self._in(ReplicaState.SERVING, ReplicaState.WAITING):
-            for replica in self._replicas:
-                self._await(replica)
-                replica.state = ReplicaState.WAITING
+            with self.observer.measure(Activity.START_SERVERS):
+                for replica in self._replicas:
+                    self._await(replica)
+                    replica.state = ReplicaState.WAITING
         return bool(self.waiting())
 
     def replace(self, replica: Replica) -> None:
@@ -188,7 +194,7 @@ class RoleServers:
             end.result()
 
     def _new(self, number: int, attempt: int) -> Replica:
-        title = f"{self._role} replica {number}"
+        title = f"{self.role} replica {number}"
         return Replica(title, number, self._start(number, attempt), self.config, attempt)
 
     def _await(self, replica: Replica) -> None:

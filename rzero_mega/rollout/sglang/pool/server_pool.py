@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import socket
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
@@ -14,6 +13,7 @@ from tempfile import gettempdir
 import torch
 
 from rzero_mega import spmd
+from rzero_mega.activity import Activity
 from rzero_mega.config.placement import Placement
 from rzero_mega.config.schema import RolloutConfig, WeightsConfig
 from rzero_mega.rollout.limits import stop_tokens
@@ -23,7 +23,8 @@ from rzero_mega.rollout.sglang.pool import turns
 from rzero_mega.rollout.sglang.pool.choices import check_nodes, device_of_servers, quantization_scheme, sync_facts
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
-from rzero_mega.rollout.sglang.pool.weight_sender import UpdateCosts, WeightSender
+from rzero_mega.rollout.sglang.pool.server_work import Nobody, Observer
+from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
 from rzero_mega.rollout.sglang.server.address import own_ip
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
@@ -43,18 +44,24 @@ class ServerPool:
     """All servers of a run. Every rank holds one and makes the same calls; the first rank alone has `roles`."""
 
     def __init__(
-        self, rollout: RolloutConfig, weights: WeightsConfig, placement: Placement, job: JobNode | None, logs: Path
+        self,
+        rollout: RolloutConfig,
+        weights: WeightsConfig,
+        placement: Placement,
+        job: JobNode | None,
+        logs: Path,
+        observer: Observer | None = None,
     ) -> None:
-        """Nothing is started yet. `logs` is where servers write.
+        """Nothing is started yet. `logs` is where servers write; what they do is told the `observer`.
 
         UserError if there are places on other nodes without a `job` that has processes there.
         """
         spmd.on_rank_0(check_nodes, placement, job)
         self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
         self._logs = logs
+        self.observer = observer or Nobody()
         self._saves_memory = device_of_servers() == "cuda"
         self._engines = 0
-        self._costs = UpdateCosts()
         self.roles: dict[str, RoleServers] = {}
         self._sources: dict[str, FolderWeights] = {}
 
@@ -84,21 +91,13 @@ class ServerPool:
 
     def take_turn(self, role: str, needed: frozenset[str] = turns.EVERYTHING) -> None:
         """On the first rank: see `turns.take_turn`."""
-        turns.take_turn(self.roles, role, needed, self._rollout.sglang.roles == "together")
+        with self.observer.measure(Activity.PARK):
+            turns.take_turn(self.roles, role, needed, self._rollout.sglang.roles == "together")
 
     @property
     def together(self) -> bool:
         """Whether servers of both roles are awake at the same time. Without a memory saver none of them sleeps."""
         return self._rollout.sglang.roles == "together" or not self._saves_memory
-
-    def add_costs(self, costs: UpdateCosts) -> None:
-        """On the first rank: an update was made."""
-        self._costs.add(costs)
-
-    def take_costs(self) -> dict[str, float]:
-        """What updates have taken since somebody asked, by the names of `UpdateCosts`; on the first rank."""
-        costs, self._costs = self._costs, UpdateCosts()
-        return asdict(costs)
 
     def close(self) -> None:
         """End all servers."""
@@ -107,7 +106,8 @@ class ServerPool:
         self.roles.clear()
 
     def _rest(self) -> None:
-        turns.rest(self.roles.values())
+        with self.observer.measure(Activity.PARK):
+            turns.rest(self.roles.values())
 
     def _bring_up(self, role: str, source: FolderWeights, context: int, version: str) -> None:
         """Start the role's servers on the source's folder; servers that run already will wait for its weights."""
@@ -121,12 +121,13 @@ class ServerPool:
         spec = self._spec(model, context, version)
         sender = self._sender(role, spec, scheme)
         start = partial(self._start, role, spec)
-        servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory)
+        servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory, self.observer)
         self.roles[role] = servers
         servers.serve_first_weights()
         if sender.checksums_every:
             # A model that is never updated is checked here alone.
-            sender.check_loaded([replica.client for replica in servers.serving()], source, source.shape, version)
+            with self.observer.measure(Activity.VERIFY):
+                sender.check_loaded([replica.client for replica in servers.serving()], source, source.shape, version)
 
     def _start(self, role: str, spec: ServerSpec, number: int, attempt: int) -> ServerHandle:
         key = os.environ.get(self._rollout.sglang.api_key_env)

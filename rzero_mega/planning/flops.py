@@ -1,0 +1,66 @@
+"""Model FLOPs: what a model's matrix products take, two for every multiplication; nothing that is computed twice.
+
+Narayanan et al., arXiv 2104.04473, appendix, with half of the attention matrix, which causality leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rzero_mega.weights.shape import ModelShape
+
+BACKWARD = 2
+"""Forward passes that a backward pass is worth: gradients of inputs and of weights."""
+
+
+@dataclass(frozen=True)
+class SequenceCost:
+    """FLOPs of the forward pass over a sequence of s tokens: linear * s + quadratic * s².
+
+    The backward pass takes BACKWARD times as many of both kinds, so comparisons hold for a whole update.
+    """
+
+    linear: int
+    quadratic: int
+
+    def __call__(self, length: int) -> int:
+        """FLOPs of a sequence of `length` tokens."""
+        return self.linear * length + self.quadratic * length * length
+
+    @classmethod
+    def of(cls, shape: ModelShape) -> SequenceCost:
+        """Of a model: its layers, and once the output layer, 2hv per token."""
+        return cls(
+            linear=shape.layers * layer_flops(shape) + 2 * shape.hidden * shape.vocab,
+            quadratic=shape.layers * attention_flops(shape),
+        )
+
+
+def layer_flops(shape: ModelShape) -> int:
+    """Forward, per token and layer, without attention, with n heads of size d, g key-value heads and ffn f.
+
+    Queries, keys and values 2h(n + 2g)d, their projection 2ndh, the gated MLP 6hf; of a mixture 6hf per chosen expert,
+    and the router's 2h per expert.
+    """
+    attention = 2 * shape.hidden * 2 * (shape.size("queries") + shape.size("keys"))
+    if shape.experts:
+        mlp = 6 * shape.hidden * shape.expert_ffn * shape.experts_per_token + 2 * shape.hidden * shape.experts
+    else:
+        mlp = 6 * shape.hidden * shape.ffn
+    return attention + mlp
+
+
+def attention_flops(shape: ModelShape) -> int:
+    """Forward, per layer, times s² for a sequence of s tokens: 2 * 2nd * s²/2 of scores and weighted values."""
+    return 2 * shape.size("queries")
+
+
+def training_flops(shape: ModelShape, lengths: Iterable[int], scoring_passes: int = 0) -> int:
+    """Of updates on sequences of these lengths, which are scored so often besides.
+
+    What is computed a second time (recomputation, the output layer in the backward pass) is not counted: Chowdhery et
+    al., "PaLM" (arXiv 2204.02311, appendix B).
+    """
+    cost = SequenceCost.of(shape)
+    return (1 + BACKWARD + scoring_passes) * sum(cost(length) for length in lengths)
