@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # Modules that belong to no room: every room may use them.
 GROUND_FLOOR = {
+    "activity",
     "atomic",
     "errors",
     "lifetime",

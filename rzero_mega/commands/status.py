@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -10,8 +11,10 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, labels_table, run_status
 from rzero_mega.tracking.gauge_rows import guard_lines
+from rzero_mega.tracking.gpu_hours import PhaseUse, run_use
 from rzero_mega.tracking.label_audits import audit_lines
 from rzero_mega.tracking.label_costs import cost_line
+from rzero_mega.tracking.progress import use_table
 from rzero_mega.tracking.status import (
     RunStatus,
     diagnostic_lines,
@@ -20,27 +23,29 @@ from rzero_mega.tracking.status import (
     models_line,
     rate_lines,
 )
+from rzero_mega.tracking.use_rows import NOTE, remark
+from rzero_mega.tracking.use_rows import as_json as uses_as_json
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
     """Print the table of iterations, and the run's jobs where it has any; or the same as JSON, without the jobs."""
-    found, console = run_status(run), new_console()
+    found, uses, console = run_status(run), run_use(run), new_console()
     if as_json:
-        say(json.dumps(found.as_json(), indent=2))
+        say(json.dumps({**found.as_json(), "gpu_hours": uses_as_json(uses)}, indent=2))
         return
     if not (run.path / "jobs").is_dir():
-        _show(console, found, None)
+        _show(console, found, uses, None)
         return
     from rzero_mega.cluster import command
     from rzero_mega.cluster.show import show_jobs
 
     queue = command.jobs_of(run)
     waits = found.state == "stopped" and queue
-    _show(console, found, "queued" if waits else None)
+    _show(console, found, uses, "queued" if waits else None)
     show_jobs(console, run.path, queue)
 
 
-def _show(console: Console, status: RunStatus, state: str | None) -> None:
+def _show(console: Console, status: RunStatus, uses: Sequence[PhaseUse], state: str | None) -> None:
     console.print(iterations_table(status, state, console.width))
     audits = audit_lines((row.iteration, audit) for row in status.iterations for audit in row.audits)
     for line in [*diagnostic_lines(status), *interval_lines(status), *audits]:
@@ -48,6 +53,7 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
     for table in (labels_table(status), benchmarks_table(status)):
         if table is not None:
             console.print(table)
+    _show_use(console, uses)
     for line in guard_lines((row.iteration, row.guard) for row in status.iterations):
         say(line)
     if status.halt is not None:
@@ -59,3 +65,12 @@ def _show(console: Console, status: RunStatus, state: str | None) -> None:
     for text in found:
         if text is not None:
             say(text)
+
+
+def _show_use(console: Console, uses: Sequence[PhaseUse]) -> None:
+    table = use_table(uses)
+    if table is None:
+        return
+    console.print(table)
+    said = remark(uses)
+    say(NOTE if said is None else f"{NOTE}; {said}")

@@ -162,7 +162,7 @@ def phase_spans(spans: Sequence[Span]) -> list[Span]:
             attempts[span.name, span.began] = max(before, span, key=lambda span: span.seconds)
     found = sorted(attempts.values(), key=lambda span: span.began)
     ends = [*(span.began for span in found[1:]), math.inf]
-    return [_until_last(span, end, spans) if not span.seconds else span for span, end in zip(found, ends, strict=True)]
+    return [span if span.seconds else _until_last(span, end, spans) for span, end in zip(found, ends, strict=False)]
 
 
 def _until_last(phase: Span, end: float, spans: Sequence[Span]) -> Span:

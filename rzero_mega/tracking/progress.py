@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,8 +25,10 @@ from rich.table import Table
 from rzero_mega.run.run_log import RunLogHandler, with_times
 from rzero_mega.terminal import in_one_line, new_console
 from rzero_mega.tracking.gauge_rows import SHORT, short_rows, stages
+from rzero_mega.tracking.gpu_hours import PhaseUse
 from rzero_mega.tracking.status import IterationStatus, RunStatus, by_protocol, diagnostic_lines, interval_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
+from rzero_mega.tracking.use_rows import short_table, use_title
 
 _log = logging.getLogger(__name__)
 
@@ -241,6 +244,28 @@ def labels_table(status: RunStatus) -> Table | None:
         table.add_column(SHORT[place], justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(row[place] for place in known))
+    return table
+
+
+def use_table(uses: Sequence[PhaseUse]) -> Table | None:
+    """Where the GPU-hours of the last iteration that `uses` have went, phase by phase; None where nothing is known."""
+    latest = [use for use in uses if use.iteration == uses[-1].iteration]
+    if not latest:
+        return None
+    headings, rows = short_table(latest)
+    # Narrower than the other tables, so that 80 columns hold all figures.
+    table = Table(
+        title=use_title(latest),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -6,11 +6,11 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rzero_mega.config.schema import PrometheusConfig
 from rzero_mega.errors import UserError
-from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking.wandb_rows import step_values, summary_values
 
@@ -44,7 +44,7 @@ def prometheus_endpoint(config: PrometheusConfig, run: RunDirectory) -> Iterator
     from prometheus_client.registry import CollectorRegistry
 
     registry = CollectorRegistry()
-    registry.register(_Newest(run))
+    registry.register(_Collector(run))
     try:
         server, thread = start_http_server(config.port, config.host, registry)
     except OSError as error:
@@ -61,29 +61,46 @@ def prometheus_endpoint(config: PrometheusConfig, run: RunDirectory) -> Iterator
         thread.join()
 
 
-def newest_figures(run: RunDirectory) -> dict[str, float]:
-    """The last value of everything that W&B has a curve of, by W&B's name; what can't be read is left out."""
-    values: dict[str, float] = {}
-    for phase in run.phases():
-        try:
-            rows, manifest = phase.metrics(), phase.manifest()
-        except UserError:
-            continue
-        if rows and phase.phase in (PhaseName.CHALLENGER, PhaseName.SOLVER):
-            values |= step_values(phase.phase, rows[-1], rows[-1]["step"], phase.iteration)
-        if manifest is not None:
-            values |= summary_values(manifest)
-    return values
+class NewestFigures:
+    """The last value of what steps and finished phases have told W&B, by W&B's names.
 
-
-class _Newest:
-    """What prometheus-client calls a collector."""
+    A phase that was finished when somebody asked is not read again.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
+        """Nothing is read yet."""
         self._run = run
+        self._finished: dict[Path, dict[str, float]] = {}
+
+    def values(self) -> dict[str, float]:
+        """As the run directory has them now; what can't be read is left out."""
+        found: dict[str, float] = {}
+        for phase in self._run.phases():
+            if phase.path in self._finished:
+                found |= self._finished[phase.path]
+                continue
+            try:
+                manifest, rows = phase.manifest(), phase.metrics()
+            except UserError:
+                continue
+            values: dict[str, float] = {}
+            if rows and phase.trains:
+                values |= step_values(phase.phase, rows[-1], rows[-1]["step"], phase.iteration)
+            if manifest is not None:
+                values |= summary_values(manifest)
+                self._finished[phase.path] = values
+            found |= values
+        return found
+
+
+class _Collector:
+    """What prometheus-client asks when it is asked."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._newest = NewestFigures(run)
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.metrics_core import GaugeMetricFamily
 
-        for name, value in sorted(newest_figures(self._run).items()):
+        for name, value in sorted(self._newest.values().items()):
             yield GaugeMetricFamily(PREFIX + re.sub(r"[^a-zA-Z0-9_]", "_", name), f"W&B: {name}", value=value)

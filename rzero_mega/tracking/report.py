@@ -21,6 +21,7 @@ from rzero_mega.tracking.label_costs import label_costs, total
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
 from rzero_mega.tracking.status import grading_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
+from rzero_mega.tracking.use_rows import idle_table, long_table, remark, servers_table
 from rzero_mega.tracking.words import model_text, reason_text
 
 _ACCURACIES = {"pass1_mean": "Mean pass@1", "pass1_greedy": "Greedy pass@1", "vote_accuracy": "Vote"}
@@ -92,6 +93,8 @@ def render(data: ReportData) -> str:
         exploit_line=exploit_line(data),
         exploits=exploits_tables(data),
         steps=step_seconds_table(data),
+        use=use_tables(data),
+        use_remark=remark(data.uses),
         values=values_table(data),
         config=to_yaml(data.config),
     )
@@ -338,6 +341,15 @@ def step_seconds_table(data: ReportData) -> Table | None:
                 rows.append((f"iteration {record.name}, {role}", *shown, str(len(steps))))
     headings = ("mean of a step", *(name for name, _ in _STEP_SECONDS), "steps")
     return Table(headings, tuple(rows)) if rows else None
+
+
+def use_tables(data: ReportData) -> list[Table]:
+    """Where the GPU-hours went by phase; then by GPU and by server, of the last iteration. Empty ones are left out."""
+    if not data.uses:
+        return []
+    latest = [use for use in data.uses if use.iteration == data.uses[-1].iteration]
+    found = [Table(*long_table(data.uses)), Table(*idle_table(latest)), Table(*servers_table(latest))]
+    return [table for table in found if table.rows]
 
 
 def _count(value: float | None) -> str:

@@ -17,6 +17,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
 from rzero_mega.tracking.gauges import BASE_GAUGES, decision_in, gauges_in
+from rzero_mega.tracking.gpu_hours import PhaseUse, run_use
 from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.status import RunStatus, by_protocol, run_status
 from rzero_mega.tracking.summaries import mean, scalar
@@ -123,7 +124,8 @@ class ReportData:
     """A run as the report sees it.
 
     `iterations` holds those in which anything happened, the base as number 0; `resumed` counts the attempts after the
-    first, over all finished phases. `results` is the table of results, and `no_results` says why there is none.
+    first, over all finished phases. `results` is the table of results, and `no_results` says why there is none. `uses`
+    has where the GPU-hours of every phase went.
     """
 
     info: RunInfo
@@ -133,6 +135,7 @@ class ReportData:
     resumed: int
     results: Results | None = None
     no_results: str | None = None
+    uses: tuple[PhaseUse, ...] = ()
 
     @property
     def trained(self) -> tuple[IterationRecord, ...]:
@@ -174,7 +177,8 @@ def gather(run: RunDirectory) -> ReportData:
     per_iteration = -(-run.config.tracking.sample_questions // trained) if trained else 0
     records = tuple(_record(run, number, per_iteration) for number in numbers)
     resumed = sum(manifest.attempts - 1 for record in records for manifest in record.manifests.values())
-    return ReportData(run.info, run.config, run_status(run), records, resumed, *results_or_reason(run))
+    uses = tuple(run_use(run))
+    return ReportData(run.info, run.config, run_status(run), records, resumed, *results_or_reason(run), uses)
 
 
 def results_or_reason(

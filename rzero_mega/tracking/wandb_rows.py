@@ -7,7 +7,9 @@ W&B puts keys with the same beginning into one section of its page:
     gauges/     what the Solver's answers to the fixed questions tell of its labels, per iteration
     questions/  written questions per iteration; challenger/ below it: a step's questions
     train/      challenger/ and solver/: reward, loss, KL, per step
-    perf/       challenger/ and solver/: seconds and tokens per step; seconds/: wall time of phases, per iteration
+    perf/       challenger/ and solver/: seconds and tokens per step, the learner's MFU, what servers do, what is sent
+                to them; seconds/: wall time of phases, per iteration
+    gpus/       where the GPU-hours of a phase went, per iteration
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ TABLE_COLUMNS = (
 )
 _ROLES = (PhaseName.CHALLENGER, PhaseName.SOLVER)
 _SECTIONS = {PhaseName.QUESTIONS: "questions", PhaseName.LABELS: "labels", PhaseName.EVALUATE: "eval"}
-_PERFORMANCE = ("tokens_per_second", "staleness")
+_PERFORMANCE = ("mfu", "staleness")
+_PERFORMANCE_ENDS = ("_seconds", "_gb", "_mb", "_megabytes", "tokens_per_second", "slots_used")
+_BY_ITERATION = ("eval", "labels", "gauges", "questions", "perf/seconds", "gpus")
 _OF_QUESTIONS = (
     "well_formed_rate",
     "p_hat_mean",
@@ -77,7 +81,7 @@ def axes() -> dict[str, str]:
     by_step = {f"{section}/{role}/*": step_axis(role) for role in _ROLES for section in sections}
     return {
         **by_step,
-        **{f"{section}/*": ITERATION for section in ("eval", "labels", "gauges", "questions", "perf/seconds")},
+        **{f"{section}/*": ITERATION for section in _BY_ITERATION},
     }
 
 
@@ -145,7 +149,7 @@ def tags(info: RunInfo, config: Config) -> tuple[str, ...]:
 
 
 def _section(key: str) -> str:
-    if key in _PERFORMANCE or key.endswith(("_seconds", "_gb", "_mb")):
+    if key in _PERFORMANCE or key.endswith(_PERFORMANCE_ENDS):
         return "perf"
     return "questions" if key.startswith("hacking/") or key in _OF_QUESTIONS else "train"
 

@@ -17,9 +17,11 @@ from rzero_mega.coevolution.label_audit import EXACT
 from rzero_mega.errors import first_line
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
+from rzero_mega.tracking.gpu_hours import run_use
 from rzero_mega.tracking.label_audits import ACCURACY_COLUMNS, accuracy_rows, label_audits
 from rzero_mega.tracking.report_data import results_or_reason, sample_questions
 from rzero_mega.tracking.summaries import histogram
+from rzero_mega.tracking.use_rows import use_values
 from rzero_mega.tracking.wandb_offline import unsent_folders
 from rzero_mega.tracking.wandb_process import clear_leftovers, end_core, files_below, within
 from rzero_mega.tracking.wandb_rows import (
@@ -201,7 +203,7 @@ class WandbRun:
         if manifest is not None:
             name = f"{phase.iteration}/{phase.phase}"
             if name not in self._sent.summaries:
-                self._log({**summary_values(manifest), **self._pictures(manifest, phase)}, name)
+                self._log({**summary_values(manifest), **self._use(phase), **self._pictures(manifest, phase)}, name)
             self._complete[phase.path] = rows[-1]["step"] if rows else 0
         if self._sent.rows > rows_before:
             # A kill right before this sends the rows again, at the same places of W&B's axis.
@@ -212,6 +214,12 @@ class WandbRun:
         # An explicit step keeps W&B's own axis growing over processes, offline ones included.
         self._run.log(dict(values), step=self._sent.rows)
         self._sent.note(name, step)
+
+    def _use(self, phase: PhaseDirectory) -> dict[str, float]:
+        """Where the GPU-hours of a finished phase went."""
+        place = (phase.iteration, phase.phase)
+        found = [use for use in run_use(self._directory) if (use.iteration, use.phase) == place]
+        return use_values(found[0]) if found else {}
 
     def _pictures(self, manifest: Manifest, phase: PhaseDirectory) -> dict[str, Any]:
         """What is more than a number: the distribution of p̂, questions with their votes, accuracies with intervals."""

@@ -16,7 +16,7 @@ from rzero_mega.config.schema import PrometheusConfig
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
-from rzero_mega.tracking.prometheus import PREFIX, check_prometheus, newest_figures, prometheus_endpoint
+from rzero_mega.tracking.prometheus import PREFIX, NewestFigures, check_prometheus, prometheus_endpoint
 from rzero_mega.tracking.wandb_rows import step_values
 
 
@@ -59,11 +59,27 @@ def test_an_answer_has_the_step_and_summary_that_are_newest_when_it_is_asked(run
 
 
 def test_the_newest_iteration_counts_of_a_whole_run(finished: RunDirectory) -> None:
-    figures, last = newest_figures(finished), finished.config.iterations
+    figures, last = NewestFigures(finished).values(), finished.config.iterations
     assert figures["iteration"] == last
     for role in (PhaseName.CHALLENGER, PhaseName.SOLVER):
         row = finished.phase(last, role).metrics()[-1]
         assert step_values(role, row, row["step"], last).items() <= figures.items()
+
+
+def test_a_finished_phase_is_read_once(run: RunDirectory) -> None:
+    solver, evaluate, newest = run.phase(1, PhaseName.SOLVER), run.phase(1, PhaseName.EVALUATE), NewestFigures(run)
+    solver.begin({})
+    solver.log_step(1, {"kl": 0.5})
+    assert newest.values()["train/solver/kl"] == 0.5
+    solver.log_step(2, {"kl": 0.25})
+    solver.finish({}, {})
+    evaluate.begin({})
+    evaluate.finish({}, {"pass1_mean": 0.5})
+    first = newest.values()
+    for phase in (solver, evaluate):
+        phase.manifest_path.write_text("{")
+        phase.metrics_path.unlink(missing_ok=True)
+    assert newest.values() == first and first["train/solver/kl"] == 0.25 and first["eval/pass1_mean"] == 0.5
 
 
 def test_a_damaged_phase_takes_nothing_from_the_others(run: RunDirectory) -> None:
@@ -72,7 +88,7 @@ def test_a_damaged_phase_takes_nothing_from_the_others(run: RunDirectory) -> Non
         phase.begin({})
         phase.log_step(1, {"kl": value})
     run.phase(1, PhaseName.CHALLENGER).manifest_path.write_text("{")
-    figures = newest_figures(run)
+    figures = NewestFigures(run).values()
     assert figures["train/solver/kl"] == 2.0 and "train/challenger/kl" not in figures
 
 
