@@ -42,7 +42,7 @@ from rzero_mega.learner.packing import plan_micro_batches
 from rzero_mega.learner.references import References
 from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.planning.flops import SequenceCost, training_flops
-from rzero_mega.planning.hardware import gpu_of_device
+from rzero_mega.planning.hardware import Gpu, gpu_of_device
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import WeightSource
 
@@ -131,7 +131,7 @@ class Learner:
         Scoring passes count, what is computed twice does not. The peak is the data sheet's for the format of the
         matrix products. None on CPUs, GPUs that are not in `planning.hardware`, and in fp32.
         """
-        gpu = gpu_of_device(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        gpu = _gpu()
         if gpu is None or self._config.dtype == "float32":
             return None
         peak = gpu.bf16_flops if self._config.fp8.format == "none" else gpu.fp8_flops
@@ -268,6 +268,11 @@ class Learner:
             return None
         relabelled = [replace(s, rollout_logprobs=row) for s, row in zip(batch.sequences, rows, strict=True)]
         return [micro_batch.rollout_logprobs for micro_batch in self._micro_batches(relabelled)]
+
+
+def _gpu() -> Gpu | None:
+    """The data sheet of the GPU that this process trains on."""
+    return gpu_of_device(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
 def _by_sequence(micro_batches: Sequence[MicroBatch], scores: Sequence[Tensor] | None, count: int) -> list[list[float]]:

@@ -13,7 +13,10 @@ import torch
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, LossConfig, OptimizerConfig, SftConfig
 from rzero_mega.learner import forward_backward, references
+from rzero_mega.learner import learner as learner_module
 from rzero_mega.learner.learner import Learner
+from rzero_mega.planning.flops import SequenceCost
+from rzero_mega.planning.hardware import GPUS
 from tests.learner.ranks import rollouts
 
 VOCABULARY = 61
@@ -115,3 +118,26 @@ def test_the_term_pulls_the_policy_to_the_base(build: Build) -> None:
     learner = build(GrpoConfig(sequences_per_update=9, kl_coefficient=0.0, kl_base_coefficient=1.0), "base")
     measured = [learner.train_step(sequences).kl_base for _ in range(12)]
     assert measured[-1] < measured[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "base", "passes"),
+    [
+        (GrpoConfig(sequences_per_update=9, kl_coefficient=0.0), None, 0),
+        (GrpoConfig(sequences_per_update=9, kl_coefficient=0.1), None, 1),
+        (BOTH, None, 1),
+        (BOTH, "base", 2),
+        (replace(BOTH, sequences_per_update=3), "base", 3),  # with several updates the old policy is scored as well
+        (SftConfig(sequences_per_update=9), None, 0),
+    ],
+)
+def test_mfu_counts_the_passes_of_a_step(
+    build: Build, loss: LossConfig, base: str | None, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, sequences = build(loss, base, "bfloat16"), rollouts(1, VOCABULARY)
+    assert trained.utilisation(sequences, 2.0) is None, "there is no GPU here"
+    monkeypatch.setattr(learner_module, "_gpu", lambda: GPUS["H100"])
+    cost = SequenceCost.of(trained.shape)
+    flops = (3 + passes) * sum(cost(sequence.length) for sequence in sequences)
+    assert trained.utilisation(sequences, 2.0) == pytest.approx(flops / (2.0 * GPUS["H100"].bf16_flops))
+    assert build(loss, base).utilisation(sequences, 2.0) is None, "nothing is known of fp32"

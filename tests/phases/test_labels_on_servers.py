@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,12 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from rzero_mega.activity import Activity
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config.panel import Voter
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labels
 from rzero_mega.phases.context import RunContext, open_server_pool
+from rzero_mega.phases.servers_watched import ServersWatched
+from rzero_mega.phases.stopwatch import Stopwatch
+from rzero_mega.rollout.sglang.pool.choices import placement_here
+from rzero_mega.run.timeline import DRAWING, Drawn, Span, Timeline, read_timeline
 from tests.phases.scripted import ScriptedRun, rows, summary
 
 pytestmark = pytest.mark.sglang
@@ -73,7 +79,9 @@ def runs(tmp_path: Path) -> Iterator[dict[str, ScriptedRun]]:
 
 def test_one_set_of_servers_goes_through_the_sources(runs: dict[str, ScriptedRun]) -> None:
     servers, logs = runs["sglang"].ctx, runs["sglang"].folder / "servers"
-    with open_server_pool(servers.config, logs) as servers.server_pool:
+    timeline = runs["sglang"].folder / "timeline.jsonl"
+    watched = ServersWatched(Stopwatch(Timeline(timeline)), placement_here(servers.config), 1)
+    with open_server_pool(servers.config, logs, watched) as servers.server_pool:
         found = {}
         for engine, run in runs.items():
             run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(text, None) for text in TEXTS])
@@ -87,3 +95,19 @@ def test_one_set_of_servers_goes_through_the_sources(runs: dict[str, ScriptedRun
     for one, another in ((0, 2), (0, 3), (2, 3)):
         assert any(answers[one] != answers[another] for answers in found["embedded"]), "the models are to differ"
     assert [path.name for path in logs.glob("*.address.json")] == ["solver-0-a1.address.json"]
+    check_told(read_timeline(timeline), watched.take("challenger"), summary(phase)["label_tokens"])
+
+
+def check_told(spans: list[Span], figures: dict[str, float], tokens: int) -> None:
+    """The server's start, its updates and all that it drew stand on the timeline, and in a step's figures.
+
+    It has drawn `tokens` for labels, and greedy answers besides.
+    """
+    done = Counter(span.name for span in spans)
+    assert (done[Activity.START_SERVERS], done[Activity.VERIFY]) == (1, 1) and done[Activity.SEND] >= 2
+    sent = [span for span in spans if span.name == Activity.SEND]
+    assert all(0 < span.counts["verify_seconds"] < span.seconds and span.counts["sent_megabytes"] > 0 for span in sent)
+    drawn = [(span.track, found) for span in spans if span.name == DRAWING and (found := Drawn.of(span))]
+    assert {track for track, _ in drawn} == {"solver-0"} and sum(found.tokens for _, found in drawn) >= tokens
+    assert 0 < figures["solver_slots_used"] <= 1 and figures["solver_server_tokens_per_second"] > 0
+    assert figures["solver_send_seconds"] > 0 == figures["send_seconds"]
