@@ -206,6 +206,12 @@ class Learner:
         """Restore what `save` wrote, under this or another layout; returns the step."""
         return checkpoint.load(folder, self._model, self._optimizer)
 
+    def close(self) -> None:
+        """There will be no further step: its memory is free once nobody refers to it."""
+        # The optimizer's shards keep the gradient accumulators, whose hooks keep the model, whose configuration keeps
+        # the optimizer: a ring through autograd's graph, which Python's garbage collector doesn't see.
+        self._model.config.grad_scale_func = None
+
     def _micro_batches(self, sequences: Sequence[TrainingSequence]) -> list[MicroBatch]:
         """This data-parallel rank's micro-batches of one update."""
         layout = self._layout

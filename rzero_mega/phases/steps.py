@@ -88,7 +88,7 @@ def run_steps(
     """Do the phase's steps and leave the model as output `model`; `facts` go into the phase's summary.
 
     The model is the learner's, or what `training.average` makes of it and of `start`. Goes on from the last checkpoint;
-    the steps after it are done again and come out the same.
+    the steps after it are done again and come out the same. The learner is closed afterwards.
     """
     done, trained = _resume(phase.directory, learner, steps), _role(phase)
     ctx.servers_figures(trained)  # those of the phase's start are no step's
@@ -120,6 +120,7 @@ def run_steps(
     steps.close()
     with timeline.measure(Activity.FINISH_CHECKPOINT):
         checkpoints.finish()
+    learner.close()
     spmd.on_rank_0(_finish, phase.directory, facts)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,30 @@ def test_an_iteration_is_all_of_its_phases_and_nothing_else(config: Any, done: l
     assert names(done) == [f"0/1/{name}/x" for name in PhaseName]
     runner.run_phases(config(), StopRequest(), Stretch(0))
     assert names(done)[5:] == ["0/0/evaluate/x"]
+
+
+def test_what_a_phase_leaves_in_memory_is_gone_when_the_next_begins(
+    config: Any, done: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.itself = self
+
+    finish, left = challenger.run, list[weakref.ref[Ring]]()
+
+    def work(*arguments: Any) -> None:
+        assert not [ring for ring in left if ring() is not None]
+        left.append(weakref.ref(Ring()))
+        finish(*arguments)
+
+    for module in (challenger, questions, labels):
+        monkeypatch.setattr(module, "run", work)
+    gc.disable()
+    try:
+        runner.run_phases(config(), StopRequest(), Stretch(1))
+    finally:
+        gc.enable()
+    assert len(left) == 3
 
 
 def test_whoever_is_asked_to_stop_between_two_phases_begins_no_other(config: Any, done: list[tuple[str, str]]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases import training
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.failures import read_failure
 from rzero_mega.phases.prefetcher import Rollouts
@@ -71,6 +74,22 @@ def train(
 
     train_policy(run.ctx, phase, "solver", start, training, longest_prompt, roll_out)
     return phase
+
+
+def test_a_phase_leaves_nothing_of_its_learner_in_memory_for_the_next(
+    runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[weakref.ref[torch.Tensor]] = []
+
+    class Watched(Learner):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            left.extend(map(weakref.ref, self._model.parameters.values()))
+
+    monkeypatch.setattr(training, "Learner", Watched)
+    train(runs("forgotten", "learner.checkpoint.every=1"))
+    gc.collect()  # as the runner does between phases
+    assert left and not [reference for reference in left if reference() is not None]
 
 
 def reward(sample: Sample) -> float:
