@@ -252,11 +252,12 @@ def use_table(uses: Sequence[PhaseUse]) -> Table | None:
     latest = [use for use in uses if use.iteration == uses[-1].iteration]
     if not latest:
         return None
-    headings, rows = short_table(latest)
+    (headings, rows), title = short_table(latest), use_title(latest)
     # Narrower than the other tables, so that 80 columns hold all figures.
     table = Table(
-        title=use_title(latest),
+        title=title,
         title_justify="left",
+        min_width=len(title),
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
