@@ -108,10 +108,18 @@ def _check_data(config: EvaluationConfig) -> None:
         what = f"{', '.join(missing)}: no data; evaluation.data=FOLDER says where it lies"
     else:
         what = "; ".join(faults[kind] for kind in missing)
-    raise UserError(
-        f"evaluation.benchmarks: {what}; `rzero-mega benchmarks fetch {' '.join(missing)} --to "
-        f"{config.data or 'FOLDER'}` gets it where there is internet"
-    )
+    raise UserError(f"evaluation.benchmarks: {what}; {_how_to_get(missing, config.data or 'FOLDER')}")
+
+
+def _how_to_get(kinds: Sequence[str], folder: str) -> str:
+    of_hub = [kind for kind in kinds if defined_benchmark(kind).hub is not None]
+    by_hand = [f"{kind}.jsonl" for kind in kinds if kind not in of_hub]
+    ways = []
+    if of_hub:
+        ways.append(f"`rzero-mega benchmarks fetch {' '.join(of_hub)} --to {folder}` gets it where there is internet")
+    if by_hand:
+        ways.append(f"{', '.join(by_hand)}: on no hub that is known here, put into {folder} by hand")
+    return "; ".join(ways)
 
 
 def _unknown(name: str, kind: str) -> str:

@@ -100,6 +100,8 @@ GSM8K_ROW = '{"question": "1+1?", "answer": "It is 2.\\n#### 2"}\n'
         (["clock:85"], "problems per level go from 1 to 84"),
         (["gsm8k", "math500", "arithmetic"], "gsm8k.jsonl: is missing; "),
         (["gsm8k", "math500", "arithmetic"], "`rzero-mega benchmarks fetch gsm8k math500 --to "),
+        (["svamp", "gsm8k"], "`rzero-mega benchmarks fetch gsm8k --to "),
+        (["svamp", "gsm8k"], "svamp.jsonl: on no hub that is known here, put into "),
     ],
 )
 def test_what_is_no_benchmark_or_has_no_data_is_one_line(names: list[str], complaint: str, tmp_path: Path) -> None:
