@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rzero_mega.config import Config, load_config, with_overrides
 from rzero_mega.config.schema import (
@@ -37,7 +38,7 @@ def paper_on_cluster(
     config.recipe = name
     config.model = ModelConfig(model)
     config.placement = PlacementConfig(nodes=nodes, gpus_per_node=GPUS, servers="colocated")
-    config.learner = learner
+    config.learner = replace(learner, tokens_per_micro_batch=MICRO_BATCH_TOKENS, offload="all")
     config.rollout = RolloutConfig(engine="sglang", sglang=servers)
     return with_overrides(config, overrides)
 
@@ -55,9 +56,7 @@ def paper_on_a_node(name: str, model: str, tp: int, overrides: Sequence[str]) ->
         learner=LearnerConfig(
             processes=GPUS,
             layout=LayoutConfig(tp=tp, sequence_parallel=tp > 1),
-            tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="none",
-            offload="all",
         ),
         servers=servers(replicas=GPUS),
         overrides=overrides,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from rzero_mega.config import Config
 from rzero_mega.config.schema import Fp8Config, LayoutConfig, LearnerConfig
 
-from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
+from ._paper import paper_on_cluster, servers
 
 
 def qwen3_14b(overrides: Sequence[str] = ()) -> Config:
@@ -27,9 +27,7 @@ def qwen3_14b(overrides: Sequence[str] = ()) -> Config:
             processes=16,
             layout=LayoutConfig(tp=4, sequence_parallel=True),
             fp8=Fp8Config(format="hybrid", recipe="blockwise"),
-            tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="none",
-            offload="all",
         ),
         servers=servers(replicas=8, tp=2, host="0.0.0.0"),
         overrides=overrides,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from rzero_mega.config import Config
 from rzero_mega.config.schema import LayoutConfig, LearnerConfig
 
-from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
+from ._paper import paper_on_cluster, servers
 
 
 def qwen3_30b_a3b(overrides: Sequence[str] = ()) -> Config:
@@ -28,9 +28,7 @@ def qwen3_30b_a3b(overrides: Sequence[str] = ()) -> Config:
         learner=LearnerConfig(
             processes=32,
             layout=LayoutConfig(tp=4, ep=8, etp=1, sequence_parallel=True),
-            tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="none",
-            offload="all",
         ),
         servers=servers(replicas=16, tp=2, host="0.0.0.0"),
         overrides=overrides,

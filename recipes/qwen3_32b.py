@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from rzero_mega.config import Config
 from rzero_mega.config.schema import Fp8Config, LayoutConfig, LearnerConfig
 
-from ._paper import MICRO_BATCH_TOKENS, paper_on_cluster, servers
+from ._paper import paper_on_cluster, servers
 
 
 def qwen3_32b(overrides: Sequence[str] = ()) -> Config:
@@ -29,9 +29,7 @@ def qwen3_32b(overrides: Sequence[str] = ()) -> Config:
             processes=32,
             layout=LayoutConfig(tp=4, pp=2, vpp=4, sequence_parallel=True),
             fp8=Fp8Config(format="hybrid", recipe="blockwise"),
-            tokens_per_micro_batch=MICRO_BATCH_TOKENS,
             recompute="full",
-            offload="all",
         ),
         servers=servers(replicas=8, tp=4, host="0.0.0.0"),
         overrides=overrides,
