@@ -87,7 +87,8 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> bool:
     measured = ctx.stopwatch.timeline.phase(f"{plan.name} {plan.iteration}", devices_of(ctx.config))
     with ctx.progress.phase(plan.iteration, plan.name, planned) as bar, measured:
         _dispatch(ctx, ActivePhase(directory, bar, ctx.config.seed), plan.inputs)
-    _free_memory()
+    # The parts of a learner refer to each other; `ServerPool.make_room` hands on what torch then keeps.
+    gc.collect()
     if spmd.rank() == 0:
         ctx.run.event("phase_finished", iteration=plan.iteration, phase=plan.name.value)
     spmd.on_rank_0(remove_old_models, ctx.run, _plan(ctx), ctx.config.run.keep_models)
@@ -95,13 +96,6 @@ def _run_phase(ctx: RunContext, plan: PhasePlan) -> bool:
         ctx.wandb.sync()
     ctx.stopwatch.take()
     return True
-
-
-def _free_memory() -> None:
-    """Give back what the phase held: the parts of a learner refer to each other, and torch keeps what they leave."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _is_finished(ctx: RunContext, plan: PhasePlan, inputs: Mapping[str, str]) -> bool:
