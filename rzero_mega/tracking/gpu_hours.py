@@ -83,7 +83,18 @@ class PhaseUse:
 
 def run_use(run: RunDirectory) -> list[PhaseUse]:
     """Every phase that the run's timeline knows, the one under way too, in the order of the run."""
-    return [replace(use, mfu=_mfu(run, use)) for use in phase_uses(read_timeline(run.path / FILE))]
+    return [_with_mfu(run, use) for use in phase_uses(read_timeline(run.path / FILE))]
+
+
+def phase_use(run: RunDirectory, iteration: int, phase: PhaseName) -> PhaseUse | None:
+    """One phase's; None where the timeline doesn't know it."""
+    uses = phase_uses(read_timeline(run.path / FILE))
+    return next((_with_mfu(run, use) for use in uses if (use.iteration, use.phase) == (iteration, phase)), None)
+
+
+def of_last_iteration(uses: Sequence[PhaseUse]) -> list[PhaseUse]:
+    """Those of the last iteration that there is."""
+    return [use for use in uses if use.iteration == uses[-1].iteration]
 
 
 def phase_uses(spans: Sequence[Span]) -> list[PhaseUse]:
@@ -180,6 +191,6 @@ def _phase(span: Span) -> tuple[int, PhaseName] | None:
     return (int(iteration), PhaseName(name)) if known else None
 
 
-def _mfu(run: RunDirectory, use: PhaseUse) -> float | None:
-    """Mean over the steps that are logged."""
-    return mean(scalar(row, "mfu") for row in run.phase(use.iteration, use.phase).metrics())
+def _with_mfu(run: RunDirectory, use: PhaseUse) -> PhaseUse:
+    """Its mean over the steps that are logged."""
+    return replace(use, mfu=mean(scalar(row, "mfu") for row in run.phase(use.iteration, use.phase).metrics()))

@@ -25,7 +25,7 @@ from rich.table import Table
 from rzero_mega.run.run_log import RunLogHandler, with_times
 from rzero_mega.terminal import in_one_line, new_console
 from rzero_mega.tracking.gauge_rows import SHORT, short_rows, stages
-from rzero_mega.tracking.gpu_hours import PhaseUse
+from rzero_mega.tracking.gpu_hours import PhaseUse, of_last_iteration
 from rzero_mega.tracking.status import IterationStatus, RunStatus, by_protocol, diagnostic_lines, interval_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 from rzero_mega.tracking.use_rows import short_table, use_title
@@ -249,7 +249,7 @@ def labels_table(status: RunStatus) -> Table | None:
 
 def use_table(uses: Sequence[PhaseUse]) -> Table | None:
     """Where the GPU-hours of the last iteration that `uses` have went, phase by phase; None where nothing is known."""
-    latest = [use for use in uses if use.iteration == uses[-1].iteration]
+    latest = of_last_iteration(uses)
     if not latest:
         return None
     (headings, rows), title = short_table(latest), use_title(latest)

@@ -16,6 +16,7 @@ from rzero_mega.tracking import figures, gauge_figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.gauge_rows import LONG, guard_lines, long_rows, stages
+from rzero_mega.tracking.gpu_hours import of_last_iteration
 from rzero_mega.tracking.label_audits import HEADINGS, audit_rows
 from rzero_mega.tracking.label_costs import label_costs, total
 from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_counts, gather
@@ -345,9 +346,7 @@ def step_seconds_table(data: ReportData) -> Table | None:
 
 def use_tables(data: ReportData) -> list[Table]:
     """Where the GPU-hours went by phase; then by GPU and by server, of the last iteration. Empty ones are left out."""
-    if not data.uses:
-        return []
-    latest = [use for use in data.uses if use.iteration == data.uses[-1].iteration]
+    latest = of_last_iteration(data.uses)
     found = [Table(*long_table(data.uses)), Table(*idle_table(latest)), Table(*servers_table(latest))]
     return [table for table in found if table.rows]
 

@@ -76,16 +76,14 @@ def use_title(uses: Sequence[PhaseUse]) -> str:
 def short_table(uses: Sequence[PhaseUse]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows for a terminal of 80 columns; figures that no phase has are left out."""
     size = GPU_HOURS if any(use.gpu_seconds for use in uses) else SECONDS
-    columns = [size, *RATES, *COSTS]
-    known = [column for column in columns if any(column.value(use) for use in uses)]
+    known = _known([size, *RATES, *COSTS], uses)
     rows = [[str(use.phase), *(column.cell(use) for column in known)] for use in uses]
     return ["phase", *(column.short for column in known)], rows
 
 
 def long_table(uses: Sequence[PhaseUse]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """As `short_table`, of several iterations, with durations in words."""
-    columns = [SECONDS, GPU_HOURS, *RATES, *COSTS]
-    known = [column for column in columns if any(column.value(use) for use in uses)]
+    known = _known([SECONDS, GPU_HOURS, *RATES, *COSTS], uses)
     in_words = {SECONDS, *COSTS}
     rows = [
         (_name(use), *(column.cell(use, duration if column in in_words else None) for column in known)) for use in uses
@@ -152,6 +150,11 @@ def as_json(uses: Iterable[PhaseUse]) -> list[dict[str, Any]]:
         }
         for use in uses
     ]
+
+
+def _known(columns: Iterable[Column], uses: Sequence[PhaseUse]) -> list[Column]:
+    """The columns of figures that any phase has."""
+    return [column for column in columns if any(column.value(use) for use in uses)]
 
 
 def _name(use: PhaseUse) -> str:

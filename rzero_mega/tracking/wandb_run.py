@@ -17,7 +17,7 @@ from rzero_mega.coevolution.label_audit import EXACT
 from rzero_mega.errors import first_line
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
-from rzero_mega.tracking.gpu_hours import run_use
+from rzero_mega.tracking.gpu_hours import phase_use
 from rzero_mega.tracking.label_audits import ACCURACY_COLUMNS, accuracy_rows, label_audits
 from rzero_mega.tracking.report_data import results_or_reason, sample_questions
 from rzero_mega.tracking.summaries import histogram
@@ -217,9 +217,8 @@ class WandbRun:
 
     def _use(self, phase: PhaseDirectory) -> dict[str, float]:
         """Where the GPU-hours of a finished phase went."""
-        place = (phase.iteration, phase.phase)
-        found = [use for use in run_use(self._directory) if (use.iteration, use.phase) == place]
-        return use_values(found[0]) if found else {}
+        found = phase_use(self._directory, phase.iteration, phase.phase)
+        return {} if found is None else use_values(found)
 
     def _pictures(self, manifest: Manifest, phase: PhaseDirectory) -> dict[str, Any]:
         """What is more than a number: the distribution of p̂, questions with their votes, accuracies with intervals."""
