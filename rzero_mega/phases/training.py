@@ -100,7 +100,7 @@ class _GrpoSteps(Steps):
         with self._prefetcher.drawing_ahead(step):
             metrics, used = train_step(ctx, self._learner, sequences, on_failure)
         if step < self._training.steps:  # nobody draws with the last weights before another engine has them
-            with ctx.stopwatch.measure("update_seconds"):
+            with ctx.stopwatch.measure(Activity.UPDATE.seconds):
                 self._engine.update_weights(self._weights, version=step)
         row = {**_row(rollouts, metrics, probe), **used, "staleness": rollouts.staleness(step)}
         if not has_base_reference(self._training.grpo):
@@ -120,13 +120,13 @@ class _GrpoSteps(Steps):
     def _scores(self, rollouts: Rollouts) -> list[tuple[float, ...]]:
         """The engine's log-probabilities of a few rollouts under its present weights, which are the learner's too."""
         chosen = rollouts.samples[: self._ctx.config.weights.verify.probe_sequences]
-        with self._ctx.stopwatch.measure("probe_seconds"):
+        with self._ctx.stopwatch.measure(Activity.PROBE.seconds):
             return self._engine.score([Scored(sample.prompt_tokens, sample.tokens) for sample in chosen])
 
     def _probe(self, sequences: Sequence[TrainingSequence], theirs: Sequence[Sequence[float]], version: int) -> Row:
         """The learner's log-probabilities against the engine's; UserError if it has other weights."""
         config = self._ctx.config
-        with self._ctx.stopwatch.measure("probe_seconds"):
+        with self._ctx.stopwatch.measure(Activity.PROBE.seconds):
             ours = self._learner.score(sequences[: len(theirs)])
         result = check_probe(ours, theirs, probe_dtype(config), config.weights.verify.probe_tolerance, str(version))
         return {"probe_difference": result.mean}

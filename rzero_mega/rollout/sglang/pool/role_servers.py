@@ -111,10 +111,7 @@ class RoleServers:
 
     def serve_first_weights(self) -> None:
         """Wait until all servers are ready; they serve the weights of the folder that they were started on."""
-        with self.observer.measure(Activity.START_SERVERS):
-            for replica in self._replicas:
-                self._await(replica)
-                replica.state = ReplicaState.SERVING
+        self._await_all(ReplicaState.SERVING)
 
     def want_weights(self) -> None:
         """Servers that serve wait for other weights from now on."""
@@ -152,10 +149,7 @@ class RoleServers:
             elif not replica.server.alive():
                 self.replace(replica)
         if not self._in(ReplicaState.SERVING, ReplicaState.WAITING):
-            with self.observer.measure(Activity.START_SERVERS):
-                for replica in self._replicas:
-                    self._await(replica)
-                    replica.state = ReplicaState.WAITING
+            self._await_all(ReplicaState.WAITING)
         return bool(self.waiting())
 
     def replace(self, replica: Replica) -> None:
@@ -196,6 +190,13 @@ class RoleServers:
     def _new(self, number: int, attempt: int) -> Replica:
         title = f"{self.role} replica {number}"
         return Replica(title, number, self._start(number, attempt), self.config, attempt)
+
+    def _await_all(self, state: ReplicaState) -> None:
+        """Wait until all servers are ready, and have them do what `state` says."""
+        with self.observer.measure(Activity.START_SERVERS):
+            for replica in self._replicas:
+                self._await(replica)
+                replica.state = state
 
     def _await(self, replica: Replica) -> None:
         replica.server.wait_ready(self.config.start_timeout_s)
