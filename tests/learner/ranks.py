@@ -32,6 +32,7 @@ from rzero_mega.weights.reshard.placement import gather_placement, local_shards 
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
 from rzero_mega.weights.reshard.validation import placement_violations  # noqa: E402
 from rzero_mega.weights.sources import PlannedWeights, WeightSource  # noqa: E402
+from tests.learner.buckets import small_buckets  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 from tests.weights.plan_checks import plan_violations  # noqa: E402
 
@@ -106,7 +107,8 @@ def _run(case: TrainingCase, folder: Path) -> None:
     if case.sft:
         loss = SftConfig(loss.sequences_per_update)
     base = None if case.base is None else Path(case.base)
-    learner = Learner(Path(case.model), case.layout, settings, loss, optimizer, longest_response=30, base_folder=base)
+    with small_buckets():
+        learner = Learner(Path(case.model), case.layout, settings, loss, optimizer, 30, base_folder=base)
     vocabulary = learner._model.shape.vocab
     found: dict[str, Any] = {"metrics": [], "scores_before": [], "scores_after": [], "error": None}
     try:

@@ -15,12 +15,14 @@ import torch
 from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.validation import StrictHandling
+from megatron.core.fp8_utils import is_float8tensor
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint.api import CheckpointException
 
 from rzero_mega import spmd
 from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.async_save import PendingSave
+from rzero_mega.learner.checkpoints.positions import positions_without_padding
 from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
@@ -88,6 +90,7 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     except (CheckpointException, CheckpointingException) as error:
         raise UserError(f"{folder}: {_reason(error)}") from error
     _load_weights(model, loaded["model"])
+    spmd.on_all_ranks(_check_main_weights, folder, optimizer, loaded["optimizer"])
     with torch.no_grad():
         optimizer.load_state_dict(_optimizer_state(ours, loaded["optimizer"], updates))
     torch.set_rng_state(loaded["torch_rng"])
@@ -125,6 +128,20 @@ def _check_training_state(folder: Path, common: dict[str, Any]) -> None:
     missing = [key for key in ("step", "torch_rng") if key not in common]
     if missing:
         raise UserError(f"{folder / 'common.pt'}: {missing[0]} is missing; {folder} is not a checkpoint of training")
+
+
+def _check_main_weights(folder: Path, optimizer: Any, loaded: dict[Any, Any]) -> None:
+    """UserError if the loaded main weights, rounded to the model's type, are not the weights that the model has."""
+    states = [loaded] if "param_state" in loaded else [loaded[index] for index in sorted(loaded)]
+    for part, state in zip(getattr(optimizer, "chained_optimizers", [optimizer]), states, strict=True):
+        parameters = [parameter for buffer in part.buffers for parameter in buffer.param_index_map]
+        for index, parameter in enumerate(parameters):
+            main = state["param_state"][index]["param"]
+            if not is_float8tensor(parameter) and not torch.equal(main.to(parameter), parameter.data):
+                raise UserError(
+                    f"{folder}: the optimizer's main weights are not the model's, so training cannot go on from it; "
+                    "remove it, and the phase goes on from an earlier checkpoint or begins again"
+                )
 
 
 def _updates(folder: Path, common: dict[str, Any]) -> int:
@@ -193,7 +210,8 @@ def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) ->
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
     state: dict[str, Any] = {"model": _sharded_weights(model, metadata)}
-    state["optimizer"] = optimizer.sharded_state_dict(state, is_loading=loading, metadata=metadata)
+    with positions_without_padding(model):
+        state["optimizer"] = optimizer.sharded_state_dict(state, is_loading=loading, metadata=metadata)
     state["torch_rng"] = None if loading else torch.get_rng_state()
     if torch.cuda.is_available():
         state["cuda_rng"] = None if loading else tensor_parallel.get_cuda_rng_tracker().get_states()

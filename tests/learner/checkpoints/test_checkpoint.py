@@ -6,6 +6,7 @@ import pickle
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig
 from rzero_mega.errors import UserError
+from rzero_mega.learner.checkpoints import checkpoint
 from rzero_mega.learner.checkpoints.conversion.convert import convert
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.run.checksums import CHECKSUMS, Checksums, folder_hashes
+from tests.learner.buckets import small_buckets
 from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
 
 GRPO: dict[str, Any] = {"sequences_per_update": 3}
@@ -61,8 +64,8 @@ def base(tiny_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def learner(folder: Path, layout: ParallelLayout) -> Learner:
-    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=64)
+def learner(folder: Path, layout: ParallelLayout, dtype: str = "float32") -> Learner:
+    settings = LearnerConfig(dtype=dtype, tokens_per_micro_batch=64)
     return Learner(folder, layout, settings, GrpoConfig(**GRPO), OptimizerConfig(**OPTIMIZER), longest_response=30)
 
 
@@ -89,15 +92,34 @@ def copy_of_saved(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
+@pytest.mark.parametrize(("dtype", "elements"), [("float32", 10**9), ("float32", 5_000), ("bfloat16", 5_000)])
 def test_a_resumed_learner_equals_an_uninterrupted_one_bit_for_bit(
-    base: Path, alone: ParallelLayout, saved: Path
+    dtype: str, elements: int, base: Path, alone: ParallelLayout, tmp_path: Path
 ) -> None:
-    uninterrupted, resumed = learner(base, alone), learner(base, alone)
+    with small_buckets(elements):
+        uninterrupted, resumed = learner(base, alone, dtype), learner(base, alone, dtype)
     train(uninterrupted, 1, 2)
-    assert resumed.load(saved) == 2
+    uninterrupted.save(tmp_path, 2)
+    assert resumed.load(tmp_path) == 2
     assert all(torch.equal(w, weights(resumed)[name]) for name, w in weights(uninterrupted).items())
     assert train(resumed, 3, 4) == train(uninterrupted, 3, 4)
     assert all(torch.equal(w, weights(resumed)[name]) for name, w in weights(uninterrupted).items())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_optimizer_with_other_weights_than_the_model_s_is_refused(
+    dtype: str, base: Path, alone: ParallelLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Megatron writes of several buckets when it is left to itself.
+    monkeypatch.setattr(checkpoint, "positions_without_padding", lambda model: nullcontext())
+    with small_buckets():
+        policy = learner(base, alone, dtype)
+    train(policy, 1, 1)
+    policy.save(tmp_path, 1)
+    before = weights(policy)
+    with pytest.raises(UserError, match="the optimizer's main weights are not the model's"):
+        policy.load(tmp_path)
+    assert all(torch.equal(w, weights(policy)[name]) for name, w in before.items())
 
 
 def test_the_reference_of_a_resumed_learner_is_still_the_base_model(
