@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.evaluation.data_folder import MANIFEST, read_manifest
 from rzero_mega.evaluation.definition import HubSource
 from rzero_mega.evaluation.fetching import HuggingFace, fetch
+from tests.loopback_server import serving
 
 COMMIT = "0123456789abcdef"
 AMC = [{"id": i, "problem": f"How much is {i}+1?", "answer": float(i + 1)} for i in range(40)]
@@ -110,10 +110,8 @@ def hub_server(status: int, body: Mapping[str, Any]) -> Iterator[str]:
 
         def log_message(self, *_arguments: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(Handler) as url:
+        yield url
 
 
 def test_the_hub_s_newest_commit_is_what_is_written_down() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback_server import serving
 
 PROJECT = {"id": "P", "name": "rzero_mega", "entity": {"id": "E", "name": "me"}}
 ARTIFACT = {
@@ -23,6 +25,7 @@ class WandbServer:
         """Nothing listens yet. While `loses` is set, rows are refused."""
         self.rows: list[dict[str, Any]] = []
         self.loses = False
+        self._listening = ExitStack()
 
     def __enter__(self) -> WandbServer:
         """Start listening."""
@@ -50,17 +53,12 @@ class WandbServer:
                 self.end_headers()
                 self.wfile.write(text)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self.address = self._listening.enter_context(serving(Handler))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._listening.close()
 
     def steps(self, key: str) -> list[float]:
         """The values of a key, in the order in which rows came."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback_server import serving
 
 
 @dataclass
@@ -62,9 +64,7 @@ def chat_server() -> Iterator[ChatServer]:
                 chat.keys.append(self.headers.get("Authorization"))
                 chat.paths.append(self.path)
                 reply = chat.replies.pop(0) if chat.replies else None
-            reply = reply or chat.answer(body)
-            with suppress(OSError):  # the client has gone
-                self._send(reply)
+            self._send(reply or chat.answer(body))
 
         def _send(self, reply: Reply) -> None:
             self.send_response(reply.status)
@@ -83,18 +83,9 @@ def chat_server() -> Iterator[ChatServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-        daemon_threads = True
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    chat.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
-        yield chat
-    finally:
-        chat.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as url:
+        chat.url = f"{url}/v1"
+        try:
+            yield chat
+        finally:
+            chat.closing.set()

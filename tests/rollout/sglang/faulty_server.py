@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback_server import serving
 
 
 class FaultyServer:
@@ -46,17 +48,8 @@ def faulty_server() -> Iterator[FaultyServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    faulty.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield faulty
-    finally:
-        closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as faulty.url:
+        try:
+            yield faulty
+        finally:
+            closing.set()
