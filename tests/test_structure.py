@@ -73,6 +73,7 @@ GROUND_FLOOR = {
     "atomic",
     "errors",
     "lifetime",
+    "open_files",
     "own_file",
     "patience",
     "phase_name",

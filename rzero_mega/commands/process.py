@@ -16,6 +16,7 @@ from typing import NoReturn
 from rzero_mega.atomic import storage_failure
 from rzero_mega.errors import UserError
 from rzero_mega.lifetime import PARENT, die_with_parent
+from rzero_mega.open_files import allow_many_open_files
 from rzero_mega.rollout.sglang.nodes.job_files import JOB
 from rzero_mega.run.heartbeat import HANG_EXIT_CODE
 from rzero_mega.run.launch import PEER_LOST_EXIT_CODE, is_rank
@@ -44,6 +45,7 @@ def run_process(app: Callable[[], None]) -> None:
     quiet_libraries()
     show_log()
     hold_requests()
+    allow_many_open_files()
     interruption = Interruption()
     try:
         app()

@@ -14,7 +14,9 @@ import torch
 from rzero_mega.config.placement import Placement, on_one_machine, placement_of
 from rzero_mega.config.schema import Config, RolloutConfig, SglangConfig, WeightsConfig
 from rzero_mega.errors import UserError
+from rzero_mega.open_files import allow_many_open_files
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
+from rzero_mega.rollout.sglang.pool.draw_queue import Supply
 from rzero_mega.rollout.sglang.server.installation import learning, nccl_of, servers_python, this_python
 from rzero_mega.rollout.sglang.server.process import check_startable
 from rzero_mega.weights.mapping import entries, hf_sizes
@@ -88,6 +90,21 @@ def check_room_for_roles(sglang: SglangConfig) -> None:
         )
 
 
+def warn_of_open_files(config: Config) -> None:
+    """Say it if all connections to servers that there may be are more than the first rank may have open."""
+    sglang = config.rollout.sglang
+    roles = 2 if sglang.roles == "together" else 1
+    connections = roles * len(placement_here(config).servers) * Supply(sglang.max_running_requests).most
+    limit = allow_many_open_files()
+    if connections > limit:
+        _log.warning(
+            "the servers may be asked over %d connections at once, and a process here may have %d files open: raise "
+            "the hard limit (ulimit -Hn) where calls of servers fail",
+            connections,
+            limit,
+        )
+
+
 def check_servers(config: Config, shape: ModelShape) -> None:
     """UserError for what would keep servers from starting, or weights from reaching them; starts nothing.
 
@@ -98,5 +115,6 @@ def check_servers(config: Config, shape: ModelShape) -> None:
     serving = check_startable(sglang.host, os.environ.get(sglang.api_key_env), servers_python(sglang.python))
     _log.info("learner: %s", learning())
     _log.info("servers: %s", serving)
+    warn_of_open_files(config)
     choose(config.weights.sync, sync_facts(placement_here(config), config.rollout, config.weights))
     quantization_scheme(config.rollout, config.weights, shape)

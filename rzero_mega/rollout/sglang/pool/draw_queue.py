@@ -92,12 +92,16 @@ class Supply:
         """Draws that wait at a server whose slots are all taken."""
         return max(math.ceil(AHEAD * self.slots), min(self.slots, AT_LEAST_AHEAD))
 
+    @property
+    def most(self) -> int:
+        """Draws under way at a server at the same time, and so calls: in the end each may wait for one long answer."""
+        return self.slots + self.ahead
+
     def wanted(self, under_way: int, share: int) -> int:
         """Draws that a server gets next which has `under_way`; 0 as long as too few are missing to be worth a call.
 
         `share` is what it had if all that waits and all that is under way were spread evenly.
         """
-        most = self.slots + self.ahead
-        if under_way > most - math.ceil(self.ahead / 2):
+        if under_way > self.most - math.ceil(self.ahead / 2):
             return 0
-        return min(DRAWS_PER_CALL, most - under_way, max(1, share - under_way))
+        return min(DRAWS_PER_CALL, self.most - under_way, max(1, share - under_way))
