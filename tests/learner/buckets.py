@@ -11,6 +11,8 @@ from rzero_mega.learner.megatron import compat
 
 compat.install()
 
+from megatron.core.distributed import DistributedDataParallelConfig  # noqa: E402
+
 from rzero_mega.learner.megatron import model  # noqa: E402
 
 ELEMENTS = 5_000
@@ -19,6 +21,6 @@ ELEMENTS = 5_000
 @contextmanager
 def small_buckets(elements: int = ELEMENTS) -> Iterator[None]:
     """A context in which models are built with buckets of about so many elements; Megatron's own have 40 million."""
-    smaller = partial(model.DistributedDataParallelConfig, bucket_size=elements)
+    smaller = partial(DistributedDataParallelConfig, bucket_size=elements)
     with patch.object(model, "DistributedDataParallelConfig", smaller):
         yield
