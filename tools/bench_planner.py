@@ -26,7 +26,6 @@ from rzero_mega.config.layout import ParallelLayout  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch  # noqa: E402
 from rzero_mega.learner.forward_backward import accumulate_gradients  # noqa: E402
-from rzero_mega.learner.logprobs import hidden_logprobs  # noqa: E402
 from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.megatron.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
@@ -36,6 +35,7 @@ from rzero_mega.planning.memory import learner_memory  # noqa: E402
 from rzero_mega.planning.models import model_named  # noqa: E402
 from rzero_mega.planning.workload import Workload  # noqa: E402
 from rzero_mega.weights.shape import ModelShape  # noqa: E402
+from tools.learner_benchmarks.logprob_memory import likelihood  # noqa: E402
 from tools.torch_memory import peak_allocated  # noqa: E402
 
 _QWEN3 = model_named("Qwen3-0.6B")
@@ -143,9 +143,9 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
 
 
 def _micro_batch(case: Case, layout: ParallelLayout) -> MicroBatch:
-    half = case.length // 2
+    # The planner takes all tokens for those of responses.
     tokens = tuple(i % case.shape.vocab for i in range(case.length))
-    sequence = TrainingSequence(tokens[:half], tokens[half:], (-1.0,) * (case.length - half), 1.0)
+    sequence = TrainingSequence(tokens[:1], tokens[1:], (-1.0,) * (case.length - 1), 1.0)
     indices = range(case.sequences)
     split = TokenSplit(layout.cp)
     return build_micro_batch([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, device())
@@ -194,16 +194,14 @@ def _storage_bytes(tensors: Any, besides: Any = ()) -> int:
 def _logits_peak(case: Case) -> int:
     """The most that one micro-batch's log-probabilities take beyond hidden states and output layer, there and back."""
     tokens, vocabulary, dtype = case.sequences * case.length, case.shape.vocab, getattr(torch, case.dtype)
-    where, group = device(), torch.distributed.group.WORLD
-    assert group is not None
+    where = device()
     targets = torch.zeros(tokens, dtype=torch.long, device=where)
     hidden, weight = (
         torch.randn(n, case.shape.hidden, dtype=dtype, device=where, requires_grad=True) for n in (tokens, vocabulary)
     )
 
     def forward_and_backward() -> None:
-        logprobs, _ = hidden_logprobs(hidden, weight, targets, vocabulary, group)
-        logprobs.sum().backward()
+        likelihood(hidden, weight, targets).backward()  # type: ignore[no-untyped-call]
 
     return peak_allocated(forward_and_backward)
 

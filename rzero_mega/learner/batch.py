@@ -55,6 +55,7 @@ class MicroBatch:
     position_ids: Tensor  # [1, t] int64: in the token's sequence
     targets: Tensor  # [t] int64
     response_mask: Tensor  # [t] bool
+    rows: Tensor  # [n] int64: where it is set
     loss_weight: Tensor  # [t] fp32
     advantages: Tensor  # [t] fp32
     rollout_logprobs: Tensor  # [t] fp32
@@ -116,13 +117,15 @@ def build_micro_batch(
     def part(values: Iterable[Sequence[float]], dtype: torch.dtype) -> Tensor:
         return torch.tensor(list(chain.from_iterable(values)), dtype=dtype, device=device)[mine]
 
+    response_mask = part((c.response_mask for c in columns), torch.bool)
     return MicroBatch(
         indices=tuple(indices),
         tokens=part((c.tokens for c in columns), torch.long)[None],
         segment_ids=segment_ids,
         position_ids=position[None],
         targets=part((c.targets for c in columns), torch.long),
-        response_mask=part((c.response_mask for c in columns), torch.bool),
+        response_mask=response_mask,
+        rows=response_mask.nonzero()[:, 0],
         loss_weight=part((c.loss_weight for c in columns), torch.float32),
         advantages=part((c.advantages for c in columns), torch.float32),
         rollout_logprobs=part((c.rollout_logprobs for c in columns), torch.float32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,26 +16,28 @@ from torch import Tensor
 
 from rzero_mega.config.schema import LossConfig
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch
-from rzero_mega.learner.logprobs import hidden_logprobs
-from rzero_mega.learner.losses.grpo import STATISTICS, SUMS, TokenInputs
+from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS, TokenInputs, merged
 from rzero_mega.learner.losses.gspo import SequenceMap
 from rzero_mega.learner.losses.objective import has_sequence_ratio, token_loss
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
+from rzero_mega.learner.output_layer import OutputLayer, output_loss, response_logprobs
 
 
 @calls_megatron
 @torch.no_grad()
 def score(model: Model, micro_batches: Sequence[MicroBatch], temperature: float = 1.0) -> list[Tensor] | None:
-    """Log-probability of every target at the temperature, [t] in fp32 per micro-batch, under the present weights.
+    """Log-probability of every response token at the temperature under the present weights, [t] fp32 per micro-batch.
 
-    None on every pipeline stage but the last.
+    It stands where the token is predicted; elsewhere there are zeros. None on every pipeline stage but the last.
     """
 
     def logprobs_of(micro_batch: MicroBatch, hidden: Tensor, non_loss_data: bool = False) -> Tensor:
-        logprobs, _ = _logprobs(model, micro_batch, hidden, temperature)
-        return logprobs
+        layer, rows = _output_layer(model, temperature), micro_batch.rows
+        found = torch.zeros(len(micro_batch.targets), device=hidden.device)
+        found[rows] = response_logprobs(layer, hidden, rows, micro_batch.targets[rows])
+        return found
 
     for chunk in model.chunks:
         chunk.eval()
@@ -55,21 +58,22 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
     def loss_of(
         micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, base: Tensor | None, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        logprobs, entropy = _logprobs(model, micro_batch, hidden, update.temperature)
-        # Only response tokens go on: a weight of zero would not keep infinities elsewhere out of the gradient.
-        rows = micro_batch.response_mask
-        logprobs, entropy = logprobs[rows], entropy[rows]
-        old, reference, base = (None if column is None else column[rows] for column in (old, reference, base))
+        layer, rows = _output_layer(model, update.temperature), micro_batch.rows
         inputs = TokenInputs(
-            loss_weight=micro_batch.loss_weight[rows],
-            advantages=micro_batch.advantages[rows],
-            rollout_logprobs=micro_batch.rollout_logprobs[rows],
+            loss_weight=micro_batch.loss_weight,
+            advantages=micro_batch.advantages,
+            rollout_logprobs=micro_batch.rollout_logprobs,
             old_logprobs=old,
             reference_logprobs=reference,
             base_logprobs=base,
-            sequence_log_ratios=_sequence_log_ratios(micro_batch, logprobs, old, config),
-        )
-        loss, statistics = token_loss(logprobs, entropy, inputs, config)
+        ).part(rows)
+        if has_sequence_ratio(config) and inputs.old_logprobs is not None:
+            inputs = _with_sequence_ratios(layer, micro_batch, hidden, inputs, inputs.old_logprobs)
+
+        def loss_of_tokens(tokens: slice, logprobs: Tensor, entropy: Tensor) -> tuple[Tensor, Tensor]:
+            return token_loss(logprobs, entropy, inputs.part(tokens), config)
+
+        loss, statistics = output_loss(layer, hidden, rows, micro_batch.targets[rows], loss_of_tokens)
         return loss, torch.zeros([], dtype=torch.int, device=loss.device), statistics
 
     model.config.finalize_model_grads_func = _finalize_summed_gradients
@@ -84,22 +88,21 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
     return _reduce(statistics, micro_batches[0].loss_weight.device)
 
 
-def _logprobs(model: Model, micro_batch: MicroBatch, hidden: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _output_layer(model: Model, temperature: float) -> OutputLayer:
     group = parallel_state.get_tensor_model_parallel_group()
-    weight = bare(model.chunks[-1]).output_weight
-    return hidden_logprobs(hidden, weight, micro_batch.targets, model.shape.vocab, group, temperature)
+    return OutputLayer(bare(model.chunks[-1]).output_weight, model.shape.vocab, group, temperature)
 
 
-def _sequence_log_ratios(
-    micro_batch: MicroBatch, logprobs: Tensor, old: Tensor | None, config: LossConfig
-) -> Tensor | None:
-    """See `TokenInputs`; from log-probabilities [n] of this rank's response tokens."""
-    if old is None or not has_sequence_ratio(config):
-        return None
-    ids = micro_batch.segment_ids[micro_batch.response_mask]
-    group = parallel_state.get_context_parallel_group()
-    sequences = len(micro_batch.indices) + 1  # and that of padding
-    return SequenceMap(ids, sequences, group).means(logprobs.detach() - old)
+def _with_sequence_ratios(
+    layer: OutputLayer, micro_batch: MicroBatch, hidden: Tensor, inputs: TokenInputs, old: Tensor
+) -> TokenInputs:
+    """The inputs with the sequences' log-ratios, which take a pass over all of a sequence before any token's loss."""
+    rows = micro_batch.rows
+    logprobs = response_logprobs(layer, hidden, rows, micro_batch.targets[rows])
+    # Sequences, and that of padding, which has no response token.
+    count, group = len(micro_batch.indices) + 1, parallel_state.get_context_parallel_group()
+    sequences = SequenceMap(micro_batch.segment_ids[rows], count, group)
+    return replace(inputs, sequence_log_ratios=sequences.means(logprobs - old))
 
 
 def _schedule(
@@ -135,8 +138,8 @@ def _finalize_summed_gradients(model: list[Any], num_tokens: Tensor | None = Non
 
 def _reduce(outputs: list[Tensor], device: torch.device) -> Tensor:
     """Sums and maxima over micro-batches and over data- and context-parallel ranks, then from the last stage to all."""
-    rows = torch.stack(outputs) if outputs else torch.zeros(1, len(STATISTICS), device=device)
-    sums, maxima = rows[:, : len(SUMS)].sum(0), rows[:, len(SUMS) :].amax(0)
+    statistics = merged(outputs or [torch.zeros(len(STATISTICS), device=device)])
+    sums, maxima = statistics.split([len(SUMS), len(MAXIMA)])
     group = parallel_state.get_data_parallel_group(with_context_parallel=True)
     dist.all_reduce(sums, group=group)
     dist.all_reduce(maxima, op=dist.ReduceOp.MAX, group=group)

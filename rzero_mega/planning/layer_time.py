@@ -15,14 +15,17 @@ from rzero_mega.planning.activations import FP32
 from rzero_mega.planning.assumptions import TrainingShares
 from rzero_mega.planning.flops import BACKWARD, attention_flops, layer_flops
 from rzero_mega.planning.hardware import Gpu
-from rzero_mega.planning.memory import ENTRIES_PER_CHUNK
 from rzero_mega.planning.parameters import rank_parameters
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
-# Bytes per logit that learner/logprobs.py reads and writes in a chunk: forward (the product in bf16, its fp32 copy,
-# maximum, difference, exponential, two sums and a product), and backward (the product and its copy again, exponential,
-# its factor, the gradient in bf16).
+# The output layer as it was when the shares of `assumptions.yaml` were fitted to one H100, in chunks of so many logits,
+# which were computed once more going back. The learner's has since come to take one product and most of these bytes
+# less (learner/output_layer.py): what it takes of a GPU has not been measured, and until then it counts as it did.
+ENTRIES_PER_CHUNK = 1 << 27
+# Bytes per logit read and written in a chunk: forward (the product in bf16, its fp32 copy, maximum, difference,
+# exponential, two sums and a product), and backward (the product and its copy again, exponential, its factor, the
+# gradient in bf16).
 LOGIT_FORWARD, LOGIT_BACKWARD = 48, 38
 # Bytes per entry of the output layer's gradient: a chunk's product is written, read and added to the sum in fp32; the
 # sum is zeroed and cast for every micro-batch, and what becomes of it is `accumulation_bytes`.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.planning.activations import FP32, INDEX, layer_bytes, norm_bytes
+from rzero_mega.planning.activations import FP32, layer_bytes, norm_bytes
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.parameters import Parameters, rank_parameters, stage_layers
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
-# As learner/logprobs.py has it; a test compares the two.
-ENTRIES_PER_CHUNK = 1 << 27
+# As learner/output_layer.py has it; a test compares the two.
+CHUNK_BYTES = 3 << 28
 
 
 @dataclass(frozen=True)
@@ -108,22 +108,27 @@ def _layers_in_flight(shape: ModelShape, layout: ParallelLayout, workload: Workl
     return chunks * stage_layers(shape, layout) / layout.vpp
 
 
-def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
-    """(training, scoring): the most that log-probabilities take at once; logits exist for a chunk of tokens.
+def chunk_rows(columns: int, hidden: int, width: int) -> int:
+    """Most tokens whose logits exist at one time, on a rank with these columns of the vocabulary."""
+    return max(1, (CHUNK_BYTES - width * columns * hidden) // (2 * FP32 * columns), hidden // 2)
 
-    Going forward a chunk needs two fp32 copies of its logits. Going back there are the gradients of the hidden states
-    and, in fp32, of the output layer, and besides the most of: a chunk's gradient in fp32 and in the weights' type; the
-    latter, and what it adds to either gradient. A CPU (`local` modules) turns a bf16 addend into fp32 first.
+
+def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
+    """(training, scoring): the most that the output layer takes at once; logits exist for a chunk of tokens.
+
+    A chunk needs two fp32 copies of its logits; then one, with what becomes of it in the weights' type, and rows of
+    hidden states. In training there are besides the gradients of the hidden states and of the weight. A CPU (`local`
+    modules) casts by way of a copy more.
     """
     row, width = -(-shape.vocab // layout.tp), workload.element_bytes
     tokens = workload.tokens_per_micro_batch / layout.cp
-    rows = min(tokens, max(1, ENTRIES_PER_CHUNK // row))
-    chunk, layer = row * rows, row * shape.hidden
+    rows = min(tokens, chunk_rows(row, shape.hidden, width))
+    chunk, layer, states = row * rows, row * shape.hidden, rows * shape.hidden
     cast = 0 if width == FP32 else width
-    addend = width + FP32 if cast and workload.transformer_impl == "local" else width
-    # Log-probability, entropy, normaliser and gradient; the target, and whether it is here.
-    per_token = tokens * (4 * FP32 + INDEX + 1)
-    forward = 2 * FP32 * chunk + per_token
-    products = max((FP32 + cast) * chunk, width * (chunk + rows * shape.hidden), width * chunk + addend * layer)
-    backward = tokens * shape.hidden * width + FP32 * layer + products + per_token
-    return max(forward, backward), forward
+    copy = FP32 if cast and workload.transformer_impl == "local" else 0
+    scoring = 2 * FP32 * chunk + width * states
+    residual = (FP32 + cast) * chunk
+    # Hidden states and their gradients; for entropies both in fp32, and their product.
+    visit = max(scoring, residual + copy * chunk + width * states, residual + (3 * FP32 + 2 * cast) * states)
+    training = tokens * shape.hidden * width + width * layer + max(visit, copy * layer)
+    return max(scoring, training), scoring

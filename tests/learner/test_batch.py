@@ -32,6 +32,7 @@ def test_a_micro_batch_laid_out_by_hand() -> None:
     ]
     t, f = True, False
     assert built.response_mask.tolist() == [f, f, t, t, f, t, t, t, f, f, t, f]
+    assert built.rows.tolist() == [2, 3, 5, 6, 7, 10]
     # The third does not train.
     assert built.loss_weight.tolist() == [0, 0, 0.25, 0.25, 0, 0.5, 0.5, 0.5, 0, 0, 0, 0]
     assert built.advantages.tolist() == [0, 0, 2, 2, 0, -1, -1, -1, 0, 0, 3, 0]

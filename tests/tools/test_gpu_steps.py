@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rzero_mega.config.schema import Fp8Config
 from rzero_mega.errors import UserError
-from rzero_mega.learner import logprobs
+from rzero_mega.learner import output_layer
 from rzero_mega.learner.megatron.layers import RMSNorm
 from rzero_mega.learner.megatron.spec import local_spec
 from rzero_mega.planning.flops import training_flops
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_another_process_is_loaded_whole_and_gone_on_with() -> N
 
 
 def test_chunks_take_less_memory_than_all_logits_and_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logprobs, "ENTRIES_PER_CHUNK", 8 * 4000)
+    monkeypatch.setattr(output_layer, "CHUNK_BYTES", 4 * 16 * 4000 + 8 * 8 * 4000)
     found = logprob_memory.run(logprob_memory.Settings(256, 4000, 16, torch.float32))
     assert found.plain_bytes is not None and found.chunked_bytes < 0.25 * found.plain_bytes
     assert found.logprob_difference is not None and found.logprob_difference < 1e-5

@@ -1,4 +1,4 @@
-"""Peak memory of the learner's chunked log-probabilities against logits, log-softmax and gather."""
+"""Peak memory of the learner's output layer, in chunks, against logits, log-softmax and gather."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from rzero_mega.learner.logprobs import hidden_logprobs
 from rzero_mega.learner.megatron.process_groups import device
+from rzero_mega.learner.output_layer import response_logprobs
 from tools.gpu_steps.models import alone, free_memory
-from tools.learner_benchmarks.logprob_memory import plain as plain_logprobs
+from tools.learner_benchmarks.logprob_memory import likelihood, output_layer, plain, plain_likelihood
 from tools.torch_memory import peak_allocated
+
+# Tokens whose log-probabilities are compared.
+COMPARED = 1024
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,26 @@ def run(settings: Settings) -> Peaks:
     weight = torch.randn(settings.vocab, settings.hidden, device=where, generator=generator)
     weight = weight.mul_(settings.hidden**-0.5).to(settings.dtype)
     targets = torch.randint(settings.vocab, (settings.tokens,), device=where, generator=generator)
-    group = dist.group.WORLD
-    assert group is not None
-    chunked, peak = _measure(lambda h, w: hidden_logprobs(h, w, targets, settings.vocab, group)[0], hidden, weight)
+    chunked, peak = _measure(lambda h, w: likelihood(h, w, targets), hidden, weight)
     free_memory()
     try:
-        plain, plain_peak = _measure(lambda h, w: plain_logprobs(h, w, targets), hidden, weight)
+        whole, plain_peak = _measure(lambda h, w: plain_likelihood(h, w, targets), hidden, weight)
     except torch.OutOfMemoryError:
         return Peaks(peak, None, None, None, None)
-    difference = float((chunked[0] - plain[0]).abs().max())
-    gradient = float((chunked[1] - plain[1]).norm() / plain[1].norm())
+    some = torch.arange(min(COMPARED, settings.tokens), device=where)
+    with torch.no_grad():
+        ours, theirs = (
+            response_logprobs(output_layer(weight), hidden, some, targets[some]),
+            plain(hidden[some], weight, targets[some]),
+        )
+    difference = float((ours - theirs).abs().max())
+    gradient = float((chunked - whole).norm() / whole.norm())
     return Peaks(peak, plain_peak, peak / plain_peak, difference, gradient)
 
 
-def _measure(
-    logprobs: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, weight: Tensor
-) -> tuple[tuple[Tensor, Tensor], int]:
-    """(log-probabilities, gradient of the hidden states) in host memory, and the peak."""
+def _measure(loss: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, weight: Tensor) -> tuple[Tensor, int]:
+    """The gradient of the hidden states, in host memory, and the peak."""
     h, w = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
-    found: list[Tensor] = []
-
-    def work() -> None:
-        out = logprobs(h, w)
-        out.sum().backward()
-        found.append(out.detach())
-
-    peak = peak_allocated(work)
+    peak = peak_allocated(lambda: loss(h, w).backward())  # type: ignore[no-untyped-call]
     assert h.grad is not None
-    return (found[0].cpu(), h.grad.float().cpu()), peak
+    return h.grad.float().cpu(), peak

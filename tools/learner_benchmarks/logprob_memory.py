@@ -11,12 +11,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.learner.logprobs import hidden_logprobs
+from rzero_mega.learner.losses.grpo import STATISTICS
 from rzero_mega.learner.megatron.process_groups import start_process_groups
+from rzero_mega.learner.output_layer import OutputLayer, output_loss
 from tools.measurement import Peak
 
 VOCABULARY, HIDDEN = 151_936, 256
-LogProbs = Callable[[Tensor, Tensor, Tensor], Tensor]
+Likelihood = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -37,13 +38,30 @@ def plain(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
-def ours(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """The learner's log-probabilities [t]."""
-    logprobs, _ = hidden_logprobs(hidden, weight, targets, weight.size(0), dist.group.WORLD)  # type: ignore[arg-type]
-    return logprobs
+def plain_likelihood(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The sum of them."""
+    return plain(hidden, weight, targets).sum()
 
 
-WAYS: dict[str, LogProbs] = {"plain": plain, "ours": ours}
+def likelihood(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The same as the learner's output layer has it, in a process group of one."""
+
+    def summed(_tokens: slice, logprobs: Tensor, _entropy: Tensor) -> tuple[Tensor, Tensor]:
+        total = logprobs.sum()
+        return total, torch.zeros(len(STATISTICS), device=total.device)
+
+    rows = torch.arange(len(targets), device=hidden.device)
+    total, _ = output_loss(output_layer(weight), hidden, rows, targets, summed)
+    return total
+
+
+def output_layer(weight: Tensor) -> OutputLayer:
+    """The layer of a process alone."""
+    assert dist.group.WORLD is not None
+    return OutputLayer(weight, weight.size(0), dist.group.WORLD)
+
+
+WAYS: dict[str, Likelihood] = {"plain": plain_likelihood, "ours": likelihood}
 
 
 def run(way: str, tokens: int) -> LogProbMemory:
@@ -53,13 +71,13 @@ def run(way: str, tokens: int) -> LogProbMemory:
     hidden = torch.randn(tokens, HIDDEN, generator=generator, requires_grad=True)
     weight = (torch.randn(VOCABULARY, HIDDEN, generator=generator) * 0.05).requires_grad_()
     targets = torch.randint(VOCABULARY, (tokens,), generator=generator)
-    WAYS[way](hidden[:2], weight[:8], targets[:2] % 8).sum().backward()  # type: ignore[no-untyped-call]
+    WAYS[way](hidden[:2], weight[:8], targets[:2] % 8).backward()  # type: ignore[no-untyped-call]
     hidden.grad = weight.grad = None
     with Peak() as peak:
         start = time.process_time()
-        logprobs = WAYS[way](hidden, weight, targets)
-        logprobs.sum().backward()  # type: ignore[no-untyped-call]
+        total = WAYS[way](hidden, weight, targets)
+        total.backward()  # type: ignore[no-untyped-call]
         seconds = time.process_time() - start
     assert hidden.grad is not None
     norm = float(hidden.grad.norm())
-    return LogProbMemory(tokens, VOCABULARY, peak.nbytes, seconds, float(logprobs.sum()), norm)
+    return LogProbMemory(tokens, VOCABULARY, peak.nbytes, seconds, float(total), norm)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ class TokenInputs:
     reference_logprobs: Tensor | None
     base_logprobs: Tensor | None = None
     sequence_log_ratios: Tensor | None = None
+
+    def part(self, tokens: slice | Tensor) -> TokenInputs:
+        """Those of some tokens."""
+        columns = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return TokenInputs(**{name: None if column is None else column[tokens] for name, column in columns.items()})
 
 
 # Names of the statistics that a loss returns, in order: the loss and sums over response tokens, then maxima over
@@ -95,6 +101,12 @@ def statistics_of(loss: Tensor, tokens: int, **columns: Tensor) -> Tensor:
     found = {name: columns.get(name, nothing) for name in SUMS[2:]}
     sums = [loss, loss.new_tensor(tokens), *(found[name].sum() for name in SUMS[2:])]
     return torch.stack([*sums, *(_largest(found[name.removesuffix("_max")]) for name in MAXIMA)])
+
+
+def merged(rows: Sequence[Tensor]) -> Tensor:
+    """Statistics [len(STATISTICS)] of tokens whose parts have those of `rows`."""
+    table = torch.stack(list(rows))
+    return torch.cat([table[:, : len(SUMS)].sum(0), table[:, len(SUMS) :].amax(0)])
 
 
 def _largest(column: Tensor) -> Tensor:
