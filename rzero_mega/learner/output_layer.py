@@ -113,7 +113,7 @@ class _OutputLoss(torch.autograd.Function):
         token_loss: TokenLoss,
     ) -> tuple[Tensor, Tensor]:
         grad_hidden, grad_weight = torch.zeros_like(hidden), torch.empty_like(weight)
-        found = []
+        found: list[tuple[Tensor, Tensor]] = []
         for chunk in chunks(layer.weight, len(rows)):
             here = rows[chunk]
             tokens = partial(token_loss, chunk)

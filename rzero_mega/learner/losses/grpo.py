@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ class TokenInputs:
 
     def part(self, tokens: slice | Tensor) -> TokenInputs:
         """Those of some tokens."""
-        columns = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        return TokenInputs(**{name: None if column is None else column[tokens] for name, column in columns.items()})
+        columns: dict[str, Any] = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return replace(self, **{name: column[tokens] for name, column in columns.items() if column is not None})
 
 
 # Names of the statistics that a loss returns, in order: the loss and sums over response tokens, then maxima over
