@@ -55,8 +55,10 @@ class OutputLayer:
 def chunks(weight: Tensor, n: int) -> Iterator[slice]:
     """Slices of n tokens, nearly equal, whose logits through the weight [v / tp, h] may exist at one time."""
     columns, hidden = weight.shape
-    free = (CHUNK_BYTES - weight.nbytes) // (2 * FP32 * max(1, columns))
-    number = -(-n // max(1, free, hidden // 2))
+    allowed = max(CHUNK_BYTES, weight.nbytes + FP32 * weight.numel())
+    # Of a token: its logits twice in fp32, and its hidden state with what is computed from that.
+    most = (allowed - weight.nbytes) // (2 * FP32 * max(1, columns) + 4 * FP32 * hidden)
+    number = -(-n // max(1, most))
     size = -(-n // max(1, number))
     return (slice(i * size, min((i + 1) * size, n)) for i in range(number))
 

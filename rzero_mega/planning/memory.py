@@ -110,7 +110,9 @@ def _layers_in_flight(shape: ModelShape, layout: ParallelLayout, workload: Workl
 
 def chunk_rows(columns: int, hidden: int, width: int) -> int:
     """Most tokens whose logits exist at one time, on a rank with these columns of the vocabulary."""
-    return max(1, (CHUNK_BYTES - width * columns * hidden) // (2 * FP32 * columns), hidden // 2)
+    gradient = width * columns * hidden
+    allowed = max(CHUNK_BYTES, gradient + FP32 * columns * hidden)
+    return max(1, (allowed - gradient) // (2 * FP32 * columns + 4 * FP32 * hidden))
 
 
 def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
