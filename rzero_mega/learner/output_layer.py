@@ -18,9 +18,12 @@ from torch import Tensor
 
 from rzero_mega.learner.losses.grpo import merged
 
-# What the logits of a chunk, twice in fp32, and the gradient of the weight may take at one time. Where an fp32 copy of
-# the weight takes more, the logits may take as much as that: thin matrix products starve a GPU.
-CHUNK_BYTES = 3 << 28
+# What the logits of a chunk may take, with its hidden states and their gradient. Where an fp32 copy of the weight takes
+# more, a chunk may take as much as that: thin matrix products starve a GPU, and every chunk after a micro-batch's first
+# reads and writes the weight's gradient again.
+CHUNK_BYTES = 1 << 29
+# Logits of a chunk that exist in fp32 at one time: on a GPU enough to keep it busy, on a CPU what a core has in cache.
+GPU_PIECE, CPU_PIECE = 1 << 25, 1 << 18
 FP32 = 4
 # Below this share of the probability a rank's columns count for nothing beside others; its inverse has to be finite.
 SMALLEST_SHARE = 1e-20
@@ -48,34 +51,8 @@ class OutputLayer:
 
     @property
     def real(self) -> Tensor:
-        """The rows that are no padding."""
+        """The rows [c, h] that are no padding."""
         return self.weight[: max(0, min(self.vocabulary - self.first, self.weight.size(0)))]
-
-
-def chunks(weight: Tensor, n: int) -> Iterator[slice]:
-    """Slices of n tokens, nearly equal, whose logits through the weight [v / tp, h] may exist at one time."""
-    columns, hidden = weight.shape
-    allowed = max(CHUNK_BYTES, weight.nbytes + FP32 * weight.numel())
-    # Of a token: its logits twice in fp32, and its hidden state with what is computed from that.
-    most = (allowed - weight.nbytes) // (2 * FP32 * max(1, columns) + 4 * FP32 * hidden)
-    number = -(-n // max(1, most))
-    size = -(-n // max(1, number))
-    return (slice(i * size, min((i + 1) * size, n)) for i in range(number))
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Log-probabilities of a chunk of n tokens: of the targets [n], and of this rank's columns [n, c] given these.
-
-    `share` [n, 1] is the probability of these columns together; None: all columns are here. `mine` [n] says whose
-    target is among them, `local` [n] as which.
-    """
-
-    targets: Tensor
-    columns: Tensor
-    share: Tensor | None
-    mine: Tensor
-    local: Tensor
 
 
 def response_logprobs(layer: OutputLayer, hidden: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
@@ -86,7 +63,8 @@ def response_logprobs(layer: OutputLayer, hidden: Tensor, rows: Tensor, targets:
     found = torch.empty(len(rows), device=hidden.device)
     with torch.no_grad():
         for chunk in chunks(layer.weight, len(rows)):
-            found[chunk] = _chunk(layer, hidden[rows[chunk]].to(layer.weight.dtype), targets[chunk]).targets
+            states = hidden[rows[chunk]].to(layer.weight.dtype)
+            found[chunk] = _chunk(layer, states, targets[chunk], probabilities=False).logprobs
     return found
 
 
@@ -103,6 +81,20 @@ def output_loss(
     return loss, statistics
 
 
+def chunks(weight: Tensor, n: int) -> Iterator[slice]:
+    """Slices of n tokens, nearly equal, whose logits through the weight [v / tp, h] may exist at one time.
+
+    One at least, if of no token.
+    """
+    columns, width = weight.shape
+    allowed = max(CHUNK_BYTES, FP32 * weight.numel())
+    # Of a token: its logits, its hidden state and the gradient of that.
+    most = allowed // (weight.element_size() * (columns + 2 * width))
+    number = max(1, -(-n // max(1, most)))
+    size = -(-n // number)
+    return (slice(i * size, min((i + 1) * size, n)) for i in range(number))
+
+
 class _OutputLoss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -115,21 +107,20 @@ class _OutputLoss(torch.autograd.Function):
         token_loss: TokenLoss,
     ) -> tuple[Tensor, Tensor]:
         grad_hidden, grad_weight = torch.zeros_like(hidden), torch.empty_like(weight)
-        found: list[tuple[Tensor, Tensor]] = []
-        for chunk in chunks(layer.weight, len(rows)):
+        grad_weight[len(layer.real) :].zero_()
+        losses: list[Tensor] = []
+        statistics: list[Tensor] = []
+        for chunk in chunks(weight, len(rows)):
             here = rows[chunk]
-            tokens = partial(token_loss, chunk)
             # A call of its own: what a chunk takes is free before the next one begins.
-            grad_hidden[here], outcome = _visit(layer, hidden[here], targets[chunk], tokens, grad_weight, not found)
-            found.append(outcome)
-        if not found:
-            nothing = torch.zeros(0, device=hidden.device)
-            found.append(token_loss(slice(0, 0), nothing, nothing))
-            grad_weight.zero_()
+            visit = _visit(layer, hidden[here], targets[chunk], partial(token_loss, chunk), grad_weight, bool(losses))
+            grad_hidden[here], loss, sums = visit
+            losses.append(loss)
+            statistics.append(sums)
         ctx.gradients = grad_hidden, grad_weight
-        statistics = merged([statistics for _, statistics in found])
-        ctx.mark_non_differentiable(statistics)
-        return torch.stack([loss for loss, _ in found]).sum(), statistics
+        found = merged(statistics)
+        ctx.mark_non_differentiable(found)
+        return torch.stack(losses).sum(), found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
@@ -144,80 +135,105 @@ def _visit(
     targets: Tensor,
     token_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     grad_weight: Tensor,
-    first: bool,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The gradient of a chunk's hidden states [n, h], and its (loss, statistics).
+    add: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(gradient of the hidden states [n, h], loss [], statistics) of a chunk; `hidden` [n, h] is overwritten.
 
-    The weight's gradient is added to `grad_weight`, or put there by the first chunk.
+    The weight's gradient takes the place of what is in `grad_weight`, or is added to that.
     """
     real = layer.real
-    chunk = _chunk(layer, hidden, targets)
-    residual = _residual(chunk, real.dtype)
+    chunk = _chunk(layer, hidden, targets, probabilities=True)
+    residual = _residual(chunk)
     pulled = residual @ real
     entropy = _entropy(layer, chunk, hidden, pulled)
     with torch.enable_grad():
-        logprobs = chunk.targets.detach().requires_grad_()
+        logprobs = chunk.logprobs.detach().requires_grad_()
         loss, statistics = token_loss(logprobs, entropy)
         (upstream,) = torch.autograd.grad(loss, logprobs)
-    # d logprob / d logit = ([it is the target] - softmax) / temperature. A row's factors go on its h entries, not on v.
-    factor = -upstream[:, None] / layer.temperature
-    factor = factor if chunk.share is None else factor * chunk.share
-    if first:
-        grad_weight[len(real) :].zero_()
-    grad_weight[: len(real)].addmm_(residual.T, (hidden * factor).to(hidden.dtype), beta=0.0 if first else 1.0)
-    return (pulled * factor).to(hidden.dtype), (loss.detach(), statistics)
+    # d logprob / d logit = ([it is the target] - softmax) / temperature. A token's factor goes on h numbers, not on v.
+    factor = (-upstream / layer.temperature * chunk.share)[:, None]
+    grad_weight[: len(real)].addmm_(residual.T, hidden.mul_(factor), beta=1.0 if add else 0.0)
+    return pulled.mul_(factor), loss.detach(), statistics
 
 
-def _chunk(layer: OutputLayer, hidden: Tensor, targets: Tensor) -> _Chunk:
+@dataclass(frozen=True)
+class _Chunk:
+    """A chunk of n tokens as a rank sees it, which has c columns of the vocabulary; of the weight's type or fp32.
+
+    `logprobs` [n] are those of the targets, `share` [n] is the probability of these columns together. `mine` [n] says
+    whose target is among them, `local` [n] as which. `columns` [n, c] are logits, or probabilities given these columns.
+    """
+
+    logprobs: Tensor
+    share: Tensor
+    mine: Tensor
+    local: Tensor
+    columns: Tensor
+
+
+def _chunk(layer: OutputLayer, hidden: Tensor, targets: Tensor, *, probabilities: bool) -> _Chunk:
     """Of the tokens after `hidden` [n, h], which is of the weight's type."""
     real = layer.real
     local = targets - layer.first
     mine = (local >= 0) & (local < len(real))
     local = local.masked_fill(~mine, 0)
-    logits = (hidden @ real.T).float()
-    if layer.temperature != 1.0:
-        logits.div_(layer.temperature)
-    if layer.group.size() == 1:
-        columns = logits.log_softmax(1)
-        return _Chunk(columns.gather(1, local[:, None])[:, 0], columns, None, mine, local)
-    total, target = logits.new_full((len(targets),), -torch.inf), logits.new_zeros(len(targets))
-    first = logits[:, 0].clone() if len(real) else total
-    if len(real):
-        target = torch.where(mine, logits.gather(1, local[:, None])[:, 0], target)
-    columns = logits.log_softmax(1)
-    if len(real):
-        # log sum exp of the columns here: log_softmax has computed it, and any column tells it.
-        total = first - columns[:, 0]
-    every = [torch.empty(2, len(targets), device=hidden.device) for _ in range(layer.group.size())]
-    dist.all_gather(every, torch.stack([total, target]), group=layer.group)
-    totals = torch.stack([one[0] for one in every])
-    normalizer = totals.logsumexp(0)
-    share = (total - normalizer).exp().clamp(min=SMALLEST_SHARE)[:, None]
-    return _Chunk(torch.stack([one[1] for one in every]).sum(0) - normalizer, columns, share, mine, local)
+    columns = torch.addmm(hidden.new_empty(1), hidden, real.T, beta=0.0, alpha=1.0 / layer.temperature)
+    # Of the target given these columns, and log sum exp of their logits.
+    given, total = hidden.new_zeros(2, len(hidden), dtype=torch.float32)
+    total.fill_(-torch.inf)
+    for piece in _pieces(columns):
+        logits = columns[piece]
+        logprobs = logits.log_softmax(1, dtype=torch.float32)
+        given[piece] = logprobs.gather(1, local[piece, None])[:, 0]
+        # log_softmax has computed it, and any column tells it.
+        total[piece] = logits[:, 0] - logprobs[:, 0]
+        if probabilities:
+            torch.exp(logprobs, out=logits)
+    log_share = total - _gathered(total, layer.group).logsumexp(0)
+    logprobs = _summed(torch.where(mine, given + log_share, 0.0), layer.group)
+    return _Chunk(logprobs, log_share.exp().clamp(min=SMALLEST_SHARE), mine, local, columns)
 
 
-def _residual(logprobs: _Chunk, dtype: torch.dtype) -> Tensor:
-    """(softmax - [it is the target]) / share, [n, c] in the weight's type; takes the place of `columns` in fp32."""
-    columns = logprobs.columns
-    residual = torch.exp(columns, out=columns if columns.dtype == dtype else torch.empty_like(columns, dtype=dtype))
-    if not residual.size(1):
-        return residual
+def _residual(chunk: _Chunk) -> Tensor:
+    """(softmax - [it is the target]) / share, [n, c], in the place of the probabilities."""
+    columns, local = chunk.columns, chunk.local[:, None]
+    if not columns.size(1):
+        return columns
     # From its log-probability: in bf16, 1 less a probability near 1 would be 0.
-    target = logprobs.targets.expm1()
-    if logprobs.share is not None:
-        target = target / logprobs.share[:, 0]
-    value = torch.where(logprobs.mine, target.to(dtype), residual.gather(1, logprobs.local[:, None])[:, 0])
-    return residual.scatter_(1, logprobs.local[:, None], value[:, None])
+    target = (chunk.logprobs.expm1() / chunk.share).to(columns.dtype)[:, None]
+    return columns.scatter_(1, local, torch.where(chunk.mine[:, None], target, columns.gather(1, local)))
 
 
-def _entropy(layer: OutputLayer, logprobs: _Chunk, hidden: Tensor, pulled: Tensor) -> Tensor:
+def _entropy(layer: OutputLayer, chunk: _Chunk, hidden: Tensor, pulled: Tensor) -> Tensor:
     """Entropies [n]: with z the logits, H = log sum exp z - E[z] = -logprob - (E[z] - z_target).
 
-    E[z] - z_target is `pulled` times the hidden state: `pulled` [n, h] is (softmax - [it is the target]) times the
-    weight, which the gradient needs anyway, so that no pass over the logits is spent on entropy.
+    E[z] - z_target is `pulled` times the hidden state: `pulled` [n, h] is (softmax - [it is the target]) / share times
+    the weight, which the gradient needs anyway, so that no pass over the logits is spent on entropy.
     """
-    ahead = torch.linalg.vecdot(pulled.float(), hidden.float()) / layer.temperature
-    if logprobs.share is not None:
-        ahead = ahead * logprobs.share[:, 0]
-        dist.all_reduce(ahead, group=layer.group)
-    return -logprobs.targets - ahead
+    ahead = torch.empty_like(chunk.logprobs)
+    for piece in _pieces(hidden):
+        ahead[piece] = (pulled[piece].float() * hidden[piece]).sum(1)
+    return -chunk.logprobs - _summed(ahead * chunk.share / layer.temperature, layer.group)
+
+
+def _pieces(rows: Tensor) -> Iterator[slice]:
+    """Slices of the rows [n, c] that may be copied in fp32 at one time; none if they are empty."""
+    n, width = rows.shape
+    size = max(1, (GPU_PIECE if rows.is_cuda else CPU_PIECE) // max(1, width))
+    return (slice(start, start + size) for start in range(0, n if width else 0, size))
+
+
+def _gathered(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """x of every rank, [ranks, ...]."""
+    if group.size() == 1:
+        return x[None]
+    every = [torch.empty_like(x) for _ in range(group.size())]
+    dist.all_gather(every, x, group=group)
+    return torch.stack(every)
+
+
+def _summed(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The sum over ranks, in the place of x."""
+    if group.size() > 1:
+        dist.all_reduce(x, group=group)
+    return x

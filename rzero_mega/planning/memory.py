@@ -8,11 +8,12 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32, layer_bytes, norm_bytes
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.parameters import Parameters, rank_parameters, stage_layers
-from rzero_mega.planning.workload import Workload
+from rzero_mega.planning.workload import TransformerImpl, Workload
 from rzero_mega.weights.shape import ModelShape
 
-# As learner/output_layer.py has it; a test compares the two.
-CHUNK_BYTES = 3 << 28
+# As learner/output_layer.py has them; a test compares them. Pieces are those of GPUs and of CPUs.
+CHUNK_BYTES = 1 << 29
+PIECES: dict[TransformerImpl, int] = {"transformer_engine": 1 << 25, "local": 1 << 18}
 
 
 @dataclass(frozen=True)
@@ -108,29 +109,17 @@ def _layers_in_flight(shape: ModelShape, layout: ParallelLayout, workload: Workl
     return chunks * stage_layers(shape, layout) / layout.vpp
 
 
-def chunk_rows(columns: int, hidden: int, width: int) -> int:
-    """Most tokens whose logits exist at one time, on a rank with these columns of the vocabulary."""
-    gradient = width * columns * hidden
-    allowed = max(CHUNK_BYTES, gradient + FP32 * columns * hidden)
-    return max(1, (allowed - gradient) // (2 * FP32 * columns + 4 * FP32 * hidden))
-
-
 def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
     """(training, scoring): the most that the output layer takes at once; logits exist for a chunk of tokens.
 
-    A chunk needs two fp32 copies of its logits; then one, with what becomes of it in the weights' type, and rows of
-    hidden states. In training there are besides the gradients of the hidden states and of the weight. A CPU (`local`
-    modules) casts by way of a copy more.
+    A chunk is logits and hidden states in the weights' type, a piece of it in fp32. In training a hidden state has its
+    gradient in the chunk, and there are besides the gradients of all hidden states and of the weight.
     """
     row, width = -(-shape.vocab // layout.tp), workload.element_bytes
     tokens = workload.tokens_per_micro_batch / layout.cp
-    rows = min(tokens, chunk_rows(row, shape.hidden, width))
-    chunk, layer, states = row * rows, row * shape.hidden, rows * shape.hidden
-    cast = 0 if width == FP32 else width
-    copy = FP32 if cast and workload.transformer_impl == "local" else 0
-    scoring = 2 * FP32 * chunk + width * states
-    residual = (FP32 + cast) * chunk
-    # Hidden states and their gradients; for entropies both in fp32, and their product.
-    visit = max(scoring, residual + copy * chunk + width * states, residual + (3 * FP32 + 2 * cast) * states)
-    training = tokens * shape.hidden * width + width * layer + max(visit, copy * layer)
-    return max(scoring, training), scoring
+    most = max(CHUNK_BYTES, FP32 * row * shape.hidden)
+    # In bf16 a piece is copied first.
+    piece = (FP32 if width == FP32 else 2 * FP32) * min(tokens * row, PIECES[workload.transformer_impl])
+    scoring = min(tokens * width * (row + shape.hidden), most) + piece
+    training = min(tokens * width * (row + 2 * shape.hidden), most) + piece
+    return training + width * (tokens + row) * shape.hidden, scoring

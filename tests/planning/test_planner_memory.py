@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from rzero_mega.assets import nano_base_path
-from rzero_mega.learner.output_layer import chunks
+from rzero_mega.learner import output_layer
 from rzero_mega.planning import memory
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape
@@ -52,12 +51,6 @@ def test_recompute_changes_what_is_measured() -> None:
     assert full["weights"] == plain["weights"]
 
 
-@pytest.mark.parametrize("width", [2, 4])
-@pytest.mark.parametrize(("columns", "hidden"), [(151_936, 4096), (151_936, 1024), (37_984, 4096), (1000, 64)])
-def test_the_planner_knows_the_learner_s_chunk_of_logits(columns: int, hidden: int, width: int) -> None:
-    weight = torch.empty(columns, hidden, dtype={2: torch.bfloat16, 4: torch.float32}[width], device="meta")
-    most = memory.chunk_rows(columns, hidden, width)
-    assert [len(list(chunks(weight, tokens))) for tokens in (1, most, most + 1, 3 * most)] == [1, 1, 2, 3]
-    for tokens in (most, 3 * most + 2):
-        sizes = [chunk.stop - chunk.start for chunk in chunks(weight, tokens)]
-        assert sum(sizes) == tokens and max(sizes) <= most and max(sizes) - min(sizes) < len(sizes)
+def test_the_planner_knows_the_learner_s_chunks_of_logits() -> None:
+    assert memory.CHUNK_BYTES == output_layer.CHUNK_BYTES
+    assert memory.PIECES == {"transformer_engine": output_layer.GPU_PIECE, "local": output_layer.CPU_PIECE}
