@@ -178,20 +178,26 @@ def _chunk(layer: OutputLayer, hidden: Tensor, targets: Tensor, *, probabilities
     mine = (local >= 0) & (local < len(real))
     local = local.masked_fill(~mine, 0)
     columns = torch.addmm(hidden.new_empty(1), hidden, real.T, beta=0.0, alpha=1.0 / layer.temperature)
-    # Of the target given these columns, and log sum exp of their logits.
-    given, total = hidden.new_zeros(2, len(hidden), dtype=torch.float32)
-    total.fill_(-torch.inf)
+    given = hidden.new_zeros(len(hidden), dtype=torch.float32)
+    total = torch.full_like(given, -torch.inf)
     for piece in _pieces(columns):
-        logits = columns[piece]
-        logprobs = logits.log_softmax(1, dtype=torch.float32)
-        given[piece] = logprobs.gather(1, local[piece, None])[:, 0]
-        # log_softmax has computed it, and any column tells it.
-        total[piece] = logits[:, 0] - logprobs[:, 0]
-        if probabilities:
-            torch.exp(logprobs, out=logits)
+        given[piece], total[piece] = _normalize(columns[piece], local[piece], probabilities=probabilities)
     log_share = total - _gathered(total, layer.group).logsumexp(0)
     logprobs = _summed(torch.where(mine, given + log_share, 0.0), layer.group)
     return _Chunk(logprobs, log_share.exp().clamp(min=SMALLEST_SHARE), mine, local, columns)
+
+
+def _normalize(logits: Tensor, targets: Tensor, *, probabilities: bool) -> tuple[Tensor, Tensor]:
+    """(log-probability of the target, log sum exp) of each row of logits [n, c], both [n] in fp32.
+
+    If they are asked for, probabilities take the place of the logits.
+    """
+    logprobs = logits.log_softmax(1, dtype=torch.float32)
+    # log_softmax has computed it, and any column tells it.
+    total = logits[:, 0] - logprobs[:, 0]
+    if probabilities:
+        torch.exp(logprobs, out=logits)
+    return logprobs.gather(1, targets[:, None])[:, 0], total
 
 
 def _residual(chunk: _Chunk) -> Tensor:
