@@ -202,12 +202,14 @@ def _normalize(logits: Tensor, targets: Tensor, *, probabilities: bool) -> tuple
 
 def _residual(chunk: _Chunk) -> Tensor:
     """(softmax - [it is the target]) / share, [n, c], in the place of the probabilities."""
-    columns, local = chunk.columns, chunk.local[:, None]
-    if not columns.size(1):
-        return columns
-    # From its log-probability: in bf16, 1 less a probability near 1 would be 0.
-    target = (chunk.logprobs.expm1() / chunk.share).to(columns.dtype)[:, None]
-    return columns.scatter_(1, local, torch.where(chunk.mine[:, None], target, columns.gather(1, local)))
+    columns = chunk.columns
+    if columns.size(1):
+        # From its log-probability: in bf16, 1 less a probability near 1 would be 0.
+        target = (chunk.logprobs.expm1() / chunk.share).to(columns.dtype)
+        # Not `scatter_`, which on a CPU copies all of a bf16 tensor.
+        there = torch.arange(len(columns), device=columns.device), chunk.local
+        columns[there] = torch.where(chunk.mine, target, columns[there])
+    return columns
 
 
 def _entropy(layer: OutputLayer, chunk: _Chunk, hidden: Tensor, pulled: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ class Counter(TorchDispatchMode):
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if name in ("mm", "addmm"):
             self.products += any(self.columns in tensor.shape for tensor in tensors)
-        elif not func.is_view and name not in ("gather", "scatter"):
+        elif not func.is_view and name not in ("gather", "index", "index_put"):
             written = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
             # An `out` is written only.
             read = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
