@@ -112,14 +112,17 @@ def _layers_in_flight(shape: ModelShape, layout: ParallelLayout, workload: Workl
 def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
     """(training, scoring): the most that the output layer takes at once; logits exist for a chunk of tokens.
 
-    A chunk is logits and hidden states in the weights' type, a piece of it in fp32. In training a hidden state has its
-    gradient in the chunk, and there are besides the gradients of all hidden states and of the weight.
+    A chunk is logits and hidden states in the weights' type, a piece of either in fp32. In training a hidden state has
+    its gradient in the chunk, and there are besides the gradients of all hidden states and of the weight.
     """
     row, width = -(-shape.vocab // layout.tp), workload.element_bytes
     tokens = workload.tokens_per_micro_batch / layout.cp
-    most = max(CHUNK_BYTES, FP32 * row * shape.hidden)
-    # In bf16 a piece is copied first.
-    piece = (FP32 if width == FP32 else 2 * FP32) * min(tokens * row, PIECES[workload.transformer_impl])
-    scoring = min(tokens * width * (row + shape.hidden), most) + piece
-    training = min(tokens * width * (row + 2 * shape.hidden), most) + piece
+    most, piece = max(CHUNK_BYTES, FP32 * row * shape.hidden), PIECES[workload.transformer_impl]
+    # In bf16 what is computed from is copied first; on CPUs the second factor of entropies as well.
+    copies = 1 if width == FP32 else 2
+    factors = copies + 1 if copies == 2 and workload.transformer_impl == "local" else copies
+    normalized = FP32 * copies * min(tokens * row, piece)
+    entropies = FP32 * factors * min(tokens * shape.hidden, piece)
+    scoring = min(tokens * width * (row + shape.hidden), most) + normalized
+    training = min(tokens * width * (row + 2 * shape.hidden), most) + max(normalized, entropies)
     return training + width * (tokens + row) * shape.hidden, scoring
