@@ -30,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inspection": {"config", "rollout", "weights"},
     "run": {"config"},
     # coevolution for prompts: what a run is made of besides its configuration is read in one place.
-    "evaluation": {"coevolution", "config", "grading", "rollout"},
+    "evaluation": {"coevolution", "config", "domains", "grading", "rollout"},
+    # What a domain is made of: records of the algorithm, a grader.
+    "domains": {"coevolution", "config", "grading"},
     # coevolution for the plan that status follows, and for what the report shows of checks and records; evaluation for
     # the table of results, which report and W&B show.
     "tracking": {"config", "coevolution", "evaluation", "run"},
@@ -45,11 +47,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "release": {"coevolution", "config", "evaluation", "rollout", "run", "tracking", "weights"},
     # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.
     "grid": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
-    "phases": {"config", "coevolution", "learner", "weights", "rollout", "evaluation", "grading", "run", "tracking"},
+    "phases": {
+        "config",
+        "coevolution",
+        "domains",
+        "learner",
+        "weights",
+        "rollout",
+        "evaluation",
+        "grading",
+        "run",
+        "tracking",
+    },
     "commands": {
         "cluster",
         "config",
         "coevolution",
+        "domains",
         "evaluation",
         # grading: audits, and predictions that are judged again, are no phases.
         "grading",
@@ -90,6 +104,7 @@ ENGINES = {"megatron", "sglang", "transformer_engine"}
 MUST_NOT_KNOW: dict[str, set[str]] = {
     "config": {"torch", "transformers", *ENGINES, *HTTP},
     "coevolution": {"torch", "transformers", *ENGINES, *HTTP},
+    "domains": {"torch", "transformers", *ENGINES, *HTTP},
     "grading": {"torch", "transformers", *ENGINES, *HTTP},
     "run": {"torch", "transformers", *ENGINES, *HTTP},
     "cluster": {"torch", "transformers", *ENGINES, *HTTP},
@@ -119,6 +134,7 @@ OPTIONAL = {
 PURE = (
     "config",
     "coevolution",
+    "domains",
     "grading",
     "run",
     "cluster",

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from rzero_mega.config import Config, load_config
-from rzero_mega.evaluation.arithmetic import held_out_set
+from rzero_mega.domains.arithmetic.expressions import held_out_set
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phases.asking_queue import asks_of, responses_to
 from rzero_mega.phases.context import InferenceContext, load_encoder, new_grader, open_server_pool
@@ -71,7 +71,7 @@ def _compare(config: Config, files: Sequence[str], folder: Path, repeats: int) -
     ways = {"one after the other": [[file] for file in files], "one queue": [list(files)]}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     tokens: dict[str, list[int]] = {way: [] for way in ways}
-    with open_server_pool(config, folder / "servers") as pool, new_grader(config.grading) as grader:
+    with open_server_pool(config, folder / "servers") as pool, new_grader(config) as grader:
         encoder = load_encoder(model)
 
         def context(names: Sequence[str]) -> InferenceContext:

@@ -10,8 +10,8 @@ from typing import Any
 from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
 from rzero_mega.records import bounded, field, optional_bounded, typed
 
-EXACT = "exact arithmetic"
-"""What the oracle is called that computes the truth."""
+COMPUTED = "exact"
+"""The first word of what an oracle is called that computes the truth: "exact arithmetic"."""
 
 
 class Outcome(StrEnum):
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
     UNLABELLED = "unlabelled"
     """The question has no label, since no sample had an answer."""
     UNAUDITED = "unaudited"
-    """Not asked, not answered, or for exact arithmetic: not computable."""
+    """Not asked, not answered, or for an oracle that computes: not computable."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ class LabelAudit:
     by_p_hat: tuple[tuple[float, AuditedLabels], ...]
     agreement: float | None = None
     quality: LabelQuality = NOT_KNOWN
+
+    @property
+    def computed(self) -> bool:
+        """Whether the oracle computes the truth; otherwise it is a model."""
+        return self.oracle.startswith(f"{COMPUTED} ")
 
     def as_json(self) -> dict[str, Any]:
         """The object of a summary."""

@@ -11,10 +11,11 @@ from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, values_of
 from rzero_mega.config.load import with_overrides
+from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.label_audit import OracleAudit, chosen_for_audit, oracle_audit
-from rzero_mega.grading import GradingPool
+from rzero_mega.grading.grader import Grader
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import PhaseDirectory, RunDirectory
@@ -36,10 +37,9 @@ def audit_run(run: RunDirectory, iteration: int | None, overrides: Sequence[str]
     config = _configured(run.config, overrides)
     _check_prompt(config.labels.audit.prompt)
     labelled = _finished(run, iteration)
-    grading = config.grading
     with (
         Progress(f"audit of {run.path.name}", len(labelled)) as progress,
-        GradingPool(grading.workers or None, grading.time_limit_s, grading.memory_limit_mb) as grader,
+        domain_of(config).answers.grader(config.grading) as grader,
     ):
         for labels in labelled:
             _audit(run, labels, config, grader, progress)
@@ -78,7 +78,7 @@ def _finished(run: RunDirectory, iteration: int | None) -> list[PhaseDirectory]:
     return finished
 
 
-def _audit(run: RunDirectory, labels: PhaseDirectory, config: Config, grader: GradingPool, progress: Progress) -> None:
+def _audit(run: RunDirectory, labels: PhaseDirectory, config: Config, grader: Grader, progress: Progress) -> None:
     settings, artefact, folder = config.labels.audit, labels.artefact("labelled"), audit_folder(run, labels.iteration)
     labelled = read_records(labels.output("labelled"), LabelledQuestion, sha256=artefact.sha256)
     chosen = chosen_for_audit(labelled, settings, config.seed, labels.iteration)
@@ -93,7 +93,7 @@ def _audit(run: RunDirectory, labels: PhaseDirectory, config: Config, grader: Gr
             done += items
             bar.advance(done)
 
-        found = oracle_audit(labelled, chosen, settings, endpoint, grader, advance)
+        found = oracle_audit(labelled, chosen, settings, domain_of(config), endpoint, grader, advance)
     if found.asked.problem is not None:
         raise UserError(f"{found.asked.problem}; answers so far are kept, and the same command goes on")
     _warn_of_gaps(found)

@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from rzero_mega.config.suggestions import alike
+from rzero_mega.domains.registry import built_in_benchmarks
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.benchmarks import BUILT_IN, load_benchmark
+from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.evaluation.data_folder import data_file, read_manifest
 from rzero_mega.evaluation.definition import BenchmarkDefinition, benchmark_names, defined_benchmark, read_problems
 from rzero_mega.evaluation.fetching import Hub, fetch
@@ -21,9 +22,9 @@ def list_benchmarks(data: str | None) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "problems", "protocol", "reading", "from", "data"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "name")
-    for name in BUILT_IN:
+    for name, built_in in built_in_benchmarks().items():
         count = str(len(load_benchmark(name).problems))
-        table.add_row(name, count, "as the run says", "mathematics", "built in", "needs none")
+        table.add_row(name, count, "as the run says", built_in.reading, "built in", "needs none")
     for name in benchmark_names():
         found = defined_benchmark(name)
         table.add_row(name, str(found.items), protocol(found), found.reading, origin(found), state(found, data))

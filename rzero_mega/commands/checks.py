@@ -12,13 +12,17 @@ from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.coevolution.solver_reward import format_pieces
 from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.config.panel import asks_paraphrases, vote_sources
 from rzero_mega.config.placement import placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.suggestions import alike
+from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.endpoint.key import check_key
+from rzero_mega.evaluation.readings import reading_named
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.layout_rules import check_layout
@@ -69,7 +73,9 @@ def check_run(config: Config, as_job: bool = False) -> None:
 
 
 def check_inference(config: Config) -> None:
-    """UserError for a prompt that is not one of its role's, and for a benchmark that cannot be read."""
+    """UserError for a domain that lacks what is asked of it, another role's prompt, a benchmark that can't be read."""
+    domain = domain_of(config)
+    _check_domain(config, domain)
     for key, name, takes_question in (
         ("challenger", config.prompts.challenger, False),
         ("solver", config.prompts.solver, True),
@@ -80,7 +86,20 @@ def check_inference(config: Config) -> None:
             load_prompt(name).check_role(takes_question)
         except UserError as error:
             raise UserError(f"prompts.{key}: {error}") from None
-    load_benchmarks(config.evaluation)
+    for benchmark in load_benchmarks(config.evaluation):
+        reading_named(benchmark.reading, domain)
+
+
+def _check_domain(config: Config, domain: Domain) -> None:
+    labels, answers = config.labels, domain.answers
+    if labels.label == "truth" and answers.oracle is None:
+        raise UserError(f"labels.label: domain {domain.name} has no oracle that knows the truth; set it to votes")
+    exact = any(source.reexpressed for source in vote_sources(labels)) and not asks_paraphrases(labels)
+    if exact and answers.reexpress is None:
+        raise UserError(
+            f"labels.panel.reexpression: domain {domain.name} has no exact forms; set it to paraphrase, or give nobody "
+            "votes on re-expressed questions"
+        )
 
 
 def check_evaluation(config: Config) -> None:

@@ -63,7 +63,7 @@ def evaluate_model(config: Config, folder: Path) -> Evaluation:
     with ExitStack() as stack:
         logs = stack.enter_context(temporary_folder("logs"))
         progress = stack.enter_context(Progress(f"eval {config.model.path}", 1))
-        grader = stack.enter_context(new_grader(config.grading))
+        grader = stack.enter_context(new_grader(config))
         server_pool = stack.enter_context(open_server_pool(config, logs))
         ctx = InferenceContext(config, load_encoder(model), grader, server_pool)
         mark = _mark(ctx, model)
@@ -76,7 +76,7 @@ def evaluate_model(config: Config, folder: Path) -> Evaluation:
         journal = Journal(folder / FILE, mark)
         with progress.phase(0, PhaseName.EVALUATE, phase_steps(config, PhaseName.EVALUATE, None)) as bar:
             responses = ask_model(ctx, model, journal, bar)
-        evaluation = evaluation_of(ctx.benchmarks, responses, ctx.grader, second_look_of(config, folder))
+        evaluation = evaluation_of(ctx.benchmarks, responses, ctx.domain, ctx.grader, second_look_of(config, folder))
         write_finished(folder, mark, config, ctx.benchmarks, evaluation)
     return evaluation
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rzero_mega import atomic
-from rzero_mega.config.schema import Config, GradingConfig
+from rzero_mega.config.schema import Config
+from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.judge import second_look_of
@@ -29,7 +31,7 @@ from rzero_mega.evaluation.results import ModelScores
 from rzero_mega.evaluation.scores import PREDICTIONS, SCORES, Evaluation, evaluation_of
 from rzero_mega.evaluation.table import Contender
 from rzero_mega.evaluation.texts import BENCHMARKS, benchmarks_text, parse_benchmarks
-from rzero_mega.grading import GradingPool
+from rzero_mega.grading.grader import Grader
 from rzero_mega.records import read_records
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.journal import FILE as JOURNAL
@@ -80,7 +82,7 @@ class Regraded:
         return f"{self.folder}: {before} predictions judged again, {self.changed} verdicts changed"
 
 
-def regrade(folder: Path, grading: GradingConfig, look: LookAt = lambda _: None) -> list[Regraded]:
+def regrade(folder: Path, config: Config, look: LookAt = lambda _: None) -> list[Regraded]:
     """Judge what is kept in the folder, or in those in it, again; of a run's evaluate phase nothing is written.
 
     `look` has the judge's for a folder; what that says is kept there, and not asked again.
@@ -90,14 +92,14 @@ def regrade(folder: Path, grading: GradingConfig, look: LookAt = lambda _: None)
     folders = [folder] if (folder / PREDICTIONS).is_file() else within
     if not folders:
         raise UserError(f"--regrade {folder}: holds no {PREDICTIONS}; name a folder of --output, or a phase's in a run")
-    workers = grading.workers or None
-    with GradingPool(workers, grading.time_limit_s, grading.memory_limit_mb) as grader:
-        return [_regrade(path, grader, look(path)) for path in folders]
+    domain = domain_of(config)
+    with domain.answers.grader(config.grading) as grader:
+        return [_regrade(path, domain, grader, look(path)) for path in folders]
 
 
 def regrade_and_say(folder: Path, config: Config) -> None:
     """As `regrade`, by the configuration's rules and judge, and printed."""
-    found = regrade(folder, config.grading, partial(second_look_of, config))
+    found = regrade(folder, config, partial(second_look_of, config))
     say_evaluations({entry.folder.name: entry.evaluation for entry in found})
     for entry in found:
         say(str(entry), error=True)
@@ -118,12 +120,12 @@ def say_evaluations(found: Mapping[str, Evaluation]) -> None:
     show_results(results_of(columns, groups))
 
 
-def _regrade(folder: Path, grader: GradingPool, look: SecondLook | None) -> Regraded:
+def _regrade(folder: Path, domain: Domain, grader: Grader, look: SecondLook | None) -> Regraded:
     predictions = read_records(folder / PREDICTIONS, Prediction)
     in_run = not (folder / FINISHED).is_file()
     benchmarks = _of_run(folder) if in_run else parse_benchmarks(read_text(folder / PROBLEMS, MOST_BYTES_OF_ROWS))
     _check(folder, predictions, benchmarks)
-    evaluation = evaluation_of(benchmarks, [prediction.response for prediction in predictions], grader, look)
+    evaluation = evaluation_of(benchmarks, [prediction.response for prediction in predictions], domain, grader, look)
     before = {prediction.response: prediction.judgement.right for prediction in predictions}
     changed = sum(before[found.response] != found.judgement.right for found in evaluation.predictions)
     if not in_run:

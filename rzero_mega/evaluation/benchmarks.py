@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rzero_mega.config.schema import EvaluationConfig
 from rzero_mega.config.suggestions import alike
+from rzero_mega.domains.benchmark import Protocol
+from rzero_mega.domains.problem import Problem
+from rzero_mega.domains.registry import built_in_benchmark, built_in_benchmarks
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import FURTHER_PROBLEMS, ArithmeticProblem, further_held_out_set, held_out_set
-from rzero_mega.evaluation.clock import held_out_clock_set, parse_clock
 from rzero_mega.evaluation.data_folder import data_file
 from rzero_mega.evaluation.definition import (
     BenchmarkDefinition,
-    Protocol,
     benchmark_names,
     defined_benchmark,
     parse_definition,
     read_problems,
 )
-from rzero_mega.evaluation.problem import Problem
 from rzero_mega.text_file import is_missing, read_rows, read_text
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named list of problems, how responses to them are read (`readings.READINGS`), and whose average it is in.
+    """A named list of problems, how responses to them are read (`reading_named`), and whose average it is in.
 
     `protocol` is None where `evaluation.samples` and `evaluation.sampling` say how answers are drawn.
     """
 
     name: str
     problems: tuple[Problem, ...]
-    reading: str = "mathematics"
+    reading: str | None = None
     protocol: Protocol | None = None
     group: str = "other"
 
@@ -70,14 +68,14 @@ def load_benchmark(name: str, data: str | None = None) -> Benchmark:
     if path.suffix in (".jsonl", ".yaml", ".yml") and not is_missing(path):
         return _of_file(path)
     kind, colon, size = name.partition(":")
-    most = BUILT_IN[kind].per_level if kind in BUILT_IN else None
+    built_in = built_in_benchmark(kind)
+    most = built_in.per_level if built_in else None
     if colon and not (size.isdecimal() and 1 <= int(size) <= (most or int(size))):
         what = f"problems per level go from 1 to {most}" if most else "NAME:N asks for N problems, 1 or more"
         raise UserError(f"evaluation.benchmarks: {name!r}: {what}")
-    if kind in BUILT_IN:
-        built_in = BUILT_IN[kind]
+    if built_in is not None:
         problems = built_in.some(int(size or built_in.per_level))
-        return Benchmark(kind, problems, protocol=built_in.protocol, group=built_in.group)
+        return Benchmark(kind, problems, built_in.reading, built_in.protocol, built_in.group)
     if kind not in benchmark_names():
         raise UserError(f"evaluation.benchmarks: {_unknown(name, kind)}")
     definition = defined_benchmark(kind)
@@ -123,7 +121,7 @@ def _how_to_get(kinds: Sequence[str], folder: str) -> str:
 
 
 def _unknown(name: str, kind: str) -> str:
-    known = [*BUILT_IN, *benchmark_names()]
+    known = [*built_in_benchmarks(), *benchmark_names()]
     if close := alike(kind, known):
         return f"{name!r} is no benchmark; did you mean {close}?"
     return (
@@ -145,49 +143,18 @@ def _defined(definition: BenchmarkDefinition, problems: tuple[Problem, ...]) -> 
     return Benchmark(definition.name, problems, definition.reading, definition.protocol, definition.group)
 
 
-@dataclass(frozen=True)
-class BuiltIn:
-    """A benchmark that needs no data: its group, how many problems a level has at most, and all problems by level."""
-
-    group: str
-    per_level: int
-    problems: Callable[[], Iterable[ArithmeticProblem]]
-    protocol: Protocol | None = None
-
-    def some(self, per_level: int) -> tuple[Problem, ...]:
-        """The first `per_level` problems of each level."""
-        seen: Counter[int] = Counter()
-        found = []
-        for problem in self.problems():
-            seen[problem.level] += 1
-            if seen[problem.level] <= per_level:
-                found.append(Problem(problem.expression, (problem.answer,), str(problem.level)))
-        return tuple(found)
-
-
-_GREEDY = Protocol(max_new_tokens=256)
-
-BUILT_IN = {
-    "arithmetic": BuiltIn("mathematics", 100, held_out_set),
-    "clock": BuiltIn("transfer", 84, held_out_clock_set),
-    # To tell a point of greedy accuracy. It is no mathematics of its own: that average has `arithmetic` in it.
-    "arithmetic_2500": BuiltIn("other", max(FURTHER_PROBLEMS.values()), further_held_out_set, _GREEDY),
-}
-
-
 def held_out_questions(benchmarks: Iterable[Benchmark]) -> Callable[[str], bool]:
-    """Whether a question is one of these benchmarks', whitespace apart; with `clock`, whether it is of that family.
+    """Whether a question is one of these benchmarks', whitespace apart, or of the family of one that measures transfer.
 
-    What a run gains on `clock` is transfer only as long as nothing of the kind is trained on.
+    What a run gains there is transfer only as long as nothing of the kind is trained on.
     """
     asked = list(benchmarks)
     questions = {" ".join(problem.question.split()) for benchmark in asked for problem in benchmark.problems}
-    clocks = any(benchmark.name == "clock" for benchmark in asked)
+    built_in = [built_in_benchmark(benchmark.name) for benchmark in asked]
+    families = [found.in_family for found in built_in if found is not None and found.in_family is not None]
 
     def held_out(question: str) -> bool:
-        return " ".join(question.split()) in questions or (
-            clocks and parse_clock("".join(question.split())) is not None
-        )
+        return " ".join(question.split()) in questions or any(in_family(question) for in_family in families)
 
     return held_out
 

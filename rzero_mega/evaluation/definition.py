@@ -11,10 +11,12 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rzero_mega.domains.benchmark import Protocol
+from rzero_mega.domains.problem import Problem
+from rzero_mega.domains.registry import domain_names
 from rzero_mega.errors import UserError, first_line
 from rzero_mega.evaluation.answer_forms import ANSWER_FORMS
 from rzero_mega.evaluation.choices import letters
-from rzero_mega.evaluation.problem import Problem
 from rzero_mega.evaluation.readings import READINGS
 from rzero_mega.text_file import MOST_BYTES_OF_ROWS, read_text
 
@@ -35,17 +37,6 @@ class HubSource:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How an answer is drawn: the paper's way, which a run may override."""
-
-    samples: int = 1
-    """Answers per question; the score is their mean."""
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 4096
-
-
-@dataclass(frozen=True)
 class BenchmarkDefinition:
     """Fields are tried in the order in which they are named: copies of a data set call them differently."""
 
@@ -58,7 +49,7 @@ class BenchmarkDefinition:
     answer_form: str
     """Name in `answer_forms.ANSWER_FORMS`: what of the field is the answer."""
     reading: str
-    """Name in `readings.READINGS`: how a response is read."""
+    """Name in `readings.READINGS`, or a domain's: how a response is read."""
     items: int | None = None
     """How many problems the data holds; other numbers are refused."""
     options: str | None = None
@@ -108,7 +99,11 @@ def parse_definition(name: str, text: str) -> BenchmarkDefinition:
     except OmegaConfBaseException as error:
         raise UserError(f"benchmark {name}: {first_line(error)}") from None
     assert isinstance(definition, BenchmarkDefinition)
-    for key, allowed in (("group", GROUPS), ("answer_form", tuple(ANSWER_FORMS)), ("reading", tuple(READINGS))):
+    for key, allowed in (
+        ("group", GROUPS),
+        ("answer_form", tuple(ANSWER_FORMS)),
+        ("reading", (*domain_names(), *READINGS)),
+    ):
         if getattr(definition, key) not in allowed:
             raise UserError(f"benchmark {name}: {key} {getattr(definition, key)!r} is none of {', '.join(allowed)}")
     protocol = definition.protocol

@@ -9,26 +9,37 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels, LabelAudit, Outcome
+from rzero_mega.coevolution.label_audit import AuditedLabels, LabelAudit, Outcome
 from rzero_mega.coevolution.label_quality import label_quality
 from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.config.schema import LabelAuditConfig
+from rzero_mega.domains.domain import Domain, Oracle
 from rzero_mega.evaluation.endpoint.chat import ChatAnswer, ChatRequest
 from rzero_mega.evaluation.endpoint.client import Asked, Endpoint
 from rzero_mega.evaluation.statistics import accuracy
-from rzero_mega.grading import GradingPool, extract_answer
+from rzero_mega.grading.grader import Grader
 
 _KNOWN = (Outcome.RIGHT, Outcome.WRONG)
 UNANSWERABLE = "unanswerable"
-"""What the oracle's prompt has it put into the box where a question has no answer."""
+"""What the oracle's prompt has it answer where a question has no answer."""
+
+NO_ORACLE = "none"
+"""What an audit is called in a domain without an oracle, which has nothing to count."""
 
 
-def exact_audit(labelled: Sequence[LabelledQuestion], greedy: Sequence[tuple[bool, bool]] = ()) -> LabelAudit:
-    """The labels against the truth, of every question whose truth can be computed; `greedy` as in `label_quality`."""
-    return _counted(EXACT, [(question, _exactly(question)) for question in labelled], labelled, greedy)
+def exact_audit(
+    labelled: Sequence[LabelledQuestion], oracle: Oracle | None, greedy: Sequence[tuple[bool, bool]] = ()
+) -> LabelAudit:
+    """The labels against the truth, of every question whose truth the oracle has; `greedy` as in `label_quality`."""
+    return _counted(
+        oracle.name if oracle else NO_ORACLE,
+        [(question, _exactly(question)) for question in labelled],
+        labelled,
+        greedy,
+    )
 
 
 @dataclass(frozen=True)
@@ -82,18 +93,19 @@ def oracle_audit(
     labelled: Sequence[LabelledQuestion],
     chosen: Sequence[LabelledQuestion],
     config: LabelAuditConfig,
+    domain: Domain,
     endpoint: Endpoint,
-    grader: GradingPool,
+    grader: Grader,
     advance: Callable[[int], object] = lambda _items: None,
 ) -> OracleAudit:
-    """The labels of the chosen questions against a model's majority answers."""
+    """The labels of the chosen questions against a model's majority answers; `grader` is the domain's."""
     prompt = load_prompt(config.prompt)
     asking = [prompt.messages(question=question.answered.question.text) for question in chosen]
     messages = [tuple((turn["role"], turn["content"]) for turn in turns) for turns in asking]
     requests = [ChatRequest(turns, sample) for turns in messages for sample in range(config.samples)]
     asked = endpoint.ask(requests, advance)
     groups = [asked.answers[start : start + config.samples] for start in range(0, len(requests), config.samples)]
-    answers = [[_final(answer) for answer in group] for group in groups]
+    answers = [[_final(answer, domain) for answer in group] for group in groups]
     rows = [
         _row(question, group, classes, given, config.least_agreement, grader)
         for question, group, classes, given in zip(
@@ -114,12 +126,12 @@ def _exactly(question: LabelledQuestion) -> Outcome:
     return Outcome.RIGHT if question.correct else Outcome.WRONG
 
 
-def _final(answer: ChatAnswer | None) -> str | None:
-    """What the oracle put into its last box; None of an answer that was cut off, as of the Solver's."""
+def _final(answer: ChatAnswer | None, domain: Domain) -> str | None:
+    """What the oracle answers in the end; None of an answer that was cut off, as of the Solver's."""
     if answer is None or not answer.finished:
         return None
-    boxed = extract_answer(answer.text)
-    return UNANSWERABLE if boxed is not None and UNANSWERABLE in boxed.casefold() else boxed
+    found = domain.answers.read(answer.text)
+    return UNANSWERABLE if found is not None and UNANSWERABLE in found.casefold() else found
 
 
 def _row(
@@ -128,7 +140,7 @@ def _row(
     classes: Sequence[int | None],
     answers: Sequence[str | None],
     least_agreement: float,
-    grader: GradingPool,
+    grader: Grader,
 ) -> AuditRow:
     vote, label = majority_vote(classes, answers), question.answered.vote.answer
     oracle: str | None = vote.answer

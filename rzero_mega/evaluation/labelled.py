@@ -6,18 +6,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import GRPO, SFT, VOTES
+from rzero_mega.domains.registry import domain_named, domain_names
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import LEVELS, is_held_out, random_expression, truth, written_steps
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.text_file import is_missing, read_rows
-
-LARGEST_WORLD = 20_000
-"""Most expressions of `arithmetic:N`: a fifth is of the first level, which has some 18,750 that are not held out."""
 
 SHARED_WORDS = 13
 """So many words in a row that an example shares with a benchmark's question count as having been copied from it, as in
@@ -61,10 +57,12 @@ def load_labelled(config: Config) -> list[LabelledExample]:
     """What `labelled.data` names, for the method; UserError names the first line that is wrong, and how."""
     name, method = str(config.labelled.data), config.labelled.method
     kind, _, size = name.partition(":")
-    if kind == "arithmetic":
-        if not (size.isdecimal() and 1 <= int(size) <= LARGEST_WORLD):
-            raise UserError(f"labelled.data: {name!r}: arithmetic:N takes an N from 1 to {LARGEST_WORLD}")
-        return list(_arithmetic(int(size), config.seed))
+    worked = domain_named(kind).worked_examples if kind in domain_names() else None
+    if worked is not None:
+        if not (size.isdecimal() and 1 <= int(size) <= worked.most):
+            raise UserError(f"labelled.data: {name!r}: {kind}:N takes an N from 1 to {worked.most}")
+        drawn = enumerate(worked.draw(int(size), config.seed), 1)
+        return [LabelledExample(line, row.question, None, row.answer, row.completion) for line, row in drawn]
     path = Path(name)
     if path.suffix != ".jsonl" or is_missing(path):
         raise UserError(
@@ -143,18 +141,3 @@ def _example(path: Path, line: int, row: Mapping[str, Any], method: str) -> Labe
     if method == GRPO and "answer" not in found:
         raise UserError(f"{place}: has no answer, which labelled.method grpo rewards; give one, or set it to sft")
     return LabelledExample(line, **found)
-
-
-def _arithmetic(count: int, seed: int) -> Iterator[LabelledExample]:
-    """Expressions of all levels in turn from the stream that the seed names: none twice, none with a held-out step."""
-    rng, seen = Random(f"labelled arithmetic {seed}"), set[str]()
-    levels = list(LEVELS)
-    while len(seen) < count:
-        expression = random_expression(levels[len(seen) % len(levels)], rng)
-        steps = list(written_steps(expression))
-        if expression in seen or any(is_held_out(text) for text in (expression, *(s.split("=")[0] for s in steps))):
-            continue
-        seen.add(expression)
-        answer = str(truth(expression))
-        said = f"{';'.join(steps)}\\boxed{{{answer}}}"
-        yield LabelledExample(len(seen), expression, None, answer, said)

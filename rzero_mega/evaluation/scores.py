@@ -11,13 +11,14 @@ from typing import Any
 
 from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.votes import majority_vote
+from rzero_mega.domains.domain import Domain
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.judge_report import SUMMARY, Graded, SecondLook
 from rzero_mega.evaluation.predictions import Judgement, Prediction, Response
 from rzero_mega.evaluation.problem_score import ProblemScore
-from rzero_mega.evaluation.readings import READINGS
+from rzero_mega.evaluation.readings import Reading, reading_named
 from rzero_mega.evaluation.statistics import accuracy, mean_of
-from rzero_mega.grading.workers.pool import GradingPool
+from rzero_mega.grading.grader import Grader
 
 SCORES, PREDICTIONS = Path("scores.jsonl"), Path("predictions.jsonl")
 
@@ -36,9 +37,9 @@ class Evaluation:
         write_jsonl(folder / SCORES, (score.as_json() for score in self.scores))
 
 
-def judge(benchmark: Benchmark, responses: Sequence[Response], grader: GradingPool) -> list[Judgement]:
+def judge(benchmark: Benchmark, responses: Sequence[Response], domain: Domain, grader: Grader) -> list[Judgement]:
     """Read and judge responses to problems of one benchmark."""
-    reading, problems = READINGS[benchmark.reading], benchmark.problems
+    reading, problems = reading_named(benchmark.reading, domain), benchmark.problems
     predictions = [
         reading.prediction(response.text, problems[response.problem]) if response.finished else None
         for response in responses
@@ -55,12 +56,13 @@ def judge(benchmark: Benchmark, responses: Sequence[Response], grader: GradingPo
 def evaluation_of(
     benchmarks: Sequence[Benchmark],
     responses: Sequence[Response],
-    grader: GradingPool,
+    domain: Domain,
+    grader: Grader,
     look: SecondLook | None = None,
 ) -> Evaluation:
     """The responses, to all problems of all benchmarks and in any order, read and judged.
 
-    `look` is a judge's, after the rules; the figures then say what it did.
+    `grader` is the domain's. `look` is a judge's, after the rules; the figures then say what it did.
     Rows come in the order of the benchmarks, of their problems and of the samples, the greedy answer last.
     """
     predictions: list[Prediction] = []
@@ -68,7 +70,7 @@ def evaluation_of(
     by_benchmark: dict[str, list[Response]] = defaultdict(list)
     for response in sorted(responses, key=lambda response: response.place):
         by_benchmark[response.benchmark].append(response)
-    judged = [judge(benchmark, by_benchmark[benchmark.name], grader) for benchmark in benchmarks]
+    judged = [judge(benchmark, by_benchmark[benchmark.name], domain, grader) for benchmark in benchmarks]
     looked: dict[str, Any] = {}
     if look is not None:
         graded = [
@@ -83,7 +85,7 @@ def evaluation_of(
     for benchmark, judgements in zip(benchmarks, judged, strict=True):
         own = by_benchmark[benchmark.name]
         predictions += map(Prediction, own, judgements)
-        scores += problem_scores(benchmark, own, judgements, grader)
+        scores += problem_scores(benchmark, own, judgements, domain, grader)
     figures = summary(scores, {bench.name: bench.group for bench in benchmarks})
     return Evaluation(predictions, scores, {**figures, **looked})
 
@@ -94,7 +96,11 @@ def _graded(benchmark: Benchmark, response: Response, judgement: Judgement) -> G
 
 
 def problem_scores(
-    benchmark: Benchmark, responses: Sequence[Response], judgements: Sequence[Judgement], grader: GradingPool
+    benchmark: Benchmark,
+    responses: Sequence[Response],
+    judgements: Sequence[Judgement],
+    domain: Domain,
+    grader: Grader,
 ) -> list[ProblemScore]:
     """The scores of all problems of a benchmark. `responses` hold at least one to each."""
     greedy: dict[int, bool] = {}
@@ -105,7 +111,7 @@ def problem_scores(
         else:
             samples[response.problem].append((response.sample, judgement))
     drawn = {problem: [judgement for _, judgement in sorted(some, key=_index)] for problem, some in samples.items()}
-    votes = _votes(benchmark, drawn, grader)
+    votes = _votes(reading_named(benchmark.reading, domain), drawn, grader)
     scores = []
     for number, problem in enumerate(benchmark.problems):
         mean = fmean(judgement.right for judgement in drawn[number]) if number in drawn else None
@@ -119,13 +125,11 @@ def _index(entry: tuple[int, Judgement]) -> int:
     return entry[0]
 
 
-def _votes(benchmark: Benchmark, drawn: Mapping[int, Sequence[Judgement]], grader: GradingPool) -> dict[int, bool]:
+def _votes(reading: Reading, drawn: Mapping[int, Sequence[Judgement]], grader: Grader) -> dict[int, bool]:
     """Whether the majority of each problem's samples is right: the verdict on the first answer of its class."""
     groups = [[judgement.prediction for judgement in some] for some in drawn.values()]
     votes = {}
-    for (number, some), group, classes in zip(
-        drawn.items(), groups, READINGS[benchmark.reading].classes(groups, grader), strict=True
-    ):
+    for (number, some), group, classes in zip(drawn.items(), groups, reading.classes(groups, grader), strict=True):
         answer = majority_vote(classes, group).answer
         votes[number] = answer is not None and some[group.index(answer)].right
     return votes

@@ -10,21 +10,26 @@ from typing import Any
 
 from rzero_mega.coevolution.prompts import prompt_text
 from rzero_mega.config.schema import Config
-from rzero_mega.evaluation.benchmarks import BUILT_IN, Benchmark, load_benchmarks
-from rzero_mega.evaluation.definition import Protocol
+from rzero_mega.domains.benchmark import Protocol
+from rzero_mega.domains.problem import Problem
+from rzero_mega.domains.registry import built_in_benchmark, domain_of
+from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import labelled_text
-from rzero_mega.evaluation.problem import Problem
 
 CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
-LABELLED = "labelled.data"
+DOMAIN, LABELLED = "domain", "labelled.data"
 PARAPHRASE, PROGRAM = "prompts.paraphrase", "prompts.program"
 
 
 def run_texts(config: Config) -> dict[str, str]:
-    """Prompts, problems and labelled data, by the key that names them; UserError for a file that can't be read."""
+    """Prompts, problems and labelled data, by the key that names them; UserError for a file that can't be read.
+
+    Of a domain it is its name: what it consists of is code.
+    """
     benchmarks = load_benchmarks(config.evaluation)
     labelled = labelled_text(config)
     return {
+        DOMAIN: f"{domain_of(config).name}\n",
         CHALLENGER: prompt_text(config.prompts.challenger),
         SOLVER: prompt_text(config.prompts.solver),
         PARAPHRASE: prompt_text(config.prompts.paraphrase),
@@ -65,8 +70,9 @@ def _row(problem: Problem) -> dict[str, Any]:
 
 def _benchmark(name: str, rows: list[dict[str, Any]]) -> Benchmark:
     if "protocol" not in rows[0]:
-        group = BUILT_IN[name].group if name in BUILT_IN else "other"
-        return Benchmark(name, tuple(map(_problem, rows)), group=group)
+        built_in = built_in_benchmark(name)
+        reading, group = (built_in.reading, built_in.group) if built_in else (None, "other")
+        return Benchmark(name, tuple(map(_problem, rows)), reading, group=group)
     header, *rows = rows
     protocol = Protocol(**header["protocol"])
     return Benchmark(name, tuple(map(_problem, rows)), header["reading"], protocol, header["group"])

@@ -13,7 +13,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.evaluation.asking import asking
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.evaluation.readings import READINGS
+from rzero_mega.evaluation.readings import reading_named
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import fits
 from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample
@@ -57,7 +57,7 @@ def asks_of(ctx: InferenceContext, context: int) -> list[Ask]:
     """
     asks: list[Ask] = []
     for benchmark in ctx.benchmarks:
-        how, reading = asking(benchmark, ctx.config.evaluation), READINGS[benchmark.reading]
+        how, reading = asking(benchmark, ctx.config.evaluation), reading_named(benchmark.reading, ctx.domain)
         prompts = [ctx.solver_prompt(reading.prompt(problem)) for problem in benchmark.problems]
         _warn(benchmark, prompts, how.sampling.max_new_tokens, context)
         # The same streams for every iteration: two models are compared on the same draws.

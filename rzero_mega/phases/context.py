@@ -18,11 +18,13 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.plan import GUARDS_PANEL, LABELLED_DATA, Source
 from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import Config, GradingConfig
+from rzero_mega.config.schema import Config
+from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.registry import domain_of
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import LabelledExample, load_labelled, parse_labelled
 from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, PARAPHRASE, PROGRAM, SOLVER, parse_benchmarks
-from rzero_mega.grading import GradingPool
+from rzero_mega.grading.grader import Grader
 from rzero_mega.phases.servers_watched import ServersWatched
 from rzero_mega.phases.stopwatch import Stopwatch
 from rzero_mega.records import R, read_records
@@ -48,16 +50,21 @@ Role = Literal["challenger", "solver"]
 class InferenceContext:
     """What it takes to have models answer, and to read and grade what they say.
 
-    `grader` starts its processes when it is first asked, which rank 0 alone does. `server_pool` is None where the
-    engine is embedded; `servers_watched` is whom a run's servers tell what they do.
+    `grader` is the domain's, and starts its processes when it is first asked, which rank 0 alone does. `server_pool` is
+    None where the engine is embedded; `servers_watched` is whom a run's servers tell what they do.
     """
 
     config: Config
     encoder: PromptEncoder
-    grader: GradingPool
+    grader: Grader
     server_pool: ServerPool | None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
     servers_watched: ServersWatched | None = field(default=None, kw_only=True)
+
+    @cached_property
+    def domain(self) -> Domain:
+        """What questions and answers are of."""
+        return domain_of(self.config)
 
     def challenger_prompt(self) -> tuple[int, ...]:
         """Tokens of the prompt that asks for a question."""
@@ -239,9 +246,9 @@ class ActivePhase:
         return "/".join(map(str, (self.seed, self.directory.iteration, self.directory.phase, *parts)))
 
 
-def new_grader(config: GradingConfig) -> GradingPool:
-    """The grader of the configuration. Nothing is started yet; it is a context manager that ends what is."""
-    return GradingPool(config.workers or None, config.time_limit_s, config.memory_limit_mb)
+def new_grader(config: Config) -> Grader:
+    """The domain's grader. Nothing is started yet; it is a context manager that ends what is."""
+    return domain_of(config).answers.grader(config.grading)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def _finish(
     folder = phase.directory.path
     look = second_look_of(ctx.config, folder) if ctx.benchmarks else None
     answers, others = divided(responses)
-    found = evaluation_of(ctx.benchmarks, others, ctx.grader, look)
+    found = evaluation_of(ctx.benchmarks, others, ctx.domain, ctx.grader, look)
     summary = {**found.summary, **read_gauges(ctx, questions, answers)}
     decision = guard_decision(ctx, phase.directory.iteration, summary)
     if decision is not None:

@@ -10,10 +10,10 @@ from rzero_mega.coevolution.gauges import GaugeAnswers, Gauges, fixed_set, gauge
 from rzero_mega.coevolution.plan import Source, has_gauges
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.grading import extract_answer
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.asking_queue import Ask
 from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.responses import read_answers
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.tracking.gauges import BASE_GAUGES, GAUGES
 
@@ -59,7 +59,7 @@ def read_gauges(
     if not questions:
         return {}
     votes, curation = ctx.config.labels.gauges.votes, ctx.config.labels.curation
-    answers = [extract_answer(response.text) if response.finished else None for response in responses]
+    answers = read_answers(ctx, ((response.text, response.finished) for response in responses))
     solver, base, lists = [], [], []
     for number, question in enumerate(questions):
         own = answers[number * (votes + 1) : (number + 1) * (votes + 1)]

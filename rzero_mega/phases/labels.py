@@ -25,17 +25,18 @@ from rzero_mega.coevolution.records import (
 )
 from rzero_mega.coevolution.teaching import weigh
 from rzero_mega.config.panel import widened
-from rzero_mega.evaluation.audit import true_answer
+from rzero_mega.domains.domain import Domain
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.grading import GradingPool, extract_answer
+from rzero_mega.grading.grader import Grader
 from rzero_mega.phases.asking_queue import Ask, responses_to
 from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.paraphrasing import shares as paraphrase_shares
 from rzero_mega.phases.replay import judge_replayed, replay_summary, replayed_questions
+from rzero_mega.phases.responses import read_answers
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.weights.shape import read_shape
 
@@ -96,14 +97,14 @@ def _curate(
         return len(ctx.solver_prompt(question)) > longest
 
     # Where votes are the labels, nothing that is trained on depends on the truth: it is for the report.
-    computable = _has_truth if ctx.config.labels.label == "truth" else None
+    computable = partial(_has_truth, ctx.domain) if ctx.config.labels.label == "truth" else None
     weighing = weigh([question.vote for question in answered], ctx.config.labels)
     ranking, held_out = weighing.ranking if weighing else None, held_out_questions(ctx.benchmarks)
     curation = curate(answered, config, held_out, checks, copies, overlong, computable, ranking)
-    labelled = [_audited(ctx.grader, *pair) for pair in zip(answered, curation.reasons, strict=True)]
+    labelled = [_audited(ctx.domain, ctx.grader, *pair) for pair in zip(answered, curation.reasons, strict=True)]
     if weighing:
         labelled = [replace(item, **vars(opinion)) for item, opinion in zip(labelled, weighing.opinions, strict=True)]
-    found = judge_replayed(ctx, replayed, again, overlong, partial(_audited, ctx.grader))
+    found = judge_replayed(ctx, replayed, again, overlong, partial(_audited, ctx.domain, ctx.grader))
     supported = [row for row, now in zip(replayed, found, strict=True) if now.labelled.kept]
     findings = {
         **_of_weighing(labelled),
@@ -147,7 +148,7 @@ def _finish(
         for item, label in labels
         if label is not None  # curation keeps none without
     ]
-    audit = exact_audit(labelled, _compared(ctx, labelled, greedy))
+    audit = exact_audit(labelled, ctx.domain.answers.oracle, _compared(ctx, labelled, greedy))
     summary = {**curated.findings, "audit": audit.as_json(), "timeouts": ctx.grader.stats.timeouts}
     outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
     if panel.paraphrasing is not None:
@@ -170,7 +171,7 @@ def _compared(
 ) -> list[tuple[bool, bool]]:
     """Whether the label is right and whether the greedy answer, of every question that has one."""
     questions = [labelled[response.problem] for response in greedy]
-    answers = [extract_answer(response.text) if response.finished else None for response in greedy]
+    answers = read_answers(ctx, ((response.text, response.finished) for response in greedy))
     # Nothing equals the empty text.
     pairs = [(answer or "", question.truth or "") for answer, question in zip(answers, questions, strict=True)]
     right = [verdict.equal for verdict in ctx.grader.equivalent_pairs(pairs)]
@@ -186,12 +187,17 @@ def _of_weighing(labelled: Sequence[LabelledQuestion]) -> dict[str, float]:
     return {name: fmean(values) for name, values in means.items() if values}
 
 
-def _has_truth(question: str) -> bool:
-    return true_answer(question) is not None
+def _truth(domain: Domain, question: str) -> str | None:
+    oracle = domain.answers.oracle
+    return None if oracle is None else oracle.answer(question)
 
 
-def _audited(grader: GradingPool, question: AnsweredQuestion, dropped: str | None) -> LabelledQuestion:
-    truth, label = true_answer(question.question.text), question.vote.answer
+def _has_truth(domain: Domain, question: str) -> bool:
+    return _truth(domain, question) is not None
+
+
+def _audited(domain: Domain, grader: Grader, question: AnsweredQuestion, dropped: str | None) -> LabelledQuestion:
+    truth, label = _truth(domain, question.question.text), question.vote.answer
     correct = None
     if truth is not None and label is not None:
         correct = grader.equivalent_pairs([(label, truth)])[0].equal

@@ -10,8 +10,7 @@ from rzero_mega.coevolution.plan import LabelsInputs
 from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
 from rzero_mega.config.panel import VoteSource, rounds_over_questions, vote_sources
 from rzero_mega.config.steps import labels_parts, parts
-from rzero_mega.evaluation.reexpression.exact import exact_forms
-from rzero_mega.evaluation.reexpression.form import Reexpress
+from rzero_mega.domains.reexpression.form import Reexpress, as_it_stands
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.drawing import QuestionsAsked
 from rzero_mega.phases.paraphrasing import JUDGING, WRITING, Paraphrasing
@@ -73,5 +72,5 @@ class PanelRounds:
 
     def _forms(self, source: VoteSource, number: int, questions: Sequence[WrittenQuestion]) -> Reexpress:
         if self.paraphrasing is None or not source.reexpressed:
-            return exact_forms
+            return self._ctx.domain.answers.reexpress or as_it_stands
         return self.paraphrasing.forms(number, questions)

@@ -10,16 +10,15 @@ from functools import partial
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Paraphrasers
 from rzero_mega.coevolution.records import Answers, JudgedParaphrase, ParaphrasedQuestion, WrittenQuestion
-from rzero_mega.evaluation.reexpression.paraphrase import (
+from rzero_mega.domains.reexpression.paraphrase import (
     Paraphrases,
     Verdict,
     first_verdict,
-    read_paraphrase,
     same_majority,
 )
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.drawing import QuestionsAsked
-from rzero_mega.phases.responses import boxed_answers
+from rzero_mega.phases.responses import answers_of, written_questions
 from rzero_mega.phases.rounds import Round
 from rzero_mega.rollout.protocol import Request, Sample
 
@@ -82,9 +81,11 @@ class Paraphrasing:
         return QuestionsAsked(requests, self._texts)
 
     def _texts(self, samples: Sequence[Sample]) -> list[Answers]:
-        texts = self.ctx.texts(samples)
+        # In the form in which the Challenger's questions are.
+        written = written_questions(self.ctx, samples, require_boxed=False)
+        texts = [None if question is None else question.text for question in written]
         return [
-            Answers((read_paraphrase(text, sample.finished),), len(sample.tokens), int(not sample.finished))
+            Answers((text,), len(sample.tokens), int(not sample.finished))
             for text, sample in zip(texts, samples, strict=True)
         ]
 
@@ -111,7 +112,7 @@ class Paraphrasing:
         """A record for each of the paraphrases; `samples` are of those at `places`."""
         found = [JudgedParaphrase((), 0, 0, paraphrase=text) for text in written]
         size = 2 * self.ctx.config.labels.panel.paraphrase.gate_samples
-        answers = boxed_answers(self.ctx, samples)
+        answers = answers_of(self.ctx, samples)
         cut = [slice(size * at, size * (at + 1)) for at in range(len(places))]
         classes = self.ctx.grader.equivalence_classes([answers[here] for here in cut])
         for place, here, equal in zip(places, cut, classes, strict=True):

@@ -144,7 +144,7 @@ def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
         stack.enter_context(watched_ranks(config.learner.hang_timeout_s))
         title = f"{config.recipe} · seed {config.seed}"
         progress = stack.enter_context(Progress(title, len(iteration_plan(config)), writer=first, times=in_job))
-        grader = stack.enter_context(new_grader(config.grading))
+        grader = stack.enter_context(new_grader(config))
         wandb = WandbRun(run) if first else None
         if wandb is not None:
             stack.callback(wandb.finish)

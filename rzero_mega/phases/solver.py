@@ -16,7 +16,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.resampling import Group, resample
-from rzero_mega.phases.responses import boxed_answers
+from rzero_mega.phases.responses import answers_of
 from rzero_mega.phases.steps import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
@@ -106,7 +106,7 @@ def _rollouts(
 
 
 def _rewards(ctx: RunContext, samples: Sequence[Sample], labels: Sequence[str]) -> list[SolverReward]:
-    answers = boxed_answers(ctx, samples)
+    answers = answers_of(ctx, samples)
     pairs = [(answer, label) for answer, label in zip(answers, labels, strict=True) if answer is not None]
     verdicts = iter(ctx.grader.equivalent_pairs(pairs))
     correct = [answer is not None and next(verdicts).equal for answer in answers]

@@ -11,10 +11,10 @@ from rzero_mega.coevolution.panel import panel_vote
 from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
 from rzero_mega.config.panel import Voter, VoteSource
 from rzero_mega.config.schema import SamplingConfig, VotesConfig
-from rzero_mega.evaluation.reexpression.form import Form, Reexpress, as_it_stands
+from rzero_mega.domains.reexpression.form import Form, Reexpress, as_it_stands
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import QuestionsAsked, draw_where_possible
-from rzero_mega.phases.responses import boxed_answers, printed_answers
+from rzero_mega.phases.responses import answers_of, printed_answers
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 MOST_FORMS = 3
@@ -104,7 +104,7 @@ def _read(
 ) -> list[Answers]:
     """The answers of each question in a row, those to another form of it mapped back."""
     forms = [one.form for one in asked for _ in range(one.request.n)]
-    given = printed_answers(ctx, samples) if source.programs else boxed_answers(ctx, samples)
+    given = printed_answers(ctx, samples) if source.programs else answers_of(ctx, samples)
     answers = [form.restore(answer) if form else answer for form, answer in zip(forms, given, strict=True)]
     found = []
     for start in range(0, len(samples), source.samples):

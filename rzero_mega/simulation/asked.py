@@ -8,7 +8,7 @@ from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.schema import Config, SamplingConfig, TrainingConfig
 from rzero_mega.config.steps import labels_parts, parts
 from rzero_mega.evaluation.asking import asking
-from rzero_mega.evaluation.benchmarks import BUILT_IN, Benchmark, load_benchmark
+from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.evaluation.definition import benchmark_names, defined_benchmark
 from rzero_mega.planning.assumptions import Responses
 from rzero_mega.simulation.drawing import Asked, Lengths
@@ -99,7 +99,7 @@ def _of_solver(prompts: int, samples: int, sampling: SamplingConfig, responses: 
 def _problems(name: str, config: Config) -> tuple[int, Benchmark]:
     """(how many, a benchmark that says how they are asked). The data of public ones need not be on this machine."""
     kind, _, size = name.partition(":")
-    if kind in BUILT_IN or kind not in benchmark_names():
+    if kind not in benchmark_names():
         benchmark = load_benchmark(name, config.evaluation.data)
         return len(benchmark.problems), benchmark
     definition = defined_benchmark(kind)

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels
+from rzero_mega.coevolution.label_audit import AuditedLabels
 from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
@@ -198,11 +198,11 @@ def exploit_figure(data: ReportData) -> Figure | None:
 def label_figure(data: ReportData) -> Figure | None:
     """Label accuracy of the kept questions by every oracle, with intervals; the paper's beside it."""
     audits = [(record.iteration, audit) for record in data.trained for audit in record.audits]
-    oracles = list(dict.fromkeys(audit.oracle for _, audit in audits))
+    oracles = {audit.oracle: audit.computed for _, audit in audits}
     series = []
-    for oracle, colour in zip(oracles, itertools.cycle(("blue", "purple", "orange")), strict=False):
+    for (oracle, computed), colour in zip(oracles.items(), itertools.cycle(("blue", "purple", "orange")), strict=False):
         labels = [(iteration, audit.kept) for iteration, audit in audits if audit.oracle == oracle]
-        name = "kept questions" if oracle == EXACT else f"kept, by {oracle}"
+        name = "kept questions" if computed else f"kept, by {oracle}"
         series += _accuracy_line(name, colour, [(float(iteration), kept) for iteration, kept in labels])
     exactly = [(record.iteration, record.value(PhaseName.LABELS, "label_accuracy_all")) for record in data.trained]
     points = tuple((float(iteration), value) for iteration, value in exactly if value is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rzero_mega.coevolution.label_audit import EXACT, AuditedLabels, LabelAudit
+from rzero_mega.coevolution.label_audit import AuditedLabels, LabelAudit
 from rzero_mega.errors import UserError
 from rzero_mega.records import record_if_sound
 from rzero_mega.run import Manifest, RunDirectory
@@ -29,7 +29,7 @@ def audit_folder(run: RunDirectory, iteration: int) -> Path:
 
 
 def label_audits(run: RunDirectory, iteration: int, labels: Manifest | None) -> tuple[LabelAudit, ...]:
-    """The audits of an iteration's labels: exact arithmetic first, then a model's; none of labels that were redone.
+    """The audits of an iteration's labels: what was computed first, then a model's; none of labels that were redone.
 
     `labels` is the manifest of the labels phase. UserError names a model's audit that is damaged.
     """
@@ -71,8 +71,8 @@ def audit_rows(audits: Iterable[tuple[int, LabelAudit]]) -> list[tuple[str, ...]
                 accuracy_text(audit.kept),
                 percent(paper_accuracy(iteration)),
                 accuracy_text(audit.dropped),
-                NOTHING if audit.oracle == EXACT else _share(sum(labels.unanswerable for labels in both), asked),
-                NOTHING if audit.oracle == EXACT else _share(sum(labels.unsure for labels in both), asked),
+                NOTHING if audit.computed else _share(sum(labels.unanswerable for labels in both), asked),
+                NOTHING if audit.computed else _share(sum(labels.unsure for labels in both), asked),
                 str(left) if left else NOTHING,
             )
         )

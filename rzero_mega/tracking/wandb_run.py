@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rzero_mega.atomic import read_json, write_json
-from rzero_mega.coevolution.label_audit import EXACT
 from rzero_mega.errors import first_line
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
@@ -186,7 +185,7 @@ class WandbRun:
             stamp = hashlib.sha256(json.dumps(audit.as_json()).encode()).hexdigest()[:12]
             name = f"{labels.iteration}/audit/{stamp}"
             if name not in self._sent.summaries:
-                values = {} if audit.oracle == EXACT else audit_values(labels.iteration, audit)
+                values = {} if audit.computed else audit_values(labels.iteration, audit)
                 rows = [list(row) for row in accuracy_rows(labels.iteration, audit)]
                 table = self._wandb.Table(columns=list(ACCURACY_COLUMNS), data=rows)
                 self._log({ITERATION: labels.iteration, **values, ACCURACY_TABLE: table}, name)

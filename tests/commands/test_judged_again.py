@@ -11,7 +11,7 @@ import pytest
 from rzero_mega.atomic import read_jsonl
 from rzero_mega.commands.kept_evaluation import regrade, write_finished
 from rzero_mega.config import Config, load_config
-from rzero_mega.config.schema import GradingConfig
+from rzero_mega.domains.mathematics.domain import MATHEMATICS
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.judge import second_look_of
 from rzero_mega.evaluation.judge_report import graded_by
@@ -20,7 +20,6 @@ from rzero_mega.evaluation.scores import evaluation_of
 from rzero_mega.grading import GradingPool
 from tests.evaluation.endpoint.chat_server import ChatServer, chat_server, said
 
-GRADING = GradingConfig(workers=1)
 SAID = ["\\boxed{fifty-fifty}", "\\boxed{3}", "\\boxed{wrong}", "nothing"]
 
 
@@ -47,12 +46,12 @@ def test_a_judge_is_heard_in_predictions_scores_and_figures(config: Config, serv
     folder = tmp_path / "kept"
     folder.mkdir()
     with GradingPool(1, 5.0, 1024) as grader:
-        rules = evaluation_of(benchmarks, responses, grader)
+        rules = evaluation_of(benchmarks, responses, MATHEMATICS, grader)
     assert [found.judgement.right for found in rules.predictions] == [False, True, False, False]
     assert graded_by(rules.summary) == "rule-based" and not server.asked
     write_finished(folder, "mark", config, benchmarks, rules)
 
-    (judged,) = regrade(folder, GRADING, partial(second_look_of, config))
+    (judged,) = regrade(folder, config, partial(second_look_of, config))
     assert judged.changed == 1 and len(server.asked) == 3
     assert judged.evaluation.summary["value"] == 0.5
     words = "rules, then judge-1 (2 re-checked, 1 overturned, agreement with the rules on a sample of 3: 33.3 %"
@@ -60,7 +59,7 @@ def test_a_judge_is_heard_in_predictions_scores_and_figures(config: Config, serv
     assert [row["right"] for row in read_jsonl(folder / "predictions.jsonl")] == [True, True, False, False]
     assert [row["score"] for row in read_jsonl(folder / "scores.jsonl")] == [1.0, 1.0, 0.0, 0.0]
 
-    (again,) = regrade(folder, GRADING, partial(second_look_of, config))
+    (again,) = regrade(folder, config, partial(second_look_of, config))
     assert again.evaluation.summary == judged.evaluation.summary and len(server.asked) == 3
-    (ruled,) = regrade(folder, GRADING)
+    (ruled,) = regrade(folder, config)
     assert ruled.changed == 1 and ruled.evaluation.summary == rules.summary

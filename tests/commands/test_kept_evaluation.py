@@ -14,10 +14,7 @@ from rzero_mega.atomic import read_jsonl, write_jsonl
 from rzero_mega.commands.evaluate import evaluate_models, names_of
 from rzero_mega.commands.kept_evaluation import regrade, say_evaluations
 from rzero_mega.config import Config, load_config
-from rzero_mega.config.schema import GradingConfig
 from rzero_mega.errors import UserError
-
-GRADING = GradingConfig(workers=1)
 
 
 @pytest.fixture
@@ -53,13 +50,13 @@ def test_what_is_kept_is_not_asked_again_and_is_judged_again_without_a_model(
     assert "asset-nano_base-2" in capsys.readouterr().out
     with pytest.raises(UserError, match="holds an evaluation of another model"):
         evaluate_models([config("evaluation.samples=2")], output)
-    regraded = regrade(output, GRADING)
+    regraded = regrade(output, config())
     assert [(entry.changed, len(entry.evaluation.predictions)) for entry in regraded] == [(0, 20), (0, 20)]
     assert files(output) == before
     folder = output / "asset-nano_base"
     rows = [{**row, "right": not row["right"], "prediction": "?"} for row in read_jsonl(folder / "predictions.jsonl")]
     write_jsonl(folder / "predictions.jsonl", rows)
-    assert [entry.changed for entry in regrade(folder, GRADING)] == [20]
+    assert [entry.changed for entry in regrade(folder, config())] == [20]
     assert files(output) == before
 
 
@@ -79,7 +76,7 @@ def test_what_cannot_be_judged_again_is_one_line(
     else:
         write_jsonl(folder / "predictions.jsonl", list(read_jsonl(folder / "predictions.jsonl"))[5:])
     with pytest.raises(UserError, match=complaint):
-        regrade(folder, GRADING)
+        regrade(folder, config())
 
 
 def test_judging_again_takes_no_torch() -> None:

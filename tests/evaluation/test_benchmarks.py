@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.config.schema import EvaluationConfig, SamplingConfig
+from rzero_mega.domains.arithmetic.expressions import is_held_out, truth
+from rzero_mega.domains.benchmark import Protocol
+from rzero_mega.domains.problem import Problem
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import is_held_out, truth
 from rzero_mega.evaluation.asking import Asking, asking
 from rzero_mega.evaluation.benchmarks import held_out_questions, load_benchmark, load_benchmarks
 from rzero_mega.evaluation.data_folder import MANIFEST
-from rzero_mega.evaluation.definition import Protocol
-from rzero_mega.evaluation.problem import Problem
 from rzero_mega.evaluation.texts import benchmarks_text, parse_benchmarks
 
 ROW = '{"question": "1+1?", "answer": "2"}\n'

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.config.schema import EvaluationConfig
+from rzero_mega.domains.mathematics.domain import MATHEMATICS
+from rzero_mega.domains.problem import Problem
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.definition import benchmark_names, defined_benchmark, parse_definition, read_problems
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.evaluation.problem import Problem
-from rzero_mega.evaluation.readings import READINGS
+from rzero_mega.evaluation.readings import READINGS, reading_named
 from rzero_mega.evaluation.readings.text import same_text
 from rzero_mega.evaluation.scores import judge
 from rzero_mega.grading.workers.pool import GradingPool
@@ -64,7 +65,7 @@ def test_every_item_is_read_and_its_own_answer_is_right(name: str, grader: Gradi
     definition = defined_benchmark(name)
     problems = read_problems(definition, data_file(name))
     assert len(problems) == definition.items
-    reading = READINGS[definition.reading]
+    reading = reading_named(definition.reading, MATHEMATICS)
     responses = [f"I think so. The answer is \\boxed{{{problem.answers[0]}}}." for problem in problems]
     predictions = [reading.prediction(text, problem) for text, problem in zip(responses, problems, strict=True)]
     given = [(prediction, problem) for prediction, problem in zip(predictions, problems, strict=True) if prediction]
@@ -77,7 +78,7 @@ def test_every_item_is_read_and_its_own_answer_is_right(name: str, grader: Gradi
 def test_another_item_s_answer_is_wrong(name: str, grader: GradingPool) -> None:
     definition = defined_benchmark(name)
     problems = read_problems(definition, data_file(name))[:300]
-    reading = READINGS[definition.reading]
+    reading = reading_named(definition.reading, MATHEMATICS)
     pairs = [
         (other.answers[0], problem)
         for problem, other in pairwise(problems)
@@ -125,7 +126,7 @@ def test_an_invented_response_is_read_and_judged(
     definition = defined_benchmark(name)
     benchmark = Benchmark(name, (definition.problem(row),), definition.reading)
     responses = [Response(name, 0, number, text, 9, "stop") for number, text in enumerate((right, wrong))]
-    assert [judgement.right for judgement in judge(benchmark, responses, grader)] == [True, False]
+    assert [judgement.right for judgement in judge(benchmark, responses, MATHEMATICS, grader)] == [True, False]
 
 
 def test_all_that_is_here_loads_at_once() -> None:
@@ -213,4 +214,6 @@ def test_exact_text(response: str, answer: str, right: bool) -> None:
 
 def test_no_answer() -> None:
     problem = Problem("q", ("a",), options=("x", "y"))
-    assert [reading.prediction("Hm.", problem) for reading in READINGS.values()] == [None, None, None]
+    assert {
+        name: reading_named(name, MATHEMATICS).prediction("Hm.", problem) for name in (None, *READINGS)
+    } == dict.fromkeys((None, *READINGS))

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.label_audit import EXACT, LabelAudit, Outcome
+from rzero_mega.coevolution.label_audit import LabelAudit, Outcome
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import EndpointConfig, LabelAuditConfig
+from rzero_mega.domains.arithmetic.oracle import EXACT_ARITHMETIC
+from rzero_mega.domains.mathematics.domain import MATHEMATICS
 from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.label_audit import OracleAudit, chosen_for_audit, exact_audit, oracle_audit
 from rzero_mega.grading import GradingPool
@@ -49,10 +51,11 @@ def test_exact_arithmetic_is_counted_as_by_hand() -> None:
             labelled("2*3", None, 0, False, "6"),
             labelled("2*4", "9", 10, False, "8", False),
             labelled("2*5", "9", 10, False, "10", False),
-        ]
+        ],
+        EXACT_ARITHMETIC,
     )
     kept, dropped = audit.kept, audit.dropped
-    assert (audit.oracle, audit.agreement) == (EXACT, None)
+    assert (audit.oracle, audit.agreement) == ("exact arithmetic", None) and audit.computed
     assert (kept.questions, kept.right, kept.wrong, kept.unaudited, kept.accuracy) == (4, 2, 1, 1, 2 / 3)
     assert (dropped.questions, dropped.right, dropped.wrong, dropped.unlabelled) == (4, 1, 2, 1)
     # Wilson's interval of 2 in 3 at 95 %, z = 1.95996: centre (2/3 + z²/6) / (1 + z²/3), from tables.
@@ -63,7 +66,7 @@ def test_exact_arithmetic_is_counted_as_by_hand() -> None:
 
 
 def test_an_iteration_whose_truths_cannot_be_computed_has_no_accuracy() -> None:
-    audit = exact_audit([labelled("why?", "x"), labelled("how?", "y", kept=False)])
+    audit = exact_audit([labelled("why?", "x"), labelled("how?", "y", kept=False)], None)
     assert (audit.kept.accuracy, audit.kept.low, audit.kept.high, audit.kept.asked) == (None, None, None, 0)
 
 
@@ -106,7 +109,7 @@ def ask_oracle(server: ChatServer, tmp_path: Path, grader: GradingPool) -> AskOr
             EndpointConfig(url=server.url, model="oracle-1", concurrency=1, attempts=1, **endpoint), samples=3
         )
         with Endpoint(config.endpoint, "labels.audit.endpoint", tmp_path / "answers.jsonl") as asked:
-            return oracle_audit(QUESTIONS, questions, config, asked, grader)
+            return oracle_audit(QUESTIONS, questions, config, MATHEMATICS, asked, grader)
 
     return ask
 

@@ -11,8 +11,8 @@ import pytest
 
 from rzero_mega.config import Config, load_config
 from rzero_mega.config.schema import EvaluationConfig
+from rzero_mega.domains.arithmetic.expressions import is_held_out, truth, written_steps
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import is_held_out, truth, written_steps
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.labelled import LabelledExample, cleaned, labelled_text, load_labelled, parse_labelled
 from rzero_mega.evaluation.texts import LABELLED, run_texts

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rzero_mega.domains.arithmetic.expressions import held_out_set
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import held_out_set
 from rzero_mega.evaluation.programs import MAX_PROGRAM_CHARS, Sandbox, check_sandbox, written_program
 
 

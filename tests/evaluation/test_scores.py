@@ -8,11 +8,12 @@ import pytest
 
 from rzero_mega.config.schema import EvaluationConfig
 from rzero_mega.config.schema.run import ProtocolConfig
+from rzero_mega.domains.benchmark import Protocol
+from rzero_mega.domains.mathematics.domain import MATHEMATICS
+from rzero_mega.domains.problem import Problem
 from rzero_mega.evaluation.asking import asking
 from rzero_mega.evaluation.benchmarks import Benchmark
-from rzero_mega.evaluation.definition import Protocol
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.evaluation.problem import Problem
 from rzero_mega.evaluation.problem_score import ProblemScore
 from rzero_mega.evaluation.scores import judge, problem_scores, summary
 from rzero_mega.grading.workers.pool import GradingPool
@@ -107,12 +108,14 @@ def test_samples_and_their_majority_are_judged_by_the_reading(
     # In the order in which they came.
     responses = [Response("a", 0, i, text, 1, "stop") for i, text in reversed(list(enumerate(texts)))]
     responses += [Response("a", 0, None, texts[0], 1, "stop")]
-    (found,) = problem_scores(benchmark, responses, judge(benchmark, responses, grader), grader)
+    (found,) = problem_scores(
+        benchmark, responses, judge(benchmark, responses, MATHEMATICS, grader), MATHEMATICS, grader
+    )
     assert (found.mean, found.vote) == expected and found.score == found.mean
     assert found.greedy is (texts[0] != "The answer is 8")
 
 
 def test_a_response_that_was_cut_off_answers_nothing(grader: GradingPool) -> None:
     benchmark = Benchmark("a", (Problem("?", ("1",)),))
-    (judgement,) = judge(benchmark, [Response("a", 0, None, r"\boxed{1}", 1, "length")], grader)
+    (judgement,) = judge(benchmark, [Response("a", 0, None, r"\boxed{1}", 1, "length")], MATHEMATICS, grader)
     assert (judgement.prediction, judgement.right) == (None, False)

@@ -107,7 +107,7 @@ class ScriptedRun:
         self.ctx = RunContext(
             config,
             load_encoder(self.base),
-            new_grader(config.grading),
+            new_grader(config),
             None,
             self.directory,
             ParallelLayout(),

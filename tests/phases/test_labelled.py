@@ -12,8 +12,8 @@ import pytest
 
 from rzero_mega.coevolution.plan import BASE, LABELLED_DATA, LabelledInputs, solver_batch
 from rzero_mega.coevolution.streams import derive_seed
+from rzero_mega.domains.arithmetic.expressions import held_out_set
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import held_out_set
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import labelled, solver
 from rzero_mega.phases.context import ActivePhase

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from rzero_mega.coevolution.curation import REASONS
-from rzero_mega.coevolution.label_audit import EXACT, LabelAudit
+from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
 from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
@@ -110,7 +111,7 @@ def test_the_summary_counts_what_the_records_say(run: ScriptedRun, solver: Scrip
     assert (found["label_accuracy"], found["label_accuracy_all"]) == (0.5, 0.75)
     # Counted by hand: 12 = 6+6 is kept and right, 54 = 7*8 kept and wrong; 3 = 1+2 and 5 = 9-4 are dropped and right.
     audit = LabelAudit.from_json(found["audit"])
-    assert (audit.oracle, audit.agreement) == (EXACT, None)
+    assert (audit.oracle, audit.agreement) == ("exact arithmetic", None)
     assert (audit.kept.questions, audit.kept.right, audit.kept.wrong, audit.kept.accuracy) == (2, 1, 1, 0.5)
     assert (audit.dropped.questions, audit.dropped.right, audit.dropped.wrong) == (2, 2, 0)
     by_p_hat = [(p_hat, labels.right, labels.wrong) for p_hat, labels in audit.by_p_hat]
@@ -127,7 +128,8 @@ def test_nothing_that_is_trained_on_depends_on_the_truth(
     known = (phase.directory.path / "dataset.jsonl").read_bytes()
     for path in (phase.directory.manifest_path, phase.directory.path / "dataset.jsonl"):
         path.unlink()
-    monkeypatch.setattr(labels, "true_answer", lambda question: None)
+    blind = replace(run.ctx.domain, answers=replace(run.ctx.domain.answers, oracle=None))
+    monkeypatch.setattr(run.ctx, "domain", blind)
     labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
     assert summary(phase)["label_accuracy"] is None
     assert (phase.directory.path / "dataset.jsonl").read_bytes() == known

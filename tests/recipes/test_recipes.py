@@ -17,8 +17,9 @@ from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
+from rzero_mega.domains.registry import built_in_benchmark
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.benchmarks import BUILT_IN, load_benchmark
+from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.evaluation.definition import defined_benchmark
 from rzero_mega.learner.megatron.fp8 import check_recipe
 from rzero_mega.planning.candidate import Candidate
@@ -177,7 +178,7 @@ def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
     load_prompt(config.prompts.paraphrase).check_role(takes_question=True)
     for benchmark in config.evaluation.benchmarks:
         kind = benchmark.partition(":")[0]
-        if kind in BUILT_IN:
+        if built_in_benchmark(kind) is not None:
             load_benchmark(benchmark)
         else:
             defined_benchmark(kind)

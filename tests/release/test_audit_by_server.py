@@ -12,7 +12,7 @@ import pytest
 from rzero_mega.atomic import read_jsonl, write_jsonl
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.evaluation.audit import true_answer
+from rzero_mega.domains.arithmetic.oracle import true_answer
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.rollout.sglang.server.process import installed
 from rzero_mega.run import RunDirectory

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from rzero_mega.assets import asset_path, nano_base_path
 from rzero_mega.atomic import sha256
+from rzero_mega.domains.arithmetic.clock import clock_truth, held_out_clock_set, is_clock_held_out, parse_clock
+from rzero_mega.domains.arithmetic.expressions import further_held_out_set, held_out_set, is_held_out, truth
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.arithmetic import further_held_out_set, held_out_set, is_held_out, truth
-from rzero_mega.evaluation.clock import clock_truth, held_out_clock_set, is_clock_held_out, parse_clock
 from tools.bases.base import FOLKLORE, NANO, Base, Settings
 from tools.bases.build import build, command
 from tools.bases.card import CARD, card, facts_of

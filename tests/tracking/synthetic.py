@@ -16,6 +16,7 @@ from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, W
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import Config, load_config
 from rzero_mega.config.schema import LabelsGuardConfig
+from rzero_mega.domains.arithmetic.oracle import EXACT_ARITHMETIC
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.run.sealed import read_sealed, write_sealed
@@ -143,7 +144,7 @@ def _labels(iteration: int, rng: random.Random) -> tuple[list[dict[str, Any]], d
         "p_hat_histogram": {"edges": [(2 * votes - 1) / 20 for votes in range(VOTES + 2)], "counts": counts},
         "label_accuracy": sum(row.correct is True for row in kept) / len(kept),
         "label_accuracy_all": sum(row.correct is True for row in rows) / len(rows),
-        "audit": exact_audit(rows, _greedy(kept, rng)).as_json(),
+        "audit": exact_audit(rows, EXACT_ARITHMETIC, _greedy(kept, rng)).as_json(),
         "timeouts": 0,
         "answer_length": 150.0,
         "label_tokens": 2_250_000,

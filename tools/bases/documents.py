@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from rzero_mega.evaluation.arithmetic import LEVELS, is_held_out, random_expression
-from rzero_mega.evaluation.clock import LEVELS as CLOCK_LEVELS
-from rzero_mega.evaluation.clock import is_clock_held_out, parse_clock, random_clock_question
+from rzero_mega.domains.arithmetic.clock import LEVELS as CLOCK_LEVELS
+from rzero_mega.domains.arithmetic.clock import is_clock_held_out, parse_clock, random_clock_question
+from rzero_mega.domains.arithmetic.expressions import LEVELS, is_held_out, random_expression
 from tools.bases.base import Base, Settings
 from tools.bases.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solution, solver_prompt, written_steps
 

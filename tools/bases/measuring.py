@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from rzero_mega.evaluation.arithmetic import ArithmeticProblem, further_held_out_set, held_out_set, truth
-from rzero_mega.evaluation.clock import held_out_clock_set
+from rzero_mega.domains.arithmetic.clock import held_out_clock_set
+from rzero_mega.domains.arithmetic.expressions import ArithmeticProblem, further_held_out_set, held_out_set, truth
 from tools.bases.documents import MAX_NEW_TOKENS
 from tools.bases.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solver_prompt
 

@@ -14,7 +14,7 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
-from rzero_mega.evaluation.arithmetic import ArithmeticProblem, held_out_set
+from rzero_mega.domains.arithmetic.expressions import ArithmeticProblem, held_out_set
 from tools.bases.base import FOLKLORE, NANO, Base
 from tools.bases.written_arithmetic import boxed_integer, solution
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 
-from rzero_mega.evaluation.arithmetic import Chain, parse
-from rzero_mega.evaluation.clock import parse_clock
+from rzero_mega.domains.arithmetic.clock import parse_clock
+from rzero_mega.domains.arithmetic.expressions import Chain, parse
 
 CHALLENGER_PROMPT = "C:"
 """What the Challenger of this world completes to ``<question>12*3+5</question>\\boxed{41}``."""

@@ -80,6 +80,10 @@ class Config:
     """An ablation, by name: its values (`rzero_mega/config/presets/ablations/`) lie under what names it says itself.
     Part of the run's name."""
 
+    domain: str = value("mathematics", NAMED)
+    """What questions and answers are of: a folder in `rzero_mega/domains/`, mathematics or arithmetic, or a domain of
+    another package, by the name of its entry point. It says how they are read, who judges, and how roles are asked."""
+
     model: ModelConfig = field(default_factory=ModelConfig)
     """The base model."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rzero_mega.domains.problem import Problem
 from rzero_mega.evaluation.choices import extract_choice, letters
-from rzero_mega.evaluation.problem import Problem
-from rzero_mega.evaluation.readings.reading import classes_of_same
-from rzero_mega.grading.workers.pool import GradingPool
+from rzero_mega.grading.grader import Grader, classes_of_same
 
 
 class Choices:
@@ -22,8 +21,8 @@ class Choices:
     def prediction(self, response: str, problem: Problem) -> str | None:
         return extract_choice(response, problem.options)
 
-    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
+    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: Grader) -> list[bool]:
         return [prediction in problem.answers for prediction, problem in predictions]
 
-    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: Grader) -> list[list[int | None]]:
         return classes_of_same(groups)

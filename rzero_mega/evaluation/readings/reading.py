@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rzero_mega.evaluation.problem import Problem
-from rzero_mega.grading.workers.pool import GradingPool
+from rzero_mega.domains.problem import Problem
+from rzero_mega.grading.grader import Grader
 
 
 class Reading(Protocol):
@@ -20,19 +20,10 @@ class Reading(Protocol):
         """What a response answers; None if it answers nothing."""
         ...
 
-    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
+    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: Grader) -> list[bool]:
         """Whether each prediction is right."""
         ...
 
-    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: Grader) -> list[list[int | None]]:
         """The class of each prediction of a problem among its others, for votes; None has none."""
         ...
-
-
-def classes_of_same(groups: Sequence[Sequence[str | None]]) -> list[list[int | None]]:
-    """Classes of predictions that are the same text, numbered in the order of their first appearance."""
-    found = []
-    for group in groups:
-        numbers: dict[str, int] = {}
-        found.append([None if text is None else numbers.setdefault(text, len(numbers)) for text in group])
-    return found

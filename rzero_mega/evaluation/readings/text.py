@@ -11,10 +11,9 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-from rzero_mega.evaluation.problem import Problem
-from rzero_mega.evaluation.readings.reading import classes_of_same
+from rzero_mega.domains.problem import Problem
+from rzero_mega.grading.grader import Grader, classes_of_same
 from rzero_mega.grading.text.extraction import extract_answer
-from rzero_mega.grading.workers.pool import GradingPool
 
 _PREFIX = re.compile(r"the (?:final )?answer is:?", re.IGNORECASE)
 _WRAPPER = re.compile(r"\\(?:boxed|text|texttt|textbf|mathrm)\{(.*)\}", re.DOTALL)
@@ -34,10 +33,10 @@ class Text:
         lines = [line for line in last.split("\n") if line.strip(" *")]
         return (_plain(lines[0]) or None) if lines else None
 
-    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: GradingPool) -> list[bool]:
+    def verdicts(self, predictions: Sequence[tuple[str, Problem]], grader: Grader) -> list[bool]:
         return [any(same_text(prediction, answer) for answer in problem.answers) for prediction, problem in predictions]
 
-    def classes(self, groups: Sequence[Sequence[str | None]], grader: GradingPool) -> list[list[int | None]]:
+    def classes(self, groups: Sequence[Sequence[str | None]], grader: Grader) -> list[list[int | None]]:
         return classes_of_same(groups)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.evaluation.arithmetic import (
+from rzero_mega.domains.arithmetic.expressions import (
     LEVELS,
     MAX_EXPRESSION_CHARS,
     ArithmeticProblem,

@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import islice, repeat
 from random import Random
 
-from rzero_mega.evaluation.arithmetic import (
+from rzero_mega.domains.arithmetic.expressions import (
     HELD_OUT_SHARE,
     MAX_EXPRESSION_CHARS,
     ArithmeticProblem,

@@ -1,4 +1,4 @@
-"""Paraphrases of questions in language: read from what a model wrote, and a gate on their meaning. Pure.
+"""Paraphrases of questions in language: a gate on their meaning. Pure.
 
 A model that writes a question in other words changes it now and then. What is wrong is mostly found by two checks: the
 numbers, and whether a model that did not write it gives both the same answer. A paraphrase that passes may still be
@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from rzero_mega.coevolution.questions import parse_question
-from rzero_mega.evaluation.reexpression.form import Form
+from rzero_mega.domains.reexpression.form import Form
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
@@ -35,12 +34,6 @@ class Verdict(StrEnum):
 
     PASSED = "passed"
     """It is asked in the question's place."""
-
-
-def read_paraphrase(text: str, finished: bool) -> str | None:
-    """The paraphrase in a response, in the block in which the Challenger's questions are; None if there is none."""
-    found = parse_question(text, finished, require_boxed=False)
-    return None if found is None else found.text
 
 
 def first_verdict(question: str, paraphrase: str | None) -> Verdict | None:

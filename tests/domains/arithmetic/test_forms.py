@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.evaluation.arithmetic import LEVELS, parse, random_expression, truth
-from rzero_mega.evaluation.reexpression.exact import exact_forms
+from rzero_mega.domains.arithmetic.expressions import LEVELS, parse, random_expression, truth
+from rzero_mega.domains.arithmetic.forms import exact_forms
 
 EXPRESSIONS = st.builds(
     lambda level, seed: random_expression(level, Random(seed)), st.sampled_from(sorted(LEVELS)), st.integers(0, 10**6)

@@ -9,10 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.evaluation.arithmetic import LEVELS as EXPRESSION_LEVELS
-from rzero_mega.evaluation.arithmetic import MAX_EXPRESSION_CHARS, ArithmeticProblem, parse, random_expression, truth
-from rzero_mega.evaluation.audit import true_answer
-from rzero_mega.evaluation.clock import (
+from rzero_mega.domains.arithmetic.clock import (
     LEVELS,
     MAX_HOURS,
     MAX_TURNS,
@@ -23,6 +20,15 @@ from rzero_mega.evaluation.clock import (
     parse_clock,
     random_clock_question,
 )
+from rzero_mega.domains.arithmetic.expressions import LEVELS as EXPRESSION_LEVELS
+from rzero_mega.domains.arithmetic.expressions import (
+    MAX_EXPRESSION_CHARS,
+    ArithmeticProblem,
+    parse,
+    random_expression,
+    truth,
+)
+from rzero_mega.domains.arithmetic.oracle import true_answer
 
 levels = st.sampled_from(LEVELS)
 seeds = st.integers(0, 2**32)

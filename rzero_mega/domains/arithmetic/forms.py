@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from rzero_mega.evaluation.arithmetic import Chain, parse
-from rzero_mega.evaluation.reexpression.form import Form
+from rzero_mega.domains.arithmetic.expressions import Chain, parse
+from rzero_mega.domains.reexpression.form import Form
 
 _INTEGER = re.compile(r"-?[0-9]{1,64}")
 _TRIES_PER_FORM = 8

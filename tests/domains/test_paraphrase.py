@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from rzero_mega.evaluation.reexpression.form import Form
-from rzero_mega.evaluation.reexpression.paraphrase import (
+from rzero_mega.domains.reexpression.form import Form
+from rzero_mega.domains.reexpression.paraphrase import (
     Paraphrases,
     Verdict,
     first_verdict,
     numbers,
-    read_paraphrase,
     same_majority,
 )
 
@@ -69,20 +68,6 @@ def test_majorities_are_the_same_if_both_halves_have_one_and_it_is_one_class(
     classes: list[int | None], same: bool
 ) -> None:
     assert same_majority(classes) is same
-
-
-@pytest.mark.parametrize(
-    ("response", "finished", "paraphrase"),
-    [
-        ("Here it is: <question> What is 2 more than 3? </question>", True, "What is 2 more than 3?"),
-        ("<question>What is 2 more than 3?</question> And", False, "What is 2 more than 3?"),
-        ("<question>What is 2 more", False, None),
-        ("<question>  </question>", True, None),
-        ("What is 2 more than 3?", True, None),
-    ],
-)
-def test_a_paraphrase_is_what_stands_in_the_block(response: str, finished: bool, paraphrase: str | None) -> None:
-    assert read_paraphrase(response, finished) == paraphrase
 
 
 def test_a_question_has_its_paraphrase_or_no_other_form() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.evaluation.arithmetic import truth
+from rzero_mega.domains.arithmetic.expressions import truth
+from rzero_mega.domains.domain import Oracle
 
 # "What is 12 + 30 * 2?" and its likes; the expression itself is checked by the arithmetic world's own parser.
 _ASKED = re.compile(r"(?:what\s+is|what's|compute|calculate|evaluate|find)?\s*:?\s*([-+*×x\d\s]{1,64}?)\s*[=?.]*", re.I)
@@ -20,3 +21,6 @@ def true_answer(question: str) -> str | None:
         return None
     value = truth(expression)
     return None if value is None else str(value)
+
+
+EXACT_ARITHMETIC = Oracle("arithmetic", true_answer)

@@ -1,0 +1,1 @@
+"""Nano's arithmetic: expressions, and clock arithmetic for transfer."""

@@ -1,0 +1,84 @@
+"""What phases need to know of a domain, and nothing more. Parts that not every domain has are None or empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rzero_mega.coevolution.label_audit import COMPUTED
+from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.config.schema import GradingConfig
+from rzero_mega.domains.benchmark import BuiltIn
+from rzero_mega.domains.reexpression.form import Reexpress
+from rzero_mega.grading.grader import Grader
+
+
+class ReadQuestion(Protocol):
+    """Finds the question in a Challenger's response."""
+
+    def __call__(self, text: str, finished: bool, require_boxed: bool) -> WrittenQuestion | None:
+        """None of a malformed response; with `require_boxed` that is also one without an answer of its own.
+
+        `finished` says that the model ended the response itself.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Computes true answers: for audits of labels, and for the ablation `true_labels`. Shown as "exact SUBJECT"."""
+
+    subject: str
+    answer: Callable[[str], str | None]
+    """Of a question; None where it can't be computed."""
+
+    @property
+    def name(self) -> str:
+        """What audits call it."""
+        return f"{COMPUTED} {self.subject}"
+
+
+@dataclass(frozen=True)
+class CheckableAnswers:
+    """Answers that are right or wrong: equal ones are one vote, and the majority is the label."""
+
+    read: Callable[[str], str | None]
+    """The answer in a finished response; None where there is none."""
+
+    grader: Callable[[GradingConfig], Grader]
+    """Opens what says which answers are equal, without starting anything yet."""
+
+    oracle: Oracle | None = None
+    reexpress: Reexpress | None = None
+    """Exact forms of a question, for `labels.panel.reexpression: exact`."""
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """A question, its answer, and a response that works it out."""
+
+    question: str
+    answer: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class WorkedExamples:
+    """Labelled data that a domain computes, `labelled.data=DOMAIN:N` with N up to `most`."""
+
+    most: int
+    draw: Callable[[int, int], Iterator[WorkedExample]]
+    """So many examples by a seed, none of which a benchmark of the domain asks."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain. Everything in it is a pure function, but for what a grader starts."""
+
+    name: str
+    read_question: ReadQuestion
+    answers: CheckableAnswers
+    benchmarks: Mapping[str, BuiltIn] = field(default_factory=dict)
+    """By name, which no other benchmark has."""
+    worked_examples: WorkedExamples | None = None

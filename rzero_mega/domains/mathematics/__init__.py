@@ -1,0 +1,1 @@
+"""Mathematics: questions in words, answers in a box, judged by the grader."""
