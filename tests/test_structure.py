@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # run for what assumptions are fitted to.
     "simulation": {"coevolution", "config", "evaluation", "planning", "rollout", "run", "weights"},
     # coevolution for prompts, tracking for what a card says of a run.
-    "release": {"coevolution", "config", "evaluation", "rollout", "run", "tracking", "weights"},
+    "release": {"coevolution", "config", "domains", "evaluation", "rollout", "run", "tracking", "weights"},
     # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.
     "grid": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "phases": {

@@ -44,5 +44,5 @@ def with_absolute_paths(config: Config, here: Path) -> Config:
     )
 
 
-def _prompt(name: str, here: Path) -> str:
-    return str(here / name) if Path(name).suffix in (".yaml", ".yml") else name
+def _prompt(name: str | None, here: Path) -> str | None:
+    return str(here / name) if name is not None and Path(name).suffix in (".yaml", ".yml") else name

@@ -1,4 +1,4 @@
-"""Prompts: one YAML file per role, so that other domains than mathematics need no code.
+"""Prompts: what a role is given, one YAML file per role.
 
 A file has the keys `system` and `user` for chat models, and `raw` for models that complete a text of their own form.
 `examples`, a list of `user` and `assistant`, are turns that go before the user's, for models that imitate better than
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 from rzero_mega.config.typed import merged
 from rzero_mega.errors import UserError
-from rzero_mega.text_file import is_missing, read_text
 from rzero_mega.yaml_text import parse_yaml
 
 PLACEHOLDERS = ("question",)
@@ -84,42 +81,21 @@ class PromptTemplate(PromptFile):
                 raise UserError(f"{self.source}: the placeholder {{{name}}} {trouble}")
 
 
-def load_prompt(name_or_path: str) -> PromptTemplate:
-    """Read a shipped prompt (its name) or a YAML file (its path); UserError as of `parse_prompt`."""
-    return parse_prompt(prompt_text(name_or_path), name_or_path)
-
-
-def parse_prompt(text: str, name_or_path: str) -> PromptTemplate:
+def parse_prompt(text: str, source: str) -> PromptTemplate:
     """The prompt that a file's text describes.
 
     Raises UserError naming the file for text that is no YAML, an unknown key or placeholder, or no text at all.
     """
-    given = parse_yaml(text, name_or_path)
+    given = parse_yaml(text, source)
     try:
         found = merged(PromptFile(), given)
     except UserError as error:
-        raise UserError(f"{name_or_path}: {error}") from None
+        raise UserError(f"{source}: {error}") from None
     for part in (found.system, found.user, found.raw, found.plain_suffix):
-        _check_placeholders(name_or_path, part or "")
+        _check_placeholders(source, part or "")
     if found.user is None and found.raw is None:
-        raise UserError(f"{name_or_path}: has neither user nor raw")
-    return PromptTemplate(**vars(found), source=name_or_path)
-
-
-def prompt_names() -> list[str]:
-    """Names of the prompts that are shipped with the package."""
-    folder = resources.files("rzero_mega.config") / "prompts"
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def prompt_text(name_or_path: str) -> str:
-    """The text of a shipped prompt (its name) or of a YAML file (its path); UserError if it can't be read."""
-    path = Path(name_or_path)
-    if name_or_path in prompt_names():
-        return (resources.files("rzero_mega.config") / "prompts" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    if path.suffix not in (".yaml", ".yml") or is_missing(path):
-        raise UserError(f"{name_or_path}: neither a shipped prompt ({', '.join(prompt_names())}) nor a YAML file")
-    return read_text(path)
+        raise UserError(f"{source}: has neither user nor raw")
+    return PromptTemplate(**vars(found), source=source)
 
 
 def _check_placeholders(source: str, text: str) -> None:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from rzero_mega.atomic import write_jsonl
-from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, values_of
 from rzero_mega.config.load import with_overrides
+from rzero_mega.domains.prompts import prompt_of
 from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.endpoint.client import Endpoint
@@ -35,7 +35,7 @@ def audit_run(run: RunDirectory, iteration: int | None, overrides: Sequence[str]
     What the overrides say holds for this audit; the run keeps its configuration. A run that is at work may be audited.
     """
     config = _configured(run.config, overrides)
-    _check_prompt(config.labels.audit.prompt)
+    _check_prompt(config)
     labelled = _finished(run, iteration)
     with (
         Progress(f"audit of {run.path.name}", len(labelled)) as progress,
@@ -61,9 +61,10 @@ def _configured(config: Config, overrides: Sequence[str]) -> Config:
     return audited
 
 
-def _check_prompt(name: str) -> None:
+def _check_prompt(config: Config) -> None:
+    prompt = prompt_of(config, "oracle")
     try:
-        load_prompt(name).messages(question="")
+        prompt.messages(question="")
     except UserError as error:
         raise UserError(f"{SECTION}.prompt: {error}") from None
 
@@ -93,7 +94,9 @@ def _audit(run: RunDirectory, labels: PhaseDirectory, config: Config, grader: Gr
             done += items
             bar.advance(done)
 
-        found = oracle_audit(labelled, chosen, settings, domain_of(config), endpoint, grader, advance)
+        found = oracle_audit(
+            labelled, chosen, settings, prompt_of(config, "oracle"), domain_of(config), endpoint, grader, advance
+        )
     if found.asked.problem is not None:
         raise UserError(f"{found.asked.problem}; answers so far are kept, and the same command goes on")
     _warn_of_gaps(found)

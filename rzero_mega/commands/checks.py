@@ -9,21 +9,21 @@ from __future__ import annotations
 import logging
 
 from rzero_mega.coevolution.plan import iteration_plan
-from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.coevolution.solver_reward import format_pieces
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.panel import asks_paraphrases, vote_sources
+from rzero_mega.config.panel import asks_paraphrases, panel_prompts, vote_sources
 from rzero_mega.config.placement import placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.suggestions import alike
 from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.prompts import has_prompt, prompt_of
 from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.endpoint.key import check_key
 from rzero_mega.evaluation.readings import reading_named
-from rzero_mega.evaluation.texts import run_texts
+from rzero_mega.evaluation.texts import ROLES, run_texts
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.planning.models import known_model
@@ -76,16 +76,12 @@ def check_inference(config: Config) -> None:
     """UserError for a domain that lacks what is asked of it, another role's prompt, a benchmark that can't be read."""
     domain = domain_of(config)
     _check_domain(config, domain)
-    for key, name, takes_question in (
-        ("challenger", config.prompts.challenger, False),
-        ("solver", config.prompts.solver, True),
-        ("paraphrase", config.prompts.paraphrase, True),
-        ("program", config.prompts.program, True),
-    ):
+    asked = {"challenger", "solver", *panel_prompts(config)}
+    for role in (role for role in ROLES if role in asked or has_prompt(config, role)):
         try:
-            load_prompt(name).check_role(takes_question)
+            prompt_of(config, role).check_role(takes_question=role != "challenger")
         except UserError as error:
-            raise UserError(f"prompts.{key}: {error}") from None
+            raise UserError(f"prompts.{role}: {error}") from None
     for benchmark in load_benchmarks(config.evaluation):
         reading_named(benchmark.reading, domain)
 

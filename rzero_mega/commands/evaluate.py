@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from rzero_mega import atomic
-from rzero_mega.coevolution.prompts import prompt_text
 from rzero_mega.commands.kept_evaluation import kept, write_finished
 from rzero_mega.commands.preflight import preflight
 from rzero_mega.config.schema import Config
 from rzero_mega.config.steps import phase_steps
+from rzero_mega.domains.prompts import prompt_text_of
 from rzero_mega.evaluation.judge import second_look_of
 from rzero_mega.evaluation.scores import Evaluation, evaluation_of
 from rzero_mega.evaluation.texts import benchmarks_text
@@ -88,7 +88,7 @@ def _mark(ctx: InferenceContext, model: Path) -> str:
         "seed": config.seed,
         "model": model_sha256(model),
         "benchmarks": benchmarks_text(ctx.benchmarks),
-        "prompt": prompt_text(config.prompts.solver),
+        "prompt": prompt_text_of(config, "solver"),
         "asked": [config.evaluation.samples, asdict(config.evaluation.sampling), asdict(config.evaluation.protocol)],
         "judge": config.evaluation.judge.endpoint.model,
         "engine": [config.rollout.engine, config.rollout.dtype],

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
+from rzero_mega.coevolution.prompts import PromptTemplate
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.panel import panel_prompts
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
+from rzero_mega.domains.prompts import prompt_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.labelled import load_labelled
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def preflight(config: Config, trains: bool = True) -> ModelShape:
     """Resolve the base model; check it, the layout, servers and tokenizer; UserError for the first fault."""
-    challenger, solver = load_prompt(config.prompts.challenger), load_prompt(config.prompts.solver)
+    challenger, solver = prompt_of(config, "challenger"), prompt_of(config, "solver")
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)
@@ -42,7 +43,7 @@ def preflight(config: Config, trains: bool = True) -> ModelShape:
     asked = panel_prompts(config)
     if "program" in asked:
         check_sandbox()
-    answering = [solver, *(load_prompt(getattr(config.prompts, key)) for key in asked)]
+    answering = [solver, *(prompt_of(config, key) for key in asked)]
     inspect_tokenizer(base, shape.vocab, asking=[challenger] if trains else [], answering=answering)
     if trains:
         encoder = load_encoder(base)

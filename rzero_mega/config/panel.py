@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from rzero_mega.config.schema import Config, LabelsConfig
 
@@ -61,10 +62,10 @@ def asks_paraphrases(config: LabelsConfig) -> bool:
     return reexpressed and config.panel.reexpression == "paraphrase"
 
 
-def panel_prompts(config: Config) -> list[str]:
+def panel_prompts(config: Config) -> list[Literal["paraphrase", "program"]]:
     """The keys of `prompts` that votes take besides the Solver's; the guard's panel may vote later on."""
     panels = [config.labels, *([widened(config).labels] if config.labels.guard.action == "widen" else [])]
-    asked = {
+    asked: dict[Literal["paraphrase", "program"], bool] = {
         "paraphrase": any(asks_paraphrases(labels) for labels in panels),
         "program": any(source.programs for labels in panels for source in vote_sources(labels)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from rzero_mega.coevolution.label_audit import COMPUTED
@@ -77,6 +78,9 @@ class Domain:
     """A domain. Everything in it is a pure function, but for what a grader starts."""
 
     name: str
+    prompts: Mapping[str, Path]
+    """The prompt files of roles: `challenger` and `solver`; maybe `paraphrase`, `program`, and `oracle` for audits."""
+
     read_question: ReadQuestion
     answers: CheckableAnswers
     benchmarks: Mapping[str, BuiltIn] = field(default_factory=dict)

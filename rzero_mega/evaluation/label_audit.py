@@ -11,7 +11,7 @@ from typing import Any
 
 from rzero_mega.coevolution.label_audit import AuditedLabels, LabelAudit, Outcome
 from rzero_mega.coevolution.label_quality import label_quality
-from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.coevolution.prompts import PromptTemplate
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.streams import permutation
 from rzero_mega.coevolution.votes import majority_vote
@@ -93,13 +93,13 @@ def oracle_audit(
     labelled: Sequence[LabelledQuestion],
     chosen: Sequence[LabelledQuestion],
     config: LabelAuditConfig,
+    prompt: PromptTemplate,
     domain: Domain,
     endpoint: Endpoint,
     grader: Grader,
     advance: Callable[[int], object] = lambda _items: None,
 ) -> OracleAudit:
     """The labels of the chosen questions against a model's majority answers; `grader` is the domain's."""
-    prompt = load_prompt(config.prompt)
     asking = [prompt.messages(question=question.answered.question.text) for question in chosen]
     messages = [tuple((turn["role"], turn["content"]) for turn in turns) for turns in asking]
     requests = [ChatRequest(turns, sample) for turns in messages for sample in range(config.samples)]

@@ -8,17 +8,17 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from rzero_mega.coevolution.prompts import prompt_text
 from rzero_mega.config.schema import Config
 from rzero_mega.domains.benchmark import Protocol
 from rzero_mega.domains.problem import Problem
+from rzero_mega.domains.prompts import PromptRole, has_prompt, prompt_key, prompt_text_of
 from rzero_mega.domains.registry import built_in_benchmark, domain_of
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import labelled_text
 
-CHALLENGER, SOLVER, BENCHMARKS = "prompts.challenger", "prompts.solver", "evaluation.benchmarks"
-DOMAIN, LABELLED = "domain", "labelled.data"
-PARAPHRASE, PROGRAM = "prompts.paraphrase", "prompts.program"
+DOMAIN, BENCHMARKS, LABELLED = "domain", "evaluation.benchmarks", "labelled.data"
+ROLES: tuple[PromptRole, ...] = ("challenger", "solver", "paraphrase", "program")
+"""Those whose prompts a run keeps."""
 
 
 def run_texts(config: Config) -> dict[str, str]:
@@ -30,13 +30,15 @@ def run_texts(config: Config) -> dict[str, str]:
     labelled = labelled_text(config)
     return {
         DOMAIN: f"{domain_of(config).name}\n",
-        CHALLENGER: prompt_text(config.prompts.challenger),
-        SOLVER: prompt_text(config.prompts.solver),
-        PARAPHRASE: prompt_text(config.prompts.paraphrase),
-        PROGRAM: prompt_text(config.prompts.program),
+        **{prompt_key(role): prompt_text_of(config, role) for role in ROLES if _is_asked_by(config, role)},
         BENCHMARKS: benchmarks_text(benchmarks),
         **({LABELLED: labelled} if labelled is not None else {}),
     }
+
+
+def _is_asked_by(config: Config, role: PromptRole) -> bool:
+    """Whether the run has a prompt of the role, as not every domain has of all."""
+    return role in ("challenger", "solver") or has_prompt(config, role)
 
 
 def benchmarks_text(benchmarks: Sequence[Benchmark]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config.panel import panel_prompts
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.config.schema.labelled import SFT, VOTES
+from rzero_mega.domains.prompts import PromptRole, prompt_of
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence, longest_prompt
@@ -46,11 +46,9 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
     The Challenger's is always the same. The Solver's and those of a panel have at least a token of a question in them;
     questions that are too long are dropped one by one.
     """
-    asks = len(encoder.encode_prompt(load_prompt(config.prompts.challenger)))
-    with_question = {
-        name: len(encoder.encode_prompt(load_prompt(getattr(config.prompts, name)), question="")) + 1
-        for name in ("solver", *panel_prompts(config))
-    }
+    asks = len(encoder.encode_prompt(prompt_of(config, "challenger")))
+    roles: tuple[PromptRole, ...] = ("solver", *panel_prompts(config))
+    with_question = {name: len(encoder.encode_prompt(prompt_of(config, name), question="")) + 1 for name in roles}
     answers, context = with_question["solver"], engine_context(config, max_positions)
     for name, prompt in {"challenger": asks, **with_question}.items():
         if prompt >= context:

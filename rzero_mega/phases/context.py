@@ -16,14 +16,15 @@ import torch
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import GUARDS_PANEL, LABELLED_DATA, Source
-from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, parse_prompt
+from rzero_mega.coevolution.prompts import PromptTemplate, parse_prompt
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.prompts import PromptRole, prompt_key, prompt_name, prompt_of
 from rzero_mega.domains.registry import domain_of
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import LabelledExample, load_labelled, parse_labelled
-from rzero_mega.evaluation.texts import BENCHMARKS, CHALLENGER, LABELLED, PARAPHRASE, PROGRAM, SOLVER, parse_benchmarks
+from rzero_mega.evaluation.texts import BENCHMARKS, LABELLED, parse_benchmarks
 from rzero_mega.grading.grader import Grader
 from rzero_mega.phases.servers_watched import ServersWatched
 from rzero_mega.phases.stopwatch import Stopwatch
@@ -60,6 +61,7 @@ class InferenceContext:
     server_pool: ServerPool | None
     stopwatch: Stopwatch = field(default_factory=Stopwatch, kw_only=True)
     servers_watched: ServersWatched | None = field(default=None, kw_only=True)
+    _templates: dict[PromptRole, PromptTemplate] = field(default_factory=dict, init=False)
 
     @cached_property
     def domain(self) -> Domain:
@@ -68,19 +70,19 @@ class InferenceContext:
 
     def challenger_prompt(self) -> tuple[int, ...]:
         """Tokens of the prompt that asks for a question."""
-        return self.encoder.encode_prompt(self._challenger_template)
+        return self.encoder.encode_prompt(self._template("challenger"))
 
     def solver_prompt(self, question: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks the question."""
-        return self.encoder.encode_prompt(self._solver_template, question=question)
+        return self.encoder.encode_prompt(self._template("solver"), question=question)
 
     def paraphrase_prompt(self, question: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks for the question in other words."""
-        return self.encoder.encode_prompt(self._paraphrase_template, question=question)
+        return self.encoder.encode_prompt(self._template("paraphrase"), question=question)
 
     def program_prompt(self, question: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks for a program that answers the question."""
-        return self.encoder.encode_prompt(self._program_template, question=question)
+        return self.encoder.encode_prompt(self._template("program"), question=question)
 
     def equal_answers(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
         """Whether the answers of each pair are equal. For rank 0 alone."""
@@ -112,21 +114,13 @@ class InferenceContext:
         """What the samples say, without special tokens."""
         return self.encoder.decode([sample.tokens for sample in samples])
 
-    @cached_property
-    def _challenger_template(self) -> PromptTemplate:
-        return load_prompt(self.config.prompts.challenger)
+    def _template(self, role: PromptRole) -> PromptTemplate:
+        if role not in self._templates:
+            self._templates[role] = self._read_prompt(role)
+        return self._templates[role]
 
-    @cached_property
-    def _solver_template(self) -> PromptTemplate:
-        return load_prompt(self.config.prompts.solver)
-
-    @cached_property
-    def _paraphrase_template(self) -> PromptTemplate:
-        return load_prompt(self.config.prompts.paraphrase)
-
-    @cached_property
-    def _program_template(self) -> PromptTemplate:
-        return load_prompt(self.config.prompts.program)
+    def _read_prompt(self, role: PromptRole) -> PromptTemplate:
+        return prompt_of(self.config, role)
 
 
 @dataclass
@@ -160,25 +154,10 @@ class RunContext(InferenceContext):
         text = self.run.text(LABELLED)
         return load_labelled(self.config) if text is None else parse_labelled(text)
 
-    @cached_property
-    def _challenger_template(self) -> PromptTemplate:
-        text = self.run.text(CHALLENGER)
-        return super()._challenger_template if text is None else parse_prompt(text, self.config.prompts.challenger)
-
-    @cached_property
-    def _solver_template(self) -> PromptTemplate:
-        text = self.run.text(SOLVER)
-        return super()._solver_template if text is None else parse_prompt(text, self.config.prompts.solver)
-
-    @cached_property
-    def _paraphrase_template(self) -> PromptTemplate:
-        text = self.run.text(PARAPHRASE)
-        return super()._paraphrase_template if text is None else parse_prompt(text, self.config.prompts.paraphrase)
-
-    @cached_property
-    def _program_template(self) -> PromptTemplate:
-        text = self.run.text(PROGRAM)
-        return super()._program_template if text is None else parse_prompt(text, self.config.prompts.program)
+    def _read_prompt(self, role: PromptRole) -> PromptTemplate:
+        """As the run began with it, whatever becomes of its file."""
+        text = self.run.text(prompt_key(role))
+        return super()._read_prompt(role) if text is None else parse_prompt(text, prompt_name(self.config, role))
 
     @cached_property
     def base_sha256(self) -> str:

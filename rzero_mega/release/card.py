@@ -16,6 +16,7 @@ from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, kinds, values_of
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.schema.metadata import Change
+from rzero_mega.domains.prompts import prompt_name
 from rzero_mega.evaluation.formats import as_markdown
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.release.folder import TRAINED_PROMPT, TRAINED_TEMPLATE, generation_config
@@ -74,7 +75,7 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         trained_prompt=TRAINED_PROMPT,
         trained_template=TRAINED_TEMPLATE,
         generation=generation_config(folder, prompt.sampling),
-        other_prompt=_value(config.prompts.challenger if trained.role == "solver" else config.prompts.solver),
+        other_prompt=_value(prompt_name(config, "challenger" if trained.role == "solver" else "solver")),
         benchmarks=_value(config.evaluation.benchmarks),
         labelled=_labelled(trained),
         diagnostic=diagnostic_text(config),

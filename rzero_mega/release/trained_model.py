@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from rzero_mega.coevolution.prompts import PromptTemplate, parse_prompt, prompt_text
+from rzero_mega.coevolution.prompts import PromptTemplate, parse_prompt
 from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.domains.prompts import prompt_key, prompt_name, prompt_text_of
 from rzero_mega.errors import UserError
-from rzero_mega.evaluation.texts import CHALLENGER, SOLVER
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
@@ -69,11 +69,10 @@ class TrainedModel:
     def prompt(self) -> TrainedPrompt:
         """The role's prompt as the run has it, and its sampling: of evaluations, or of written questions."""
         config, solves = self.run.config, self.role == "solver"
-        named = config.prompts.solver if solves else config.prompts.challenger
-        text = self.run.text(SOLVER if solves else CHALLENGER)
-        text = prompt_text(named) if text is None else text
+        text = self.run.text(prompt_key(self.role))
+        text = prompt_text_of(config, self.role) if text is None else text
         sampling = config.evaluation.sampling if solves else config.questions.sampling
-        return TrainedPrompt(text, parse_prompt(text, named), solves, sampling)
+        return TrainedPrompt(text, parse_prompt(text, prompt_name(config, self.role)), solves, sampling)
 
 
 def trained_model(run: RunDirectory, role: Role, iteration: int | None) -> TrainedModel:

@@ -66,9 +66,9 @@ def run(installed: None, scripted: Callable[..., ScriptedRun]) -> ScriptedRun:
     run.script("challenger", lambda _prompt, index: WRITTEN[index])
 
     def say(prompt: str, index: int) -> str:
-        word = prompt.removeprefix("Q:").removesuffix("\nA:")
+        word = prompt.removeprefix("Say backwards: ").removesuffix("\nI ")
         said = SAID.get(word, ("no", "no", word[::-1], None))[index]
-        return "nothing" if said is None else f"I say {said}"
+        return "nothing" if said is None else f"say {said}"
 
     run.script("solver", say)
     return run
@@ -80,6 +80,7 @@ def test_every_phase_asks_reads_and_judges_as_the_domain_does(
     asked = run.begin(PhaseName.QUESTIONS)
     questions.run(run.ctx, asked, QuestionsInputs(BASE))
     assert [row["question"] for row in rows(asked, "questions")] == ["stone", "Level", "lamp"]
+    assert run.engines["challenger"].prompts == ["ask "]
 
     labelled = run.begin(PhaseName.LABELS)
     inputs = LabelsInputs(BASE, Source(1, PhaseName.QUESTIONS, "questions"), EarlierDataSets(0))
@@ -135,6 +136,10 @@ def test_what_is_no_domain_is_one_line(
     [
         (["labels.label=truth"], "labels.label: domain reversal has no oracle"),
         (["labels.panel.base_reexpressed=2"], "labels.panel.reexpression: domain reversal has no exact forms"),
+        (
+            ["labels.panel={base_reexpressed: 2, reexpression: paraphrase}"],
+            "prompts.paraphrase: domain reversal has",
+        ),
         (["evaluation.benchmarks=[arithmetic:1]"], "the grader of mathematics judges them, and domain reversal"),
     ],
 )

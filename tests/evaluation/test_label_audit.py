@@ -15,6 +15,7 @@ from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import EndpointConfig, LabelAuditConfig
 from rzero_mega.domains.arithmetic.oracle import EXACT_ARITHMETIC
 from rzero_mega.domains.mathematics.domain import MATHEMATICS
+from rzero_mega.domains.prompts import load_prompt
 from rzero_mega.evaluation.endpoint.client import Endpoint
 from rzero_mega.evaluation.label_audit import OracleAudit, chosen_for_audit, exact_audit, oracle_audit
 from rzero_mega.grading import GradingPool
@@ -109,7 +110,7 @@ def ask_oracle(server: ChatServer, tmp_path: Path, grader: GradingPool) -> AskOr
             EndpointConfig(url=server.url, model="oracle-1", concurrency=1, attempts=1, **endpoint), samples=3
         )
         with Endpoint(config.endpoint, "labels.audit.endpoint", tmp_path / "answers.jsonl") as asked:
-            return oracle_audit(QUESTIONS, questions, config, MATHEMATICS, asked, grader)
+            return oracle_audit(QUESTIONS, questions, config, load_prompt("math_oracle"), MATHEMATICS, asked, grader)
 
     return ask
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.assets import nano_base_path
-from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.commands.convert import convert_and_show
 from rzero_mega.commands.preflight import preflight
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.domains.prompts import load_prompt
 from rzero_mega.errors import UserError
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.planning.models import model_named

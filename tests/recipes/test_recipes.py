@@ -13,10 +13,10 @@ import pytest
 from rzero_mega.recipes import load_recipe, recipe_names
 
 from rzero_mega.coevolution.checks import CHECKS
-from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
+from rzero_mega.domains.prompts import prompt_of
 from rzero_mega.domains.registry import built_in_benchmark
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
@@ -173,9 +173,8 @@ def test_recipes_build_without_torch_the_engines_and_nemo_run() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
     config = recipe(name)
-    load_prompt(config.prompts.challenger)
-    load_prompt(config.prompts.solver)
-    load_prompt(config.prompts.paraphrase).check_role(takes_question=True)
+    for role in ("challenger", "solver", "paraphrase", "program"):
+        prompt_of(config, role).check_role(takes_question=role != "challenger")
     for benchmark in config.evaluation.benchmarks:
         kind = benchmark.partition(":")[0]
         if built_in_benchmark(kind) is not None:

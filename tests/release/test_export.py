@@ -15,10 +15,10 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from rzero_mega.assets import nano_base_path
-from rzero_mega.coevolution.prompts import load_prompt
 from rzero_mega.commands.export import ExportOptions, export
 from rzero_mega.config import Config
 from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.domains.prompts import load_prompt
 from rzero_mega.errors import UserError
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.phase_name import PhaseName

@@ -10,7 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from rzero_mega.assets import nano_base_path
-from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt
+from rzero_mega.coevolution.prompts import PromptTemplate
+from rzero_mega.domains.prompts import load_prompt
 from rzero_mega.rollout.chat_template import beginning, chat_template, refusing, rendered
 from rzero_mega.rollout.tokenization import PromptEncoder
 from tests.rollout.chat_templates import PUBLISHED, PublishedModel

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.coevolution.prompts import load_prompt
+from rzero_mega.domains.prompts import load_prompt
 from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.tokenization import PromptEncoder, load_tokenizer

@@ -69,9 +69,9 @@ class LabelAuditConfig:
     endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(temperature=0.7, max_new_tokens=8_192))
     """The oracle."""
 
-    prompt: str = path("math_oracle")
-    r"""How it is asked: a prompt file's name, or the path of one, as in `prompts`. Its answer is what it puts into its
-    last box; \boxed{unanswerable} says that a question has none."""
+    prompt: str | None = path(None)
+    """How it is asked: a prompt file's name, or the path of one, as in `prompts`. null: the domain's own. Its answer is
+    read as the Solver's is; `unanswerable` in it says that a question has none."""
 
     kept_share: float = number(0.1, 0.0, 1.0)
     """Share of an iteration's kept questions that is audited. The seed draws them; a larger share holds a smaller."""

@@ -48,18 +48,19 @@ class ModelConfig:
 
 @dataclass
 class PromptsConfig:
-    """One prompt file per role: another domain than mathematics needs another prompt and no code."""
+    """One prompt file per role. null: the domain's own."""
 
-    challenger: str = path("math_challenger", NAMED)
-    """Prompt that asks for questions: a file's name in `rzero_mega/config/prompts/`, or the path of a YAML file."""
+    challenger: str | None = path(None, NAMED)
+    """Prompt that asks for questions: a file's name in a folder `prompts` below `rzero_mega/domains/`, or the path of a
+    YAML file."""
 
-    solver: str = path("math_solver", NAMED)
+    solver: str | None = path(None, NAMED)
     """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
 
-    paraphrase: str = path("math_paraphrase", LABELLING)
+    paraphrase: str | None = path(None, LABELLING)
     """Prompt that asks for a question in other words (`labels.panel.reexpression`): a name or a path likewise."""
 
-    program: str = path("math_program", LABELLING)
+    program: str | None = path(None, LABELLING)
     """Prompt that asks for a program that answers a question (`labels.panel.programs`): a name or a path likewise."""
 
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from rzero_mega.domains.arithmetic.benchmarks import BENCHMARKS
 from rzero_mega.domains.arithmetic.worked_examples import WORKED_EXAMPLES
 from rzero_mega.domains.mathematics.domain import MATHEMATICS
 
-ARITHMETIC = replace(MATHEMATICS, name="arithmetic", benchmarks=BENCHMARKS, worked_examples=WORKED_EXAMPLES)
+_PROMPTS = Path(__file__).parent / "prompts"
+
+ARITHMETIC = replace(
+    MATHEMATICS,
+    name="arithmetic",
+    prompts={
+        **MATHEMATICS.prompts,
+        "challenger": _PROMPTS / "nano_challenger.yaml",
+        "solver": _PROMPTS / "nano_solver.yaml",
+    },
+    benchmarks=BENCHMARKS,
+    worked_examples=WORKED_EXAMPLES,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.domains.benchmark import BuiltIn
@@ -47,6 +48,7 @@ def problems() -> Iterator[Problem]:
 
 DOMAIN = Domain(
     name="reversal",
+    prompts={role: Path(__file__).parent / "prompts" / f"{role}.yaml" for role in ("challenger", "solver")},
     read_question=read_question,
     answers=CheckableAnswers(
         read=read_answer,

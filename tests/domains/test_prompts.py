@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.coevolution.prompts import PromptTemplate, load_prompt, prompt_names
+from rzero_mega.coevolution.prompts import PromptTemplate
 from rzero_mega.config import load_config, preset_names
+from rzero_mega.domains.prompts import load_prompt, prompt_name, prompt_of, shipped_prompts
 from rzero_mega.errors import UserError
 
 
@@ -19,11 +20,29 @@ def written(tmp_path: Path, text: str) -> str:
 
 def test_every_prompt_that_a_preset_names_is_shipped() -> None:
     for preset in preset_names():
-        prompts = load_config([preset]).prompts
-        assert {prompts.challenger, prompts.solver} <= set(prompt_names())
+        named = {name for name in vars(load_config([preset]).prompts).values() if name is not None}
+        assert named <= set(shipped_prompts())
 
 
-@pytest.mark.parametrize("name", prompt_names())
+@pytest.mark.parametrize(
+    ("presets", "challenger", "solver", "program"),
+    [
+        ((), "math_challenger", "math_solver", "math_program"),
+        (("nano",), "nano_challenger", "nano_solver", "math_program"),
+        (("nano", "folklore"), "nano_challenger", "nano_solver", "math_program"),
+        (("smollm2",), "smollm2_challenger", "smollm2_solver", "math_program"),
+    ],
+)
+def test_a_role_is_asked_by_the_prompt_that_is_named_or_else_the_domain_s(
+    presets: tuple[str, ...], challenger: str, solver: str, program: str
+) -> None:
+    config = load_config(presets)
+    assert prompt_name(config, "challenger") == challenger and prompt_name(config, "solver") == solver
+    assert prompt_of(config, "program") == load_prompt(program)
+    assert prompt_of(config, "solver") == load_prompt(solver)
+
+
+@pytest.mark.parametrize("name", shipped_prompts())
 def test_shipped_prompts_load_and_fit_their_role(name: str) -> None:
     asks = not name.endswith("_challenger")
     text = load_prompt(name).plain(**({"question": "1+1"} if asks else {}))
