@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from rzero_mega.coevolution.questions import question_key
+from rzero_mega.coevolution.question_key import question_key
 from rzero_mega.coevolution.records import TrainingQuestion
 
 SameAnswers = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rzero_mega.coevolution.checks import flaw
+from rzero_mega.coevolution.checks import NO_CHECKS, Checks
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_shares
 from rzero_mega.coevolution.uncertainty import UNCERTAINTIES
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.schema import ChallengerRewardConfig, ChecksConfig, MemoryConfig, RepetitionConfig
+from rzero_mega.config.schema import ChallengerRewardConfig, MemoryConfig, RepetitionConfig
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def challenger_rewards(
     questions: Sequence[WrittenQuestion | None],
     votes: Sequence[Vote | None],
     config: ChallengerRewardConfig,
-    checks: ChecksConfig | None = None,
+    checks: Checks = NO_CHECKS,
     similarities: Sequence[float] = (),
 ) -> list[ChallengerReward]:
     """Reward every response of a step; the whole batch is needed, since repetition is a matter of the batch.
@@ -47,12 +47,12 @@ def challenger_rewards(
     `similarities[i]` says how similar question i is to one of the memory, which is subtracted as `config.memory` says;
     there are none without a memory.
 
-    A question that one of `checks` (None: no checks) finds a flaw in is rewarded as malformed. Its text still counts
+    A question that one of `checks` finds a flaw in is rewarded as malformed. Its text still counts
     in the clusters: copies of it don't get cheaper because of its flaw.
     """
     if len(questions) != len(votes):
         raise ValueError(f"{len(questions)} questions for {len(votes)} votes")
-    uncertainty, checks = UNCERTAINTIES[config.uncertainty], checks or ChecksConfig()
+    uncertainty = UNCERTAINTIES[config.uncertainty]
     rewards = []
     repeated = _penalties(questions, config.repetition)
     remembered = [_memory_penalty(similarity, config.memory) for similarity in similarities or [0.0] * len(questions)]
@@ -63,7 +63,7 @@ def challenger_rewards(
             continue
         if vote is None:
             raise ValueError(f"no vote on the question {question.text[:60]!r}")
-        found = flaw(VotedQuestion(question, vote), checks)
+        found = checks.flaw(VotedQuestion(question, vote))
         if found is not None:
             pays = penalty if config.malformed_pays_repetition else 0.0
             rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, True, found))

@@ -8,40 +8,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rzero_mega.coevolution.band import ends_of
-from rzero_mega.coevolution.checks import CHECKS, flaw
+from rzero_mega.coevolution.checks import NO_CHECKS, Checks
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
 from rzero_mega.coevolution.panel import solver_share
-from rzero_mega.coevolution.questions import question_key
+from rzero_mega.coevolution.question_key import question_key
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.coevolution.votes import Vote
-from rzero_mega.config.schema import ChecksConfig, CurationConfig
+from rzero_mega.config.schema import CurationConfig
 from rzero_mega.errors import UserError
 
-BY_ITSELF = (
-    "unanswered",
-    *CHECKS,
-    "support",
-    "below_band",
-    "above_band",
-    "question_text",
-    "answer",
-    "answer_text",
-    "held_out",
-)
-"""What `reason_to_drop` says of a question, whatever else is asked."""
-
-REASONS = (
-    "duplicate",
-    "seen_before",
-    "near_duplicate",
-    "overlong",
-    *BY_ITSELF,
-    "no_truth",
-    "low_value",
-    "template",
-)
-"""Why a question is dropped, in the order in which the reasons are looked for."""
+_BY_ITSELF = ("support", "below_band", "above_band", "question_text", "answer", "answer_text", "held_out")
 
 
 ADVICE = {
@@ -59,9 +36,20 @@ ADVICE = {
     "no_truth": "set labels.label to votes: no exact answer to them can be computed",
     "low_value": "raise labels.teaching.share, or lower labels.teaching.cost",
     "template": "raise labels.curation.maximum_per_template",
-    **{check: f"see to a Challenger that asks so, or set checks.{check} to false" for check in CHECKS},
 }
-"""What to do about questions that are dropped for a reason. Of unanswered ones their votes tell."""
+"""What to do about questions that are dropped for a reason. Of unanswered ones their votes tell, of flawed ones it is
+the check's name."""
+
+
+def reasons_by_itself(checks: Checks) -> tuple[str, ...]:
+    """What `reason_to_drop` says of a question, whatever else is asked."""
+    return ("unanswered", *checks.by_name, *_BY_ITSELF)
+
+
+def reasons(checks: Checks) -> tuple[str, ...]:
+    """Why a question is dropped, in the order in which the reasons are looked for."""
+    before, after = ("duplicate", "seen_before", "near_duplicate", "overlong"), ("no_truth", "low_value", "template")
+    return (*before, *reasons_by_itself(checks), *after)
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Curation:
-    """What is kept, in the order given, and how many were dropped for each of `REASONS`.
+    """What is kept, in the order given, and how many were dropped for each of `reasons`.
 
     `reasons` has one entry per question given: why it was dropped, None if it is kept.
     """
@@ -88,7 +76,7 @@ def curate(
     labelled: Sequence[VotedQuestion],
     config: CurationConfig,
     held_out: Callable[[str], bool] | None = None,
-    checks: ChecksConfig | None = None,
+    checks: Checks = NO_CHECKS,
     copies: Copies | None = None,
     overlong: Callable[[str], bool] | None = None,
     computable: Callable[[str], bool] | None = None,
@@ -107,9 +95,8 @@ def curate(
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
-    checks = checks or ChecksConfig()
     seen: set[str] = set()
-    reasons: list[str | None] = []
+    found: list[str | None] = []
     for position, item in enumerate(labelled):
         key = question_key(item.question.text)
         repeated = config.drop_duplicates and key in seen
@@ -120,16 +107,16 @@ def curate(
         reason = reason or reason_to_drop(item, config, checks, held_out, banded=ranking is None)
         if reason is None and computable is not None and not computable(item.question.text):
             reason = "no_truth"
-        reasons.append(reason)
+        found.append(reason)
     if ranking is not None:
-        _drop_low_values(reasons, ranking)
+        _drop_low_values(found, ranking)
     if config.maximum_per_template is not None:
-        _drop_templates(reasons, labelled, config.maximum_per_template)
-    kept = [item for item, reason in zip(labelled, reasons, strict=True) if reason is None]
-    dropped = {reason: reasons.count(reason) for reason in REASONS}
+        _drop_templates(found, labelled, config.maximum_per_template)
+    kept = [item for item, reason in zip(labelled, found, strict=True) if reason is None]
+    dropped = {reason: found.count(reason) for reason in reasons(checks)}
     if len(kept) < max(1, config.minimum_kept):
-        raise UserError(_too_few(len(kept), labelled, dropped, config))
-    return Curation(tuple(kept), dropped, tuple(reasons))
+        raise UserError(_too_few(len(kept), labelled, dropped, config, checks))
+    return Curation(tuple(kept), dropped, tuple(found))
 
 
 def _drop_low_values(reasons: list[str | None], ranking: Ranking) -> None:
@@ -169,7 +156,7 @@ def _banded_share(vote: Vote, config: CurationConfig) -> Fraction:
 def reason_to_drop(
     item: VotedQuestion,
     config: CurationConfig,
-    checks: ChecksConfig,
+    checks: Checks,
     held_out: Callable[[str], bool] | None,
     banded: bool = True,
 ) -> str | None:
@@ -178,7 +165,7 @@ def reason_to_drop(
     vote, answer = item.vote, item.vote.answer
     if answer is None or vote.count == 0:
         return "unanswered"
-    found = flaw(item, checks)
+    found = checks.flaw(item)
     if found is not None:
         return found
     if any(source.count < config.minimum_support for source in vote.by_source):
@@ -205,7 +192,9 @@ def _contains(text: str, fragments: Sequence[str]) -> bool:
     return any(fragment.casefold() in folded for fragment in fragments)
 
 
-def _too_few(kept: int, labelled: Sequence[VotedQuestion], dropped: dict[str, int], config: CurationConfig) -> str:
+def _too_few(
+    kept: int, labelled: Sequence[VotedQuestion], dropped: dict[str, int], config: CurationConfig, checks: Checks
+) -> str:
     """What to say of it: why questions were dropped, most of them first, and what to do about each reason."""
     start = f"labels.curation.minimum_kept: {kept} of {len(labelled)} labelled questions were kept and "
     start += f"{max(1, config.minimum_kept)} are needed"
@@ -216,8 +205,15 @@ def _too_few(kept: int, labelled: Sequence[VotedQuestion], dropped: dict[str, in
             "the questions phase's folder to ask again"
         )
     found = sorted((reason for reason in dropped if dropped[reason]), key=lambda reason: -dropped[reason])
-    reasons = [f"{reason} {dropped[reason]} ({ADVICE.get(reason) or _unanswered(labelled)})" for reason in found]
-    return f"{start}; dropped: {', '.join(reasons)}" if reasons else f"{start}; more of them take questions.count"
+    shown = [f"{reason} {dropped[reason]} ({_advice(reason, checks) or _unanswered(labelled)})" for reason in found]
+    return f"{start}; dropped: {', '.join(shown)}" if shown else f"{start}; more of them take questions.count"
+
+
+def _advice(reason: str, checks: Checks) -> str | None:
+    if reason not in checks.by_name:
+        return ADVICE.get(reason)
+    off = f", or set checks.{reason} to false" if hasattr(checks.config, reason) else ""
+    return f"see to a Challenger that asks so{off}"
 
 
 def _unanswered(labelled: Sequence[VotedQuestion]) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rzero_mega.coevolution.bleu import TOKENIZERS
-from rzero_mega.coevolution.questions import question_key
+from rzero_mega.coevolution.question_key import question_key
 
 
 def unique_share(questions: Sequence[str]) -> float:

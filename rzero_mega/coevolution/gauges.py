@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from rzero_mega.coevolution.band import in_band
-from rzero_mega.coevolution.questions import question_key
+from rzero_mega.coevolution.question_key import question_key
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.votes import majority_vote
 from rzero_mega.config.schema import CurationConfig

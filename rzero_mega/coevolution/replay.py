@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rzero_mega.coevolution.curation import BY_ITSELF, reason_to_drop
-from rzero_mega.coevolution.questions import question_key
+from rzero_mega.coevolution.checks import Checks
+from rzero_mega.coevolution.curation import reason_to_drop, reasons_by_itself
+from rzero_mega.coevolution.question_key import question_key
 from rzero_mega.coevolution.records import TrainingQuestion, VotedQuestion
 from rzero_mega.coevolution.streams import permutation
-from rzero_mega.config.schema import ChecksConfig, CurationConfig
+from rzero_mega.config.schema import CurationConfig
 
 RELABELLED = "relabelled"
 """Another answer wins the vote now."""
 
-REASONS = ("overlong", RELABELLED, *BY_ITSELF)
-"""Why a replayed question is dropped. Copies are none of them: it is known that it was asked before."""
+
+def reasons_against_replay(checks: Checks) -> tuple[str, ...]:
+    """Why a replayed question is dropped. Copies are none of them: it is known that it was asked before."""
+    return ("overlong", RELABELLED, *reasons_by_itself(checks))
 
 
 def replay_pool(datasets: Iterable[Sequence[TrainingQuestion]], asked: Iterable[str]) -> list[TrainingQuestion]:
@@ -45,11 +48,11 @@ def reason_against_replay(
     same_label: bool,
     banded: bool,
     config: CurationConfig,
-    checks: ChecksConfig,
+    checks: Checks,
     held_out: Callable[[str], bool] | None = None,
     overlong: Callable[[str], bool] | None = None,
 ) -> str | None:
-    """One of `REASONS`; None if the question may be trained on again.
+    """One of `reasons_against_replay`; None if the question may be trained on again.
 
     `same_label` says whether the vote's answer equals the earlier label. The band counts where `banded`: what has
     become easy is what is to be kept from being forgotten. All else that curation drops a question for holds here too.

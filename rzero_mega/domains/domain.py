@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from rzero_mega.coevolution.checks import GENERAL, Check
 from rzero_mega.coevolution.label_audit import COMPUTED
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config.schema import GradingConfig
@@ -83,6 +84,9 @@ class Domain:
 
     read_question: ReadQuestion
     answers: CheckableAnswers
+    checks: Mapping[str, Check] = field(default_factory=lambda: dict(GENERAL))
+    """By name, in the order in which a flaw is looked for; one that `checks` has no switch for is always on."""
+
     benchmarks: Mapping[str, BuiltIn] = field(default_factory=dict)
     """By name, which no other benchmark has."""
     worked_examples: WorkedExamples | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 
+from rzero_mega.coevolution.checks import Checks
 from rzero_mega.config.schema import Config
 from rzero_mega.config.suggestions import alike
 from rzero_mega.domains.arithmetic.domain import ARITHMETIC
@@ -26,6 +27,11 @@ def domain_names() -> list[str]:
 def domain_of(config: Config) -> Domain:
     """The domain of a run; UserError as `domain_named`."""
     return domain_named(config.domain)
+
+
+def checks_of(config: Config) -> Checks:
+    """The checks of a run's domain, as its configuration has them."""
+    return Checks(domain_of(config).checks, config.checks)
 
 
 def domain_named(name: str) -> Domain:

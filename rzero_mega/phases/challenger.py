@@ -15,6 +15,7 @@ from rzero_mega.coevolution.question_memory import QuestionMemory
 from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.config.schema import Config
+from rzero_mega.domains.registry import checks_of
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.question_stream import QuestionStream
@@ -110,7 +111,7 @@ def reward_questions(
     votes = iter(question.vote for question in answered)
     vote_or_none = [None if question is None else next(votes) for question in questions]
     similarities = memory.similarities([question.text if question else "" for question in questions]) if memory else ()
-    rewards = challenger_rewards(questions, vote_or_none, config.challenger.reward, config.checks, similarities)
+    rewards = challenger_rewards(questions, vote_or_none, config.challenger.reward, checks_of(config), similarities)
     return rewards, _metrics(len(questions), answered, rewards, config)
 
 
@@ -123,7 +124,7 @@ def _metrics(
     texts = [question.question.text for question in answered]
     share = fmean(question.vote.share for question in answered)
     copies = find_copies(texts, (), near.threshold, near.shingle, repetition.tokenizer)
-    exploits = exploit_shares(answered, copies, config.checks)
+    exploits = exploit_shares(answered, copies, checks_of(config))
     clusters = cluster_labels(texts, repetition.symmetric, repetition.distance_threshold, repetition.tokenizer)
     return {
         "well_formed_rate": len(answered) / responses,

@@ -26,6 +26,7 @@ from rzero_mega.coevolution.records import (
 from rzero_mega.coevolution.teaching import weigh
 from rzero_mega.config.panel import widened
 from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.registry import checks_of
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.evaluation.predictions import Response
@@ -85,7 +86,7 @@ def _curate(
 
     The panel was asked the `replayed` questions after the new ones.
     """
-    config, checks = ctx.config.labels.curation, ctx.config.checks
+    config, checks = ctx.config.labels.curation, checks_of(ctx.config)
     voted, costs = panel.count()
     answered, again = voted[: len(voted) - len(replayed)], voted[len(voted) - len(replayed) :]
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
@@ -158,7 +159,7 @@ def _finish(
         write_jsonl(directory.path / "paraphrases.jsonl", (question.as_json() for question in paraphrased))
     if ctx.config.labels.replay.questions:
         dataset += curated.supported
-        summary["replay"] = replay_summary(curated.replayed)
+        summary["replay"] = replay_summary(curated.replayed, checks_of(ctx.config))
         outputs["replayed"] = Path("replayed.jsonl")
         write_jsonl(directory.path / "replayed.jsonl", (row.as_json() for row in curated.replayed))
     write_jsonl(directory.path / "labelled.jsonl", (question.as_json() for question in labelled))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from rzero_mega.coevolution.checks import Checks
 from rzero_mega.coevolution.plan import LabelsInputs
 from rzero_mega.coevolution.records import (
     AnsweredQuestion,
@@ -16,7 +17,8 @@ from rzero_mega.coevolution.records import (
     TrainingQuestion,
     WrittenQuestion,
 )
-from rzero_mega.coevolution.replay import REASONS, draw_replayed, reason_against_replay, replay_pool
+from rzero_mega.coevolution.replay import draw_replayed, reason_against_replay, reasons_against_replay, replay_pool
+from rzero_mega.domains.registry import checks_of
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.phases.context import ActivePhase, RunContext
 
@@ -52,13 +54,13 @@ def judge_replayed(
     found = []
     for row, item, equal in zip(chosen, answered, same, strict=True):
         reason = reason_against_replay(
-            item, equal, config.replay.band, config.curation, ctx.config.checks, held_out, overlong
+            item, equal, config.replay.band, config.curation, checks_of(ctx.config), held_out, overlong
         )
         found.append(ReplayedQuestion(audit(item, reason), row.answer))
     return found
 
 
-def replay_summary(replayed: Sequence[ReplayedQuestion]) -> dict[str, Any]:
+def replay_summary(replayed: Sequence[ReplayedQuestion], checks: Checks) -> dict[str, Any]:
     """For the phase's summary: how many were asked, kept, and dropped for each reason, and what that took.
 
     `label_accuracy` is that of the kept labels; `label_accuracy_all` that of the new plurality of all.
@@ -69,7 +71,7 @@ def replay_summary(replayed: Sequence[ReplayedQuestion]) -> dict[str, Any]:
     found = {
         "asked": len(replayed),
         "kept": sum(row.labelled.kept for row in replayed),
-        "dropped": {reason: dropped[reason] for reason in REASONS},
+        "dropped": {reason: dropped[reason] for reason in reasons_against_replay(checks)},
         "p_hat_mean": fmean(row.labelled.answered.vote.share for row in replayed) if replayed else None,
         "label_accuracy": fmean(kept) if kept else None,
         "label_accuracy_all": fmean(bool(row.correct) for row in known) if known else None,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.coevolution.curation import ADVICE, REASONS, Curation, curate
+from rzero_mega.coevolution.checks import NO_CHECKS
+from rzero_mega.coevolution.curation import ADVICE, Curation, curate, reasons
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.config import load_config
@@ -103,7 +104,7 @@ def test_questions_of_the_evaluation_are_held_out() -> None:
 
 
 def test_trap_4_few_questions_are_kept_and_too_few_are_an_error_that_names_the_key() -> None:
-    assert curate([SURE], PAPER) == Curation((SURE,), dict.fromkeys(REASONS, 0), (None,))
+    assert curate([SURE], PAPER) == Curation((SURE,), dict.fromkeys(reasons(NO_CHECKS), 0), (None,))
     config = CurationConfig(minimum_kept=2)
     with pytest.raises(UserError, match=r"labels\.curation\.minimum_kept: 1 of 2 .* above_band 1 \(raise .*\.high\)"):
         curate([SURE, labelled(10)], config)
@@ -157,7 +158,7 @@ def test_questions_without_answers_are_told_by_why_there_are_none(cut_off: int, 
 
 
 def test_every_reason_comes_with_advice() -> None:
-    assert set(REASONS) - {"unanswered"} <= set(ADVICE)
+    assert set(reasons(NO_CHECKS)) - {"unanswered"} <= set(ADVICE)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 10)), max_size=12))

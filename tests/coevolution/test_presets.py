@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.config import load_config
+from rzero_mega.domains.mathematics.checks import CHECKS
 
 PRESETS = {name: load_config([name]) for name in ("paper", "official_code")}
 

@@ -3,8 +3,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rzero_mega.coevolution.checks import NO_CHECKS
 from rzero_mega.coevolution.records import TrainingQuestion, VotedQuestion, WrittenQuestion
-from rzero_mega.coevolution.replay import REASONS, RELABELLED, draw_replayed, reason_against_replay, replay_pool
+from rzero_mega.coevolution.replay import (
+    RELABELLED,
+    draw_replayed,
+    reason_against_replay,
+    reasons_against_replay,
+    replay_pool,
+)
 from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.config import load_config
 
@@ -50,7 +57,7 @@ def reason(
     config = load_config(["paper"], [override])
     by_source = (SourceVotes("solver", count - 1, 5), SourceVotes("base", 1, 5)) if answer else ()
     voted = VotedQuestion(WrittenQuestion("how much is 3 + 4", None), Vote(answer, count, 10, 10, (), 0, by_source))
-    return reason_against_replay(voted, same, banded, config.labels.curation, config.checks)
+    return reason_against_replay(voted, same, banded, config.labels.curation, NO_CHECKS)
 
 
 def test_a_label_that_wins_again_is_trained_on_whatever_its_share() -> None:
@@ -66,9 +73,11 @@ def test_another_answer_no_answer_and_too_little_support_speak_against_it() -> N
 
 
 def test_all_reasons_are_counted() -> None:
-    assert {RELABELLED, "unanswered", "support", "answer", "below_band", "above_band", "overlong"} <= set(REASONS)
+    assert {RELABELLED, "unanswered", "support", "answer", "below_band", "above_band", "overlong"} <= set(
+        reasons_against_replay(NO_CHECKS)
+    )
     config = load_config(["paper"])
     voted = VotedQuestion(WrittenQuestion("1", None), Vote("7", 10, 10, 10))
-    curation, checks = config.labels.curation, config.checks
+    curation, checks = config.labels.curation, NO_CHECKS
     assert reason_against_replay(voted, True, False, curation, checks, overlong=lambda _: True) == "overlong"
     assert reason_against_replay(voted, True, False, curation, checks, held_out=lambda _: True) == "held_out"

@@ -88,8 +88,9 @@ def test_every_phase_asks_reads_and_judges_as_the_domain_does(
     stone, level, lamp = rows(labelled, "labelled")
     # Equal whatever the case: the domain's grader groups the votes.
     assert (stone["tally"], stone["truth"], stone["correct"]) == ([["enots", 3], ["enost", 1]], "enots", True)
-    assert (level["tally"], level["dropped"]) == ([["leveL", 4]], "above_band")
+    assert (level["tally"], level["dropped"]) == ([["leveL", 4]], "palindrome")
     assert (lamp["answer"], lamp["answered"], lamp["correct"]) == ("pmla", 3, False)
+    assert summary(labelled)["dropped"]["palindrome"] == summary(labelled)["hacking"]["closed"] * 3 == 1
     audit = summary(labelled)["audit"]
     assert (audit["oracle"], audit["kept"]["right"], audit["kept"]["wrong"]) == ("exact reversal", 1, 1)
 

@@ -11,6 +11,7 @@ from rzero_mega.coevolution.challenger_reward import challenger_rewards
 from rzero_mega.coevolution.plan import BASE, ChallengerInputs, EarlierDataSets
 from rzero_mega.coevolution.records import TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
+from rzero_mega.domains.registry import checks_of
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger as challenger_phase
 from rzero_mega.phases.steps import Start
@@ -67,7 +68,7 @@ def test_rewards_are_those_of_the_pure_function_in_the_order_of_the_rollouts(tra
     easy, hard = WrittenQuestion("1+2", "3"), WrittenQuestion("44*7-19", "9")
     questions, votes = [easy, None, hard] * 2, [VOTES["1+2"], None, VOTES["44*7-19"]] * 2
     config = run.ctx.config
-    expected = challenger_rewards(questions, votes, config.challenger.reward, config.checks)
+    expected = challenger_rewards(questions, votes, config.challenger.reward, checks_of(config))
     (rollouts,) = training.drawn
     assert rollouts.rewards == [reward.total for reward in expected]
     assert rollouts.rewards[2] > rollouts.rewards[0] == rollouts.rewards[1] == 0.0

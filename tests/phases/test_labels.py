@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.coevolution.curation import REASONS
+from rzero_mega.coevolution.curation import reasons
 from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, OtherVoters, Source
 from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.panel import Voter
+from rzero_mega.domains.registry import checks_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phase_name import PhaseName
@@ -104,7 +105,7 @@ def test_the_summary_counts_what_the_records_say(run: ScriptedRun, solver: Scrip
     labels.run(run.ctx, phase, INPUTS)
     found = summary(phase)
     assert (found["labelled"], found["kept"]) == (4, 2)
-    assert found["dropped"] == dict.fromkeys(REASONS, 0) | {"above_band": 1, "below_band": 1}
+    assert found["dropped"] == dict.fromkeys(reasons(checks_of(run.ctx.config)), 0) | {"above_band": 1, "below_band": 1}
     assert found["p_hat_mean"] == (1 + 0.5 + 0.25 + 0.5) / 4 and found["difficulty"] == 1 - found["p_hat_mean"]
     assert found["p_hat_histogram"]["counts"] == [0, 1, 2, 0, 1]
     assert found["p_hat_histogram"]["edges"] == [-0.125, 0.125, 0.375, 0.625, 0.875, 1.125]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rzero_mega.recipes import load_recipe, recipe_names
 
-from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
+from rzero_mega.domains.mathematics.checks import CHECKS
 from rzero_mega.domains.prompts import prompt_of
 from rzero_mega.domains.registry import built_in_benchmark
 from rzero_mega.errors import UserError

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rzero_mega.atomic import write_json
-from rzero_mega.coevolution.checks import CHECKS
 from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config import load_config
+from rzero_mega.domains.mathematics.checks import CHECKS
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rzero_mega.coevolution.curation import REASONS
+from rzero_mega.coevolution.checks import Checks
+from rzero_mega.coevolution.curation import reasons
+from rzero_mega.domains.mathematics.checks import CHECKS
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import write_report
@@ -122,7 +124,7 @@ def test_every_drawing_has_a_name_of_its_own_with_its_numbers(drawings: list[Ele
 
 def test_no_id_of_the_code_stands_in_the_page(source: str) -> None:
     shown = source[: source.index("<details><summary>config.yaml")]
-    for reason in REASONS:
+    for reason in reasons(Checks(CHECKS)):
         assert "_" not in reason_text(reason)
         if "_" in reason:
             assert reason not in shown

@@ -7,17 +7,16 @@ from statistics import fmean
 
 import numpy as np
 
-from rzero_mega.coevolution.checks import CHECKS, flaw, found
+from rzero_mega.coevolution.checks import Checks
 from rzero_mega.coevolution.checks.templates import repeated_templates
 from rzero_mega.coevolution.near_duplicates import Copies
 from rzero_mega.coevolution.records import VotedQuestion
-from rzero_mega.config.schema import ChecksConfig
 
 PERCENTILES = (50, 90, 99)
 
 
 def exploit_shares(
-    asked: Sequence[VotedQuestion], copies: Copies, config: ChecksConfig, earlier: Sequence[str] | None = None
+    asked: Sequence[VotedQuestion], copies: Copies, checks: Checks, earlier: Sequence[str] | None = None
 ) -> dict[str, float]:
     """Shares of the questions by name of the check, all between 0 and 1; nothing without questions.
 
@@ -28,7 +27,7 @@ def exploit_shares(
     """
     if not asked:
         return {}
-    names = [found(item, config) for item in asked]
+    names = [checks.found(item) for item in asked]
     texts = [item.question.text for item in asked]
     votes = [item.vote for item in asked]
     samples = sum(vote.samples for vote in votes)
@@ -36,9 +35,9 @@ def exploit_shares(
     from_earlier = {"seen_before": fmean(of is not None for of in copies.seen), "template_seen": fmean(before)}
     lengths = np.percentile([len(text) for text in texts], PERCENTILES)
     return {
-        **{name: fmean(name in those for those in names) for name in CHECKS},
+        **{name: fmean(name in those for those in names) for name in checks.by_name},
         "any": fmean(bool(those) for those in names),
-        "closed": fmean(flaw(item, config) is not None for item in asked),
+        "closed": fmean(checks.flaw(item) is not None for item in asked),
         "near_duplicate": fmean(of is not None for of in copies.repeated),
         "template": fmean(in_batch),
         **(from_earlier if earlier is not None else {}),

@@ -13,7 +13,7 @@ class ChecksConfig:
 
     Neither paper nor official code has checks, so all are off by default; the preset `hardened` has them on, and the
     ablation no_checks takes them away. Whatever is off is counted all the same, at the bounds given here. Each check is
-    a file in `rzero_mega/coevolution/checks/`; they read English.
+    a file, in `rzero_mega/coevolution/checks/` or, where it reads English, in `rzero_mega/domains/mathematics/checks/`.
     """
 
     several_questions: bool = check("several questions in one")

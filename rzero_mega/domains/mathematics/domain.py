@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rzero_mega.coevolution.questions import parse_question
 from rzero_mega.config.schema import GradingConfig
 from rzero_mega.domains.arithmetic.forms import exact_forms
 from rzero_mega.domains.arithmetic.oracle import EXACT_ARITHMETIC
 from rzero_mega.domains.domain import CheckableAnswers, Domain
+from rzero_mega.domains.mathematics.checks import CHECKS
+from rzero_mega.domains.mathematics.questions import parse_question
 from rzero_mega.grading import GradingPool, extract_answer
 
 _PROMPTS = Path(__file__).parent / "prompts"
@@ -25,4 +26,5 @@ MATHEMATICS = Domain(
     prompts={role: _PROMPTS / f"math_{role}.yaml" for role in _ROLES},
     read_question=parse_question,
     answers=CheckableAnswers(extract_answer, _open_grader, EXACT_ARITHMETIC, exact_forms),
+    checks=CHECKS,
 )

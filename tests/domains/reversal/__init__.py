@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.coevolution.checks import GENERAL
+from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
+from rzero_mega.config.schema import ChecksConfig
 from rzero_mega.domains.benchmark import BuiltIn
 from rzero_mega.domains.domain import CheckableAnswers, Domain, Oracle
 from rzero_mega.domains.problem import Problem
@@ -41,6 +43,11 @@ class Reversed(Form):
         return None if answer is None else answer[::-1]
 
 
+def palindrome(asked: VotedQuestion, config: ChecksConfig) -> bool:
+    """The answer is the question, which tells nothing about whether the Solver can do it."""
+    return asked.text == asked.text[::-1]
+
+
 def problems() -> Iterator[Problem]:
     """One level."""
     return (Problem(word, (word[::-1],)) for word in WORDS)
@@ -56,5 +63,6 @@ DOMAIN = Domain(
         oracle=Oracle("reversal", turn_round),
         reexpress=lambda question, most: [Reversed(question[::-1])][:most],
     ),
+    checks={**GENERAL, "palindrome": palindrome},
     benchmarks={"reversal": BuiltIn("reversal", "other", len(WORDS), problems)},
 )

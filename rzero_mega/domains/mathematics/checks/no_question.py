@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.check import VERBS
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
+from rzero_mega.domains.mathematics.checks.words import VERBS
 
 # Some verbs demand wherever they stand; others do where a sentence or clause begins: "their sum", "they show" don't.
 _DEMAND = re.compile(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 
-from rzero_mega.coevolution.checks.check import ASKS
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.config.schema import ChecksConfig
+from rzero_mega.domains.mathematics.checks.words import ASKS
 
 # A blank to fill in ("3 + ? = 7") follows a sign or a space, and the question of a person in a story ends in a quote.
 _QUESTION_MARK = re.compile(r"[^\s=+\-*/(?？]([?？][?？!]*)(?=\s|$|\()")

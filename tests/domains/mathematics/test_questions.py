@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS, parse_question
 from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.domains.mathematics.questions import MAX_QUESTION_CHARS, parse_question
 
 
 def parse(text: str, finished: bool = True, require_boxed: bool = True) -> WrittenQuestion | None:

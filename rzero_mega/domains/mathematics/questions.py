@@ -41,11 +41,6 @@ def parse_question(
     return WrittenQuestion(question, own_answer)
 
 
-def question_key(question: str) -> str:
-    """Equal for questions that are the same but for whitespace."""
-    return " ".join(question.split())
-
-
 def _last_block(text: str) -> tuple[int, int] | None:
     """Where the content of the last complete block starts and ends. Linear in the text, unlike a lazy regex."""
     last_close = text.rfind(_CLOSE)

@@ -10,20 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.coevolution.challenger_reward import challenger_rewards
-from rzero_mega.coevolution.checks import CHECKS, flaw, found
+from rzero_mega.coevolution.checks import Checks
 from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.checks.templates import repeated_templates, template
 from rzero_mega.coevolution.curation import curate
 from rzero_mega.coevolution.near_duplicates import find_copies
-from rzero_mega.coevolution.questions import MAX_QUESTION_CHARS
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.votes import Vote, majority_vote
 from rzero_mega.config import Config, load_config
 from rzero_mega.config.schema import CHECK_LABELS, ChecksConfig
-from tests.coevolution.legitimate_questions import LEGITIMATE
+from rzero_mega.domains.mathematics.checks import CHECKS
+from rzero_mega.domains.mathematics.questions import MAX_QUESTION_CHARS
+from tests.domains.mathematics.legitimate_questions import LEGITIMATE
 
 PAPER = load_config(["paper"])
 HARDENED = load_config(["paper", "hardened"])
+PAPER_CHECKS, HARDENED_CHECKS = (Checks(CHECKS, config.checks) for config in (PAPER, HARDENED))
 SURE = VotedQuestion(
     WrittenQuestion("What is the hardest thing to ask of somebody?", None), Vote("7", 5, 10, 10, (("7", 5), ("8", 5)))
 )
@@ -53,14 +55,14 @@ def earned(text: str, votes: Vote, config: Config = PAPER, own: str | None = Non
         WrittenQuestion(text, own),
         *(WrittenQuestion(other, None) for other in OTHERS),
     ]
-    checks = ChecksConfig(**on) if on else config.checks
+    checks = Checks(CHECKS, ChecksConfig(**on) if on else config.checks)
     return challenger_rewards(questions, [votes, *[split()] * len(OTHERS)], config.challenger.reward, checks)[0].total
 
 
 def curated(text: str, votes: Vote, own: str | None = None, **on: bool) -> str | None:
     """Why curation drops the question."""
     items = [SURE, VotedQuestion(WrittenQuestion(text, own), votes)]
-    return curate(items, PAPER.labels.curation, checks=ChecksConfig(**on)).reasons[1]
+    return curate(items, PAPER.labels.curation, checks=Checks(CHECKS, ChecksConfig(**on))).reasons[1]
 
 
 LONG = " ".join(f"word{n}" for n in range(400)) + " what is 7 times 8?"
@@ -120,7 +122,7 @@ def test_an_exploit_pays_in_the_paper_and_not_with_its_check(
     assert earned(text, votes, own=own, **alone) == 0.0
     assert earned(text, votes, own=own, **others) >= 0.0
     assert earned(text, votes, HARDENED, own) == 0.0
-    assert check in found(VotedQuestion(WrittenQuestion(text, own), votes), ChecksConfig())
+    assert check in Checks(CHECKS).found(VotedQuestion(WrittenQuestion(text, own), votes))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_a_flawed_question_is_kept_from_the_solver(check: str, text: str, votes:
 def test_a_legitimate_question_is_left_alone(text: str, answer: str) -> None:
     votes = vote(*[answer] * 6, "another answer", "yet another", "a third", None)
     for own in (answer, None):
-        assert found(VotedQuestion(WrittenQuestion(text, own), votes), HARDENED.checks) == ()
+        assert HARDENED_CHECKS.found(VotedQuestion(WrittenQuestion(text, own), votes)) == ()
 
 
 def test_every_exploit_has_its_check_and_every_check_a_switch_and_an_exploit() -> None:
@@ -151,7 +153,9 @@ def test_every_exploit_has_its_check_and_every_check_a_switch_and_an_exploit() -
 def test_a_flawed_question_is_rewarded_as_a_malformed_one() -> None:
     official = load_config(["official_code"], ["checks.several_questions=true"])
     two = WrittenQuestion("What is 3 + 4? What is 3 + 5?", None)
-    flawed, malformed = challenger_rewards([two, None], [split(), None], official.challenger.reward, official.checks)
+    flawed, malformed = challenger_rewards(
+        [two, None], [split(), None], official.challenger.reward, Checks(CHECKS, official.checks)
+    )
     assert (flawed.total, flawed.uncertainty, flawed.flaw) == (malformed.total, 0.0, "several_questions")
     assert flawed.well_formed and not malformed.well_formed and malformed.flaw is None
 
@@ -159,7 +163,9 @@ def test_a_flawed_question_is_rewarded_as_a_malformed_one() -> None:
 def test_copies_of_a_flawed_question_pay_for_it_too() -> None:
     text = "how many primes are there below one hundred and ten"
     copies: list[WrittenQuestion | None] = [WrittenQuestion(text, None), WrittenQuestion(text, "cannot be determined")]
-    rewards = challenger_rewards(copies, [split()] * 2, PAPER.challenger.reward, ChecksConfig(no_answer=True))
+    rewards = challenger_rewards(
+        copies, [split()] * 2, PAPER.challenger.reward, Checks(CHECKS, ChecksConfig(no_answer=True))
+    )
     assert [reward.total for reward in rewards] == [0.0, 0.0]
     assert rewards[0].repetition == 1.0
 
@@ -170,7 +176,7 @@ def test_an_easy_question_whose_samples_are_cut_off_pays_in_the_paper_and_not_wi
     assert earned(easy, counted(_4=5)) > 0.9
     assert earned(easy, counted(_4=5), HARDENED) == 0.0
     # half of the samples is what mostly_unanswered lets through: it is the reward that closes this
-    assert "mostly_unanswered" not in found(VotedQuestion(WrittenQuestion(easy, None), counted(_4=5)), HARDENED.checks)
+    assert "mostly_unanswered" not in HARDENED_CHECKS.found(VotedQuestion(WrittenQuestion(easy, None), counted(_4=5)))
 
 
 @given(st.lists(st.sampled_from("789"), min_size=10, max_size=10), st.sets(st.integers(0, 9)))
@@ -213,24 +219,24 @@ def test_shares_are_counted_whatever_is_switched_on() -> None:
         VotedQuestion(WrittenQuestion("What is 1 + 2?", None), counted(_3=9)),
     ]
     texts = [item.question.text for item in asked]
-    shares = exploit_shares(asked, find_copies(texts), PAPER.checks)
-    hardened = exploit_shares(asked, find_copies(texts), HARDENED.checks)
+    shares = exploit_shares(asked, find_copies(texts), PAPER_CHECKS)
+    hardened = exploit_shares(asked, find_copies(texts), HARDENED_CHECKS)
     assert (shares.pop("closed"), hardened.pop("closed")) == (0.0, 0.5)
     assert shares == hardened
     assert shares["several_questions"] == shares["any"] == 0.5
     assert shares["unanswered"] == shares["cut_off"] == pytest.approx(1 / 20)
     assert shares["distinct_answers"] == 1.5 and shares["singleton"] == 0.0
     assert "seen_before" not in shares
-    with_earlier = exploit_shares(asked, find_copies(texts, ["what is 1 + 2?"]), PAPER.checks, ["what is 1 + 2?"])
+    with_earlier = exploit_shares(asked, find_copies(texts, ["what is 1 + 2?"]), PAPER_CHECKS, ["what is 1 + 2?"])
     assert with_earlier["seen_before"] == with_earlier["template_seen"] == 0.5
-    assert exploit_shares([], find_copies([]), PAPER.checks) == {}
+    assert exploit_shares([], find_copies([]), PAPER_CHECKS) == {}
 
 
 @given(st.text(max_size=300), st.none() | st.text(max_size=60), st.lists(st.none() | st.text(max_size=20), min_size=1))
 def test_any_text_can_be_checked(text: str, own: str | None, answers: list[str | None]) -> None:
     asked = VotedQuestion(WrittenQuestion(text, own), vote(*answers))
-    assert set(found(asked, HARDENED.checks)) <= set(CHECKS)
-    assert flaw(asked, PAPER.checks) is None
+    assert set(HARDENED_CHECKS.found(asked)) <= set(CHECKS)
+    assert PAPER_CHECKS.flaw(asked) is None
 
 
 HOSTILE = [
@@ -248,7 +254,7 @@ def test_hostile_text_takes_time_linear_in_its_length(piece: str) -> None:
         spent = []
         for _ in range(3):
             began = time.process_time()
-            found(asked, HARDENED.checks)
+            HARDENED_CHECKS.found(asked)
             spent.append(time.process_time() - began)
         return min(spent)
 
