@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from rzero_mega.coevolution.checks import Checks
@@ -69,7 +72,13 @@ def _owner(benchmark: str) -> str:
     return benchmark.partition(".")[0]
 
 
-def _installed() -> dict[str, EntryPoint]:
+def _installed() -> Mapping[str, EntryPoint]:
+    return _installed_on(tuple(sys.path))
+
+
+@cache
+def _installed_on(_path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    # Every package on the path is looked into.
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 

@@ -11,7 +11,7 @@ import pytest
 from rzero_mega.config import Config, load_config
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
-from rzero_mega.evaluation.texts import BENCHMARKS, parse_benchmarks, run_texts
+from rzero_mega.evaluation.texts import BENCHMARKS, DOMAIN, parse_benchmarks, run_texts
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory, run_path
 
@@ -69,3 +69,18 @@ def test_a_file_that_was_edited_between_two_calls_is_refused_and_one_that_moved_
     moved = tmp_path / "elsewhere" / file
     other = f"{key}={moved}" if key == "prompts.solver" else f"{key}=['{moved}',arithmetic:1]"
     open_run(config(other))
+
+
+def test_a_run_from_before_domains_goes_on_and_another_domain_is_refused(tmp_path: Path) -> None:
+    where = [f"run.root={tmp_path}", "run.name=r", "run.minimum_free_mb=0"]
+    named = "prompts={challenger: nano_challenger, solver: nano_solver, paraphrase: math_paraphrase}"
+    before = load_config(["paper", "nano"], [*where, "domain=mathematics", named])
+    texts = {key: text for key, text in run_texts(before).items() if key != DOMAIN}
+    with RunDirectory.create_or_open(run_path(before), before, writer=True, texts=texts) as run:
+        run.phase(1, PhaseName.LABELS).begin({})
+        run.phase(1, PhaseName.LABELS).finish({}, {})
+    now = load_config(["paper", "nano"], where)
+    open_run(now)
+    other = load_config(["paper", "nano"], [*where, "domain=mathematics", named])
+    with pytest.raises(UserError, match=r"domain: the text has changed: -arithmetic \| \+mathematics"):
+        open_run(other)
