@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(installed: None, scripted: Callable[..., ScriptedRun]) -> ScriptedRun:
-    run = scripted(
+def run(installed: None, tmp_path: Path) -> Iterator[ScriptedRun]:
+    overrides = (
         "domain=reversal",
         "questions={count: 6, per_part: 6, require_boxed: true}",
         "labels.votes.samples=4",
@@ -63,15 +64,16 @@ def run(installed: None, scripted: Callable[..., ScriptedRun]) -> ScriptedRun:
         "solver.training={prompts_per_step: 1, rollouts_per_prompt: 4, grpo: {sequences_per_update: 4}}",
         "evaluation={benchmarks: [reversal], samples: 4}",
     )
-    run.script("challenger", lambda _prompt, index: WRITTEN[index])
 
     def say(prompt: str, index: int) -> str:
         word = prompt.removeprefix("Say backwards: ").removesuffix("\nI ")
         said = SAID.get(word, ("no", "no", word[::-1], None))[index]
         return "nothing" if said is None else f"say {said}"
 
-    run.script("solver", say)
-    return run
+    with closing(ScriptedRun(tmp_path, overrides)) as run:
+        run.script("challenger", lambda _prompt, index: WRITTEN[index])
+        run.script("solver", say)
+        yield run
 
 
 def test_every_phase_asks_reads_and_judges_as_the_domain_does(
@@ -101,7 +103,8 @@ def test_every_phase_asks_reads_and_judges_as_the_domain_does(
 
     scored = run.begin(PhaseName.EVALUATE)
     evaluate.run(run.ctx, scored, EvaluateInputs(BASE))
-    assert [(row["question"], row["mean"]) for row in rows(scored, "scores")][:2] == [("stone", 0.75), ("river", 0.25)]
+    found = [(row["question"], row["mean"]) for row in rows(scored, "scores")]
+    assert found == [("lamps", 0.25), ("river", 0.25), ("level", 0.25), ("candle", 0.25)]
 
 
 def test_votes_on_a_domain_s_own_forms_are_mapped_back(run: ScriptedRun) -> None:
@@ -155,11 +158,10 @@ def test_what_a_domain_lacks_is_said_before_anything_starts(
 
 def test_it_is_found_by_name_and_belongs_to_the_run(installed: None, tmp_path: Path) -> None:
     assert domain_names() == ["mathematics", "arithmetic", "reversal"] and domain_named("reversal") is DOMAIN
-    assert [problem.answers for problem in load_benchmark("reversal:2").problems] == [("enots",), ("revir",)]
+    assert [problem.answers for problem in load_benchmark("reversal:2").problems] == [("spmal",), ("revir",)]
     config = load_config(["paper"], ["domain=reversal"])
     RunDirectory.create_or_open(tmp_path / "run", config, writer=True, texts=run_texts(config)).close()
     run_under_mathematics = load_config(["paper"])
     with RunDirectory.open_existing(tmp_path / "run") as run:
-        run.phase(1, PhaseName.LABELS).begin({})
-        (found,) = run.review(run_under_mathematics, run_texts(run_under_mathematics))[1]
-    assert str(found).startswith("domain: ")
+        changed = run.review(run_under_mathematics, run_texts(run_under_mathematics))[1]
+    assert [text.key for text in changed] == ["domain", "prompts.challenger", "prompts.solver"]

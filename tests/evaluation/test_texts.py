@@ -77,8 +77,9 @@ def test_a_run_from_before_domains_goes_on_and_another_domain_is_refused(tmp_pat
     before = load_config(["paper", "nano"], [*where, "domain=mathematics", named])
     texts = {key: text for key, text in run_texts(before).items() if key != DOMAIN}
     with RunDirectory.create_or_open(run_path(before), before, writer=True, texts=texts) as run:
-        run.phase(1, PhaseName.LABELS).begin({})
-        run.phase(1, PhaseName.LABELS).finish({}, {})
+        phase = run.phase(1, PhaseName.LABELS)
+        phase.begin({})
+        phase.finish({}, {})
     now = load_config(["paper", "nano"], where)
     open_run(now)
     other = load_config(["paper", "nano"], [*where, "domain=mathematics", named])

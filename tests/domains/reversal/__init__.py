@@ -14,7 +14,7 @@ from rzero_mega.domains.problem import Problem
 from rzero_mega.domains.reexpression.form import Form
 from rzero_mega.grading.grader import TextGrader
 
-WORDS = ("stone", "river", "level", "candle")
+WORDS = ("lamps", "river", "level", "candle")
 
 
 def read_question(text: str, finished: bool, require_boxed: bool) -> WrittenQuestion | None:
