@@ -105,8 +105,8 @@ def submit(
         bool, typer.Option("--dry-run", help="Print configuration, jobs and scripts; submit nothing.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when no job is left; 0 if the run is finished.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="The same phases as processes here, without Slurm.")] = False,
-    job_per: Annotated[str | None, typer.Option(help="phase or iteration; the cluster file's if left out.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="The same as processes here, without Slurm.")] = False,
+    job_per: Annotated[str | None, typer.Option(help="iteration or phase; the cluster file's if left out.")] = None,
 ) -> None:
     """Submit to Slurm whatever the run still needs; the same command goes on where jobs are missing."""
     from rzero_mega.cluster import command
@@ -413,7 +413,7 @@ def plan(
     nodes: Annotated[int | None, typer.Option(help="With --iteration: the recipe spread over so many.")] = None,
     assumptions: Annotated[Path | None, typer.Option(help="With --iteration: a YAML file over the shipped.")] = None,
     fitted: Annotated[Path | None, typer.Option("--from", help="With --iteration: fit them to a run.")] = None,
-    job_per: Annotated[str, typer.Option(help="With --iteration: phase or iteration, as of submit.")] = "phase",
+    job_per: Annotated[str | None, typer.Option(help="With --iteration: iteration or phase, as of submit.")] = None,
     switches: Annotated[bool, typer.Option(help="With --iteration: what each change alone is worth.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:

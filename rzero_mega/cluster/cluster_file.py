@@ -51,10 +51,10 @@ class ClusterFile:
 
     `root` is a folder on the file system that all nodes share: runs lie in `root`/runs, NeMo-Run's files in
     `root`/nemo; containers see it under the same path. `wall_time` is the longest that a job may take,
-    HH:MM:SS or D-HH:MM:SS; `grace_s` seconds before it jobs are told to save and stop. A phase has `jobs_per_phase`
-    jobs: the first does the work, and each of the others goes on where the one before it did not finish. With `job_per`
-    iteration a job goes through all phases of an iteration, which keeps servers and processes over them; an iteration
-    then has `jobs_per_iteration` jobs of at most `iteration_wall_time`, null for `wall_time`.
+    HH:MM:SS or D-HH:MM:SS; `grace_s` seconds before it jobs are told to save and stop. A job goes through all phases of
+    an iteration, which keeps servers and processes over them. An iteration has `jobs_per_iteration` jobs of at most
+    `iteration_wall_time`, null for `wall_time`: the first does the work, and each of the others goes on where the one
+    before it did not finish. With `job_per` phase a job is made for one phase, which has `jobs_per_phase` jobs.
 
     `gpus_per_node` is what jobs ask for and must be that of the recipe; 0 asks for none. `env` is exported on every
     node, as it stands: nothing in it is filled in. `pre_commands` are lines of shell that run on every node before the

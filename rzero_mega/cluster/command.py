@@ -64,12 +64,12 @@ def submit(
 def run_here(config: Config, dry_run: bool, job_per: str | None) -> int:
     """Local mode; returns the exit code. UserError for a `job_per` that there is not; None is the default."""
     here = ClusterFile(account="", root=str(Path(config.run.root).absolute()), gpus_per_node=0)
-    job_per = here.job_per if job_per is None else checked_per(job_per)
+    per = checked_per(job_per)
     if dry_run:
         say(to_yaml(config))
-        say("\n".join(chain_lines(job_chain(iteration_plan(config), job_per, links=1))))
+        say("\n".join(chain_lines(job_chain(iteration_plan(config), per, links=1))))
         return 0
-    return run_locally(config, submission_of(config, here), job_per, LOCAL_ATTEMPTS)
+    return run_locally(config, submission_of(config, here), per, LOCAL_ATTEMPTS)
 
 
 def cancel(run: RunDirectory) -> str:

@@ -10,12 +10,14 @@ from rzero_mega.coevolution.plan import PhasePlan
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 
-JOB_PER = ("phase", "iteration")
-"""What a job may be made for."""
+JOB_PER = ("iteration", "phase")
+"""What a job may be made for; the first, unless somebody says otherwise."""
 
 
-def checked_per(job_per: str) -> str:
-    """What somebody wants jobs to be made for; UserError if it is none of JOB_PER."""
+def checked_per(job_per: str | None) -> str:
+    """What somebody wants jobs to be made for, None for the usual; UserError if it is none of JOB_PER."""
+    if job_per is None:
+        return JOB_PER[0]
     if job_per not in JOB_PER:
         raise UserError(f"--job-per: {job_per!r} is none of {', '.join(JOB_PER)}")
     return job_per

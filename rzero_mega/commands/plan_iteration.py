@@ -34,7 +34,7 @@ def simulate(
     nodes: int | None,
     assumptions: Path | None,
     run: Path | None,
-    job_per: str,
+    job_per: str | None,
     switches: bool,
     as_json: bool,
 ) -> None:

@@ -36,10 +36,10 @@ def test_folders_lie_below_the_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "jobs"),
     [
-        ({}, ("04:00:00", 4)),
-        ({"iteration_wall_time": "12:00:00"}, ("04:00:00", 4)),
-        ({"job_per": "iteration"}, ("04:00:00", 8)),
-        ({"job_per": "iteration", "iteration_wall_time": "12:00:00", "jobs_per_iteration": 2}, ("12:00:00", 2)),
+        ({}, ("04:00:00", 8)),
+        ({"iteration_wall_time": "12:00:00", "jobs_per_iteration": 2}, ("12:00:00", 2)),
+        ({"job_per": "phase"}, ("04:00:00", 4)),
+        ({"job_per": "phase", "iteration_wall_time": "12:00:00", "jobs_per_phase": 3}, ("04:00:00", 3)),
     ],
 )
 def test_jobs_of_iterations_have_limits_of_their_own(

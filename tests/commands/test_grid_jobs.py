@@ -23,7 +23,7 @@ THREE = GRID.replace("[0, 1, 2]", "[0]") + "  more: {after: rzero}\n"
 @pytest.fixture
 def cluster(tmp_path: Path) -> Path:
     path = tmp_path / "cluster.yaml"
-    path.write_text(f"account: test\nroot: {tmp_path}\ngpus_per_node: 8\njobs_per_phase: 1\n")
+    path.write_text(f"account: test\nroot: {tmp_path}\ngpus_per_node: 8\njob_per: phase\njobs_per_phase: 1\n")
     return path
 
 

@@ -1,4 +1,4 @@
-"""`rzero-mega submit --local`: a phase after the other as a process, going on where one was killed."""
+"""`rzero-mega submit --local`: iterations or phases as processes, going on where one was killed."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def test_a_configuration_that_cannot_work_ends_it_with_one_line(tmp_path: Path) 
 def test_what_a_job_cannot_be_made_for_is_one_line(tmp_path: Path) -> None:
     result = run(tmp_path, "submit", *RUN, "run.name=x", "--local", "--job-per=run")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "rzero-mega: --job-per: 'run' is none of phase, iteration\n"
+    assert result.stderr == "rzero-mega: --job-per: 'run' is none of iteration, phase\n"

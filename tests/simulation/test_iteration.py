@@ -102,8 +102,8 @@ def test_drawing_ahead_hides_training_and_leaves_the_first_step() -> None:
 
 
 def test_a_job_per_iteration_starts_servers_once() -> None:
-    site = small(job_per="iteration")
-    phases, iteration = iteration_time(small()), iteration_time(site)
+    site = small()
+    phases, iteration = iteration_time(small(job_per="phase")), iteration_time(site)
     assert iteration.by_activity["start"] < phases.by_activity["start"] / 2
     assert iteration.by_activity["sending weights"] > phases.by_activity["sending weights"]
     assert iteration.idle < phases.idle and len(iteration.phases) == len(phases.phases)

@@ -54,7 +54,7 @@ class Experiment:
         path.write_text(
             f"account: test\npartition: batch\nroot: {self.folder}\nwall_time: '{self.wall_time}'\n"
             f"gpus_per_node: {self.gpus_per_node}\n"
-            "grace_s: 50\njobs_per_phase: 4\nexclusive: false\nenv: {OMP_NUM_THREADS: '1'}\n"
+            "grace_s: 50\njobs_per_phase: 4\njobs_per_iteration: 4\nexclusive: false\nenv: {OMP_NUM_THREADS: '1'}\n"
             f"pre_commands: ['export PATH={Path(sys.executable).parent}:$PATH']\n{self.more}"
         )
         return path
@@ -87,12 +87,13 @@ class Experiment:
         return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
     def job_in(self, iteration: int, name: str, at_step: int) -> dict[str, str]:
-        """Wait until a phase's job runs and has done a step; the job as Slurm knows it, its JobId among the fields."""
-        prefix = f".{iteration}-{name}-"
+        """Wait until a job that has the phase runs and so many of its steps are done; the job as Slurm knows it."""
+        prefixes = (f".{iteration}-{name}-", f".{iteration}-iteration-")
 
         def running() -> list[dict[str, str]]:
             jobs = self.cluster.jobs().values()
-            return [job for job in jobs if prefix in job["JobName"] and job["JobState"] == "RUNNING"]
+            running = [job for job in jobs if job["JobState"] == "RUNNING"]
+            return [job for job in running if any(prefix in job["JobName"] for prefix in prefixes)]
 
         self.wait(lambda: bool(running()) and self.steps(iteration, name) >= at_step)
         return running()[0]

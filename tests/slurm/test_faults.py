@@ -81,12 +81,12 @@ def test_a_run_that_meets_every_fault_ends_with_the_weights_of_an_undisturbed_on
     cluster = experiment.cluster
     experiment.submit()
 
-    # scancel: the phase's next job goes on.
+    # scancel: the iteration's next job goes on.
     job = experiment.job_in(1, "challenger", at_step=2)
     cluster.run(["scancel", job["JobId"]])
     experiment.wait(lambda: cluster.state(job["JobId"]) == "CANCELLED")
 
-    # A node is drained: its job ends in peace, the next one runs elsewhere.
+    # A node is drained: its job ends in peace, that of the next iteration runs elsewhere.
     job = experiment.job_in(1, "solver", at_step=2)
     drained = job["NodeList"]
     cluster.run(["scontrol", "update", f"NodeName={drained}", "State=DRAIN", "Reason=test"])
@@ -95,7 +95,7 @@ def test_a_run_that_meets_every_fault_ends_with_the_weights_of_an_undisturbed_on
     assert experiment.is_finished(1, "solver")
     cluster.run(["scontrol", "update", f"NodeName={drained}", "State=RESUME"])
 
-    # The wall time comes: told to stop in time, the job saves, and the phase's next job goes on.
+    # The wall time comes: told to stop in time, the job saves, and the iteration's next job goes on.
     # Slurm looks at the time every half minute: the rank is held in its step until then, as a longer one would take.
     rank = rank_of(experiment)
     rank.suspend()
@@ -128,8 +128,8 @@ def test_a_run_that_meets_every_fault_ends_with_the_weights_of_an_undisturbed_on
     experiment.wait(lambda: not cluster.run(["squeue", "-h"]).split())
     done = experiment.submit("--wait")
     assert f"finished: {experiment.run}" in done.stdout
-    evaluations = [job for job in cluster.jobs().values() if "2-evaluate" in job["JobName"]]
-    assert again["NodeList"] not in {job["NodeList"] for job in evaluations if job["JobState"] == "COMPLETED"}
+    last = [job for job in cluster.jobs().values() if "2-iteration" in job["JobName"]]
+    assert again["NodeList"] not in {job["NodeList"] for job in last if job["JobState"] == "COMPLETED"}
 
     assert weights(experiment.run) == weights(undisturbed())
     for iteration, role in MODELS:

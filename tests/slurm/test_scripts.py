@@ -19,11 +19,11 @@ GOLDEN = Path(__file__).parent / "golden"
 CELL = ["grid", "tests/slurm/grid.yaml", "--arm=no_filter", "--seed=1"]
 COMMANDS = {
     "qwen3_8b": ["submit", "qwen3_8b"],
-    "qwen3_8b_iteration": ["submit", "qwen3_8b", "--job-per=iteration"],
+    "qwen3_8b_phase": ["submit", "qwen3_8b", "--job-per=phase"],
     "qwen3_32b": ["submit", "qwen3_32b"],
     "grid": CELL,
 }
-NODES = {"qwen3_8b": 1, "qwen3_8b_iteration": 1, "qwen3_32b": 4, "grid": 1}
+NODES = {"qwen3_8b": 1, "qwen3_8b_phase": 1, "qwen3_32b": 4, "grid": 1}
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -33,11 +33,11 @@ def recipe(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def scripts(recipe: str) -> str:
-    """The scripts of the first training phase, or iteration, out of a dry run with a cluster file of slurm/."""
+    """The scripts of the first iteration, or of its first phase, out of a dry run with a cluster file of slurm/."""
     command = [str(login_node()), "-m", "rzero_mega", *COMMANDS[recipe], "--dry-run", "--cluster=slurm/pyxis.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    first, second = ("1-iteration", "2-iteration") if "iteration" in recipe else ("1-challenger", "1-questions")
+    first, second = ("1-challenger", "1-questions") if "phase" in recipe else ("1-iteration", "2-iteration")
     start = done.stdout.index(f"# ---- {first}-1: batch script")
     end = done.stdout.index(f"# ---- {second}-1")
     # NeMo-Run names an experiment by the time.
@@ -100,8 +100,8 @@ def test_bash_runs_them_with_every_value_as_it_was_typed(tmp_path: Path) -> None
     command = [str(login_node()), "-m", "rzero_mega", "submit", "qwen3_8b", "--dry-run", f"--cluster={file}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    first = done.stdout.partition("# ---- 1-challenger-1: batch script\n")[2]
-    script = first.partition("# ---- 1-challenger-1: step")[0]
+    first = done.stdout.partition("# ---- 1-iteration-1: batch script\n")[2]
+    script = first.partition("# ---- 1-iteration-1: step")[0]
     assert "#SBATCH --constraint='(a&b)|[c*2]'\n" in script and "#SBATCH --account=0123\n" in script
     environment = {"PATH": f"{bin_}:{os.environ['PATH']}", "LOG": str(tmp_path / "log"), "SLURM_JOB_ID": "1"}
     subprocess.run(["bash", "-c", script], cwd=work, env=environment, capture_output=True, text=True)

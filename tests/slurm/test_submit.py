@@ -27,7 +27,7 @@ def names(experiment: Experiment) -> list[str]:
 def test_a_dry_run_shows_configuration_jobs_and_scripts_and_leaves_nothing(experiment: Experiment) -> None:
     shown = experiment.submit("--dry-run").stdout
     assert "recipe: nano" in shown
-    assert "1-labels-1       iteration 1 · labels · job 1 of 4 · after the end of 1-questions-4" in shown
+    assert "1-iteration-2    iteration 1 · job 2 of 4 · after the end of 1-iteration-1" in shown
     assert "#SBATCH --job-name=rz-x-" in shown
     assert sorted(path.name for path in experiment.folder.iterdir()) == ["cluster.yaml"]
     assert names(experiment) == []
@@ -47,14 +47,14 @@ def test_a_run_that_cannot_work_says_why_and_waits_for_nothing(experiment: Exper
 def test_a_second_submission_adds_what_is_missing_and_replaces_what_waits_for_nothing(experiment: Experiment) -> None:
     for node in experiment.cluster.nodes():  # nothing is to start while jobs are looked at
         experiment.cluster.run(["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"])
-    first = experiment.submit()
+    first = experiment.submit("--job-per=phase")
     assert "16 jobs submitted" in first.stdout
     assert "16 of earlier submissions are still queued" in experiment.submit().stdout
 
     jobs = [job for job in experiment.cluster.jobs().values() if job["JobState"] == "PENDING"]
     labels = [job["JobId"] for job in jobs if ".1-labels-" in job["JobName"]]
     experiment.cluster.run(["scancel", *labels])
-    again = experiment.submit().stdout
+    again = experiment.submit("--job-per=phase").stdout
     assert "12 jobs submitted; 4 of earlier submissions are still queued" in again
     assert "8 that nobody could have served were cancelled" in again
     kept = next(job for job in jobs if job["JobName"].endswith("1-questions-4"))
