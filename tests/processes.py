@@ -51,4 +51,4 @@ def two_ranks(module: str, folder: Path, patience_s: float) -> list[dict[str, An
 def ranks_of(config: str) -> list[psutil.Process]:
     """The processes of the learner that were started on this file of a run's configuration."""
     commands = [(process, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    return [process for process, command in commands if config in command and "phase" in command]
+    return [process for process, command in commands if config in command and {"phase", "run"} & {*command}]

@@ -34,7 +34,7 @@ def test_phases_are_jobs_and_one_of_the_iteration_goes_on_where_they_were_killed
     experiment = Experiment(cluster, folder, SHORT, more="job_per: phase\n")
     assert "20 jobs submitted" in experiment.submit().stdout
     assert "20 of earlier submissions are still queued or running" in experiment.submit("--job-per=iteration").stdout
-    assert "challenger (1)" in experiment.command("status", str(experiment.run)).stdout
+    assert "evaluate (4)" in experiment.command("status", str(experiment.run)).stdout
 
     killed = experiment.job_in(1, "solver", at_step=2)
     assert killed["JobName"].endswith(".1-solver-1")
