@@ -32,9 +32,13 @@ def test_phases_are_jobs_and_one_of_the_iteration_goes_on_where_they_were_killed
     folder = tmp_path / "shared"
     folder.mkdir()
     experiment = Experiment(cluster, folder, SHORT, more="job_per: phase\n")
+    for node in cluster.nodes():  # nothing is to start while jobs are looked at
+        cluster.run(["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"])
     assert "20 jobs submitted" in experiment.submit().stdout
     assert "20 of earlier submissions are still queued or running" in experiment.submit("--job-per=iteration").stdout
     assert "evaluate (4)" in experiment.command("status", str(experiment.run)).stdout
+    for node in cluster.nodes():
+        cluster.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
 
     killed = experiment.job_in(1, "solver", at_step=2)
     assert killed["JobName"].endswith(".1-solver-1")
