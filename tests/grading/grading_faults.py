@@ -11,6 +11,13 @@ FORBIDDEN = ("torch", "transformers", "megatron", "sglang")
 leaked: list[bytes] = []
 
 
+def compute(seconds: float) -> None:
+    """Have so many seconds of a processor."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
 def misbehave(a: str, b: str) -> bool:
     """Do what `a` says; `b` is where to leave word where that is needed."""
     match a:
@@ -19,6 +26,9 @@ def misbehave(a: str, b: str) -> bool:
         case "spin":
             while True:
                 pass
+        case "compute":
+            compute(float(b))
+            return True
         case "spin in C":
             pow(3, 10**9)
         case "ignore signals":
@@ -33,8 +43,8 @@ def misbehave(a: str, b: str) -> bool:
         case "leak":
             leaked.append(bytes(2**24))
             return True
-        case "last, then exit":
-            time.sleep(float(b))
+        case "compute, then exit":
+            compute(float(b))
             os._exit(3)
         case "exit":
             os._exit(3)

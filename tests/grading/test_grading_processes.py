@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def test_a_pair_that_overruns_is_killed_and_the_batch_goes_on_in_order(processes
     outcomes = processes.run([*GOOD, (fault, ""), *GOOD])
     assert outcomes == [*GOOD_OUTCOMES, Outcome.TIMED_OUT, *GOOD_OUTCOMES]
     assert (processes.counts.timeouts, processes.counts.memory_kills, processes.counts.crashes) == (1, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells how long a process has computed")
+def test_a_pair_has_its_time_where_others_take_most_of_the_processor() -> None:
+    processes = WorkerProcesses(MISBEHAVE, workers=1, time_limit_s=0.5, memory_limit_mb=128)
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        processes.start()
+        one = {min(os.sched_getaffinity(0))}
+        for pid in (*processes.pids, *(other.pid for other in others)):
+            os.sched_setaffinity(pid, one)
+        began = time.monotonic()
+        assert processes.run([("compute", "0.3"), ("compute", "30")]) == [Outcome.EQUAL, Outcome.TIMED_OUT]
+        assert time.monotonic() - began > 1.0, "the others did not keep the pairs waiting"
+    finally:
+        processes.close()
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def test_a_killed_worker_is_replaced() -> None:
@@ -91,14 +111,14 @@ def test_all_attempts_at_a_pair_share_its_time_limit() -> None:
     """The first takes 60 % of the limit and dies; the second would, too, and finds 40 % left."""
     processes = WorkerProcesses(MISBEHAVE, workers=1, time_limit_s=2.0, memory_limit_mb=128)
     try:
-        assert processes.run([("last, then exit", "1.2"), *GOOD]) == [Outcome.TIMED_OUT, *GOOD_OUTCOMES]
+        assert processes.run([("compute, then exit", "1.2"), *GOOD]) == [Outcome.TIMED_OUT, *GOOD_OUTCOMES]
         assert (processes.counts.crashes, processes.counts.timeouts) == (1, 1)
     finally:
         processes.close()
 
 
 def test_a_limit_may_be_given_for_one_batch(processes: WorkerProcesses) -> None:
-    assert processes.run([("last, then exit", "3")], time_limit_s=0.2) == [Outcome.TIMED_OUT]
+    assert processes.run([("compute, then exit", "3")], time_limit_s=0.2) == [Outcome.TIMED_OUT]
     assert processes.counts.timeouts == 1
 
 

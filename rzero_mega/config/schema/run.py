@@ -45,7 +45,7 @@ class GradingConfig:
     """Processes at most. 0: one per processor that this process may use."""
 
     time_limit_s: float = number(2.0, 0.01, kind=GRADING)
-    """Seconds of wall-clock time per pair; then its worker is killed, and the answers count as different."""
+    """Seconds of computing per pair; then its worker is killed, and the answers count as different."""
 
     memory_limit_mb: int = number(1024, 64, kind=GRADING)
     """Address space that a worker may take for a pair, MiB."""

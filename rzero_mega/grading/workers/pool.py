@@ -54,7 +54,7 @@ class GradingPool:
     """Compares answers, with worker processes for what can't be decided at once. A context manager.
 
     workers: most processes at a time, None for one per processor that this process may use; they start when first
-    needed. time_limit_s: wall-clock seconds per pair, after which its worker is killed and replaced. memory_limit_mb:
+    needed. time_limit_s: seconds of computing per pair, after which its worker is killed and replaced. memory_limit_mb:
     address space in MiB on top of what a worker needs once started. remembered: most verdicts kept. task: what workers
     do with a pair (`processes.Task`), by default `task.decide`.
     """

@@ -102,6 +102,14 @@ class _OpenPair:
     attempts: int = 0
 
 
+@dataclass(frozen=True)
+class _Scheduling:
+    """Whether a process has or waits for a processor, and the seconds that it has had of one (of a clock: no /proc)."""
+
+    runnable: bool
+    computed_s: float
+
+
 class _Worker:
     """One worker process and this end of its socket."""
 
@@ -126,6 +134,7 @@ class _Worker:
         self.connection = Connection(ours.detach())
         self.ready = False
         self._size_when_ready = 0
+        self._computed_before = 0.0
         self.open_pair: _OpenPair | None = None
         self.deadline = time.monotonic() + _START_LIMIT_S
 
@@ -153,8 +162,31 @@ class _Worker:
 
     def give(self, open_pair: _OpenPair) -> None:
         self.open_pair = open_pair
+        self._computed_before = self._scheduling().computed_s
         self.deadline = time.monotonic() + open_pair.seconds_left
         self.connection.send_bytes(json.dumps(open_pair.pair).encode())
+
+    def seconds_left(self) -> float:
+        """What the pair has left of its seconds; also of a process that has died and not been collected."""
+        assert self.open_pair is not None
+        return self.open_pair.seconds_left - (self._scheduling().computed_s - self._computed_before)
+
+    def waits_for_a_processor(self) -> bool:
+        """Whether it would compute if others let it: it has time left and isn't asleep. Puts its deadline off then."""
+        left = self.seconds_left()
+        if left <= 0 or not self._scheduling().runnable:
+            return False
+        self.deadline = time.monotonic() + left
+        return True
+
+    def _scheduling(self) -> _Scheduling:
+        try:
+            # proc(5): the name, second, may hold anything; third is the state, 14th and 15th are ticks of user and
+            # system time.
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return _Scheduling(fields[0] == "R", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+        except (OSError, IndexError):  # no /proc
+            return _Scheduling(False, time.monotonic())
 
     def kill(self) -> int:
         """End the process, whatever it does, and return its exit status (minus the signal's number if it got one)."""
@@ -175,10 +207,11 @@ class _Worker:
 class WorkerProcesses:
     """Runs batches of pairs through a task in worker processes with hard limits. Workers start when there is work.
 
-    workers: most processes at a time. time_limit_s: wall-clock seconds per pair. memory_limit_mb: address space in MiB
-    on top of what a worker needs once started. Raises RuntimeError if workers can't be started at all. On Linux a
-    worker also ends with the thread that started it, so call `run` from a thread that lives on. A forked child doesn't
-    use the workers of its parent, but starts its own.
+    workers: most processes at a time. time_limit_s: seconds per pair, of a processor where there is /proc: verdicts are
+    those of a quiet machine on a busy one, too. memory_limit_mb: address space in MiB on top of what a worker needs
+    once started. Raises RuntimeError if workers can't be started at all. On Linux a worker also ends with the thread
+    that started it, so call `run` from a thread that lives on. A forked child doesn't use the workers of its parent,
+    but starts its own.
     """
 
     def __init__(self, task: Task, workers: int, time_limit_s: float, memory_limit_mb: int) -> None:
@@ -289,6 +322,7 @@ class WorkerProcesses:
     def _bury(self, worker: _Worker, queue: deque[_OpenPair], outcomes: dict[int, Outcome]) -> None:
         """Account for a worker that died. A SIGKILL that we didn't send is the out-of-memory killer's."""
         self._workers.remove(worker)
+        left = worker.seconds_left() if worker.open_pair is not None else 0.0
         status = worker.collect()
         killed = status == -signal.SIGKILL
         if not worker.ready:
@@ -299,7 +333,7 @@ class WorkerProcesses:
         if open_pair is None:
             return
         open_pair.attempts += 1
-        open_pair.seconds_left = worker.deadline - time.monotonic()
+        open_pair.seconds_left = left
         if open_pair.attempts < _MAX_ATTEMPTS and open_pair.seconds_left > 0:
             queue.appendleft(open_pair)
         else:
@@ -314,6 +348,8 @@ class WorkerProcesses:
     def _stop_overdue(self, outcomes: dict[int, Outcome]) -> None:
         now = time.monotonic()
         for worker in [worker for worker in self._workers if not worker.idle and worker.deadline <= now]:
+            if worker.open_pair is not None and worker.waits_for_a_processor():
+                continue
             self._workers.remove(worker)
             worker.kill()
             if worker.open_pair is None:
