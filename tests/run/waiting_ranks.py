@@ -44,7 +44,18 @@ def on_rank_1(act: Callable[[], object]) -> None:
     spmd.barrier()
 
 
+def meet(folder: Path) -> None:
+    """Wait for the other rank, which may need seconds more than a collective may take to get here."""
+    rank = int(os.environ["RANK"])
+    (folder / f"here-{rank}").touch()
+    while not (folder / f"here-{1 - rank}").exists():
+        time.sleep(0.01)
+
+
 def main(case: str, folder: Path) -> None:
+    if case == "late":
+        import megatron.core.parallel_state  # noqa: F401 - takes seconds
+    meet(folder)
     if case == "late":
         start_process_groups(ParallelLayout(dp=2), 0, COLLECTIVE_TIMEOUT_S)
     else:  # without Megatron, which takes seconds to import
