@@ -40,6 +40,7 @@ from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
 from rzero_mega.run.stop import StopRequest  # noqa: E402
+from tests.learner.buckets import small_buckets  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, run_ranks  # noqa: E402
 
 STEPS, EVERY, VOCABULARY = 5, 2, 61
@@ -67,10 +68,10 @@ def configuration(processes: int, tp: int) -> Config:
         overrides=[
             f"learner.processes={processes}",
             f"learner.layout.tp={tp}",
-            "learner.dtype=float32",
+            "learner.dtype=bfloat16",
             "learner.tokens_per_micro_batch=64",
             f"learner.checkpoint={{every: {EVERY}, keep_finished: true}}",
-            "rollout.dtype=float32",
+            "rollout.dtype=bfloat16",
             "weights.verify.probe_every=0",
             "run.minimum_free_mb=0",
             f"solver.training.steps={STEPS}",
@@ -112,7 +113,8 @@ def _run(attempt: Attempt, _folder: Path) -> None:
         samples = engine.generate(requests)
         return Rollouts(samples, [_reward(sample) for sample in samples], {})
 
-    train_policy(ctx, phase, "solver", Start(BASE), training, 6, roll_out)
+    with small_buckets():
+        train_policy(ctx, phase, "solver", Start(BASE), training, 6, roll_out)
 
 
 def _prompt(seed: int, step: int, index: int) -> tuple[int, ...]:
