@@ -26,6 +26,7 @@ from rzero_mega.learner.checkpoints.positions import positions_without_padding
 from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
+from rzero_mega.learner.megatron.optimizer import chained
 from rzero_mega.learner.megatron.policy_model import bare
 from rzero_mega.run.checksums import Checksums, has_checksums
 from rzero_mega.weights.shape import ModelShape
@@ -130,10 +131,12 @@ def _check_training_state(folder: Path, common: dict[str, Any]) -> None:
         raise UserError(f"{folder / 'common.pt'}: {missing[0]} is missing; {folder} is not a checkpoint of training")
 
 
-def _check_main_weights(folder: Path, optimizer: Any, loaded: dict[Any, Any]) -> None:
+def _check_main_weights(folder: Path, optimizer: MegatronOptimizer, loaded: dict[Any, Any]) -> None:
     """UserError if the loaded main weights, rounded to the model's type, are not the weights that the model has."""
-    states = [loaded] if "param_state" in loaded else [loaded[index] for index in sorted(loaded)]
-    for part, state in zip(getattr(optimizer, "chained_optimizers", [optimizer]), states, strict=True):
+    parts = chained(optimizer)
+    # What is common to all ranks comes as the chain that was saved, the moments as this one.
+    states = [loaded] if "param_state" in loaded else [loaded[index] for index in range(len(parts))]
+    for part, state in zip(parts, states, strict=True):
         parameters = [parameter for buffer in part.buffers for parameter in buffer.param_index_map]
         for index, parameter in enumerate(parameters):
             main = state["param_state"][index]["param"]
@@ -155,7 +158,7 @@ def _updates(folder: Path, common: dict[str, Any]) -> int:
 
 
 def _parts(state: dict[Any, Any]) -> list[dict[str, Any]]:
-    """The states of the optimizers that Megatron chains: under expert parallelism experts have one of their own."""
+    """The states of `chained` optimizers."""
     return [state] if "optimizer" in state else [state[index] for index in sorted(state)]
 
 

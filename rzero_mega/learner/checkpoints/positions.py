@@ -17,7 +17,7 @@ def positions_without_padding(model: Model) -> Iterator[None]:
     `fully_reshardable` format gathers the state without that, and then looks for a parameter by its position with it:
     main weights and moments of all buckets but the first come from where another parameter's lie.
     """
-    buffers = [buffer for chunk in model.chunks for buffer in (*chunk.buffers, *chunk.expert_parallel_buffers)]
+    buffers = model.buffers
     tables = [buffer.param_index_map for buffer in buffers]
     for buffer, table in zip(buffers, tables, strict=True):
         padding = [bucket.grad_data.numel() - bucket.numel_unpadded for bucket in buffer.buckets]

@@ -50,6 +50,11 @@ class Model:
     chunks: list[DistributedDataParallel]
     parameters: dict[str, torch.nn.Parameter]
 
+    @property
+    def buffers(self) -> list[Any]:
+        """Megatron's buffers of parameters and gradients, those of experts too."""
+        return [buffer for chunk in self.chunks for buffer in (*chunk.buffers, *chunk.expert_parallel_buffers)]
+
     def local_weights(self) -> dict[str, Tensor]:
         """This rank's shards by Megatron name, as they train; copies where they train in FP8."""
         return {name: _plain(parameter.data) for name, parameter in self.parameters.items()}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from megatron.core.optimizer import MegatronOptimizer
 from torch import Tensor, UntypedStorage
 
 from rzero_mega.learner.megatron.model import Model
+from rzero_mega.learner.megatron.optimizer import chained
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Offloader:
         """Free the memory; returns the number of bytes freed. Until `reload` the tensors must not be touched."""
         if self._offloaded:
             raise RuntimeError("offloaded already")
-        weights = _storages(buffer.param_data for buffer in _buffers(self._model))
+        weights = _storages(buffer.param_data for buffer in self._model.buffers)
         kept = set() if self._what == "all" else set(weights)
-        for storage in _storages(buffer.grad_data for buffer in _buffers(self._model)).values():
+        for storage in _storages(buffer.grad_data for buffer in self._model.buffers).values():
             self._offloaded.append(_Offloaded(storage, storage.nbytes(), None))
         state = {**weights, **_storages(_optimizer_tensors(self._optimizer))}
         for place, storage in enumerate(storage for key, storage in state.items() if key not in kept):
@@ -80,14 +80,8 @@ def _storages(tensors: Iterator[Tensor | None]) -> dict[int, UntypedStorage]:
     return {storage.data_ptr(): storage for storage in found}
 
 
-def _buffers(model: Model) -> Iterator[Any]:
-    for chunk in model.chunks:
-        yield from chunk.buffers
-        yield from chunk.expert_parallel_buffers
-
-
 def _optimizer_tensors(optimizer: MegatronOptimizer) -> Iterator[Tensor]:
-    for part in getattr(optimizer, "chained_optimizers", [optimizer]):
+    for part in chained(optimizer):
         for group in part.optimizer.param_groups:
             yield from group["params"]
         for state in part.optimizer.state.values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from megatron.core.optimizer import MegatronOptimizer, get_megatron_optimizer
 from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
@@ -9,6 +11,11 @@ from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
 from rzero_mega.config.schema import OptimizerConfig
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
+
+
+def chained(optimizer: MegatronOptimizer) -> list[Any]:
+    """The optimizers that Megatron chains into this one: under expert parallelism experts have one of their own."""
+    return list(getattr(optimizer, "chained_optimizers", [optimizer]))
 
 
 @calls_megatron
