@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rzero_mega.coevolution.question_key import question_key
 from rzero_mega.config.schema import EvaluationConfig
 from rzero_mega.config.suggestions import alike
 from rzero_mega.domains.benchmark import Protocol
@@ -149,12 +150,12 @@ def held_out_questions(benchmarks: Iterable[Benchmark]) -> Callable[[str], bool]
     What a run gains there is transfer only as long as nothing of the kind is trained on.
     """
     asked = list(benchmarks)
-    questions = {" ".join(problem.question.split()) for benchmark in asked for problem in benchmark.problems}
+    questions = {question_key(problem.question) for benchmark in asked for problem in benchmark.problems}
     built_in = [built_in_benchmark(benchmark.name) for benchmark in asked]
     families = [found.in_family for found in built_in if found is not None and found.in_family is not None]
 
     def held_out(question: str) -> bool:
-        return " ".join(question.split()) in questions or any(in_family(question) for in_family in families)
+        return question_key(question) in questions or any(in_family(question) for in_family in families)
 
     return held_out
 
