@@ -168,16 +168,20 @@ class _Worker:
 
     def seconds_left(self) -> float:
         """What the pair has left of its seconds; also of a process that has died and not been collected."""
-        assert self.open_pair is not None
-        return self.open_pair.seconds_left - (self._scheduling().computed_s - self._computed_before)
+        return self._seconds_left(self._scheduling())
 
     def waits_for_a_processor(self) -> bool:
         """Whether it would compute if others let it: it has time left and isn't asleep. Puts its deadline off then."""
-        left = self.seconds_left()
-        if left <= 0 or not self._scheduling().runnable:
+        now = self._scheduling()
+        left = self._seconds_left(now)
+        if left <= 0 or not now.runnable:
             return False
         self.deadline = time.monotonic() + left
         return True
+
+    def _seconds_left(self, now: _Scheduling) -> float:
+        assert self.open_pair is not None
+        return self.open_pair.seconds_left - (now.computed_s - self._computed_before)
 
     def _scheduling(self) -> _Scheduling:
         try:
