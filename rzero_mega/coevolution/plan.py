@@ -257,11 +257,15 @@ def solver_batch(n_kept: int, step: int, prompts_per_step: int, seed: int) -> li
     """
     if n_kept < 1 or step < 1:
         raise ValueError(f"step {step} over {n_kept} questions; both start at 1")
-    first = (step - 1) * prompts_per_step
-    epochs = range(first // n_kept, (first + prompts_per_step - 1) // n_kept + 1)
+    return solver_row(n_kept, (step - 1) * prompts_per_step, prompts_per_step, seed)
+
+
+def solver_row(n_kept: int, first: int, count: int, seed: int) -> list[int]:
+    """So many indices out of that row, from place `first` on, counted from 0."""
+    epochs = range(first // n_kept, (first + count - 1) // n_kept + 1)
     row = [index for epoch in epochs for index in permutation(n_kept, "solver_batch", seed, epoch)]
     offset = first - epochs.start * n_kept
-    return row[offset : offset + prompts_per_step]
+    return row[offset : offset + count]
 
 
 def further_questions(n_kept: int, step: int, batch: Sequence[int], seed: int) -> list[int]:

@@ -72,6 +72,8 @@ def _check_labelled(config: Config) -> None:
         )
     if labelled.method == SFT and config.solver.resampling_rounds:
         raise UserError("solver.resampling_rounds: labelled.method sft draws no rollouts; set it to 0")
+    if labelled.method == SFT and config.solver.over_provision:
+        raise UserError("solver.over_provision: labelled.method sft draws no rollouts; set it to 0")
 
 
 def _check_loss(key: str, grpo: GrpoConfig) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import torch.distributed as dist
 from rzero_mega import spmd
 from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import FinishReason, Sample, logprob_array, token_array
+from rzero_mega.phases.sample_json import plain, read_sample
+from rzero_mega.rollout.protocol import Sample
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.sources import WeightSource
 
@@ -48,12 +48,12 @@ class RolloutsAhead:
 
     def as_json(self) -> dict[str, Any]:
         """The content of the file."""
-        return {"step": self.step, **asdict(self.rollouts, dict_factory=_plain)}
+        return {"step": self.step, **asdict(self.rollouts, dict_factory=plain)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RolloutsAhead:
         """KeyError, TypeError, ValueError, AttributeError or OverflowError if it is malformed."""
-        samples = [_sample(values) for values in data["samples"]]
+        samples = [read_sample(values) for values in data["samples"]]
         rewards = [float(reward) for reward in data["rewards"]]
         metrics = {str(name): float(value) for name, value in data["metrics"].items()}
         scales = data.get("scales")
@@ -152,24 +152,3 @@ def _read_if_there(path: Path) -> RolloutsAhead | None:
         return RolloutsAhead.from_json(found)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: malformed ({error!r}); remove {path.parent} to go on without it") from None
-
-
-def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: _as_json(value) for name, value in pairs}
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, FinishReason):
-        return value.value
-    return value.tolist() if isinstance(value, array) else value
-
-
-def _sample(values: Mapping[str, Any]) -> Sample:
-    sample = Sample(**values)
-    return replace(
-        sample,
-        prompt_tokens=tuple(sample.prompt_tokens),
-        tokens=token_array(sample.tokens),
-        logprobs=logprob_array(sample.logprobs),
-        finish=FinishReason(sample.finish),
-    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.accumulation import Accumulated, accumulate
-from rzero_mega.coevolution.plan import SolverInputs, further_questions, solver_batch
+from rzero_mega.coevolution.plan import SolverInputs, further_questions, solver_batch, solver_row
 from rzero_mega.coevolution.records import TrainingQuestion
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.over_provision import OverProvision
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.resampling import Group, resample
 from rzero_mega.phases.responses import answers_of
@@ -64,13 +66,25 @@ def train_on(
     training, rounds = ctx.config.solver.training, ctx.config.solver.resampling_rounds
     order = derive_seed(phase.seed_key("order"))
     size = training.rollouts_per_prompt
+    over = None
+    if ctx.config.solver.over_provision:
+        over = OverProvision(
+            training.prompts_per_step,
+            ctx.config.solver.over_provision,
+            lambda first, count: solver_row(len(prompts), first, count, order),
+        )
 
-    def draw(solver: RolloutEngine, items: Sequence[int], *stream: str | int) -> list[Group]:
-        requests = [
+    def requests(items: Sequence[int], *stream: str | int) -> list[Request]:
+        return [
             Request(phase.seed_key(*stream, i), prompts[item], size, training.sampling) for i, item in enumerate(items)
         ]
+
+    def draw(solver: RolloutEngine, items: Sequence[int], *stream: str | int) -> list[Group]:
         with ctx.stopwatch.measure("generate_seconds"):
-            samples = solver.generate(requests)
+            samples = solver.generate(requests(items, *stream))
+        return rewarded(items, samples)
+
+    def rewarded(items: Sequence[int], samples: Sequence[Sample]) -> list[Group]:
         labels = [answers[item] for item in items for _ in range(size)]
         with ctx.stopwatch.measure("reward_seconds"):
             rewards = spmd.on_rank_0(_rewards, ctx, samples, labels)
@@ -78,15 +92,21 @@ def train_on(
         return [Group(item, samples[place], rewards[place]) for item, place in zip(items, places, strict=True)]
 
     def roll_out(step: int, solver: RolloutEngine) -> Rollouts:
-        batch = solver_batch(len(prompts), step, training.prompts_per_step, order)
-        drawn = draw(solver, batch, step)
+        if over is None:
+            batch: Sequence[int] = solver_batch(len(prompts), step, training.prompts_per_step, order)
+            drawn, metrics = draw(solver, batch, step), {}
+        else:
+            with ctx.stopwatch.measure("generate_seconds"):
+                found = over.draw(step, solver, lambda items: requests(items, step))
+            batch, drawn, metrics = found.asked, rewarded(found.items, found.samples), found.metrics
         # What is asked besides follows from the step alone, like the batch: a resumed run asks the same.
         others = further_questions(len(prompts), step, batch, order) if rounds else []
         groups = resample(drawn, others, rounds, lambda number, items: draw(solver, items, step, "round", number))
-        return _rollouts(drawn, groups, weights, resampled=rounds > 0)
+        rollouts = _rollouts(drawn, groups, weights, resampled=rounds > 0)
+        return replace(rollouts, metrics={**rollouts.metrics, **metrics})
 
     longest = max(map(len, prompts), default=0)
-    train_policy(ctx, phase, "solver", start, training, longest, roll_out, facts=facts)
+    train_policy(ctx, phase, "solver", start, training, longest, roll_out, facts=facts, carried=over)
 
 
 def _rollouts(

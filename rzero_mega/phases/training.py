@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from rzero_mega.activity import Activity
 from rzero_mega.coevolution.advantages import group_advantages
@@ -27,6 +27,18 @@ from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 RollOut = Callable[[int, RolloutEngine], Rollouts]
 
 
+class Carried(Protocol):
+    """What rollouts of a step depend on besides the step."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a checkpoint's folder; rank 0 calls it."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Go on with what `save` left there; UserError if it is malformed."""
+        ...
+
+
 def train_policy(
     ctx: RunContext,
     phase: ActivePhase,
@@ -36,8 +48,11 @@ def train_policy(
     longest_prompt: int,
     roll_out: RollOut,
     facts: Mapping[str, Any] | None = None,
+    carried: Carried | None = None,
 ) -> None:
     """Train the policy of `start` for the phase's steps and leave it as output `model`; `facts` are for the summary.
+
+    What `roll_out` remembers from step to step it shows as `carried`.
 
     UserError before the first step if a prompt of `longest_prompt` tokens and its response may not fit into a
     micro-batch.
@@ -58,7 +73,7 @@ def train_policy(
         )
     with _servers_turn(ctx, learner):
         engine = ctx.engine(role, models.policy)
-    steps = _GrpoSteps(ctx, learner, engine, training, roll_out)
+    steps = _GrpoSteps(ctx, learner, engine, training, roll_out, carried)
     run_steps(ctx, phase, learner, training, steps, models, facts or {})
 
 
@@ -68,9 +83,16 @@ class _GrpoSteps(Steps):
     shown: ClassVar = {"reward": "reward_mean", "kl": "kl", "length": "response_length"}
 
     def __init__(
-        self, ctx: RunContext, learner: Learner, engine: RolloutEngine, training: TrainingConfig, roll_out: RollOut
+        self,
+        ctx: RunContext,
+        learner: Learner,
+        engine: RolloutEngine,
+        training: TrainingConfig,
+        roll_out: RollOut,
+        carried: Carried | None,
     ) -> None:
         """The engine has the learner's weights."""
+        self._carried = carried
         self._ctx, self._learner, self._engine, self._training = ctx, learner, engine, training
         self._weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
         self._prefetcher = RolloutPrefetcher(
@@ -82,10 +104,14 @@ class _GrpoSteps(Steps):
         """The engine gets the weights of the checkpoint, which may hold rollouts drawn ahead."""
         self._engine.update_weights(self._weights, version=done)
         self._prefetcher.load(checkpoint, partial(_fit, self._training))
+        if self._carried is not None:
+            self._carried.load(checkpoint)
 
     def save(self, checkpoint: Path) -> None:
-        """Rollouts that are drawn ahead go into the checkpoint."""
+        """Rollouts that are drawn ahead go into the checkpoint, and what the next ones depend on."""
         self._prefetcher.save(checkpoint)
+        if self._carried is not None:
+            self._carried.save(checkpoint)
 
     def take(self, step: int, on_failure: OnFailure) -> Row:
         """The step's row."""

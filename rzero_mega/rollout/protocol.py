@@ -100,6 +100,10 @@ Arrived: TypeAlias = Callable[[int, list[Sample]], bool]
 """Takes the samples of a unit, by its number, on rank 0 alone; whether to go on."""
 
 
+Whole: TypeAlias = Callable[[int], bool]
+"""Told of each unit that is whole, by its number, on rank 0 alone; whether to go on."""
+
+
 Follow: TypeAlias = Callable[[int, Sample], Request | None]
 """What another engine is asked about a sample, by the sample's position, on rank 0 alone; None: nothing."""
 
@@ -148,6 +152,19 @@ class RolloutEngine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds."""
+        ...
+
+
+@runtime_checkable
+class StoppableEngine(RolloutEngine, Protocol):
+    """An engine that works on all units at once, and leaves what is unfinished when it is enough."""
+
+    def generate_until(self, units: Sequence[Sequence[Request]], whole: Whole) -> list[list[Sample]]:
+        """By unit the samples of its draws, in order, as far as they are there when `whole` says no.
+
+        A sample that is stopped then ends with FinishReason.ABORT, and may have no token; one that was not begun is
+        missing. Draws are begun in the order in which they are given.
+        """
         ...
 
 

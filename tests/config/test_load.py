@@ -333,3 +333,5 @@ def test_losses_that_do_not_go_together_are_refused_by_what_to_set(
 def test_fine_tuning_draws_nothing_that_could_be_drawn_again() -> None:
     sft = ["labelled.method=sft", "labelled.data=arithmetic:50", "solver.resampling_rounds=2"]
     assert error_of(*sft) == "solver.resampling_rounds: labelled.method sft draws no rollouts; set it to 0"
+    sft[2] = "solver.over_provision=0.25"
+    assert error_of(*sft) == "solver.over_provision: labelled.method sft draws no rollouts; set it to 0"

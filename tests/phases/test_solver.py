@@ -203,3 +203,16 @@ def test_a_step_by_itself_asks_what_it_asks_after_others(resampled: Callable[...
         expected = [f"Q:{QUESTIONS[item].question}\nA:" for item in (*batch, *others)]
         assert texts == expected[: len(texts)]
     assert len(asked) > 6
+
+
+def test_on_an_engine_that_cannot_be_stopped_over_provision_changes_nothing_but_what_is_logged(
+    train: Callable[..., Any],
+) -> None:
+    plain, plainly = train(steps=3)
+    engine, training = train("solver.over_provision=0.5", steps=3)
+    assert [(r.key, r.prompt_tokens) for r in engine.requests] == [(r.key, r.prompt_tokens) for r in plain.requests]
+    for rollouts, expected in zip(training.drawn, plainly.drawn, strict=True):
+        assert (rollouts.samples, rollouts.rewards) == (expected.samples, expected.rewards)
+        logged = {"aborted_token_share": 0.0, "passed_over_rate": pytest.approx(rollouts.metrics["passed_over_rate"])}
+        assert rollouts.metrics == {**expected.metrics, **logged}
+    assert training.carried is not None and plainly.carried is None

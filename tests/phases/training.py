@@ -16,8 +16,9 @@ class RolloutsOnly:
         self.drawn: list[Rollouts] = []
         self.arguments: tuple[Any, ...] = ()
         self.facts: dict[str, Any] | None = None
+        self.carried: Any = None
 
-    def __call__(self, *arguments: Any, facts: dict[str, Any] | None = None) -> None:
-        self.facts = facts
+    def __call__(self, *arguments: Any, facts: dict[str, Any] | None = None, carried: Any = None) -> None:
+        self.facts, self.carried = facts, carried
         *self.arguments, roll_out = arguments  # type: ignore[assignment]
         self.drawn = [roll_out(step, self.engine) for step in range(1, self.steps + 1)]

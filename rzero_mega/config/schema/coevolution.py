@@ -441,5 +441,11 @@ class SolverConfig:
     are missing; what is missing after the last stays as it was. A step draws up to 1 + this times as many rollouts.
     0: off."""
 
+    over_provision: float = number(0.0, 0.0, 1.0, fixed=Fixed.CHECKPOINT)
+    """Share of questions that a step asks besides `training.prompts_per_step`. It takes the groups that SGLang's
+    servers have whole first; what is unfinished is aborted (`aborted_token_share`) and asked first in the next step.
+    Questions with long answers come later for it; those that three steps passed over are waited for. The embedded
+    engine draws nothing that isn't taken. 0: off."""
+
     reward: SolverRewardConfig = field(default_factory=SolverRewardConfig)
     """What a response earns."""

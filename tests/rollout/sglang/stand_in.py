@@ -111,6 +111,9 @@ class _ScriptedStreams(AnswerStreams):
     def answers(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         return self._server.answers(body)
 
+    async def abort_all(self) -> None:
+        self._server.abort_all()
+
     async def close(self) -> None:
         pass
 

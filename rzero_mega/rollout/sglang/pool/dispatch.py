@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -34,6 +35,9 @@ from rzero_mega.weights.transports.protocol import ServerError
 
 _log = logging.getLogger(__name__)
 
+# Between two times that a server is told to stop: a call may have been on its way to it at the first one.
+STOP_S = 0.2
+
 Taken: TypeAlias = Callable[[int, Sample], bool]
 """Takes a sample by the position of its draw, as it comes; whether more are wanted."""
 
@@ -45,6 +49,13 @@ def all_wanted(_position: int, _sample: Sample) -> bool:
 
 class Enough(Exception):
     """Whoever takes the samples wants no more of them; what servers still work on is dropped."""
+
+
+class AtEnough(Enum):
+    """What becomes of draws when whoever takes the samples wants no more of them."""
+
+    DROP = "dropped, and Enough raised"
+    STOP = "stopped, and what there is of them is among the samples"
 
 
 @dataclass
@@ -81,13 +92,17 @@ class Dispatch:
         context: int,
         taken: Taken = all_wanted,
         more_follow: bool = False,
+        at_enough: AtEnough = AtEnough.DROP,
     ) -> None:
         """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together.
 
         Once `taken` says no, nothing more is drawn. With `more_follow` it is over no sooner than `no_more` is called.
+        Draws that may be stopped are begun as given, and not the longest first: those stopped last time come first.
         """
         self._servers, self._version, self._stop, self._context = servers, version, stop, context
-        self._queue = DrawQueue(draws, lambda draw: longest_response(draw, context))
+        self._at_enough, self._stopped = at_enough, False
+        as_given = at_enough is AtEnough.STOP
+        self._queue = DrawQueue(draws, lambda draw: 0 if as_given else longest_response(draw, context))
         self._supply = Supply(servers.config.max_running_requests)
         self._taken, self._more_follow = taken, more_follow
         self._desks: dict[int, _Desk] = {}
@@ -109,7 +124,7 @@ class Dispatch:
 
     def outcome(self) -> tuple[dict[int, Sample], list[Draw]]:
         """What `run` returns, once `draw` is over."""
-        return self._samples, self._queue.all()
+        return self._samples, [] if self._stopped else self._queue.all()
 
     def add(self, draws: Sequence[Draw]) -> None:
         """More draws, in positions of their own. To be called in the event loop of `draw`, as `no_more` is."""
@@ -153,6 +168,8 @@ class Dispatch:
 
     def _refill(self) -> None:
         """Give draws that wait to servers that have room, the one with the fewest under way first."""
+        if self._stopped:
+            return
         desks = [desk for desk in map(self._desk, self._servers.serving()) if not desk.doubted]
         if not desks:
             return
@@ -193,7 +210,7 @@ class Dispatch:
             if whole is None:
                 return
             number, draw = whole
-            sample = read_sample(draw, event, self._version)
+            sample = read_sample(draw, event, self._version, self._stopped)
         except UserError as error:
             raise UserError(f"{call.desk.replica.client.name}: {error}") from None
         del call.left[number]
@@ -204,8 +221,22 @@ class Dispatch:
             return
         call.desk.work.answered(len(sample.tokens), self._clock())
         self._samples[draw.position] = sample
-        if not self._taken(draw.position, sample):
+        if not self._stopped and not self._taken(draw.position, sample):
+            self._enough()
+
+    def _enough(self) -> None:
+        if self._at_enough is AtEnough.DROP:
             raise Enough
+        self._stopped = True
+        for desk in self._desks.values():
+            self._tasks.add(asyncio.get_running_loop().create_task(self._stop_all(desk)))
+
+    async def _stop_all(self, desk: _Desk) -> None:
+        """Have a server stop all that it works on; its calls then end, or it is found dead as at any other time."""
+        while desk.work.under_way:
+            with suppress(ServerError):
+                await desk.streams.abort_all()
+            await asyncio.sleep(STOP_S)
 
     def _end(self, call: _Call, failure: Exception | None) -> None:
         """A call is over: what it has not answered is drawn again, unless the server meant to say all."""
@@ -241,6 +272,8 @@ class Dispatch:
     def _again(self, draws: Sequence[Draw], error: ServerError) -> None:
         self._failures.update(draw.position for draw in draws)
         attempts = max((self._failures[draw.position] for draw in draws), default=0)
+        if self._stopped:  # nobody waits for them any more
+            return
         if attempts >= self._servers.config.attempts:
             raise UserError(f"{error} ({attempts} attempts, rollout.sglang.attempts)")
         self._queue.put_back(draws)

@@ -11,8 +11,8 @@ from rzero_mega import spmd
 from rzero_mega.activity import Activity
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
-from rzero_mega.rollout.protocol import Arrived, Draw, Follow, Request, RolloutEngine, Sample, Scored, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch, Enough, Taken, all_wanted
+from rzero_mega.rollout.protocol import Arrived, Draw, Follow, Request, RolloutEngine, Sample, Scored, Whole, draws_of
+from rzero_mega.rollout.sglang.pool.dispatch import AtEnough, Dispatch, Enough, Taken, all_wanted
 from rzero_mega.rollout.sglang.pool.followed import FollowedDraws
 from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
@@ -106,8 +106,7 @@ class SglangEngine:
         requests = [request for unit in units for request in unit]
         check_prompts(requests, self._context)
         left = draws_of(requests)
-        ends = accumulate(sum(request.n for request in unit) for unit in units)
-        taken = UnitsUnderWay([left[start:end] for start, end in pairwise((0, *ends))], arrived).take
+        taken = UnitsUnderWay(_by_unit(units, left), arrived).take
 
         def draw() -> bool:
             nonlocal left
@@ -122,6 +121,28 @@ class SglangEngine:
         while more:
             self._supply(EVERYTHING)
             more = spmd.on_rank_0(draw)
+
+    def generate_until(self, units: Sequence[Sequence[Request]], whole: Whole) -> list[list[Sample]]:
+        """All units in one queue; every rank gets what all servers have drawn until it was enough."""
+        requests = [request for unit in units for request in unit]
+        check_prompts(requests, self._context)
+        left, drawn = draws_of(requests), dict[int, Sample]()
+        by_unit = _by_unit(units, left)
+        taken = UnitsUnderWay(by_unit, lambda number, _samples: whole(number)).take
+
+        def draw() -> bool:
+            nonlocal left
+            samples, left = self._dispatch(left, taken, at_enough=AtEnough.STOP).run()
+            drawn.update(samples)
+            return bool(left)
+
+        self._pool.make_room()
+        more = bool(left)
+        while more:
+            self._supply(EVERYTHING)
+            more = spmd.on_rank_0(draw)
+        found = spmd.on_rank_0(lambda: drawn)
+        return [[found[draw.position] for draw in unit if draw.position in found] for unit in by_unit]
 
     def can_lead(self, other: RolloutEngine) -> bool:
         """Whether the other one is of the other role, and both roles' servers are awake at the same time."""
@@ -173,8 +194,15 @@ class SglangEngine:
         """On the first rank alone."""
         return self._pool.roles[self._role]
 
-    def _dispatch(self, draws: Sequence[Draw], taken: Taken = all_wanted, more_follow: bool = False) -> Dispatch:
-        return Dispatch(self._servers, draws, self.version, self._stop_tokens, self._context, taken, more_follow)
+    def _dispatch(
+        self,
+        draws: Sequence[Draw],
+        taken: Taken = all_wanted,
+        more_follow: bool = False,
+        at_enough: AtEnough = AtEnough.DROP,
+    ) -> Dispatch:
+        stop, context = self._stop_tokens, self._context
+        return Dispatch(self._servers, draws, self.version, stop, context, taken, more_follow, at_enough)
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         answers = watched_generate(self._servers.serving()[0], score_body(sequences))
@@ -221,3 +249,9 @@ class SglangEngine:
     def _recover(self, error: UserError | None, attempt: int) -> None:
         if error is not None:
             self._servers.replace_killed_by_update(error, attempt)
+
+
+def _by_unit(units: Sequence[Sequence[Request]], draws: Sequence[Draw]) -> list[list[Draw]]:
+    """The draws of all units, which lie one after the other, unit by unit."""
+    ends = accumulate(sum(request.n for request in unit) for unit in units)
+    return [list(draws[start:end]) for start, end in pairwise((0, *ends))]

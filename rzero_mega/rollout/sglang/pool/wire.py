@@ -71,15 +71,15 @@ def whole_draw(event: Mapping[str, Any], draws: Mapping[int, Draw]) -> tuple[int
     return (number, draws[number]) if over else None
 
 
-def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Sample | None:
-    """The sample, or None if the server aborted it.
+def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version, stopped: bool = False) -> Sample | None:
+    """The sample, or None if the server aborted it, unless it was `stopped`: then it is what there was of it.
 
     UserError if the sample was drawn, in whole or in part, with weights of another version.
     """
     try:
         meta = answer["meta_info"]
         finish = str(meta["finish_reason"]["type"])
-        if finish == FinishReason.ABORT.value:
+        if finish == FinishReason.ABORT.value and not stopped:
             return None
         tokens = token_array(answer["output_ids"])
         triples = meta["output_token_logprobs"] if draw.request.logprobs else ()
@@ -105,7 +105,8 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version) -> Samp
 
 
 def _versions(meta: Mapping[str, Any]) -> list[str]:
-    return [str(span["version"]) for span in meta["weight_versions"]] or [str(meta["weight_version"])]
+    # Of a sample that was aborted before it was begun the server says no spans.
+    return [str(span["version"]) for span in meta.get("weight_versions") or ()] or [str(meta["weight_version"])]
 
 
 def check_versions(key: str, found: Sequence[str], version: Version) -> None:

@@ -44,6 +44,15 @@ class AnswerStreams:
         if data != END:
             raise self._failure("the answers broke off")
 
+    async def abort_all(self) -> None:
+        """Have the server abort everything: each answer ends with what it has so far and the finish reason "abort"."""
+        try:
+            response = await self._http.post("/abort_request", content=orjson.dumps({"abort_all": True}), headers=JSON)
+        except httpx.HTTPError as error:
+            raise self._failure(str(error) or type(error).__name__) from error
+        if not response.is_success:
+            raise self._failure(f"abort_request: HTTP {response.status_code}: {response.text}")
+
     async def close(self) -> None:
         """Close the connections; servers then drop what is still asked over them."""
         await self._http.aclose()
