@@ -92,9 +92,10 @@ def train_on(
         return [Group(item, samples[place], rewards[place]) for item, place in zip(items, places, strict=True)]
 
     def roll_out(step: int, solver: RolloutEngine) -> Rollouts:
+        metrics: Mapping[str, float] = {}
         if over is None:
             batch: Sequence[int] = solver_batch(len(prompts), step, training.prompts_per_step, order)
-            drawn, metrics = draw(solver, batch, step), {}
+            drawn = draw(solver, batch, step)
         else:
             with ctx.stopwatch.measure("generate_seconds"):
                 found = over.draw(step, solver, lambda items: requests(items, step))
