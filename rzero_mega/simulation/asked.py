@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.schema import Config, SamplingConfig, TrainingConfig
@@ -63,7 +64,8 @@ def answers(config: Config, responses: Responses) -> Call:
 def rollouts(config: Config, responses: Responses) -> Call:
     """The Solver's of a step (phases/solver.py)."""
     training = config.solver.training
-    asked = _of_solver(training.prompts_per_step, training.rollouts_per_prompt, training.sampling, responses)
+    prompts = training.prompts_per_step + ceil(config.solver.over_provision * training.prompts_per_step)
+    asked = _of_solver(prompts, training.rollouts_per_prompt, training.sampling, responses)
     return (replace(asked, logprobs=True),)
 
 

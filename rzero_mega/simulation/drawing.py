@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,8 +13,8 @@ from statistics import NormalDist
 from typing import Any
 
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
-from rzero_mega.rollout.protocol import Draw, Request, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import Dispatch
+from rzero_mega.rollout.protocol import Draw, Request, Sample, draws_of
+from rzero_mega.rollout.sglang.pool.dispatch import AtEnough, Dispatch, Taken, all_wanted
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.wire import Version, generate_body
 from rzero_mega.simulation.clock import VirtualClockLoop
@@ -113,20 +114,22 @@ class Drawn:
 
 
 @cache
-def draw(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None = None) -> Drawn:
+def draw(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None = None, groups: int | None = None) -> Drawn:
     """The time of one call of the engine for all of these.
 
     `calls_of` None is the engine's own queue; a number is the way before it: calls of so many draws, each answered when
-    all of it is over, and as many calls under way as keep the slots filled once.
+    all of it is over, and as many calls under way as keep the slots filled once. With `groups` it is over when so many
+    prompts have all of their samples.
     """
     whole, most = sum(kind.draws for kind in asked), PER_SLOT * fleet.speed.slots * fleet.servers
     if whole > most:
         part = tuple(kind.some(most / whole) for kind in asked)
-        return _simulated(fleet, part, calls_of).of(whole, fleet.servers)
-    return _simulated(fleet, asked, calls_of)
+        some = None if groups is None else round(groups * most / whole)
+        return _simulated(fleet, part, calls_of, some).of(whole, fleet.servers)
+    return _simulated(fleet, asked, calls_of, groups)
 
 
-def _simulated(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None) -> Drawn:
+def _simulated(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None, groups: int | None) -> Drawn:
     requests, kinds = list[Request](), list[tuple[Asked, random.Random]]()
     for number, kind in enumerate(asked):
         sampling = SamplingConfig(max_new_tokens=kind.limit)
@@ -144,10 +147,12 @@ def _simulated(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None) -> 
         return kind.prompt_tokens, kind.lengths.sample(numbers, limit)
 
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
-        return runner.run(_draw(fleet, draws, context, length, calls_of))
+        return runner.run(_draw(fleet, draws, context, length, calls_of, groups))
 
 
-async def _draw(fleet: Fleet, draws: Sequence[Draw], context: int, length: Length, calls_of: int | None) -> Drawn:
+async def _draw(
+    fleet: Fleet, draws: Sequence[Draw], context: int, length: Length, calls_of: int | None, groups: int | None
+) -> Drawn:
     servers = list[VirtualServer]()
 
     def start(number: int, attempt: int) -> VirtualServer:
@@ -159,13 +164,29 @@ async def _draw(fleet: Fleet, draws: Sequence[Draw], context: int, length: Lengt
     role = RoleServers("role", start, config, nobody_sends, saves_memory=False)
     role.serve_first_weights()
     if calls_of is None:
-        dispatch = Dispatch(role, draws, Version(0, VERSION), [], context)
+        at_enough = AtEnough.DROP if groups is None else AtEnough.STOP
+        taken = all_wanted if groups is None else _until(draws, groups)
+        dispatch = Dispatch(role, draws, Version(0, VERSION), [], context, taken, at_enough=at_enough)
         await dispatch.draw()
         samples, left = dispatch.outcome()
-        assert len(samples) == len(draws) and not left
+        assert (len(samples) == len(draws) or groups is not None) and not left
     else:
         await _whole_calls(servers, draws, context, calls_of)
-    return _drawn(servers, len(draws), fleet)
+    return _drawn(servers, len(draws) if groups is None else None, fleet)
+
+
+def _until(draws: Sequence[Draw], groups: int) -> Taken:
+    """Takes samples until so many prompts have all of theirs."""
+    missing = Counter(draw.request.key for draw in draws)
+    keys, whole = {draw.position: draw.request.key for draw in draws}, 0
+
+    def taken(position: int, _sample: Sample) -> bool:
+        nonlocal whole
+        missing[keys[position]] -= 1
+        whole += missing[keys[position]] == 0
+        return whole < groups
+
+    return taken
 
 
 async def _whole_calls(servers: Sequence[VirtualServer], draws: Sequence[Draw], context: int, size: int) -> None:
@@ -183,9 +204,11 @@ async def _whole_calls(servers: Sequence[VirtualServer], draws: Sequence[Draw], 
         server.close()
 
 
-def _drawn(servers: Sequence[VirtualServer], draws: int, fleet: Fleet) -> Drawn:
+def _drawn(servers: Sequence[VirtualServer], draws: int | None, fleet: Fleet) -> Drawn:
+    """`draws` are all that were asked for; None if not all of them are drawn."""
     over = sorted(time for server in servers for time in server.usage.over_at)
-    assert len(over) == draws, "every draw is over once"
+    assert draws in (None, len(over)), "every draw is over once"
+    draws = len(over)
     enough = over[max(0, int(ENOUGH * draws) - 1)] if over else 0.0
     taken = sum(server.usage.taken_until(enough) for server in servers)
     first, last = (int(share * (draws - 1)) for share in MIDDLE)

@@ -159,7 +159,8 @@ def _solver(site: Site, started: set[str]) -> list[Activity]:
     training, lengths = config.solver.training, asked.solver_lengths(responses)
     if config.labelled.method == SFT:
         return [*_learner(site), *_fine_tuning(site, responses.solver_prompt, lengths)]
-    drawing = _drawn(site, ROLLOUTS, asked.rollouts(config, responses))
+    enough = training.prompts_per_step if config.solver.over_provision else None
+    drawing = _drawn(site, ROLLOUTS, asked.rollouts(config, responses), groups=enough)
     begin = [*_learner(site), *_engine(site, "solver", started)]
     return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)]
 
@@ -197,13 +198,16 @@ def _learner(site: Site) -> list[Activity]:
     return [Activity(START, costs.learner_start(site))]
 
 
-def _drawn(site: Site, name: str, call: Call, as_it_comes: bool = False) -> list[Activity]:
+def _drawn(site: Site, name: str, call: Call, as_it_comes: bool = False, groups: int | None = None) -> list[Activity]:
     """What servers draw in one call; `as_it_comes` says that units of it are turned into text while others are drawn.
+
+    With `groups` it is over when so many prompts have all samples. Every step then begins with fresh ones: neither
+    questions that a step waits for nor answers that go on are modelled.
 
     The first rank reads answers while others are drawn: it is what counts where it is slower than all servers. What is
     trained on it hands to all ranks.
     """
-    found, assumed = draw(site.fleet, call, site.calls_of), site.assumptions.costs
+    found, assumed = draw(site.fleet, call, site.calls_of, groups), site.assumptions.costs
     trained_on = any(kind.logprobs for kind in call)
     reading = found.tokens * (assumed.rank_0_token_s if trained_on else assumed.rank_0_read_token_s)
     texts = found.tokens * assumed.text_token_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -67,7 +68,7 @@ class _Waiting:
     prompt_tokens: int
     length: int
     limit: int
-    over: Callable[[], None]
+    over: Callable[[str], None]
 
 
 class VirtualServer:
@@ -83,8 +84,10 @@ class VirtualServer:
         self._came = asyncio.Event()
         self._decoder: asyncio.Task[None] | None = None
         self._factor = 1.0
-        # By the step at which each draw is over: its tokens then, with its prompt's, and whom to tell.
-        self._running: list[tuple[float, int, int, Callable[[], None]]] = []
+        # By the step at which each draw is over: its tokens then, with its prompt's, and whom to tell why.
+        self._running: list[tuple[float, int, int, Callable[[str], None]]] = []
+        # Of the steps under way: since when, and seconds of one.
+        self._since, self._pace = 0.0, math.inf
         self._number, self._step, self._cached = count(), 0.0, 0.0
         self._known: set[tuple[int, ...]] = set()
 
@@ -123,16 +126,35 @@ class VirtualServer:
         if self._decoder is None:
             self._decoder = asyncio.get_running_loop().create_task(self._decode())
         await asyncio.sleep(self.speed.call_s)
-        over: asyncio.Queue[int] = asyncio.Queue()
+        over: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
         # All draws of a call of the engine want them, or none.
         self._factor = self.speed.decode.decoding.logprobs_factor if any(body["return_logprob"]) else 1.0
         for index, (prompt, parameters) in enumerate(zip(body["input_ids"], body["sampling_params"], strict=True)):
             key = tuple(prompt)
             limit = parameters["max_new_tokens"]
-            self._waiting.append(_Waiting(key, *self.length(key, limit), limit, partial(over.put_nowait, index)))
+            self._waiting.append(_Waiting(key, *self.length(key, limit), limit, partial(_tell, over, index)))
         self._came.set()
         for _ in body["input_ids"]:
-            yield self._last_event(await over.get())
+            yield self._last_event(*await over.get())
+
+    def abort_all(self) -> None:
+        """Whatever waits or runs is over, unfinished."""
+        if self._decoder is None:
+            return
+        self._decoder.cancel()
+        loop = asyncio.get_running_loop()
+        if self._running:
+            self.usage.spans.append((self._since, loop.time(), len(self._running)))
+        done = self._step + max(0.0, loop.time() - self._since) / self._pace
+        for over_at, _, _, tell in self._running:
+            self.usage.tokens -= int(max(0.0, over_at - done))
+            tell("abort")
+        for draw in self._waiting:
+            draw.over("abort")
+        self._running.clear()
+        self._waiting.clear()
+        self._cached = 0.0
+        self._decoder = loop.create_task(self._decode())
 
     async def _decode(self) -> None:
         """Steps of all running draws together; who is over makes room for who waits."""
@@ -143,12 +165,14 @@ class VirtualServer:
                 await self._came.wait()
                 continue
             since, running = loop.time(), len(self._running)
+            self._since, self._pace = since, math.inf
             if prefilled:
                 await asyncio.sleep(self.speed.decode.prefill_seconds(prefilled))
             before = loop.time()
             steps = self._running[0][0] - self._step
             # A step grows with the cache, by as much with every step.
             pace = self._factor * self.speed.decode.seconds(running, self._cached + running * steps / 2)
+            self._pace = pace
             await self._until(steps * pace, full=running == self.speed.slots)
             done = min(steps, (loop.time() - before) / pace)
             self._step += done
@@ -184,12 +208,12 @@ class VirtualServer:
             async with asyncio.timeout(seconds):
                 await self._came.wait()
 
-    def _last_event(self, index: int) -> dict[str, Any]:
+    def _last_event(self, index: int, finish: str) -> dict[str, Any]:
         return {
             "index": index,
             "output_ids": [0],
             "meta_info": {
-                "finish_reason": {"type": "stop"},
+                "finish_reason": {"type": finish},
                 "weight_versions": [{"version": self.version}],
                 "output_token_logprobs": [[-0.5, 0, None]],
             },
@@ -200,8 +224,12 @@ class VirtualServer:
         while self._running and self._running[0][0] <= self._step + 1e-6:
             _, _, whole, tell = heapq.heappop(self._running)
             self._cached -= whole
-            tell()
+            tell("stop")
             self.usage.over_at.append(now)
+
+
+def _tell(over: asyncio.Queue[tuple[int, str]], index: int, finish: str) -> None:
+    over.put_nowait((index, finish))
 
 
 class VirtualClient(SglangClient):
@@ -232,6 +260,9 @@ class _Streams(AnswerStreams):
 
     def answers(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         return self._server.answers(body)
+
+    async def abort_all(self) -> None:
+        self._server.abort_all()
 
     async def close(self) -> None:
         self._server.close()

@@ -12,6 +12,7 @@ from functools import partial
 from rzero_mega.coevolution.stretch import JOB_PER
 from rzero_mega.config import with_overrides
 from rzero_mega.config.schema import Config
+from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.errors import UserError
 from rzero_mega.planning.overrides import overrides
 from rzero_mega.planning.request import PlanRequest
@@ -58,6 +59,8 @@ def switches(site: Site) -> Iterator[Switch]:
             yield Switch(f"submit --job-per {per}", run=partial(replace, job_per=per))
     if not config.challenger.training.ahead and config.placement.servers == "split":
         yield Switch("ahead=1 in both trainings", ("challenger.training.ahead=1", "solver.training.ahead=1"))
+    if not config.solver.over_provision and config.labelled.method != SFT:
+        yield Switch("a quarter more questions than a Solver's step takes", ("solver.over_provision=0.25",))
     if config.learner.checkpoint.every == 1:
         yield Switch("checkpoints every 5 steps", ("learner.checkpoint.every=5",))
     if config.weights.verify.checksums_every:

@@ -107,3 +107,11 @@ def test_of_very_many_draws_a_part_tells_how_long_all_take(monkeypatch: pytest.M
     assert part.draws == whole.draws == 1200 and part.pace_s != whole.pace_s
     assert part.seconds == pytest.approx(whole.seconds, rel=0.1)
     assert part.busy_s == pytest.approx(whole.busy_s, rel=0.1) and part.busy_s <= 2 * part.seconds
+
+
+def test_what_is_enough_ends_a_call_before_the_longest_answers_do() -> None:
+    fleet = Fleet(2, SPEED)
+    all_of_it, enough = draw(fleet, (asked(64, 5),)), draw(fleet, (asked(80, 5),), groups=64)
+    assert enough.seconds < all_of_it.seconds
+    assert 64 * 5 <= enough.draws < 80 * 5
+    assert 0 < enough.busy_s <= 2 * enough.seconds and enough.tokens > 0

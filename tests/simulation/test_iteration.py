@@ -101,6 +101,12 @@ def test_drawing_ahead_hides_training_and_leaves_the_first_step() -> None:
     assert after.phases[3].busy == pytest.approx(before.phases[3].busy)
 
 
+def test_more_questions_than_a_step_takes_shorten_its_end_and_nothing_else() -> None:
+    before, after = iteration_time(small()), iteration_time(small("solver.over_provision=0.5"))
+    changed = {phase for phase, time in seconds(before).items() if time != seconds(after)[phase]}
+    assert changed == {PhaseName.SOLVER} and after.seconds < before.seconds
+
+
 def test_a_job_per_iteration_starts_servers_once() -> None:
     site = small()
     phases, iteration = iteration_time(small(job_per="phase")), iteration_time(site)
