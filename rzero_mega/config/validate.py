@@ -76,6 +76,22 @@ def _check_labelled(config: Config) -> None:
         raise UserError("solver.over_provision: labelled.method sft draws no rollouts; set it to 0")
 
 
+def _check_partial_rollouts(config: Config) -> None:
+    solver = config.solver
+    if not solver.partial_rollouts:
+        return
+    if not solver.over_provision:
+        raise UserError(
+            "solver.partial_rollouts: nothing is stopped that could go on unless a step asks more than it takes; set "
+            "solver.over_provision, for instance to 0.25, or this to 0"
+        )
+    if solver.training.grpo.importance_cap is None:
+        raise UserError(
+            "solver.training.grpo.importance_cap: answers that older weights began (solver.partial_rollouts) need one; "
+            "set for instance 2.0"
+        )
+
+
 def _check_loss(key: str, grpo: GrpoConfig) -> None:
     if grpo.policy_loss == "gspo" and grpo.loss_aggregation != "sequence_mean":
         raise UserError(
@@ -169,6 +185,7 @@ def _check_between(config: Config) -> None:
     budget = config.learner.tokens_per_micro_batch
     _check_training("challenger.training", config.challenger.training, budget)
     _check_training("solver.training", config.solver.training, budget, samples=config.labelled.method != SFT)
+    _check_partial_rollouts(config)
     curation = config.labels.curation
     if curation.low > curation.high:
         raise UserError(f"labels.curation.low: {curation.low} is above labels.curation.high {curation.high}")

@@ -3,6 +3,9 @@
 What a step takes is the sooner whole, so the shorter its answers. The next step asks what is owed before anything else,
 and what steps have passed over PASSES times it waits for: a question with long answers comes later, and is not lost,
 but for those that are owed when the phase ends.
+
+With `solver.partial_rollouts` nothing is thrown away: what is owed goes on under the next weights, each sample with its
+tokens, their log-probabilities and the versions that drew them, and is waited for after as many steps.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from typing import Any
 from rzero_mega import spmd
 from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
+from rzero_mega.phases.sample_json import plain, read_sample
+from rzero_mega.rollout.partial import continued, left_to_draw, usable
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, StoppableEngine
 
 OWED_FILE = "questions_owed.json"
@@ -24,10 +29,19 @@ PASSES = 3
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, number `item` of the data set, and how many steps have asked it and passed over it."""
+    """A question, number `item` of the data set, and how many steps have asked it and passed over it.
+
+    `samples` are kept of it, whole or stopped.
+    """
 
     item: int
     passes: int = 0
+    samples: tuple[Sample, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Asked:
+        """KeyError, TypeError, ValueError, AttributeError or OverflowError if it is malformed."""
+        return cls(int(data["item"]), int(data["passes"]), tuple(map(read_sample, data["samples"])))
 
 
 @dataclass(frozen=True)
@@ -39,8 +53,8 @@ class Owing:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Owing:
-        """KeyError, TypeError or ValueError if it is malformed."""
-        return cls(int(data["asked"]), tuple(Asked(int(one["item"]), int(one["passes"])) for one in data["owed"]))
+        """As of `Asked`."""
+        return cls(int(data["asked"]), tuple(map(Asked.from_json, data["owed"])))
 
 
 class FirstWhole:
@@ -49,14 +63,18 @@ class FirstWhole:
     Is told on the first rank of each that is whole (`Whole`).
     """
 
-    def __init__(self, count: int, due: Sequence[int]) -> None:
-        """`due` are the numbers of no more than `count` groups."""
+    def __init__(self, count: int, due: Sequence[int], whole: Sequence[int] = ()) -> None:
+        """`due` are the numbers of no more than `count` groups; `whole` are so already."""
         self._count, self._due = count, tuple(due)
-        self._whole: list[int] = []
+        self._whole = list(whole)
 
     def __call__(self, number: int) -> bool:
         """Whether the step needs more than these."""
         self._whole.append(number)
+        return self.more()
+
+    def more(self) -> bool:
+        """Whether the step needs more than those that are whole."""
         return len(self._whole) < self._count or not set(self._due) <= set(self._whole)
 
     def taken(self) -> list[int]:
@@ -78,12 +96,24 @@ class Drawn:
     metrics: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Group:
+    """The samples that are wanted of a question, and those that an earlier step has begun."""
+
+    request: Request
+    begun: tuple[Sample, ...]
+
+
 class OverProvision:
     """The questions that steps ask, and what they owe. Every rank makes the same calls."""
 
-    def __init__(self, take: int, share: float, row: Callable[[int, int], Sequence[int]]) -> None:
-        """Steps take `take` questions and ask a `share` more; `row(first, count)` is a part of the endless row."""
+    def __init__(self, take: int, share: float, row: Callable[[int, int], Sequence[int]], partial: int = 0) -> None:
+        """Steps take `take` questions and ask a `share` more; `row(first, count)` is a part of the endless row.
+
+        What is stopped goes on in up to `partial` further steps; at 0 it is thrown away.
+        """
         self._take, self._all, self._row = take, take + math.ceil(share * take), row
+        self._partial = partial
         # Rollouts are drawn up to a step ahead, and may have to be drawn anew: the last two steps' are kept.
         self._after: dict[int, Owing] = {}
 
@@ -92,23 +122,34 @@ class OverProvision:
         before = self._after.get(step - 1, Owing((step - 1) * self._take))
         fresh = self._row(before.asked, max(0, self._all - len(before.owed)))
         asked = [*before.owed, *map(Asked, fresh)]
-        first = FirstWhole(self._take, [number for number, one in enumerate(asked) if one.passes >= PASSES])
-        units = [[request] for request in requests([one.item for one in asked])]
-        taken, drawn = _draw_first(engine, units, first)
-        left = [Asked(one.item, one.passes + 1) for number, one in enumerate(asked) if number not in set(taken)]
-        self._after = {step - 1: before, step: Owing(before.asked + len(fresh), tuple(left))}
+        due = [number for number, one in enumerate(asked) if one.passes >= (self._partial or PASSES)]
+        groups = [
+            Group(request, usable(one.samples, request, engine.context))
+            for one, request in zip(asked, requests([one.item for one in asked]), strict=True)
+        ]
+        taken, drawn = _draw_first(engine, groups, self._take, due)
+        left = [number for number in range(len(asked)) if number not in set(taken)]
+        owed = [
+            Asked(asked[number].item, asked[number].passes + 1, tuple(drawn[number]) if self._partial else ())
+            for number in left
+        ]
+        self._after = {step - 1: before, step: Owing(before.asked + len(fresh), tuple(owed))}
         samples = [sample for number in taken for sample in drawn[number]]
-        tokens = sum(len(sample.tokens) for group in drawn for sample in group)
+        aborted = 0 if self._partial else sum(len(sample.tokens) for number in left for sample in drawn[number])
         kept = sum(len(sample.tokens) for sample in samples)
         metrics = {
-            "aborted_token_share": (tokens - kept) / tokens if tokens else 0.0,
+            "aborted_token_share": aborted / max(1, aborted + kept),
             "passed_over_rate": sum(asked[number].passes > 0 for number in taken) / len(taken),
         }
+        if self._partial:
+            metrics["stale_token_share"] = sum(sample.tokens_before(step - 1) for sample in samples) / max(1, kept)
         return Drawn([one.item for one in asked], [asked[number].item for number in taken], samples, metrics)
 
     def save(self, folder: Path) -> None:
         """Write what is owed into a checkpoint's folder; rank 0 calls it."""
-        write_json(folder / OWED_FILE, {str(step): asdict(owing) for step, owing in self._after.items()})
+        write_json(
+            folder / OWED_FILE, {str(step): asdict(owing, dict_factory=plain) for step, owing in self._after.items()}
+        )
 
     def load(self, folder: Path) -> None:
         """Go on with what `save` left there; UserError if the file is malformed."""
@@ -116,21 +157,29 @@ class OverProvision:
 
 
 def _draw_first(
-    engine: RolloutEngine, units: Sequence[Sequence[Request]], first: FirstWhole
+    engine: RolloutEngine, groups: Sequence[Group], count: int, due: Sequence[int]
 ) -> tuple[list[int], list[list[Sample]]]:
-    """(numbers of the units that are taken, what was drawn of each unit).
+    """(numbers of the groups that are taken, the samples that there are of each group).
 
-    An engine that can't be stopped draws those alone that are taken: the due ones, and then as they come.
+    An engine that can't be stopped draws those alone that are taken, from their beginning: the due ones, and then as
+    they come.
     """
-    if isinstance(engine, StoppableEngine):
-        drawn = engine.generate_until(units, first)
-        return spmd.on_rank_0(first.taken), drawn
-    taken = first.of(range(len(units)))
-    samples = iter(engine.generate([request for number in taken for request in units[number]]))
-    by_unit: list[list[Sample]] = [[] for _ in units]
-    for number in taken:
-        by_unit[number] = [next(samples) for request in units[number] for _ in range(request.n)]
-    return taken, by_unit
+    if not isinstance(engine, StoppableEngine):
+        taken = FirstWhole(count, due).of(range(len(groups)))
+        samples = iter(engine.generate([groups[number].request for number in taken]))
+        found: list[list[Sample]] = [[] for _ in groups]
+        for number in taken:
+            found[number] = [next(samples) for _ in range(groups[number].request.n)]
+        return taken, found
+    units = [left_to_draw(group.request, group.begun) for group in groups]
+    at_work = [number for number, unit in enumerate(units) if unit]
+    first = FirstWhole(count, due, [number for number, unit in enumerate(units) if not unit])
+    drawn: dict[int, list[Sample]] = {}
+    if first.more():
+        by_unit = engine.generate_until([units[number] for number in at_work], lambda place: first(at_work[place]))
+        drawn = dict(zip(at_work, by_unit, strict=True))
+    all_there = [continued(group.request, group.begun, drawn.get(number, ())) for number, group in enumerate(groups)]
+    return spmd.on_rank_0(first.taken), all_there
 
 
 def _read_if_there(path: Path) -> dict[int, Owing]:
@@ -139,5 +188,5 @@ def _read_if_there(path: Path) -> dict[int, Owing]:
     found = read_json(path)
     try:
         return {int(step): Owing.from_json(owing) for step, owing in found.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: malformed ({error!r}); remove {path.parent} to go on without it") from None

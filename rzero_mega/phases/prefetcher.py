@@ -36,7 +36,7 @@ class Rollouts:
 
     def staleness(self, step: int) -> float:
         """Largest number of steps by which the weights that drew a sample are older than those that `step` trains."""
-        return float(max(step - 1 - sample.weight_version for sample in self.samples))
+        return float(max(step - 1 - sample.oldest_version for sample in self.samples))
 
 
 @dataclass(frozen=True)

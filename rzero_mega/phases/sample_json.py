@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from rzero_mega.rollout.protocol import FinishReason, Sample, logprob_array, token_array
+from rzero_mega.rollout.protocol import FinishReason, Sample, TokenSpan, logprob_array, token_array
 
 
 def plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """What `asdict` makes of samples, and of what holds some, as JSON takes it."""
-    return {name: _as_json(value) for name, value in pairs}
+    # Most samples have no `earlier`: rollouts of one version are written as they always were.
+    return {name: _as_json(value) for name, value in pairs if (name, value) != ("earlier", ())}
 
 
 def read_sample(values: Mapping[str, Any]) -> Sample:
@@ -24,6 +25,7 @@ def read_sample(values: Mapping[str, Any]) -> Sample:
         tokens=token_array(sample.tokens),
         logprobs=logprob_array(sample.logprobs),
         finish=FinishReason(sample.finish),
+        earlier=tuple(TokenSpan(int(span["version"]), int(span["tokens"])) for span in values.get("earlier", ())),
     )
 
 

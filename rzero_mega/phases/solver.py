@@ -72,6 +72,7 @@ def train_on(
             training.prompts_per_step,
             ctx.config.solver.over_provision,
             lambda first, count: solver_row(len(prompts), first, count, order),
+            ctx.config.solver.partial_rollouts,
         )
 
     def requests(items: Sequence[int], *stream: str | int) -> list[Request]:

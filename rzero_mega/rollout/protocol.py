@@ -55,13 +55,22 @@ def draws_of(requests: Sequence[Request]) -> list[Draw]:
 
 
 @dataclass(frozen=True)
+class TokenSpan:
+    """So many tokens in a row, drawn by the weights of one version."""
+
+    version: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Sample:
     """One response of a model to a prompt.
 
     `tokens` include the end-of-sequence token if the model wrote one; `logprobs`, as many, are natural logarithms at
     the temperature of the request before any filter (of a greedy request at temperature 1), and none where the request
     wants none. Both are arrays: as an object per number they would take several times the memory, also as pickles.
-    `weight_version` says which weights drew all of it.
+    `weight_version` says which weights drew it: all of it, but for what it began with where it was stopped under older
+    weights and went on under these. That is `earlier`, the oldest first.
     """
 
     key: str
@@ -71,6 +80,18 @@ class Sample:
     logprobs: array[float]
     finish: FinishReason
     weight_version: int
+    earlier: tuple[TokenSpan, ...] = ()
+
+    @property
+    def oldest_version(self) -> int:
+        """Of the weights that drew any of it."""
+        return min([self.weight_version, *(span.version for span in self.earlier)])
+
+    def tokens_before(self, version: int) -> int:
+        """How many of its tokens were drawn by weights older than that."""
+        older = sum(span.tokens for span in self.earlier if span.version < version)
+        rest = len(self.tokens) - sum(span.tokens for span in self.earlier)
+        return older + (rest if self.weight_version < version else 0)
 
     @property
     def finished(self) -> bool:

@@ -94,6 +94,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("solver.accumulate", False, False),
     ("solver.resampling_rounds", 0, 0),
     ("solver.over_provision", 0.0, 0.0),
+    ("solver.partial_rollouts", 0, 0),
     ("challenger.training.steps", 5, 6),
     ("challenger.training.use_step", None, 5),
     ("solver.training.steps", 15, 20),

@@ -335,3 +335,11 @@ def test_fine_tuning_draws_nothing_that_could_be_drawn_again() -> None:
     assert error_of(*sft) == "solver.resampling_rounds: labelled.method sft draws no rollouts; set it to 0"
     sft[2] = "solver.over_provision=0.25"
     assert error_of(*sft) == "solver.over_provision: labelled.method sft draws no rollouts; set it to 0"
+
+
+def test_answers_go_on_under_newer_weights_only_where_some_are_stopped_and_corrected() -> None:
+    partial, over = "solver.partial_rollouts=1", "solver.over_provision=0.25"
+    assert error_of(partial).startswith("solver.partial_rollouts: ")
+    uncorrected = "solver.training.grpo.importance_cap=null"
+    assert error_of(partial, over, uncorrected).startswith("solver.training.grpo.importance_cap: ")
+    load_config(["paper"], [partial, over])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.phases.over_provision import OWED_FILE, PASSES, FirstWhole, OverProvision
+from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.rollout.protocol import (
     FinishReason,
     Request,
     RolloutEngine,
     Sample,
     StoppableEngine,
+    TokenSpan,
     Whole,
     logprob_array,
     token_array,
@@ -57,7 +60,9 @@ class InOrder:
 
 
 class Racing(InOrder):
-    """All are begun at once, and whole in the order of what they take; a token a second."""
+    """All are begun at once, and whole in the order of what they take: a token a second."""
+
+    version = 0
 
     def __init__(self, seconds: Seconds) -> None:
         super().__init__()
@@ -164,3 +169,88 @@ def test_a_sample_that_was_stopped_is_trained_on_by_nobody() -> None:
     engine = Racing(lambda item: 1.0 + item)
     drawn = over_provision(1.0).draw(1, engine, lambda items: requests(1, items))
     assert {s.finish for s in drawn.samples} == {FinishReason.STOP}
+
+
+class Continuing(Racing):
+    """As `Racing`, but a question's answers take as long as they take in all, whoever draws them when."""
+
+    def generate_until(self, units: Sequence[Sequence[Request]], whole: Whole) -> list[list[Sample]]:
+        def left(request: Request) -> float:
+            return self._seconds(request.prompt_tokens[0]) - (len(request.prompt_tokens) - 1)
+
+        self.asked += [unit[0].prompt_tokens[0] for unit in units]
+        takes = [max(map(left, unit)) for unit in units]
+        now = 0.0
+        for number in sorted(range(len(units)), key=lambda n: takes[n]):
+            now = takes[number]
+            if not whole(number):
+                break
+
+        def drawn(request: Request, index: int) -> Sample:
+            finish = FinishReason.STOP if left(request) <= now else FinishReason.ABORT
+            found = sample(request, index, int(min(now, left(request))), finish)
+            return replace(
+                found, weight_version=self.version, logprobs=logprob_array([-self.version] * len(found.tokens))
+            )
+
+        return [[drawn(r, r.first_index + i) for r in unit for i in range(r.n)] for unit in units]
+
+
+def partial(times: int, share: float = 0.5) -> OverProvision:
+    return OverProvision(TAKE, share, lambda first, count: list(range(first, first + count)), times)
+
+
+def drawn_under_new_weights(over: OverProvision, engine: Continuing, steps: range) -> list[Any]:
+    found = []
+    for step in steps:
+        engine.version = step - 1
+        found.append(over.draw(step, engine, lambda items, step=step: requests(step, items)))  # type: ignore[misc]
+    return found
+
+
+def test_what_was_stopped_goes_on_under_the_next_weights_with_its_tokens_and_versions() -> None:
+    engine = Continuing(lambda item: 25.0 if item in (1, 2) else 10.0)
+    first, second, third = drawn_under_new_weights(partial(3), engine, range(1, 4))
+    assert (first.items, second.items, third.items) == ([0, 3, 4, 5], [6, 7, 8, 9], [1, 2, 10, 11])
+    long = third.samples[0]
+    assert (len(long.tokens), long.earlier, long.weight_version) == (25, (TokenSpan(0, 10), TokenSpan(1, 10)), 2)
+    assert list(long.logprobs) == [0.0] * 10 + [-1.0] * 10 + [-2.0] * 5
+    assert long.prompt_tokens == (1,) and long.finish is FinishReason.STOP
+    stale = {"aborted_token_share": 0.0, "passed_over_rate": 0.5, "stale_token_share": 4 * 20 / (4 * 25 + 4 * 10)}
+    assert third.metrics == pytest.approx(stale)
+    rollouts = Rollouts(third.samples, [0.0] * 8, third.metrics)
+    assert rollouts.staleness(3) == 2 and Rollouts(second.samples, [0.0] * 8, {}).staleness(2) == 0
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_more_versions_draw_a_sample_than_are_allowed(times: int) -> None:
+    engine = Continuing(lambda item: 1000.0 if item % 5 == 1 else 10.0)
+    for step, drawn in enumerate(drawn_under_new_weights(partial(times), engine, range(1, 20)), start=1):
+        assert all(len(s.earlier) <= times and step - 1 - s.oldest_version <= times for s in drawn.samples)
+        assert all(len(s.tokens) == len(s.logprobs) == engine._seconds(s.prompt_tokens[0]) for s in drawn.samples)
+
+
+def test_no_token_is_drawn_twice_and_what_became_whole_in_the_end_is_taken_undrawn() -> None:
+    """Two groups become whole at the same time; one of them is more than the step takes."""
+    engine = Continuing(lambda item: 10.0)
+    first, second = drawn_under_new_weights(partial(2), engine, range(1, 3))
+    assert second.items[:2] == first.asked[TAKE:] and engine.asked.count(first.asked[TAKE]) == 1
+    assert {s.weight_version for s in second.samples[: 2 * SIZE]} == {0}
+
+
+def test_begun_samples_stand_in_the_checkpoint_bit_for_bit(tmp_path: Path) -> None:
+    engine, undisturbed = Continuing(lambda item: 5.0 + (item * 37) % 41), partial(3)
+    drawn_under_new_weights(undisturbed, engine, range(1, 4))
+    undisturbed.save(tmp_path)
+    resumed = partial(3)
+    resumed.load(tmp_path)
+    after = [drawn_under_new_weights(over, engine, range(4, 9)) for over in (undisturbed, resumed)]
+    assert after[0] == after[1]
+    assert any(s.earlier for drawn in after[0] for s in drawn.samples)
+
+
+def test_an_engine_that_cannot_be_stopped_draws_from_the_beginning_what_another_has_begun() -> None:
+    engine, over = Continuing(lambda item: 25.0 if item in (1, 2) else 10.0), partial(3)
+    drawn_under_new_weights(over, engine, range(1, 2))
+    second = over.draw(2, InOrder(), lambda items: requests(2, items))
+    assert second.items == [1, 2, 6, 7] and all(not s.earlier and len(s.tokens) == 10 for s in second.samples)

@@ -447,5 +447,11 @@ class SolverConfig:
     Questions with long answers come later for it; those that three steps passed over are waited for. The embedded
     engine draws nothing that isn't taken. 0: off."""
 
+    partial_rollouts: int = number(0, 0, 16, fixed=Fixed.CHECKPOINT)
+    """Further steps in which an answer goes on that SGLang's servers had not finished when a step had enough
+    (`over_provision`): under newer weights, after the tokens that it has. In the last of them it is waited for, so that
+    at most this + 1 versions draw an answer. Nothing is thrown away. Tokens of older weights are corrected one by one
+    by `training.grpo.importance_cap` (`staleness`, `stale_token_share`). 0: off."""
+
     reward: SolverRewardConfig = field(default_factory=SolverRewardConfig)
     """What a response earns."""

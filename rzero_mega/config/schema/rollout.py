@@ -60,7 +60,8 @@ class SglangConfig:
     """Times that a server is started for one model and its updates, and a request sent, until the run gives up."""
 
     extra_arguments: list[str] = field(default_factory=list, metadata=stating(LAST_BITS))
-    """More arguments of `sglang.launch_server`, for instance --mem-fraction-static=0.8. Those that follow from the
+    """More arguments of `sglang.launch_server`, for instance --mem-fraction-static=0.8, or --kv-cache-dtype=fp8_e4m3
+    for twice as many tokens in the KV cache (see `weights.verify.probe_tolerance`). Those that follow from the
     configuration are refused."""
 
 

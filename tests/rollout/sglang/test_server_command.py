@@ -81,8 +81,8 @@ def test_extra_arguments_can_not_change_what_the_specification_says(argument: st
 
 
 def test_other_extra_arguments_and_their_values_are_left_alone() -> None:
-    extra = ("--disable-radix-cache", "--log-level", "info", "-1", "port")
-    assert tuple(server_arguments(replace(SPEC, extra_arguments=extra))[-5:]) == extra
+    extra = ("--disable-radix-cache", "--log-level", "info", "-1", "port", "--kv-cache-dtype=fp8_e4m3")
+    assert tuple(server_arguments(replace(SPEC, extra_arguments=extra))[-6:]) == extra
 
 
 def test_the_server_is_not_told_of_the_learner_s_job() -> None:
