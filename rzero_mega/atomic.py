@@ -337,6 +337,11 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
 
 
+def aside_of(path: Path) -> Path:
+    """A fresh temporary name beside `path`, for what several processes fill before `replace_folder`."""
+    return _aside(path, "tmp")
+
+
 def _aside(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{kind}")
 

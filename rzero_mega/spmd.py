@@ -163,12 +163,23 @@ def rank_0_writes(stream: Iterable[object], write: Callable[P, None], *arguments
     A UserError on any rank ends all.
     """
 
+    def write_on_rank_0() -> None:
+        if rank() == 0:
+            write(*arguments, **options)
+
+    all_ranks_write(stream, write_on_rank_0)
+
+
+def all_ranks_write(
+    stream: Iterable[object], write: Callable[P, None], *arguments: P.args, **options: P.kwargs
+) -> None:
+    """Call `write`, which consumes `stream`, on every rank. A UserError on any ends all, once the stream has ended."""
+
     def take_part() -> None:
         try:
-            if rank() == 0:
-                write(*arguments, **options)
+            write(*arguments, **options)
         finally:
-            for _ in stream:  # other ranks, and rank 0 after a failed write, take part in gathering to the end
+            for _ in stream:  # who is not in it any more, or failed, takes part in gathering to the end
                 pass
 
     on_all_ranks(take_part)

@@ -42,6 +42,12 @@ def fail_after_one(items: Iterator[int]) -> None:
     fail("disk full")
 
 
+def fail_on_1_after_one(items: Iterator[int]) -> None:
+    next(items)
+    fail_on(1)
+    list(items)
+
+
 def outcome(function: Callable[..., object], *arguments: object) -> list[object]:
     try:
         return ["returned", function(*arguments)]
@@ -73,6 +79,8 @@ def main(folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     taken: list[int] = []
     items = stream(taken)
+    of_all: list[int] = []
+    items_of_all = stream(of_all)
     found = {
         "result": outcome(spmd.on_rank_0, note, "result"),
         "calls": list(calls),
@@ -84,6 +92,8 @@ def main(folder: Path) -> None:
         "no error": outcome(spmd.on_all_ranks, fail_on, 2),
         "write": outcome(spmd.rank_0_writes, items, fail_after_one, items),
         "taken": taken,
+        "all write": outcome(spmd.all_ranks_write, items_of_all, fail_on_1_after_one, items_of_all),
+        "taken by all": of_all,
         "threads": beside(spmd.new_group()),
     }
     (folder / f"{rank}.json").write_text(json.dumps(found))

@@ -44,6 +44,14 @@ def test_a_failed_write_takes_part_in_the_stream_to_its_end(ranks: list[dict[str
     assert [rank["taken"] for rank in ranks] == [[0, 1, 2]] * 2
 
 
+def test_a_write_of_all_ranks_that_fails_on_one_ends_all_after_the_stream(
+    ranks: list[dict[str, Any]],
+) -> None:
+    said = "rank 1 has no room"
+    assert [rank["all write"] for rank in ranks] == [["UserError", said], ["PeerFailed", said]]
+    assert [rank["taken by all"] for rank in ranks] == [[0, 1, 2]] * 2
+
+
 def test_two_threads_with_groups_of_their_own_do_not_mix_up_their_messages(ranks: list[dict[str, Any]]) -> None:
     expected = [f"{name} {number} of rank 0" for name in ("thread", "main") for number in range(20)]
     assert [rank["threads"] for rank in ranks] == [expected] * 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 import torch.distributed as dist
 from megatron.core import parallel_state
@@ -12,8 +13,9 @@ from rzero_mega.config.schema import WeightsConfig
 from rzero_mega.learner.megatron.model import Model, tensor_shard
 from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.weights.mapping import entries
-from rzero_mega.weights.reshard.placement import gather_placement, local_shards
-from rzero_mega.weights.reshard.plan import Destination, plan_reshard
+from rzero_mega.weights.model_parts import PartedWeights, plan_parts
+from rzero_mega.weights.reshard.placement import Shard, gather_placement, local_shards
+from rzero_mega.weights.reshard.plan import Destination, plan_evenly, plan_reshard, tensors_of_placement
 from rzero_mega.weights.reshard.reference import ModelGroups, gather_hf
 from rzero_mega.weights.reshard.validation import placement_violations, validate
 from rzero_mega.weights.sources import GatheredWeights, PlannedWeights, WeightSource
@@ -43,10 +45,35 @@ def weight_source(model: Model, receivers: Sequence[int], config: WeightsConfig)
         receives = dist.get_rank() in receivers
         return GatheredWeights(lambda: export_tensors(model), config.bucket_bytes, receives)
     table = entries(model.shape)
-    placement = gather_placement(local_shards(dist.get_rank(), model.local_weights(), tensor_shard))
     destinations = [Destination(rank) for rank in receivers]
-    validate(placement_violations(table, model.shape, placement, destinations))
+    placement = _placement(model, destinations)
     # A receiver holds two buckets and what is staged for one of them: half of `bucket_mb` each keeps all that within
     # two of `bucket_mb`.
     plan = plan_reshard(table, model.shape, placement, destinations, config.bucket_bytes // 2)
     return PlannedWeights(plan, model.local_weights, dist.get_rank(), device())
+
+
+def parted_weights(model: Model, config: WeightsConfig) -> PartedWeights:
+    """The weights on their way into a folder that all ranks write. UserError as `weight_source`."""
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    table, placement = entries(model.shape), _placement(model, ())
+    parts = plan_parts(tensors_of_placement(table, placement), ranks)
+    of_rank = {part.rank: frozenset(s.name for p in parts if p.rank == part.rank for s in p.slots) for part in parts}
+    if config.executor == "reference":
+        mine = of_rank.get(rank, frozenset())
+        tensors = partial(_some_tensors, model, mine)
+        return PartedWeights(parts, GatheredWeights(tensors, config.bucket_bytes, receives=bool(mine)))
+    destinations = [Destination(receiver, tensors=names) for receiver, names in of_rank.items()]
+    plan = plan_evenly(table, model.shape, placement, destinations, config.bucket_bytes // 2)
+    return PartedWeights(parts, PlannedWeights(plan, model.local_weights, rank, device()))
+
+
+def _some_tensors(model: Model, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+    return ((name, tensor) for name, tensor in export_tensors(model) if name in names)
+
+
+def _placement(model: Model, destinations: Sequence[Destination]) -> list[Shard]:
+    """Who holds what, checked. Every rank calls this."""
+    placement = gather_placement(local_shards(dist.get_rank(), model.local_weights(), tensor_shard))
+    validate(placement_violations(entries(model.shape), model.shape, placement, destinations))
+    return placement

@@ -19,7 +19,7 @@ from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, 
 from rzero_mega.learner.checkpoints import checkpoint
 from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.diagnosis import diagnose
-from rzero_mega.learner.export import export_tensors, weight_source
+from rzero_mega.learner.export import export_tensors, parted_weights, weight_source
 from rzero_mega.learner.forward_backward import accumulate_gradients, score
 from rzero_mega.learner.guard import (
     FailedUpdate,
@@ -43,6 +43,7 @@ from rzero_mega.learner.references import References
 from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.planning.flops import SequenceCost, training_flops
 from rzero_mega.planning.hardware import Gpu, gpu_of_device
+from rzero_mega.weights.model_parts import PartedWeights
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import WeightSource
 
@@ -193,6 +194,10 @@ class Learner:
         Every rank calls this, and takes part in every pass.
         """
         return weight_source(self._model, receivers, config)
+
+    def parted_weights(self, config: WeightsConfig) -> PartedWeights:
+        """The present weights on their way into a folder that all ranks write. Every rank calls this."""
+        return parted_weights(self._model, config)
 
     def save(self, folder: Path, step: int) -> None:
         """Write weights, moments and the state of the random generators into an existing, empty folder."""

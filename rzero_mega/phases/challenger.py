@@ -20,7 +20,7 @@ from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.question_stream import QuestionStream
 from rzero_mega.phases.responses import written_questions
-from rzero_mega.phases.steps import Start
+from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import collect_votes
 from rzero_mega.rollout.protocol import LeadingEngine, Request, RolloutEngine

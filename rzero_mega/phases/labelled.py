@@ -16,7 +16,8 @@ from rzero_mega.learner.learner import Learner
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.labelled_data import EncodedExample, examples_per_step, training_data
 from rzero_mega.phases.solver import train_on
-from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps, train_step
+from rzero_mega.phases.start import Start
+from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from rzero_mega.phases.over_provision import OverProvision
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.resampling import Group, resample
 from rzero_mega.phases.responses import answers_of
-from rzero_mega.phases.steps import Start
+from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from rzero_mega import spmd
 from rzero_mega.activity import Activity
-from rzero_mega.atomic import atomic_folder
-from rzero_mega.coevolution.plan import Source
-from rzero_mega.config.schema import AverageConfig, TrainingConfig
+from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner, StepMetrics
@@ -25,35 +20,14 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.checkpoints import Checkpoints
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.failures import FailurePolicy
+from rzero_mega.phases.phase_model import MODEL, PhaseModel
+from rzero_mega.phases.start import StartFolders
 from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.checksums import FileHash
 from rzero_mega.run.timeline import STEPS
-from rzero_mega.weights.average import averaged
-from rzero_mega.weights.hf_folder import write_hf_folder
-from rzero_mega.weights.sources import tensors_of
 
 Row = dict[str, float]
 OnFailure = Callable[[FailedUpdate], None]
-
-
-@dataclass(frozen=True)
-class StartFolders:
-    """Where the models of a `Start` lie; without a `base` the policy is the base model, or nobody asks for it."""
-
-    policy: Path
-    base: Path | None
-
-
-@dataclass(frozen=True)
-class Start:
-    """The model that a phase trains, and the base model where the phase needs that, too."""
-
-    policy: Source
-    base: Source | None = None
-
-    def folders(self, ctx: RunContext) -> StartFolders:
-        """Both, unchanged since they were made; UserError as `RunContext.model`. For all ranks."""
-        base = self.base if self.base != self.policy else None
-        return StartFolders(ctx.model(self.policy), None if base is None else ctx.model(base))
 
 
 class Steps:
@@ -95,7 +69,7 @@ def run_steps(
     checkpoints = Checkpoints(phase.directory, learner, ctx.config.learner.checkpoint, steps.save)
     failures = FailurePolicy(ctx, phase, learner)
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
-    write_model = partial(_write_model, ctx, phase.directory, learner, training.average, start)
+    model = PhaseModel(ctx, phase.directory, learner, training.average, start)
     profiled = partial(step_profile, ctx.config.learner.profile, phase.directory.path / PROFILES, spmd.rank())
     timeline = ctx.stopwatch.timeline
     phase.bar.advance(done)
@@ -104,7 +78,7 @@ def run_steps(
         with timeline.measure(f"step {step}", track=STEPS), profiled(step):
             row = steps.take(step, failures.at(step))
         if step == (training.use_step or training.steps):
-            write_model()
+            model.write()
         costs = {**ctx.stopwatch.take(), **ctx.servers_figures(trained), "step_seconds": time.perf_counter() - began}
         row["tokens_per_second"] = row.pop("tokens") / max(1e-9, costs["step_seconds"])
         row |= {what: round(value, 4) for what, value in costs.items()}
@@ -116,12 +90,12 @@ def run_steps(
         if step < training.steps:
             ctx.stop_if_asked(checkpoints.save_now, step)
     if done == training.steps and training.use_step is None:
-        write_model()
+        model.write()
     steps.close()
     with timeline.measure(Activity.FINISH_CHECKPOINT):
         checkpoints.finish()
     learner.close()
-    spmd.on_rank_0(_finish, phase.directory, facts)
+    spmd.on_rank_0(_finish, phase.directory, facts, model.files())
 
 
 def train_step(
@@ -157,25 +131,9 @@ def _log(ctx: RunContext, directory: PhaseDirectory, step: int, row: Mapping[str
         ctx.wandb.sync()
 
 
-def _write_model(
-    ctx: RunContext, directory: PhaseDirectory, learner: Learner, average: AverageConfig, start: StartFolders
-) -> None:
-    """What the phase hands on, as a Hugging Face folder. All ranks take part in gathering, rank 0 writes."""
-    with ctx.stopwatch.timeline.measure(Activity.WRITE_MODEL):
-        tensors = tensors_of(learner.weights([0], ctx.config.weights))
-        anchor = start.base if average.anchor == "base" and start.base is not None else start.policy
-        handed_on = averaged(tensors, average.share, anchor)
-        spmd.rank_0_writes(tensors, _write_folder, directory.path / "model", handed_on, ctx.base)
-
-
-def _write_folder(path: Path, tensors: Iterable[tuple[str, Tensor]], base: Path) -> None:
-    with atomic_folder(path) as folder:
-        write_hf_folder(folder, tensors, base)
-
-
-def _finish(directory: PhaseDirectory, facts: Mapping[str, Any]) -> None:
+def _finish(directory: PhaseDirectory, facts: Mapping[str, Any], model: Mapping[str, FileHash]) -> None:
     """The summary has the mean over the steps of everything that the last one logged."""
     rows = directory.metrics()
     names = [name for name in (rows[-1] if rows else {}) if name != "step"]
     means = {name: fmean(row[name] for row in rows if name in row) for name in names}
-    directory.finish({"model": Path("model")}, {**means, **facts})
+    directory.finish({MODEL: Path(MODEL)}, {**means, **facts}, {MODEL: model})

@@ -20,7 +20,8 @@ from rzero_mega.phases.budgets import check_trainable
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.phases.servers_watched import LEAST_S
-from rzero_mega.phases.steps import OnFailure, Row, Start, Steps, run_steps, train_step
+from rzero_mega.phases.start import Start
+from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
 

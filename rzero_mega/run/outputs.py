@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rzero_mega import atomic
@@ -11,9 +11,15 @@ from rzero_mega.run.checksums import FileHash, check_file, check_names, combined
 from rzero_mega.run.manifest import Artefact
 
 
-def artefact_of(phase: Path, path: Path) -> Artefact:
-    """A file or folder below the phase's, flushed to disk and hashed."""
+def artefact_of(phase: Path, path: Path, files: Mapping[str, FileHash] | None = None) -> Artefact:
+    """A file or folder below the phase's, flushed to disk and hashed.
+
+    `files` are those of a folder, by name, where who wrote it has hashed and flushed them: none is read again.
+    """
     relative = path.relative_to(phase).as_posix()
+    if files is not None:
+        check_names(path, files, "remove the folder to have it written again")
+        return Artefact(relative, combined(files), sum(file.bytes for file in files.values()), files)
     if not path.is_dir():
         atomic.fsync_file(path)
         found = FileHash.of(path)

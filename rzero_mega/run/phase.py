@@ -29,6 +29,7 @@ from rzero_mega import atomic
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import R, Record, bounded, field, typed
+from rzero_mega.run.checksums import FileHash
 from rzero_mega.run.events import now
 from rzero_mega.run.journal import FILE as JOURNAL
 from rzero_mega.run.journal import Journal, percent_done
@@ -205,9 +206,15 @@ class PhaseDirectory:
         self._last_step = rows[-1]["step"] if rows else 0
         self._heartbeat()
 
-    def finish(self, outputs: Mapping[str, Path], summary: Mapping[str, Any]) -> Manifest:
+    def finish(
+        self,
+        outputs: Mapping[str, Path],
+        summary: Mapping[str, Any],
+        hashed: Mapping[str, Mapping[str, FileHash]] | None = None,
+    ) -> Manifest:
         """Hash the outputs (files or folders inside this folder), write the manifest and remove the partial work.
 
+        `hashed` has, by name, the files of folders of which the hashes are known.
         The metrics are an output too. UserError if rows of them were lost or doubled since they were logged.
         """
         progress = self._writing()
@@ -217,7 +224,7 @@ class PhaseDirectory:
         artefacts = {}
         with atomic.storage_errors(self.path):
             for name, output in outputs.items():
-                artefacts[name] = artefact_of(self.path, self.path / output)
+                artefacts[name] = artefact_of(self.path, self.path / output, (hashed or {}).get(name))
             atomic.fsync_folder(self.path)
         manifest = Manifest(
             phase=self.phase,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import FileIO
+from math import prod
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,10 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Slot
 from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.model_files import CONFIG, INDEX, SINGLE, weight_files, weight_map
-from rzero_mega.weights.safetensors_file import SafetensorsWriter, raw_bytes, read_slots
+from rzero_mega.weights.safetensors_file import Contents, SafetensorsWriter, raw_bytes, read_slots
+
+Described = tuple[str, torch.dtype, tuple[int, ...]]
+"""Name, dtype and shape of a tensor."""
 
 SHARD_BYTES = 4 * 1024**3
 # Room for about two thousand names; a shard also ends where its header is full.
@@ -144,20 +148,35 @@ def write_hf_folder(folder: Path, tensors: Iterable[tuple[str, Tensor]], templat
     following = next(stream, None)
     while following is not None or not shards:
         with SafetensorsWriter(folder / f"shard-{len(shards)}", HEADER_BYTES) as shard:
-            while following is not None and _belongs(shard, *following):
+            while following is not None and _belongs(shard.contents, *_described(*following)):
                 shard.add(following[0], following[1].detach().to("cpu"))
                 following = next(stream, None)
-        shards.append(shard.slots)
+        shards.append(shard.contents.slots)
     for number, file in enumerate(shard_names(len(shards))):
         (folder / f"shard-{number}").rename(folder / file)
     write_index(folder, shards)
     say_dtype(folder / CONFIG, shards)
 
 
-def _belongs(shard: SafetensorsWriter, name: str, tensor: Tensor) -> bool:
+def plan_shards(tensors: Iterable[Described]) -> list[tuple[Slot, ...]]:
+    """The tensors of every file that `write_hf_folder` makes of a stream of such tensors."""
+    shards = [Contents(HEADER_BYTES)]
+    for tensor in tensors:
+        if not _belongs(shards[-1], *tensor):
+            shards.append(Contents(HEADER_BYTES))
+        shards[-1].add(*tensor)
+    return [shard.slots for shard in shards]
+
+
+def _described(name: str, tensor: Tensor) -> Described:
+    return name, tensor.dtype, tuple(tensor.shape)
+
+
+def _belongs(shard: Contents, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
     if not shard.slots:
         return True
-    return shard.nbytes + tensor.nbytes <= SHARD_BYTES and shard.takes(name, tensor)
+    nbytes = prod(shape) * dtype.itemsize
+    return shard.nbytes + nbytes <= SHARD_BYTES and shard.takes(name, dtype, shape)
 
 
 def shard_names(count: int) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -44,23 +44,38 @@ _LONGEST_HEADER = 32 * 1024**2
 _MOST_DIMENSIONS = 8
 
 
-def write_safetensors(path: Path, slots: Sequence[Slot], data: Iterable[Tensor]) -> None:
+class Digest(Protocol):
+    """A hash of hashlib's."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take further bytes."""
+        ...
+
+
+def write_safetensors(
+    path: Path,
+    slots: Sequence[Slot],
+    data: Iterable[Tensor],
+    header_bytes: int | None = None,
+    digest: Digest | None = None,
+) -> None:
     """Write the tensors that `slots` describe, laid end to end from offset 0.
 
     `data` yields CPU tensors whose bytes follow each other in the order of the slots; where one ends and the next
-    begins does not matter. ValueError if slots have gaps or the data is not as long as they say; no file is left then.
+    begins does not matter. The header is as long as it must be, or `header_bytes`. The `digest` gets the file's bytes
+    as they are written. ValueError if slots have gaps or the data is not as long as they say; no file is left then.
     """
-    header = _header(slots)
+    header = _header(slots, header_bytes)
     expected = slots[-1].stop if slots else 0
     written = 0
     try:
         with open(path, "wb", buffering=0) as file:
-            _write(file, header)
+            _write(file, header, digest)
             for tensor in data:
                 written += tensor.nbytes
                 if written > expected:
                     break
-                _write(file, raw_bytes(tensor))
+                _write(file, raw_bytes(tensor), digest)
                 del tensor  # or it would be in memory together with the next one
         if written != expected:
             raise ValueError(f"{path}: slots of {expected} bytes, data of {written} or more")
@@ -69,36 +84,15 @@ def write_safetensors(path: Path, slots: Sequence[Slot], data: Iterable[Tensor])
         raise
 
 
-class SafetensorsWriter:
-    """A file to which tensors are added one by one, unknown beforehand; use it as a context manager.
+class Contents:
+    """The tensors of a file, one behind the other, whose header has room for so many bytes."""
 
-    `header_bytes` are kept free for the header, which is written last. The file of a block that fails is removed.
-    """
-
-    def __init__(self, path: Path, header_bytes: int) -> None:
+    def __init__(self, header_bytes: int) -> None:
         if header_bytes % _ALIGNMENT:
             raise ValueError(f"header_bytes {header_bytes} is no multiple of {_ALIGNMENT}")
-        self._path, self._header_bytes = path, header_bytes
+        self.header_bytes = header_bytes
         self._slots: list[Slot] = []
         self._names_bytes = 0
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
-        self._file.seek(header_bytes)
-
-    def __enter__(self) -> SafetensorsWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self._file.seek(0)
-                _write(self._file, _header(self._slots, self._header_bytes))
-        except BaseException:
-            kind = BaseException
-            raise
-        finally:
-            self._file.close()
-            if kind is not None:
-                self._path.unlink(missing_ok=True)
 
     @property
     def nbytes(self) -> int:
@@ -110,20 +104,52 @@ class SafetensorsWriter:
         """The tensors so far."""
         return tuple(self._slots)
 
-    def takes(self, name: str, tensor: Tensor) -> bool:
+    def takes(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
         """Whether the tensor would be aligned to its dtype and its name fits into the header."""
-        entry = len(_entry(Slot(name, tensor.dtype, tuple(tensor.shape), self.nbytes)))
-        fits = len(_header([])) + _ALIGNMENT + self._names_bytes + entry <= self._header_bytes
-        return fits and self.nbytes % tensor.dtype.itemsize == 0
+        entry = len(_entry(Slot(name, dtype, shape, self.nbytes)))
+        fits = len(_header([])) + _ALIGNMENT + self._names_bytes + entry <= self.header_bytes
+        return fits and self.nbytes % dtype.itemsize == 0
 
-    def add(self, name: str, tensor: Tensor) -> None:
-        """Write a CPU tensor; ValueError unless the file `takes` it."""
-        if not self.takes(name, tensor):
-            raise ValueError(f"{self._path}: {name} does not fit behind the tensors that are there")
-        slot = Slot(name, tensor.dtype, tuple(tensor.shape), self.nbytes)
-        _write(self._file, raw_bytes(tensor))
+    def add(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        """A further tensor; ValueError unless the file `takes` it."""
+        if not self.takes(name, dtype, shape):
+            raise ValueError(f"{name} does not fit behind the tensors that are there")
+        slot = Slot(name, dtype, shape, self.nbytes)
         self._slots.append(slot)
         self._names_bytes += len(_entry(slot)) + 1
+
+
+class SafetensorsWriter:
+    """A file to which tensors are added one by one, unknown beforehand; use it as a context manager.
+
+    `header_bytes` are kept free for the header, which is written last. The file of a block that fails is removed.
+    """
+
+    def __init__(self, path: Path, header_bytes: int) -> None:
+        self._path, self.contents = path, Contents(header_bytes)
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - closed by __exit__
+        self._file.seek(header_bytes)
+
+    def __enter__(self) -> SafetensorsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._file.seek(0)
+                _write(self._file, _header(self.contents.slots, self.contents.header_bytes))
+        except BaseException:
+            kind = BaseException
+            raise
+        finally:
+            self._file.close()
+            if kind is not None:
+                self._path.unlink(missing_ok=True)
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Write a CPU tensor; ValueError unless the `contents` take it."""
+        self.contents.add(name, tensor.dtype, tuple(tensor.shape))
+        _write(self._file, raw_bytes(tensor))
 
 
 def read_slots(path: Path) -> list[Slot]:
@@ -216,7 +242,9 @@ def _header(slots: Sequence[Slot], size: int | None = None) -> bytes:
     return struct.pack("<Q", length) + body.ljust(length)
 
 
-def _write(file: FileIO, data: bytes | memoryview) -> None:
+def _write(file: FileIO, data: bytes | memoryview, digest: Digest | None = None) -> None:
+    if digest is not None:
+        digest.update(data)
     # An unbuffered write may take less than it is given; Linux takes at most 2 GB at once.
     rest = memoryview(data)
     while rest:

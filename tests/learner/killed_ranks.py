@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,11 +35,12 @@ from rzero_mega.learner.megatron.process_groups import start_process_groups  # n
 from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases.context import ActivePhase, RunContext  # noqa: E402
 from rzero_mega.phases.prefetcher import Rollouts  # noqa: E402
-from rzero_mega.phases.steps import Start  # noqa: E402
+from rzero_mega.phases.start import Start  # noqa: E402
 from rzero_mega.phases.training import train_policy  # noqa: E402
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample  # noqa: E402
 from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
 from rzero_mega.run.stop import StopRequest  # noqa: E402
+from rzero_mega.weights import hf_folder, model_parts  # noqa: E402
 from tests.learner.buckets import small_buckets  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, run_ranks  # noqa: E402
 
@@ -48,11 +49,13 @@ STEPS, EVERY, VOCABULARY = 5, 2, 61
 
 @dataclass(frozen=True)
 class Attempt(LayoutCase):
-    """An attempt at the run `run`, in which a rank is killed: in a "write", a "commit", a "step", a "reload", or never.
+    """An attempt at the run `run`, in which a rank is killed: in a "write", a "commit", a "step", a "reload", in the
+    writing of the phase's "model", or never.
 
     "write": rank 1, while its thread writes the checkpoint of step 4 and the others are in step 5. "commit": rank 0,
     when the checkpoint of step 4 is complete and not yet committed. "step": rank 1, between the two optimizer updates
-    of step 3. "reload": rank 1, when the weights are restored and the moments aren't.
+    of step 3. "reload": rank 1, when the weights are restored and the moments aren't. "model": rank 1, in the middle of
+    a file of the model, when the other rank has its own.
     """
 
     model: str
@@ -91,6 +94,7 @@ def _run(attempt: Attempt, _folder: Path) -> None:
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     start_process_groups(layout, config.seed)
     rank = torch.distributed.get_rank()
+    _replace(hf_folder, "SHARD_BYTES", 10_000)  # the model is several files
     _expose(attempt.kill, rank)
     run = RunDirectory.create_or_open(Path(attempt.run), config, writer=True) if rank == 0 else None
     torch.distributed.barrier()
@@ -140,6 +144,8 @@ def _expose(kill: str | None, rank: int) -> None:
         _count_updates(die_at=2)  # after going on from step 2
     elif kill == "reload" and rank == 1:
         _replace(checkpoint, "_load_weights", _then_die(checkpoint._load_weights))
+    elif kill == "model" and rank == 1:
+        _replace(model_parts, "_on_cpu", _die_in_a_file)
 
 
 def _die_at(step: int, last: int, commit: Callable[..., None], phase: PhaseDirectory, *keep: Any) -> None:
@@ -154,6 +160,13 @@ def _then_die(function: Callable[..., None]) -> Callable[..., None]:
         _die()
 
     return dying
+
+
+def _die_in_a_file(_part: Any, tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[torch.Tensor]:
+    _, tensor = next(tensors)
+    yield tensor
+    list(tensors)  # the other rank's files are there now
+    _die()
 
 
 def _die_writing(step: int) -> None:

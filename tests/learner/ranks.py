@@ -11,7 +11,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from rzero_mega.learner.megatron import compat
 
@@ -21,20 +23,27 @@ import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from rzero_mega import spmd  # noqa: E402
 from rzero_mega.config.schema import GrpoConfig, LearnerConfig, LossConfig, OptimizerConfig, SftConfig  # noqa: E402
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.model import tensor_shard  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
+from rzero_mega.run.checksums import folder_hashes  # noqa: E402
+from rzero_mega.weights import hf_folder  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
+from rzero_mega.weights.model_parts import write_model  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
 from rzero_mega.weights.reshard.plan import Destination, plan_reshard  # noqa: E402
 from rzero_mega.weights.reshard.validation import placement_violations  # noqa: E402
-from rzero_mega.weights.sources import PlannedWeights, WeightSource  # noqa: E402
+from rzero_mega.weights.sources import PlannedWeights, WeightSource, tensors_of  # noqa: E402
 from tests.learner.buckets import small_buckets  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 from tests.weights.plan_checks import plan_violations  # noqa: E402
+
+# Several files for every rank of most layouts.
+SHARD_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ def _run(case: TrainingCase, folder: Path) -> None:
             learner.save(Path(case.save), case.last)
     weights = {name: tensor.clone() for name, tensor in learner.export()}
     if case.bucket_bytes is not None:
+        _check_parts(learner, case, folder / f"{case.name}-parts")
         _check_executor(learner, case)
     if torch.distributed.get_rank() == 0:
         (folder / f"{case.name}.json").write_text(json.dumps(found))
@@ -147,6 +157,26 @@ def _check_executor(learner: Learner, case: TrainingCase) -> None:
     everyone = fast_weights(learner, range(ranks), case.bucket_bytes or 1)
     learner.train_step(rollouts(99, learner.shape.vocab)[:3])  # one update
     _assert_same_bytes(everyone, learner, case, receives=True)
+
+
+def _check_parts(learner: Learner, case: TrainingCase, folder: Path) -> None:
+    """All ranks write the files that one does, byte for byte, by both executors, and say what they hold."""
+    rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    alone, template = folder / "alone", Path(case.model)
+    with patch.object(hf_folder, "SHARD_BYTES", SHARD_BYTES):
+        stream = learner.export()
+        spmd.rank_0_writes(stream, hf_folder.write_hf_folder, alone, stream, template)
+        for executor in ("fast", "reference"):
+            settings: Any = SimpleNamespace(executor=executor, bucket_bytes=case.bucket_bytes)
+            parted = learner.parted_weights(settings)
+            assert {part.rank for part in parted.parts} == set(range(ranks)) and len(parted.parts) >= 3
+            tensors = tensors_of(parted.source)
+            written = write_model(folder / executor, parted.parts, tensors, tensors, template)
+            if rank == 0:
+                hashes = {name: (file.sha256, file.bytes) for name, file in folder_hashes(alone).items()}
+                assert written == hashes
+                assert {name: (f.sha256, f.bytes) for name, f in folder_hashes(folder / executor).items()} == hashes
+                assert sorted(path.name for path in folder.iterdir()) == sorted({"alone", "fast", executor})
 
 
 def fast_weights(learner: Learner, receivers: Sequence[int], bucket_bytes: int) -> WeightSource:

@@ -1,8 +1,12 @@
-"""SIGKILL of one rank in a save, a step or a reload: the same call goes on and ends where an undisturbed run does."""
+"""SIGKILL of one rank in a save, a step, a reload or the writing of the model.
+
+The same call goes on and ends where an undisturbed run does.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import torch
 
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.checksums import folder_hashes
 from tests.learner import killed_ranks
 from tests.learner.forked_ranks import run_program
 from tests.learner.killed_ranks import STEPS, VOCABULARY, Attempt
@@ -19,7 +24,7 @@ from tests.learner.killed_ranks import STEPS, VOCABULARY, Attempt
 pytestmark = pytest.mark.gloo
 
 LAYOUTS: dict[str, dict[str, Any]] = {"tp2": {"tp": 2}, "dp2-ahead": {"dp": 2, "ahead": 1}}
-KILLS = {"tp2": ("write", "reload", "step", "commit"), "dp2-ahead": ("write", "step")}
+KILLS = {"tp2": ("write", "reload", "step", "commit", "model"), "dp2-ahead": ("write", "step", "model")}
 EVERY_KILL = [(layout, kill) for layout, kills in KILLS.items() for kill in kills]
 TIMES = ("seconds", "tokens_per_second")
 
@@ -61,7 +66,15 @@ def checkpoints(files: list[str]) -> set[str]:
 def test_a_killed_rank_ends_the_others_and_the_last_good_checkpoint_stays(layout: str, kill: str, folder: Path) -> None:
     found = attempt(folder, layout, kill)
     assert not found["survived"]
-    assert checkpoints(found["files"]) == {"step_00002"}
+    assert checkpoints(found["files"]) == {"step_00004" if kill == "model" else "step_00002"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_model_whose_writer_dies_has_no_name_that_anyone_takes_for_a_model(layout: str, folder: Path) -> None:
+    left = [Path(file).parts[0] for file in attempt(folder, layout, "model")["files"] if file.endswith(".safetensors")]
+    assert left and all(re.fullmatch(r"\.model\.[0-9a-f]{8}\.tmp", name) for name in left)
+    finished = phase(folder, layout, "killed").path
+    assert not list(finished.glob(".model.*")) and len(list((finished / "model").glob("*.safetensors"))) > 2
 
 
 def staged(folder: Path, layout: str, kill: str) -> set[str]:
@@ -90,8 +103,8 @@ def test_a_run_killed_again_and_again_equals_the_undisturbed_one_bit_for_bit(lay
     assert len({row["logprob_difference"] for row in rows}) == STEPS, "each step has data of its own"
     late = float(LAYOUTS[layout].get("ahead", 0))
     assert [row["staleness"] for row in rows] == [0.0, late, late, late, late]
-    weights = [(p.path / "model" / "model.safetensors").read_bytes() for p in (killed, undisturbed)]
-    assert weights[0] == weights[1]
+    models = [folder_hashes(p.path / "model") for p in (killed, undisturbed)]
+    assert models[0] == models[1] == manifest.outputs["model"].files
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

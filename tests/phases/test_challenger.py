@@ -14,7 +14,7 @@ from rzero_mega.coevolution.votes import Vote
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger as challenger_phase
-from rzero_mega.phases.steps import Start
+from rzero_mega.phases.start import Start
 from rzero_mega.rollout.protocol import Follow, Request, RolloutEngine, Sample
 from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun
 from tests.phases.training import RolloutsOnly

@@ -22,7 +22,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import solver
 from rzero_mega.phases.prefetcher import Rollouts
-from rzero_mega.phases.steps import Start
+from rzero_mega.phases.start import Start
 from tests.phases.scripted import CUT_OFF, ScriptedEngine, ScriptedRun
 from tests.phases.training import RolloutsOnly
 

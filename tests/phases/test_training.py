@@ -25,7 +25,7 @@ from rzero_mega.phases import training
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.failures import read_failure
 from rzero_mega.phases.prefetcher import Rollouts
-from rzero_mega.phases.steps import Start
+from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample, Scored
 from rzero_mega.run.stop import Stopped

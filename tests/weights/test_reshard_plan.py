@@ -16,7 +16,7 @@ from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.names import is_expert
 from rzero_mega.weights.reshard.fast import bucket_messages
 from rzero_mega.weights.reshard.placement import Shard
-from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_region, plan_reshard
+from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_region, plan_evenly, plan_reshard
 from rzero_mega.weights.reshard.validation import placement_violations, validate
 from rzero_mega.weights.shape import ModelShape
 from tests.weights.plan_checks import plan_violations
@@ -80,7 +80,11 @@ def cases(draw: st.DrawFn) -> Case:
     tp_there = draw(st.sampled_from([1, len(receivers)]))
     if shape.kv_heads % tp_there and tp_there % shape.kv_heads:
         tp_there = 1
-    destinations = tuple(Destination(rank, i % tp_there, tp_there) for i, rank in enumerate(receivers))
+    names, some = list(hf_sizes(shape)), draw(st.booleans())
+    destinations = tuple(
+        Destination(rank, i % tp_there, tp_there, frozenset(names[i :: len(receivers)]) if some else None)
+        for i, rank in enumerate(receivers)
+    )
     return Case(shape, layout, destinations)
 
 
@@ -148,7 +152,7 @@ def test_every_element_of_every_destination_is_written_once_with_its_value(case:
         assert (counts == 1).all()
         assert torch.equal(values, expected)
         arrived.add((index, name))
-    assert arrived == {(i, name) for i in range(len(case.destinations)) for name in tensors}
+    assert arrived == {(i, name) for i, there in enumerate(case.destinations) for name in tensors if there.takes(name)}
 
 
 @given(cases())
@@ -249,6 +253,19 @@ def test_a_faulty_plan_is_seen(fault: str) -> None:
         transfers[3] = replace(victim, tensor="unheard_of.weight")
     found = plan_violations(replace(plan, buckets=(replace(bucket, transfers=tuple(transfers)),)))
     assert any((victim.tensor if fault != "elsewhere" else "unheard_of.weight") in violation for violation in found)
+
+
+@given(cases(), st.integers(40, 400))
+def test_of_a_bucket_no_rank_sends_more_than_asked_for_but_tensors_that_come_alone(case: Case, limit: int) -> None:
+    placement, _ = placed(case, numbered(hf_sizes(case.shape)))
+    plan = plan_evenly(entries(case.shape), case.shape, placement, case.destinations, limit)
+    assert plan_violations(plan) == []
+    for bucket in plan.buckets:
+        sent: dict[int, int] = {}
+        for t in bucket.transfers:
+            if t.source != case.destinations[t.destination].rank and len(bucket.slots[t.destination]) > 1:
+                sent[t.source] = sent.get(t.source, 0) + t.nbytes
+        assert max(sent.values(), default=0) <= limit
 
 
 def test_replicas_share_the_sending() -> None:

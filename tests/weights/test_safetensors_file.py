@@ -127,7 +127,7 @@ def test_tensors_added_one_by_one_are_read_back(tmp_path: Path) -> None:
 def test_tensors_are_taken_until_the_header_is_full(tmp_path: Path) -> None:
     count = 0
     with SafetensorsWriter(tmp_path / "file", header_bytes=1024) as writer:
-        while writer.takes(f"tensor {count}", torch.zeros(2)):
+        while writer.contents.takes(f"tensor {count}", torch.float32, (2,)):
             writer.add(f"tensor {count}", torch.zeros(2))
             count += 1
         with pytest.raises(ValueError, match=f"tensor {count}"):
@@ -138,8 +138,8 @@ def test_tensors_are_taken_until_the_header_is_full(tmp_path: Path) -> None:
 def test_a_tensor_that_would_not_be_aligned_is_not_taken(tmp_path: Path) -> None:
     with SafetensorsWriter(tmp_path / "file", header_bytes=1024) as writer:
         writer.add("bytes", torch.zeros(3, dtype=torch.uint8))
-        assert not writer.takes("floats", torch.zeros(1))
-        assert writer.takes("more bytes", torch.zeros(1, dtype=torch.uint8))
+        assert not writer.contents.takes("floats", torch.float32, (1,))
+        assert writer.contents.takes("more bytes", torch.uint8, (1,))
 
 
 def test_a_block_that_fails_leaves_no_file(tmp_path: Path) -> None:

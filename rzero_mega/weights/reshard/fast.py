@@ -66,7 +66,7 @@ def stream_buckets(
         _finish(in_flight, bucket, mine)
         if number + 1 < len(plan.buckets) and following is None:
             following = _start(plan, number + 1, messages[number + 1], weights, rank, mine, buffers)
-        if in_flight.data is not None and mine is not None:
+        if in_flight.data is not None and mine is not None and bucket.slots[mine]:
             yield Bucket(in_flight.data, bucket.slots[mine])
         if following is not None:
             in_flight = following
@@ -76,13 +76,17 @@ class _Buffers:
     """Two buffers that take turns."""
 
     def __init__(self, plan: ReshardPlan, mine: int | None, device: torch.device) -> None:
-        sizes = [bucket.slots[mine][-1].stop for bucket in plan.buckets] if mine is not None else []
+        sizes = [_nbytes(bucket.slots[mine]) for bucket in plan.buckets] if mine is not None else []
         count = min(2, len(sizes))
         self._turns = [torch.empty(max(sizes), dtype=torch.uint8, device=device) for _ in range(count)]
         self._sizes = sizes
 
     def of(self, number: int) -> Tensor:
         return self._turns[number % len(self._turns)][: self._sizes[number]]
+
+
+def _nbytes(slots: Sequence[Slot]) -> int:
+    return slots[-1].stop if slots else 0
 
 
 def _start(

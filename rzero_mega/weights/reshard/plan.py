@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
 
 from rzero_mega.weights.bucket import Slot, plan_buckets
 from rzero_mega.weights.mapping.kinds import FusedQkv
@@ -20,11 +23,19 @@ from rzero_mega.weights.shape import ModelShape
 
 @dataclass(frozen=True)
 class Destination:
-    """A rank that receives the tensor-parallel shard `tp_rank` of `tp` of every tensor; 0 of 1 is the whole."""
+    """A rank that receives the tensor-parallel shard `tp_rank` of `tp` of every tensor; 0 of 1 is the whole.
+
+    With `tensors` it receives those alone.
+    """
 
     rank: int
     tp_rank: int = 0
     tp: int = 1
+    tensors: frozenset[str] | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether it receives the tensor."""
+        return self.tensors is None or name in self.tensors
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,10 @@ class Transfer:
 
 @dataclass(frozen=True)
 class BucketTransfers:
-    """One bucket: the slots of its tensors at each destination (by index), and the transfers that fill them."""
+    """One bucket of each destination: the slots of its tensors (by index), and the transfers that fill them.
+
+    Destinations of different tensors may have no slots in it.
+    """
 
     slots: tuple[tuple[Slot, ...], ...]
     transfers: tuple[Transfer, ...]
@@ -75,8 +89,8 @@ def plan_reshard(
     """Who sends what where. The placement must be valid (see `validation.placement_violations`).
 
     A destination takes what it holds itself from itself; of other ranks that hold the same, the one that has sent
-    least so far sends. Buckets end at the same tensors for all destinations and hold at most `bucket_bytes` of a whole
-    tensor's bytes, or one tensor that alone is larger.
+    least so far sends. Buckets hold at most `bucket_bytes` of whole tensors' bytes, or one tensor that alone is larger;
+    they end at the same tensors for destinations of the same tensors.
     """
     holders = holders_of(placement)
     sent: dict[int, int] = defaultdict(int)
@@ -86,18 +100,61 @@ def plan_reshard(
         for index, destination in enumerate(destinations)
         for transfer in _fill(entry, shape, holders, index, destination, sent)
     ]
-    by_tensor: dict[str, list[Transfer]] = defaultdict(list)
+    by_tensor: dict[tuple[int, str], list[Transfer]] = defaultdict(list)
     for transfer in transfers:
-        by_tensor[transfer.tensor].append(transfer)
-    dtypes = {entry.megatron: holders[entry.megatron][0].dtype for entry in entries}
-    whole = ((name, dtypes[e.megatron], size) for e in entries for name, size in zip(e.hf, e.sizes, strict=True))
-    sizes_at = [_shard_sizes(entries, shape, destination) for destination in destinations]
+        by_tensor[transfer.destination, transfer.tensor].append(transfer)
+    whole = tensors_of_placement(entries, placement)
+    at = [
+        [_slots(slots, sizes) for slots in plan_buckets((t for t in whole if destination.takes(t[0])), bucket_bytes)]
+        for destination in destinations
+        for sizes in (_shard_sizes(entries, shape, destination),)
+    ]
     buckets = []
-    for slots in plan_buckets(whole, bucket_bytes):
-        names = [slot.name for slot in slots]
-        here = tuple(_slots(slots, sizes) for sizes in sizes_at)
-        buckets.append(BucketTransfers(here, tuple(t for name in names for t in by_tensor[name])))
+    for here in zip_longest(*at, fillvalue=()):
+        filling = [t for index, slots in enumerate(here) for slot in slots for t in by_tensor[index, slot.name]]
+        buckets.append(BucketTransfers(tuple(here), tuple(filling)))
     return ReshardPlan(tuple(destinations), tuple(buckets))
+
+
+def plan_evenly(
+    entries: Sequence[Entry],
+    shape: ModelShape,
+    placement: Sequence[Shard],
+    destinations: Sequence[Destination],
+    bucket_bytes: int,
+) -> ReshardPlan:
+    """As `plan_reshard` for many destinations, and no rank sends more than `bucket_bytes` of a bucket to others.
+
+    Smaller buckets see to that; buckets of a single tensor don't count, which may alone be larger.
+    """
+    limit = bucket_bytes
+    while True:
+        plan = plan_reshard(entries, shape, placement, destinations, limit)
+        sent = most_sent(plan)
+        if sent <= bucket_bytes:
+            return plan
+        limit = min(limit // 2, limit * bucket_bytes // sent)
+
+
+def tensors_of_placement(
+    entries: Sequence[Entry], placement: Sequence[Shard]
+) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
+    """Hugging Face name, dtype and shape of every tensor, in the order of the entries."""
+    dtypes = {shard.name: shard.dtype for shard in placement}
+    return [(name, dtypes[e.megatron], size) for e in entries for name, size in zip(e.hf, e.sizes, strict=True)]
+
+
+def most_sent(plan: ReshardPlan) -> int:
+    """The most bytes that a rank sends to others in one bucket, as far as smaller buckets could change it."""
+    most = 0
+    for bucket in plan.buckets:
+        sent: dict[int, int] = defaultdict(int)
+        for transfer in bucket.transfers:
+            several = len(bucket.slots[transfer.destination]) > 1
+            if several and transfer.source != plan.destinations[transfer.destination].rank:
+                sent[transfer.source] += transfer.nbytes
+        most = max(most, *sent.values(), 0)
+    return most
 
 
 def destination_region(entry: Entry, tensor: int, shape: ModelShape, destination: Destination) -> Region:
@@ -135,10 +192,14 @@ def _fill(
     sent: dict[int, int],
 ) -> Iterable[Transfer]:
     """Transfers that fill the destination's regions of the entry's tensors."""
+    if not any(map(destination.takes, entry.hf)):
+        return
     itemsize = holders[entry.megatron][0].dtype.itemsize
     for replicas in _replicas(entry, holders[entry.megatron]):
         shard = replicas[0]
         for held in shard_contents(entry, shape, shard.index, shard.count).regions:
+            if not destination.takes(entry.hf[held.tensor]):
+                continue
             wanted = destination_region(entry, held.tensor, shape, destination)
             common = held.hf.intersection(wanted)
             if common is None:
@@ -181,6 +242,8 @@ def _shard_sizes(entries: Sequence[Entry], shape: ModelShape, destination: Desti
     sizes = {}
     for entry in entries:
         for tensor, name in enumerate(entry.hf):
+            if not destination.takes(name):
+                continue
             region = destination_region(entry, tensor, shape, destination)
             sizes[name] = (region.rows, region.columns)[: len(entry.sizes[tensor])]
     return sizes

@@ -1,0 +1,53 @@
+"""The model that a training phase hands on: a Hugging Face folder, which all ranks write and hash."""
+
+from __future__ import annotations
+
+from rzero_mega import spmd
+from rzero_mega.activity import Activity
+from rzero_mega.atomic import files_below
+from rzero_mega.config.schema import AverageConfig
+from rzero_mega.learner.learner import Learner
+from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.start import StartFolders
+from rzero_mega.run import PhaseDirectory
+from rzero_mega.run.checksums import FileHash
+from rzero_mega.weights.average import averaged
+from rzero_mega.weights.model_parts import write_model
+from rzero_mega.weights.sources import tensors_of
+
+MODEL = "model"
+
+
+class PhaseModel:
+    """What the learner's weights become, or what `training.average` makes of them. Every rank makes the same calls."""
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        directory: PhaseDirectory,
+        learner: Learner,
+        average: AverageConfig,
+        start: StartFolders,
+    ) -> None:
+        self._ctx, self._learner, self._average = ctx, learner, average
+        self._path = directory.path / MODEL
+        self._anchor = start.base if average.anchor == "base" and start.base is not None else start.policy
+        self._files: dict[str, FileHash] = {}
+
+    def write(self) -> None:
+        """Write the folder with the present weights, whole or not at all."""
+        with self._ctx.stopwatch.timeline.measure(Activity.WRITE_MODEL):
+            parted = self._learner.parted_weights(self._ctx.config.weights)
+            stream = tensors_of(parted.source)
+            tensors = averaged(stream, self._average.share, self._anchor)
+            written = write_model(self._path, parted.parts, stream, tensors, self._ctx.base)
+            self._files = {file: FileHash(*found) for file, found in written.items()}
+
+    def files(self) -> dict[str, FileHash]:
+        """What the folder's files hold. Of one that an earlier attempt wrote each rank reads some."""
+        if not self._files:
+            names = spmd.on_rank_0(lambda: [str(file.relative_to(self._path)) for file in files_below(self._path)])
+            mine: dict[str, FileHash] = {}
+            spmd.on_all_ranks(lambda: mine.update({name: FileHash.of(self._path / name) for name in spmd.share(names)}))
+            self._files = {name: found for one in spmd.all_gather(mine) for name, found in one.items()}
+        return self._files
