@@ -18,6 +18,7 @@ from rzero_mega.planning.assumptions import Assumptions, read_assumptions, shipp
 from rzero_mega.planning.hardware import gpu_named
 from rzero_mega.simulation.fit import Fit, fit
 from rzero_mega.simulation.iteration import IterationTime, iteration_time
+from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
 from rzero_mega.simulation.switches import Effect, effects, on_nodes
 from rzero_mega.terminal import new_console, say
@@ -59,6 +60,7 @@ def json_text(site: Site, found: IterationTime, tried: Sequence[Effect], fitted:
             "gpu": site.gpu.name,
             "job_per": site.job_per,
             **_summary(found),
+            "update": _update(site),
             "phases": [
                 {
                     "phase": str(phase.phase),
@@ -93,6 +95,12 @@ def _summary(found: IterationTime) -> dict[str, Any]:
     }
 
 
+def _update(site: Site) -> dict[str, Any]:
+    update = sending(site)
+    links = {link.name: link.nbytes for link in update.links}
+    return {"transport": update.transport, "seconds": update.seconds(site), "bytes": links}
+
+
 def _values(assumptions: Assumptions) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for key, source in assumptions.sources.items():
@@ -111,6 +119,10 @@ def _show(site: Site, found: IterationTime, tried: Sequence[Effect], fitted: Fit
         console.print(f"kept from the file: {kept}", soft_wrap=True, markup=False, highlight=False)
     console.print(_phases(site, found))
     _dominates(console, found)
+    update = _update(site)
+    links = ", ".join(f"{nbytes / 1e9:,.0f} GB {name}" for name, nbytes in update["bytes"].items())
+    said = f"an update of servers, by {update['transport']}: {update['seconds']:,.0f} s; {links}"
+    console.print(said, soft_wrap=True, markup=False, highlight=False)
     if tried:
         console.print(_switches(found, tried))
 

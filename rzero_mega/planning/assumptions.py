@@ -69,6 +69,9 @@ class Costs:
     device_to_host_bytes_s: float
     send_fixed_s: float
     send_bytes_s: float
+    update_write_bytes_s: float
+    update_read_bytes_s: float
+    request_bytes_s: float
     probe_s: float
     turn_fixed_s: float
     turn_bytes_s: float

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
+from rzero_mega.weights.shard_bytes import SHARD_BYTES
 
 # Bytes of a parameter in a checkpoint: weights in bf16; fp32 weights and two moments.
 CHECKPOINT_BYTES = 2 + 3 * 4
@@ -26,7 +28,7 @@ def learner_start(site: Site) -> float:
 
 def send(site: Site) -> float:
     """New weights on their way to all servers of a role."""
-    return site.assumptions.costs.send_fixed_s + site.weight_bytes / site.assumptions.costs.send_bytes_s
+    return sending(site).seconds(site)
 
 
 def hashing(site: Site, updates: int) -> float:
@@ -71,7 +73,12 @@ def checkpoints(site: Site, steps: int, step_s: float) -> float:
 
 
 def model_folder(site: Site) -> float:
-    """A phase's model, written and hashed by the first rank, and hashed by all who read it next."""
-    costs = site.assumptions.costs
-    seconds = site.weight_bytes * (1 / costs.model_write_bytes_s + 1 / costs.hash_bytes_s)
-    return seconds + site.weight_bytes / costs.hash_bytes_s / site.config.learner.processes
+    """A phase's model, written and hashed by all ranks, each some of its files, and hashed by all who read it next.
+
+    The file system takes no more from all of them than checkpoints get.
+    """
+    costs, processes = site.assumptions.costs, site.config.learner.processes
+    files = -(-site.weight_bytes // SHARD_BYTES)
+    most = min(site.weight_bytes, -(-files // processes) * SHARD_BYTES)
+    written = max(most / costs.model_write_bytes_s, site.weight_bytes / costs.checkpoint_write_bytes_s)
+    return written + most / costs.hash_bytes_s + site.weight_bytes / costs.hash_bytes_s / processes

@@ -31,6 +31,7 @@ from rzero_mega.run.timeline import read_timeline
 from rzero_mega.simulation import costs
 from rzero_mega.simulation.drawing import Lengths
 from rzero_mega.simulation.iteration import train_seconds
+from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
 
 # Observations below which a decode step's line is not drawn.
@@ -201,7 +202,7 @@ def _updates(run: _Run) -> list[Fitted]:
         return []
     if seconds and median(seconds) > 0:
         factor, old = median(seconds) / (costs.send(site) + costs.hashing(site, 1)), run.assumptions.costs
-        rates = ["send_bytes_s"]
+        rates = sorted({link.rate for link in sending(site).links})
         if run.config.weights.verify.checksums_every:
             rates.append("gpu_hash_bytes_s")
         values = {f"costs.{name}": getattr(old, name) / factor for name in rates}

@@ -21,6 +21,7 @@ from rzero_mega.planning.workload import Workload
 from rzero_mega.simulation import asked, costs
 from rzero_mega.simulation.asked import Call
 from rzero_mega.simulation.drawing import Lengths, draw
+from rzero_mega.simulation.sending import next_model
 from rzero_mega.simulation.site import Site
 
 START, ROLLOUTS, VOTES, HOST = "start", "rollouts", "votes", "first rank"
@@ -187,7 +188,7 @@ def _engine(site: Site, role: str, started: set[str]) -> list[Activity]:
     asleep = others and site.config.rollout.sglang.roles == "in_turn"
     activities = [Activity(TURNS, costs.turn(site))] if asleep else []
     if role in started:
-        activities.append(Activity(SENDING, costs.send(site)))
+        activities.append(Activity(SENDING, next_model(site)))
     else:
         activities.append(Activity(START, costs.servers_start(site)))
     started.add(role)

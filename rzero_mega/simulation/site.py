@@ -73,7 +73,7 @@ class Site:
     @property
     def colocated(self) -> bool:
         """Whether servers and learner share GPUs."""
-        return self._placement.shared_gpus
+        return self.placement.shared_gpus
 
     @property
     def element_bytes(self) -> int:
@@ -108,10 +108,11 @@ class Site:
             decode=step,
             call_s=self.assumptions.costs.call_s,
         )
-        return Fleet(len(self._placement.servers), speed)
+        return Fleet(len(self.placement.servers), speed)
 
     @cached_property
-    def _placement(self) -> Placement:
+    def placement(self) -> Placement:
+        """Who has which GPUs."""
         return placement_of(self.config)
 
 

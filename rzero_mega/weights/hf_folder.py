@@ -19,11 +19,11 @@ from rzero_mega.weights.bucket import Slot
 from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.model_files import CONFIG, INDEX, SINGLE, weight_files, weight_map
 from rzero_mega.weights.safetensors_file import Contents, SafetensorsWriter, raw_bytes, read_slots
+from rzero_mega.weights.shard_bytes import SHARD_BYTES
 
 Described = tuple[str, torch.dtype, tuple[int, ...]]
 """Name, dtype and shape of a tensor."""
 
-SHARD_BYTES = 4 * 1024**3
 # Room for about two thousand names; a shard also ends where its header is full.
 HEADER_BYTES = 256 * 1024
 # transformers can hold all experts of a layer in one tensor: [experts, 2 * ffn, hidden] and [experts, hidden, ffn].

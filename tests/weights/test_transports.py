@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Bucket, to_buckets
+from rzero_mega.weights.transports.choice import Choice, SyncFacts, choose
 from rzero_mega.weights.transports.collective import CollectiveTransport
 from rzero_mega.weights.transports.disk import DiskTransport
 from rzero_mega.weights.transports.protocol import ServerError
-from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport, choose
+from rzero_mega.weights.transports.select import build_transport
 from rzero_mega.weights.transports.tensor import TensorTransport
 from tests.weights.updates import RecordingServer
 
@@ -131,14 +132,12 @@ def facts(**changes: Any) -> SyncFacts:
         ({}, "collective", "NCCL"),
         ({"same_host": False}, "collective", "NCCL"),
         ({"shared_gpus": True}, "tensor", "share GPUs"),
-        ({"shared_gpus": True, "same_host": False, "shared_folder": True}, "disk", "on one GPU, but both see the same"),
-        ({"shared_gpus": True, "same_host": False}, "tensor", "on one GPU, and no folder is shared, so the bytes"),
-        ({"nccl_apart": "NCCL joins no two releases"}, "disk", "no two releases, but both see the same"),
-        ({"nccl_apart": "NCCL joins no two releases", "same_host": False}, "tensor", "no two releases, and no folder"),
+        ({"shared_gpus": True, "same_host": False}, "disk", "on one GPU, but all see the same"),
+        ({"nccl_apart": "NCCL joins no two releases"}, "disk", "no two releases, but all see the same"),
+        ({"nccl_apart": "NCCL joins no two releases", "same_host": False}, "disk", "no two releases, but all see"),
         ({"learner_device": "cpu", "server_device": "cpu"}, "collective", "GLOO"),
         ({"learner_device": "cpu"}, "disk", "same folder"),
-        ({"learner_device": "cpu", "same_host": False, "shared_folder": True}, "disk", "same folder"),
-        ({"learner_device": "cpu", "same_host": False}, "tensor", "inside the requests"),
+        ({"learner_device": "cpu", "same_host": False}, "disk", "same folder"),
     ],
 )
 def test_auto_takes_the_fastest_transport_that_can_work_and_says_why(
@@ -156,7 +155,6 @@ def test_a_transport_that_the_user_names_is_taken(sync: str) -> None:
 @pytest.mark.parametrize(
     ("sync", "changes", "reason"),
     [
-        ("disk", {"same_host": False}, "do not see"),
         ("collective", {"learner_device": "cpu"}, "from cpu"),
         ("collective", {"shared_gpus": True}, "one GPU"),
         ("collective", {"nccl_apart": "NCCL joins no two releases"}, "no two releases"),

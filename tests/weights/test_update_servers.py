@@ -15,8 +15,9 @@ import torch
 from rzero_mega.config.schema import SglangConfig
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.weights.shape import read_shape, shape_of
+from rzero_mega.weights.transports.choice import Choice, SyncFacts
 from rzero_mega.weights.transports.protocol import Transport
-from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport
+from rzero_mega.weights.transports.select import build_transport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums
 from rzero_mega.weights.verification.probe import check_probe

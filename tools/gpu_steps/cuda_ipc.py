@@ -19,7 +19,8 @@ from rzero_mega.weights.bucket import Bucket, to_buckets
 from rzero_mega.weights.hf_folder import HfWeights
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import read_shape
-from rzero_mega.weights.transports.select import Choice, SyncFacts, build_transport
+from rzero_mega.weights.transports.choice import Choice, SyncFacts
+from rzero_mega.weights.transports.select import build_transport
 from rzero_mega.weights.transports.session import update_servers
 from rzero_mega.weights.verification.checksums import ChecksumResult, ExpectedChecksums, check_checksums
 from tools.gpu_steps.models import Sizes

@@ -114,14 +114,15 @@ class WeightsConfig:
 
     sync: str = choice("auto", "disk", "collective", "tensor")
     """Transport to SGLang's servers. collective: one NCCL or gloo broadcast reaches all. tensor: CUDA-IPC handles on
-    one node, else the bytes in the request. disk: safetensors files in `folder`. auto picks one and says why."""
+    one node, else the bytes in the request. disk: safetensors files in `folder`, which auto takes
+    where learner and servers share the GPUs of several nodes. auto picks one and says why."""
 
     bucket_mb: int = number(512, 1)
     """Size of a bucket, MiB. The executor holds two: lower it if an update does not fit beside the model."""
 
     folder: str | None = path(None)
-    """Where `sync: disk` writes. null: the machine's temporary folder. Servers on other nodes must see it under the
-    same path."""
+    """Where `sync: disk` writes. null: this machine's temporary folder, or for servers on other nodes a folder of the
+    run's own. Servers on other nodes must see it under the same path."""
 
     quantization: str = choice("none", "fp8_block", "fp8_tensor", kind=SAMPLING)
     """Send linear layers in FP8 (e4m3) to the servers: a scale per 128 x 128 block, or per tensor, which SGLang cannot

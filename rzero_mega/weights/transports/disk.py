@@ -41,8 +41,7 @@ class DiskTransport:
         except BaseException:
             self.close()  # nobody reads it yet
             raise
-        body = {"model_path": str(fresh.absolute()), "load_format": "safetensors", **FLUSH}
-        on_every(servers, lambda server: server.post("update_weights_from_disk", body, self._timeout_s))
+        _have_read(servers, fresh, self._timeout_s)
 
     def _fresh_folder(self) -> Path:
         with self._writing():
@@ -64,3 +63,25 @@ class DiskTransport:
         if self._last is not None:
             self._last.cleanup()
             self._last = None
+
+
+class ReadyFolder:
+    """A model's folder that is there already, and that all servers see under the same path: they read it themselves."""
+
+    needs_session = False
+
+    def __init__(self, folder: Path, timeout_s: float | None = None) -> None:
+        """`timeout_s` as of `DiskTransport`."""
+        self._folder, self._timeout_s = folder, timeout_s
+
+    def send(self, servers: Sequence[Server], buckets: Iterable[Bucket]) -> None:
+        """Have every server read the folder; of the buckets, which say the same, none is looked at."""
+        _have_read(servers, self._folder, self._timeout_s)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _have_read(servers: Sequence[Server], folder: Path, timeout_s: float | None) -> None:
+    body = {"model_path": str(folder.absolute()), "load_format": "safetensors", **FLUSH}
+    on_every(servers, lambda server: server.post("update_weights_from_disk", body, timeout_s))

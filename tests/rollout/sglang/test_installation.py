@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rzero_mega.config.placement import Placement, ServerPlace
-from rzero_mega.config.schema import RolloutConfig, SglangConfig, WeightsConfig
+from rzero_mega.config.schema import RolloutConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.pool import choices
 from rzero_mega.rollout.sglang.server import installation as module
@@ -152,9 +152,9 @@ def test_two_releases_of_nccl_are_kept_apart(
     placement = Placement(1, (range(1),), (ServerPlace(0, 1),), shared_gpus=False)
     python = program(tmp_path, f"[[3, 12, 3], {theirs}]")
     rollout = RolloutConfig(engine="sglang", sglang=SglangConfig(python=str(python)))
-    found = choices.sync_facts(placement, rollout, WeightsConfig()).nccl_apart
+    found = choices.sync_facts(placement, rollout).nccl_apart
     assert found.endswith(why) and bool(found) is bool(why)
-    assert choices.sync_facts(placement, RolloutConfig(), WeightsConfig()).nccl_apart == ""
+    assert choices.sync_facts(placement, RolloutConfig()).nccl_apart == ""
 
 
 def test_nothing_points_another_interpreter_into_this_environment(bare: Path) -> None:

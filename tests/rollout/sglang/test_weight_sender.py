@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.sglang.pool.weight_sender import UpdateCosts, WeightSender
+from rzero_mega.rollout.sglang.pool.weight_sender import HandedFolders, UpdateCosts, WeightSender
 from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.model_files import SINGLE
 from rzero_mega.weights.quantization.scheme import SCHEMES
 from rzero_mega.weights.shape import shape_of
+from rzero_mega.weights.sources import FolderWeights
 from rzero_mega.weights.transports.protocol import Server
 from rzero_mega.weights.verification.checksums import ExpectedChecksums
+from tests.rollout.sglang.stand_in import NoTransport
 from tests.weights.updates import RecordingServer, stream
 
 MODEL = ("qwen3", 1)
+COPIES = ("config.json", "generation_config.json")
 FUSED, OTHER = "model.layers.1.self_attn.qkv_proj.weight", "model.layers.0.mlp.down_proj.weight"
 
 
@@ -128,3 +133,29 @@ def test_costs_add_up() -> None:
     costs = UpdateCosts(1.0, 2.0, 3.0, 4.0)
     costs.add(UpdateCosts(0.5, 0.5, 0.5, 0.5))
     assert costs == UpdateCosts(1.5, 2.5, 3.5, 4.5)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_model_s_folder_is_read_by_servers_themselves_and_only_read_here_to_be_compared(
+    check: bool, tiny_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = tiny_model(*MODEL)
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "consolidated.safetensors").write_bytes(b"no part of the model")
+    links = HandedFolders(tmp_path / "next", timeout_s=9.0)
+    handing, server = WeightSender(NoTransport(), None, torch.float32, 1, 1, links), server_on("cpu", model)
+    source = FolderWeights(tmp_path / "model", shape_of(model.config), 10_000)
+    costs = handing.send_folder([server], source, "solver-2-0", check)
+    body = next(body for path, body in server.calls if path == "update_weights_from_disk")
+    assert body["model_path"] == str(tmp_path / "next") and body["flush_cache"] is True
+    assert {path.name for path in (tmp_path / "next").iterdir()} == {*COPIES, SINGLE}
+    assert (tmp_path / "next" / SINGLE).resolve() == tmp_path / "model" / SINGLE
+    assert costs.sent_megabytes == 0 and (costs.verified_megabytes > 0) == check
+    assert server.calls[-2][1] == {"new_version": "solver-2-0", "abort_all_requests": False}
+
+
+def test_a_folder_s_weights_that_change_form_are_sent(tmp_path: Path) -> None:
+    handed = HandedFolders(tmp_path, timeout_s=9.0)
+    assert WeightSender(NoTransport(), None, torch.float32, 1, 1, handed).takes_folders
+    assert not WeightSender(NoTransport(), SCHEMES["fp8_block"], torch.float32, 1, 1, handed).takes_folders
+    assert not sender().takes_folders

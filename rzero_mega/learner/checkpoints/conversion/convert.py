@@ -25,11 +25,12 @@ from rzero_mega.learner.checkpoints.conversion.work_folder import WorkFolder
 from rzero_mega.run.checksums import Checksums, has_checksums
 from rzero_mega.weights.agreement import check_agreement
 from rzero_mega.weights.bucket import plan_buckets
-from rzero_mega.weights.hf_folder import SHARD_BYTES, HfWeights, dtype_named, say_dtype, shard_names, write_index
+from rzero_mega.weights.hf_folder import HfWeights, dtype_named, say_dtype, shard_names, write_index
 from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.model_files import CONFIG, model_files
 from rzero_mega.weights.safetensors_file import write_safetensors
 from rzero_mega.weights.shape import ModelShape, read_shape
+from rzero_mega.weights.shard_bytes import SHARD_BYTES
 
 # Bytes of a target's files; a conversion that was killed goes on after the last file that was finished.
 PART_BYTES = 1024**3

@@ -23,7 +23,7 @@ from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
 from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
 from rzero_mega.weights.shape import ModelShape
-from rzero_mega.weights.transports.select import SyncFacts, choose
+from rzero_mega.weights.transports.choice import SyncFacts, choose
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def placement_here(config: Config) -> Placement:
     return on_one_machine(config)
 
 
-def sync_facts(placement: Placement, rollout: RolloutConfig, weights: WeightsConfig) -> SyncFacts:
+def sync_facts(placement: Placement, rollout: RolloutConfig) -> SyncFacts:
     """Servers run on the learner's kind of device; the first rank, which sends weights, is on node 0."""
     device = device_of_servers()
     return SyncFacts(
@@ -54,7 +54,6 @@ def sync_facts(placement: Placement, rollout: RolloutConfig, weights: WeightsCon
         server_device=device,
         same_host=all(place.node == 0 for place in placement.servers),
         shared_gpus=placement.shared_gpus and device == "cuda",
-        shared_folder=weights.folder is not None,
         nccl_apart=_nccl_apart(servers_python(rollout.sglang.python)) if device == "cuda" else "",
     )
 
@@ -116,5 +115,5 @@ def check_servers(config: Config, shape: ModelShape) -> None:
     _log.info("learner: %s", learning())
     _log.info("servers: %s", serving)
     warn_of_open_files(config)
-    choose(config.weights.sync, sync_facts(placement_here(config), config.rollout, config.weights))
+    choose(config.weights.sync, sync_facts(placement_here(config), config.rollout))
     quantization_scheme(config.rollout, config.weights, shape)

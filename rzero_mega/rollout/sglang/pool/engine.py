@@ -20,7 +20,7 @@ from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version, read_score, score_body
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import ModelShape
-from rzero_mega.weights.sources import WeightSource
+from rzero_mega.weights.sources import FolderWeights, WeightSource
 
 if TYPE_CHECKING:
     from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
@@ -223,10 +223,11 @@ class SglangEngine:
 
     def _send(self) -> UserError | None:
         """One pass of all ranks over the source, to all servers that wait; the error that kept it from arriving."""
-        buckets = iter(self._source)
+        folder = self._folder_to_read()
+        buckets = iter(self._source if folder is None else ())
         try:
             if spmd.rank() == 0:
-                self._update(buckets)
+                self._update(buckets, folder)
         except UserError as error:
             return error
         finally:
@@ -234,13 +235,22 @@ class SglangEngine:
                 pass
         return None
 
-    def _update(self, buckets: Iterator[Bucket]) -> None:
+    def _folder_to_read(self) -> FolderWeights | None:
+        """The source, if it is a folder that servers read themselves; on the first rank alone."""
+        if spmd.rank() == 0 and isinstance(self._source, FolderWeights) and self._servers.sender.takes_folders:
+            return self._source
+        return None
+
+    def _update(self, buckets: Iterator[Bucket], folder: FolderWeights | None) -> None:
         waiting, sender = self._servers.waiting(), self._servers.sender
         check = sender.checksums_every > 0 and self._updates % sender.checksums_every == 0
         self._updates += 1
         clients = [replica.client for replica in waiting]
         with self._pool.observer.measure(Activity.SEND) as counts:
-            costs = sender.send(clients, buckets, self._shape, self.version.on_server, check)
+            if folder is None:
+                costs = sender.send(clients, buckets, self._shape, self.version.on_server, check)
+            else:
+                costs = sender.send_folder(clients, folder, self.version.on_server, check)
             counts |= asdict(costs)
         self._pool.observer.updated(self._role, costs)
         for replica in waiting:

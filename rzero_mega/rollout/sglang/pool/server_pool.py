@@ -24,7 +24,7 @@ from rzero_mega.rollout.sglang.pool.choices import check_nodes, device_of_server
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.server_work import Nobody, Observer
-from rzero_mega.rollout.sglang.pool.weight_sender import WeightSender
+from rzero_mega.rollout.sglang.pool.weight_sender import HandedFolders, WeightSender
 from rzero_mega.rollout.sglang.server.address import own_ip
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.rollout.sglang.server.handle import ServerHandle
@@ -35,7 +35,8 @@ from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import Scheme
 from rzero_mega.weights.shape import read_shape
 from rzero_mega.weights.sources import FolderWeights
-from rzero_mega.weights.transports.select import build_transport, choose
+from rzero_mega.weights.transports.choice import SyncFacts, choose
+from rzero_mega.weights.transports.select import build_transport
 
 _log = logging.getLogger(__name__)
 
@@ -156,14 +157,28 @@ class ServerPool:
         )
 
     def _sender(self, role: str, spec: ServerSpec, scheme: Scheme | None) -> WeightSender:
-        facts = sync_facts(self._placement, self._rollout, self._weights)
+        facts = sync_facts(self._placement, self._rollout)
         choice = choose(self._weights.sync, facts)
         _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
-        folder = Path(self._weights.folder or gettempdir())
-        folder /= f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
+        folder = self._folder_of_updates(role, facts)
         transport = build_transport(choice, facts, folder, self._rollout.sglang, self._master(spec))
         every = self._weights.verify.checksums_every
-        return WeightSender(transport, scheme, dtype_named(self._rollout.dtype), spec.tp, every)
+        # Where no broadcast reaches the servers, a folder's tensors would reach them one copy per server.
+        links = self._logs.absolute() / f"{role}-next"
+        handed = None if choice.name == "collective" else HandedFolders(links, self._rollout.sglang.start_timeout_s)
+        return WeightSender(transport, scheme, dtype_named(self._rollout.dtype), spec.tp, every, handed)
+
+    def _folder_of_updates(self, role: str, facts: SyncFacts) -> Path:
+        """Where the disk transport writes: `weights.folder`, or for servers on other nodes a folder of the run's own.
+
+        They loaded their first model from beside it. What a killed attempt left in the run's own is removed.
+        """
+        if self._weights.folder is None and not facts.same_host:
+            folder = self._logs.absolute() / f"{role}-updates"
+            shutil.rmtree(folder, ignore_errors=True)
+            return folder
+        name = f"rzero-weights-{socket.gethostname()}-{os.getpid()}-{role}"
+        return Path(self._weights.folder or gettempdir()) / name
 
     def _master(self, spec: ServerSpec) -> str:
         """This machine's address as the servers know it."""

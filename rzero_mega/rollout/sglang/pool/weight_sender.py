@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
 from rzero_mega.weights.bucket import Bucket
+from rzero_mega.weights.model_copy import link_model
 from rzero_mega.weights.quantization.scheme import Scheme, quantize_stream
 from rzero_mega.weights.shape import ModelShape
+from rzero_mega.weights.sources import FolderWeights
+from rzero_mega.weights.transports.disk import ReadyFolder
 from rzero_mega.weights.transports.parallel import on_every
 from rzero_mega.weights.transports.protocol import Server, Transport
-from rzero_mega.weights.transports.session import update_servers
+from rzero_mega.weights.transports.session import UpdateReport, update_servers
 from rzero_mega.weights.verification.checksums import ExpectedChecksums, check_checksums, servers_hash
 from rzero_mega.weights.verification.stream import checked_stream
 
@@ -36,6 +41,20 @@ class UpdateCosts:
             setattr(self, name, getattr(self, name) + value)
 
 
+@dataclass(frozen=True)
+class HandedFolders:
+    """How a model's folder is handed to servers: by links in `folder`, to the model alone. They read in `timeout_s`."""
+
+    folder: Path
+    timeout_s: float
+
+    def transport(self, model: Path) -> Transport:
+        """Has servers read the model; the links stay until the next one."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        link_model(model, self.folder)
+        return ReadyFolder(self.folder, self.timeout_s)
+
+
 class WeightSender:
     """The transport, and the form that servers of `tp` processes want: `dtype`, or FP8 by a `scheme`.
 
@@ -45,9 +64,17 @@ class WeightSender:
     """
 
     def __init__(
-        self, transport: Transport, scheme: Scheme | None, dtype: torch.dtype, tp: int, checksums_every: int
+        self,
+        transport: Transport,
+        scheme: Scheme | None,
+        dtype: torch.dtype,
+        tp: int,
+        checksums_every: int,
+        handed: HandedFolders | None = None,
     ) -> None:
+        """With `handed`, servers read a model that is a folder themselves, unless its weights have to change form."""
         self._transport, self._scheme, self._dtype, self._tp = transport, scheme, dtype, tp
+        self._handed = handed
         self.checksums_every = checksums_every
         self._apart: frozenset[str] = frozenset()
         self._comparable = True
@@ -70,9 +97,26 @@ class WeightSender:
         if self._scheme is not None:
             stream = quantize_stream(stream, self._scheme)
         report = update_servers(servers, self._transport, stream, version, compare)
-        hashing, nbytes = (0.0, 0) if expected is None else (expected.seconds, expected.nbytes)
-        verify = hashing + report.seconds.get("check", 0.0)
-        return UpdateCosts(sum(report.seconds.values()) - verify, verify, report.nbytes / MEGA, nbytes / MEGA)
+        return _costs(report, expected)
+
+    @property
+    def takes_folders(self) -> bool:
+        """Whether `send_folder` works."""
+        return self._handed is not None and self._scheme is None
+
+    def send_folder(self, servers: Sequence[Server], source: FolderWeights, version: str, check: bool) -> UpdateCosts:
+        """As `send`, of a model's folder that servers read themselves. It is read here, too, if there is a check."""
+        assert self._handed is not None
+        expected, compare = self._expected(servers, source.shape) if check else None, None
+        if expected is not None:
+            for _ in expected.watch(checked_stream(source, source.shape)):
+                pass
+
+            def compare(server: Server) -> None:
+                check_checksums(server, expected, version, self._apart)
+
+        report = update_servers(servers, self._handed.transport(source.folder), (), version, compare)
+        return _costs(report, expected)
 
     def check_loaded(
         self, servers: Sequence[Server], buckets: Iterable[Bucket], shape: ModelShape, version: str
@@ -111,3 +155,9 @@ class WeightSender:
             self._comparable = False
             return None
         return ExpectedChecksums(shape, self._tp, self._dtype, hashed.device)
+
+
+def _costs(report: UpdateReport, expected: ExpectedChecksums | None) -> UpdateCosts:
+    hashing, nbytes = (0.0, 0) if expected is None else (expected.seconds, expected.nbytes)
+    verify = hashing + report.seconds.get("check", 0.0)
+    return UpdateCosts(sum(report.seconds.values()) - verify, verify, report.nbytes / MEGA, nbytes / MEGA)
