@@ -18,7 +18,7 @@ ELSEWHERE = SyncFacts("cuda", "cuda", same_host=False, shared_gpus=True)
 
 def pool(tmp_path: Path, folder: Path | None = None) -> ServerPool:
     placement = Placement(2, (range(1), range(1)), (ServerPlace(0, 0), ServerPlace(1, 0)), shared_gpus=True)
-    weights = WeightsConfig(folder=folder and str(folder))
+    weights = WeightsConfig(folder=None if folder is None else str(folder))
     return ServerPool(RolloutConfig(engine="sglang"), weights, placement, JobNode(tmp_path, 0), tmp_path / "servers")
 
 
