@@ -130,7 +130,7 @@ def test_what_is_too_long_is_left_out_and_counted(
     settings = (f"labelled.method={method}", f"labelled.data={tmp_path / 'data.jsonl'}", "solver.training.steps=0")
     run = training_runs("a", *settings)
     if method == "grpo":
-        monkeypatch.setattr(solver, "train_policy", lambda *_, facts: found.update(facts))
+        monkeypatch.setattr(solver, "train_policy", lambda *_, facts, **_others: found.update(facts))
     else:
         monkeypatch.setattr(labelled, "_fine_tune", lambda *arguments: found.update(arguments[4]))
     found: dict[str, Any] = {}
