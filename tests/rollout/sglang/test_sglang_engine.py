@@ -18,7 +18,8 @@ import pytest
 from rzero_mega.config.placement import Placement, ServerPlace
 from rzero_mega.config.schema import RolloutConfig, SamplingConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Request, Sample
+from rzero_mega.rollout.partial import continued, left_to_draw, usable
+from rzero_mega.rollout.protocol import FinishReason, Request, Sample, Whole
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import Replica
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
@@ -86,6 +87,26 @@ def many(samples: int, tokens: int) -> list[Request]:
     return [Request(f"r{i}", prompt(4, i), 1, SamplingConfig(max_new_tokens=tokens)) for i in range(samples)]
 
 
+LONG = 600
+
+
+def heavy_tailed(units: int) -> list[list[Request]]:
+    """Two samples of a prompt each: eight tokens, and of every eighth LONG."""
+    limits = [8 if i % 8 else LONG for i in range(units)]
+    return [[Request(f"u{i}", prompt(4, i), 2, SamplingConfig(max_new_tokens=n))] for i, n in enumerate(limits)]
+
+
+def until(enough: int) -> Whole:
+    """Until so many units are whole."""
+    whole: list[int] = []
+
+    def more(number: int) -> bool:
+        whole.append(number)
+        return len(whole) < enough
+
+    return more
+
+
 def kill(replica: Replica) -> None:
     """The whole server at once, as a node that loses power."""
     for pid in pids(replica):
@@ -125,6 +146,45 @@ class TestTwoReplicas:
         for replica in replicas_of(server_pool):
             log = replica.server.log.read_text()
             assert log.count("POST /generate") > 1
+
+    def test_what_is_unfinished_at_enough_is_stopped_and_goes_on_under_the_next_weights(
+        self, server_pool: ServerPool, folder: Path, model_folder: ModelFolder
+    ) -> None:
+        engine, other = server_pool.engine("solver", folder), model_folder("qwen3", seed=1)
+        units = heavy_tailed(64)
+        first = engine.generate_until(units, until(50))
+        samples = [sample for unit in first for sample in unit]
+        cut = [sample for sample in samples if sample.finish is FinishReason.ABORT]
+        assert cut and all(len(sample.tokens) < LONG for sample in cut)
+        assert largest_logprob_error(folder, [sample for sample in samples if sample.tokens]) <= 1e-5
+        engine.update_weights(source_of(weights_of(other)), version=1)
+        begun = [usable(there, unit[0], engine.context) for unit, there in zip(units, first, strict=True)]
+        left = [left_to_draw(unit[0], there) for unit, there in zip(units, begun, strict=True)]
+        second = engine.generate_until(left, until(len(units)))
+        assert largest_logprob_error(other, [sample for unit in second for sample in unit]) <= 1e-5
+        whole = [continued(unit[0], *parts) for unit, *parts in zip(units, begun, second, strict=True)]
+        joined = [sample for group in whole for sample in group]
+        assert [(s.key, s.index) for s in joined] == [(u[0].key, i) for u in units for i in range(u[0].n)]
+        assert all(s.finish is not FinishReason.ABORT and len(s.tokens) == len(s.logprobs) <= LONG for s in joined)
+        went_on = [sample for sample in joined if sample.earlier]
+        assert went_on and {(s.oldest_version, s.weight_version) for s in went_on} == {(0, 1)}
+
+    def test_a_server_killed_when_it_is_told_to_stop_costs_what_it_had_and_nothing_is_there_twice(
+        self, server_pool: ServerPool, folder: Path
+    ) -> None:
+        engine = server_pool.engine("solver", folder)
+        victim, told = replicas_of(server_pool)[0], until(50)
+
+        def kill_at_enough(number: int) -> bool:
+            more = told(number)
+            if not more:
+                kill(victim)
+            return more
+
+        found = engine.generate_until(heavy_tailed(64), kill_at_enough)
+        there = [(sample.key, sample.index) for unit in found for sample in unit]
+        assert len(there) == len(set(there)) >= 50
+        wait_for_all(engine, server_pool)
 
     def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
         self,
