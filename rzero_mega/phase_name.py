@@ -13,6 +13,7 @@ class PhaseName(StrEnum):
     CHALLENGER = "challenger"
     QUESTIONS = "questions"
     LABELS = "labels"
+    VERIFIER = "verifier"
     SOLVER = "solver"
     EVALUATE = "evaluate"
 

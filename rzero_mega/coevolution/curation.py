@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -34,6 +34,7 @@ ADVICE = {
     "answer_text": "shorten labels.curation.drop_answers_containing",
     "held_out": "they are those of evaluation.benchmarks",
     "no_truth": "set labels.label to votes: no exact answer to them can be computed",
+    "rejected": "lower verifier.drop_below",
     "low_value": "raise labels.teaching.share, or lower labels.teaching.cost",
     "template": "raise labels.curation.maximum_per_template",
 }
@@ -46,10 +47,11 @@ def reasons_by_itself(checks: Checks) -> tuple[str, ...]:
     return ("unanswered", *checks.by_name, *_BY_ITSELF)
 
 
-def reasons(checks: Checks) -> tuple[str, ...]:
-    """Why a question is dropped, in the order in which the reasons are looked for."""
-    before, after = ("duplicate", "seen_before", "near_duplicate", "overlong"), ("no_truth", "low_value", "template")
-    return (*before, *reasons_by_itself(checks), *after)
+def reasons(checks: Checks, verified: bool = False) -> tuple[str, ...]:
+    """Why a question is dropped, in the order in which the reasons are looked for; `verified` by a Verifier, too."""
+    before, after = ("duplicate", "seen_before", "near_duplicate", "overlong"), ("low_value", "template")
+    by_verifier = ("rejected",) if verified else ()
+    return (*before, *reasons_by_itself(checks), "no_truth", *by_verifier, *after)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def curate(
     overlong: Callable[[str], bool] | None = None,
     computable: Callable[[str], bool] | None = None,
     ranking: Ranking | None = None,
+    rejected: Container[int] | None = None,
 ) -> Curation:
     """Keep the questions whose share p lies in [low, high], both ends included, and which nothing else speaks against.
 
@@ -89,8 +92,9 @@ def curate(
     trained on, `computable` those whose exact answer is known where that is to be the label. Of questions that are the
     same but for whitespace only the first is looked at, whatever becomes of it: to pick among several votes on one
     question is a bias. The same holds for near-duplicates; `copies` has them, by the position in `labelled`. `checks`
-    are those of the Challenger's reward. None stands for no checks, no copies, no bound of length, any label. With a
-    `ranking` no band is looked at, and of the questions that nothing else speaks against the first by value are kept.
+    are those of the Challenger's reward, `rejected` has the positions of labels that a Verifier does not accept. None
+    stands for no checks, no copies, no bound of length, any label, no Verifier. With a `ranking` no band is looked at,
+    and of the questions that nothing else speaks against the first by value are kept.
 
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
@@ -107,13 +111,15 @@ def curate(
         reason = reason or reason_to_drop(item, config, checks, held_out, banded=ranking is None)
         if reason is None and computable is not None and not computable(item.question.text):
             reason = "no_truth"
+        if reason is None and rejected is not None and position in rejected:
+            reason = "rejected"
         found.append(reason)
     if ranking is not None:
         _drop_low_values(found, ranking)
     if config.maximum_per_template is not None:
         _drop_templates(found, labelled, config.maximum_per_template)
     kept = [item for item, reason in zip(labelled, found, strict=True) if reason is None]
-    dropped = {reason: found.count(reason) for reason in reasons(checks)}
+    dropped = {reason: found.count(reason) for reason in reasons(checks, verified=rejected is not None)}
     if len(kept) < max(1, config.minimum_kept):
         raise UserError(_too_few(len(kept), labelled, dropped, config, checks))
     return Curation(tuple(kept), dropped, tuple(found))

@@ -3,7 +3,8 @@
 R-Zero (arXiv 2508.05004, section 3.1): Q_i is trained from Q_{i-1} against S_{i-1}; Q_i writes the questions, S_{i-1}
 labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base model. With labelled data an iteration
 is the last of these alone. `challenger.start` and `solver.start` may put the base model in the place of Q_{i-1} and
-S_{i-1} where these are trained from, and nowhere else.
+S_{i-1} where these are trained from, and nowhere else. With `verifier.train` a third role follows the labels: V_i is
+trained from V_{i-1} on the votes of iteration i, and has a say in the labels of iteration i + 1, in no earlier ones.
 """
 
 from __future__ import annotations
@@ -118,17 +119,30 @@ class Paraphrasers:
 
 @dataclass(frozen=True)
 class LabelsInputs:
-    """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with."""
+    """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with.
+
+    `verifier` is whose verdicts the votes are held against, if the gate on it is open.
+    """
 
     solver: Source
     questions: Source
     earlier: EarlierDataSets
     others: OtherVoters = OtherVoters(())
     paraphrasers: Paraphrasers | None = None
+    verifier: Source | None = None
 
     def model(self, voter: Voter) -> Source:
         """The model of one who votes."""
         return {Voter.SOLVER: self.solver, **dict(self.others.models)}[voter]
+
+
+@dataclass(frozen=True)
+class VerifierInputs:
+    """The Verifier that is trained, itself the KL reference as in `ChallengerInputs`, and its iteration's votes."""
+
+    verifier: Source
+    labelled: Source
+    base: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -160,12 +174,15 @@ class EvaluateInputs:
     solver: Source
 
 
-PhaseInputs = ChallengerInputs | QuestionsInputs | LabelsInputs | SolverInputs | LabelledInputs | EvaluateInputs
+PhaseInputs = (
+    ChallengerInputs | QuestionsInputs | LabelsInputs | VerifierInputs | SolverInputs | LabelledInputs | EvaluateInputs
+)
 
 _NAMES: dict[type[PhaseInputs], PhaseName] = {
     ChallengerInputs: PhaseName.CHALLENGER,
     QuestionsInputs: PhaseName.QUESTIONS,
     LabelsInputs: PhaseName.LABELS,
+    VerifierInputs: PhaseName.VERIFIER,
     SolverInputs: PhaseName.SOLVER,
     LabelledInputs: PhaseName.SOLVER,
     EvaluateInputs: PhaseName.EVALUATE,
@@ -174,6 +191,7 @@ _OUTPUTS = {
     PhaseName.CHALLENGER: "model",
     PhaseName.QUESTIONS: "questions",
     PhaseName.LABELS: "dataset",
+    PhaseName.VERIFIER: "model",
     PhaseName.SOLVER: "model",
     PhaseName.EVALUATE: "scores",
 }
@@ -215,9 +233,9 @@ def iteration_plan(config: Config, decisions: Mapping[int, Decision] = NO_DECISI
     """All phases of a run in order. Iteration 0 has only the evaluation of the base model.
 
     There is no evaluation without benchmarks and gauges, none of the base without benchmarks or with
-    `evaluation.base_model` false, and no challenger phase with `challenger.train` false, where the base model writes
-    the questions of every iteration. With a `labelled.method` an iteration trains its Solver on `labelled.data`, and
-    there is no Challenger.
+    `evaluation.base_model` false, no challenger phase with `challenger.train` false, where the base model writes the
+    questions of every iteration, and no Verifier without `verifier.train`. With a `labelled.method` an iteration trains
+    its Solver on `labelled.data`, and there is neither Challenger nor Verifier.
 
     `decisions` are those of the guard so far, by iteration: what the phases are does not depend on them, but which
     Solver one starts from, and who votes.
@@ -295,11 +313,19 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     if asks_paraphrases(config.labels):
         writer = challenger if config.labels.panel.paraphrase.writer == "challenger" else solver
         paraphrasers = Paraphrasers(writer, judge=BASE)
-    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers))
+    has_verifier = config.verifier.train
+    judge = _model(PhaseName.VERIFIER, iteration - 1) if has_verifier and iteration > 1 else None
+    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers, judge))
+    verifier = [_verifier(iteration, config)] if has_verifier else []
     start = BASE if config.solver.start == "base" else solver
     trained_on = earlier if config.solver.accumulate else none
     train = SolverInputs(start, labels.output, trained_on, _base_of(config.solver.training))
-    return [*plans, questions, labels, PhasePlan(iteration, train)]
+    return [*plans, questions, labels, *verifier, PhasePlan(iteration, train)]
+
+
+def _verifier(iteration: int, config: Config) -> PhasePlan:
+    before, votes = _model(PhaseName.VERIFIER, iteration - 1), Source(iteration, PhaseName.LABELS, "labelled")
+    return PhasePlan(iteration, VerifierInputs(before, votes, _base_of(config.verifier.training)))
 
 
 def _base_of(training: TrainingConfig) -> Source | None:

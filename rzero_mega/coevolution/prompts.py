@@ -3,19 +3,20 @@
 A file has the keys `system` and `user` for chat models, and `raw` for models that complete a text of their own form.
 `examples`, a list of `user` and `assistant`, are turns that go before the user's, for models that imitate better than
 they follow.
-`{question}` stands for the question.
+`{question}` stands for the question, `{answer}` in the Verifier's for the answer that it judges.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rzero_mega.config.typed import merged
 from rzero_mega.errors import UserError
 from rzero_mega.yaml_text import parse_yaml
 
-PLACEHOLDERS = ("question",)
+PLACEHOLDERS = ("question", "answer")
 
 # A brace after a word, a closing bracket or ^ is LaTeX (`\boxed{x}`, `\frac{a}{b}`, `x^{n}`), not a placeholder.
 _PLACEHOLDER = re.compile(r"(?<![\w\\}\]^])\{([a-z_]+)\}")
@@ -67,16 +68,18 @@ class PromptTemplate(PromptFile):
         turns = self.messages(**values)
         return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns) + self.plain_suffix
 
-    def check_role(self, takes_question: bool) -> None:
-        """UserError unless every text of the file has the placeholders of a role that takes a question, or none."""
-        values = {"question": ""} if takes_question else {}
+    def check_role(self, placeholders: Collection[str]) -> None:
+        """UserError unless every text of the file has these placeholders, and no others."""
+        values = dict.fromkeys(placeholders, "")
         for text in (self.raw, None if self.user is None else (self.system or "") + self.user):
             if text is not None:
                 self._check_values(text, values)
 
     def _check_values(self, text: str, values: dict[str, str]) -> None:
         for name in PLACEHOLDERS:
-            if ("{" + name + "}" in text) != (name in values):
+            # Of others \boxed{answer} is no placeholder.
+            there = "{" + name + "}" in text if name in values else name in _PLACEHOLDER.findall(text)
+            if there != (name in values):
                 trouble = "is missing, and this role needs it" if name in values else "has no meaning in this role"
                 raise UserError(f"{self.source}: the placeholder {{{name}}} {trouble}")
 
@@ -99,13 +102,15 @@ def parse_prompt(text: str, source: str) -> PromptTemplate:
 
 
 def _check_placeholders(source: str, text: str) -> None:
+    named = " and ".join("{" + name + "}" for name in PLACEHOLDERS)
     for name in _PLACEHOLDER.findall(text):
         if name not in PLACEHOLDERS:
-            raise UserError(f"{source}: unknown placeholder {{{name}}}; there is only {{{PLACEHOLDERS[0]}}}")
+            raise UserError(f"{source}: unknown placeholder {{{name}}}; there are {named}")
 
 
 def _fill(text: str, values: dict[str, str]) -> str:
-    """Insert values by plain replacement: they are model output, and no braces of theirs mean anything."""
-    for name, value in values.items():
-        text = text.replace("{" + name + "}", value)
-    return text
+    """Insert values in one pass: they are model output, and no braces of theirs mean anything."""
+    if not values:
+        return text
+    names = "|".join(map(re.escape, values))
+    return re.sub(rf"\{{({names})\}}", lambda found: values[found[1]], text)

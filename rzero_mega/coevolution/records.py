@@ -178,7 +178,8 @@ class LabelledQuestion:
 
     `truth` is None where it cannot be computed, `correct` also where there is no label. `confidence` is how likely the
     label is right by the panel's disagreements, `weight` what the Solver's training makes of that; None where
-    `labels.selection` and `labels.weighting` don't ask.
+    `labels.selection` and `labels.weighting` don't ask. `acceptance` is the share of a Verifier's verdicts that accept
+    the label, None where it was not asked.
     """
 
     answered: AnsweredQuestion
@@ -187,6 +188,7 @@ class LabelledQuestion:
     correct: bool | None
     confidence: float | None = None
     weight: float | None = None
+    acceptance: float | None = None
 
     @property
     def kept(self) -> bool:
@@ -196,7 +198,7 @@ class LabelledQuestion:
     def as_json(self) -> dict[str, Any]:
         """The row of the file. `kept` is there for readers of the file."""
         verdict = {"kept": self.kept, "dropped": self.dropped, "truth": self.truth, "correct": self.correct}
-        weighing = {"confidence": self.confidence, "weight": self.weight}
+        weighing = {"confidence": self.confidence, "weight": self.weight, "acceptance": self.acceptance}
         told = {key: value for key, value in weighing.items() if value is not None}
         return {**self.answered.as_json(), **verdict, **told}
 
@@ -210,6 +212,7 @@ class LabelledQuestion:
             optional_field(row, "correct", bool),
             _probability(row, "confidence"),
             _probability(row, "weight"),
+            _probability(row, "acceptance"),
         )
 
 

@@ -17,7 +17,7 @@ from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.suggestions import alike
 from rzero_mega.domains.domain import Domain
-from rzero_mega.domains.prompts import has_prompt, prompt_of
+from rzero_mega.domains.prompts import PLACEHOLDERS, has_prompt, prompt_of
 from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmarks
@@ -76,10 +76,10 @@ def check_inference(config: Config) -> None:
     """UserError for a domain that lacks what is asked of it, another role's prompt, a benchmark that can't be read."""
     domain = domain_of(config)
     _check_domain(config, domain)
-    asked = {"challenger", "solver", *panel_prompts(config)}
+    asked = {"challenger", "solver", *panel_prompts(config), *(["verifier"] if config.verifier.train else [])}
     for role in (role for role in ROLES if role in asked or has_prompt(config, role)):
         try:
-            prompt_of(config, role).check_role(takes_question=role != "challenger")
+            prompt_of(config, role).check_role(PLACEHOLDERS.get(role, ("question",)))
         except UserError as error:
             raise UserError(f"prompts.{role}: {error}") from None
     for benchmark in load_benchmarks(config.evaluation):
@@ -90,6 +90,10 @@ def _check_domain(config: Config, domain: Domain) -> None:
     labels, answers = config.labels, domain.answers
     if labels.label == "truth" and answers.oracle is None:
         raise UserError(f"labels.label: domain {domain.name} has no oracle that knows the truth; set it to votes")
+    if config.verifier.train and answers.verdicts is None:
+        raise UserError(
+            f"verifier.train: domain {domain.name} does not say how a verdict is read (Verdicts); set it to false"
+        )
     exact = any(source.reexpressed for source in vote_sources(labels)) and not asks_paraphrases(labels)
     if exact and answers.reexpress is None:
         raise UserError(
@@ -129,5 +133,6 @@ def check_stretch(config: Config, iteration: int, name: str | None) -> None:
     keys = {
         PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model, labels.gauges.questions",
         PhaseName.CHALLENGER: "challenger.train",
+        PhaseName.VERIFIER: "verifier.train",
     }
     raise UserError(f"iteration {iteration}: has no phase {name} by this configuration ({keys[PhaseName(name)]})")

@@ -39,8 +39,13 @@ class Replay:
     @property
     def training(self) -> TrainingConfig:
         """The configuration of the phase that it happened in."""
-        challenger = self.failure.phase is PhaseName.CHALLENGER
-        return self.config.challenger.training if challenger else self.config.solver.training
+        match self.failure.phase:
+            case PhaseName.CHALLENGER:
+                return self.config.challenger.training
+            case PhaseName.VERIFIER:
+                return self.config.verifier.training
+            case _:
+                return self.config.solver.training
 
     @property
     def fine_tunes(self) -> bool:

@@ -25,6 +25,7 @@ from rzero_mega.tracking.status import (
 )
 from rzero_mega.tracking.use_rows import NOTE, remark
 from rzero_mega.tracking.use_rows import as_json as uses_as_json
+from rzero_mega.tracking.verifier import verifier_lines
 
 
 def show_status(run: RunDirectory, as_json: bool) -> None:
@@ -55,6 +56,8 @@ def _show(console: Console, status: RunStatus, uses: Sequence[PhaseUse], state: 
             console.print(table)
     _show_use(console, uses)
     for line in guard_lines((row.iteration, row.guard) for row in status.iterations):
+        say(line)
+    for line in verifier_lines((row.iteration, row.verifier, row.verdicts) for row in status.iterations):
         say(line)
     if status.halt is not None:
         say(str(status.halt))

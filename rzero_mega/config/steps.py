@@ -39,6 +39,8 @@ def phase_steps(config: Config, phase: PhaseName, questions: int | None, replaye
                 return None
             here = labels_parts(questions, replayed, config.labels.questions_per_part)
             return rounds_over_questions(config.labels) * len(here)
+        case PhaseName.VERIFIER:
+            return config.verifier.training.steps
         case PhaseName.SOLVER:
             return config.solver.training.steps
         case PhaseName.EVALUATE:

@@ -10,8 +10,18 @@ from urllib.parse import urlsplit
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.panel import vote_sources, widened
-from rzero_mega.config.schema import Config, EndpointConfig, GrpoConfig, LabelsConfig, TrainingConfig
+from rzero_mega.config.schema import (
+    ChallengerConfig,
+    Config,
+    EndpointConfig,
+    GrpoConfig,
+    LabelsConfig,
+    SolverConfig,
+    TrainingConfig,
+    VerifierConfig,
+)
 from rzero_mega.config.schema.labelled import SFT, VOTES
+from rzero_mega.config.schema.verifier import USES
 from rzero_mega.errors import UserError
 
 # Past these no library that a value goes to takes it: seeds and counts, seconds (three years), other numbers.
@@ -192,12 +202,15 @@ def _check_between(config: Config) -> None:
     _check_panel("labels.panel", config.labels)
     _check_guard(config)
     _check_replay(config)
+    _check_verifier(config, budget)
     learner = config.learner
-    longest = max(config.challenger.training.steps, config.solver.training.steps)
+    roles: list[ChallengerConfig | SolverConfig | VerifierConfig] = [config.challenger, config.solver]
+    roles += [config.verifier] if config.verifier.train else []
+    longest = max(role.training.steps for role in roles)
     if max(learner.profile, default=0) > longest:
         raise UserError(f"learner.profile: step {max(learner.profile)} is past the last of {longest} steps")
     ParallelLayout.from_config(learner.layout, learner.processes)
-    ahead = config.challenger.training.ahead or config.solver.training.ahead
+    ahead = any(role.training.ahead for role in roles)
     if learner.offload != "none" and ahead and config.rollout.engine == "sglang":
         raise UserError(
             "learner.offload: rollouts drawn ahead (challenger.training.ahead, solver.training.ahead) run while the "
@@ -210,6 +223,26 @@ def _check_between(config: Config) -> None:
         )
     if learner.fp8.parameters and learner.fp8.format == "none":
         raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")
+
+
+def _check_verifier(config: Config, token_budget: int) -> None:
+    verifier = config.verifier
+    if not verifier.train:
+        return
+    if config.labelled.method != VOTES:
+        raise UserError(
+            f"verifier.train: a Verifier learns from votes, and with labelled.method {config.labelled.method} nobody "
+            "votes; set it to false"
+        )
+    unknown = next((use for use in verifier.use if use not in USES), None)
+    if unknown is not None:
+        raise UserError(f"verifier.use: {unknown!r} is not one of {', '.join(USES)}")
+    if verifier.training.prompts_per_step % 2:
+        raise UserError(
+            f"verifier.training.prompts_per_step: {verifier.training.prompts_per_step} is odd, and half of them show "
+            "answers that count as right; make it even"
+        )
+    _check_training("verifier.training", verifier.training, token_budget)
 
 
 def _check_replay(config: Config) -> None:

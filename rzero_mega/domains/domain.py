@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
 from rzero_mega.coevolution.checks import GENERAL, Check
@@ -42,6 +43,20 @@ class Oracle:
 
 
 @dataclass(frozen=True)
+class Verdicts:
+    """How a Verifier says whether an answer is right, and what it is warmed up and measured on."""
+
+    read: Callable[[str], bool | None]
+    """What a finished response says of the answer; None where it says neither."""
+
+    write: Callable[[bool], str]
+    """A response that says so, which `read` reads."""
+
+    alter: Callable[[str, Random], str | None]
+    """A wrong answer that looks like this right one; None where it can't be made."""
+
+
+@dataclass(frozen=True)
 class CheckableAnswers:
     """Answers that are right or wrong: equal ones are one vote, and the majority is the label."""
 
@@ -54,6 +69,9 @@ class CheckableAnswers:
     oracle: Oracle | None = None
     reexpress: Reexpress | None = None
     """Exact forms of a question, for `labels.panel.reexpression: exact`."""
+
+    verdicts: Verdicts | None = None
+    """For a Verifier, `verifier.train`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,8 @@ class Domain:
 
     name: str
     prompts: Mapping[str, Path]
-    """The prompt files of roles: `challenger` and `solver`; maybe `paraphrase`, `program`, and `oracle` for audits."""
+    """The prompt files of roles: `challenger` and `solver`; maybe `verifier`, `paraphrase`, `program`, and `oracle` for
+    audits."""
 
     read_question: ReadQuestion
     answers: CheckableAnswers

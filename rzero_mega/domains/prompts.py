@@ -12,7 +12,9 @@ from rzero_mega.domains.registry import SHIPPED, domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.text_file import is_missing, read_text
 
-PromptRole = Literal["challenger", "solver", "paraphrase", "program", "oracle"]
+PromptRole = Literal["challenger", "solver", "verifier", "paraphrase", "program", "oracle"]
+PLACEHOLDERS: dict[PromptRole, tuple[str, ...]] = {"challenger": (), "verifier": ("question", "answer")}
+"""What stands in a role's prompt; in those of all others it is the question."""
 
 
 def prompt_key(role: PromptRole) -> str:

@@ -47,6 +47,11 @@ RESULTS: Mapping[str, Result] = {
     "signal-weighted": Result(PhaseName.LABELS, "audit/quality/signal_weighted_accuracy"),
     "net corrections": Result(PhaseName.LABELS, "audit/quality/net_corrections", share=False),
     "agreement in band": Result(PhaseName.EVALUATE, "gauges/agreement_in_band"),
+    "label tokens": Result(PhaseName.LABELS, "label_tokens", share=False, digits=0),
+    "balanced accuracy": Result(PhaseName.VERIFIER, "measured/balanced_accuracy"),
+    "true-accept": Result(PhaseName.VERIFIER, "measured/true_accept"),
+    "false-accept": Result(PhaseName.VERIFIER, "measured/false_accept"),
+    "rejected": Result(PhaseName.LABELS, "verdicts/rejected_share"),
     "vote on fixed questions": Result(PhaseName.EVALUATE, "gauges/vote_accuracy"),
 }
 USUAL = ("mean", "greedy", "transfer", "label accuracy", "kept")

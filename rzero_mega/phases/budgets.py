@@ -13,10 +13,11 @@ from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence, longest_prompt
 from rzero_mega.rollout.tokenization import PromptEncoder
 
-Role = Literal["challenger", "solver"]
+Trained = Literal["challenger", "verifier", "solver"]
+"""The roles that are trained."""
 
 
-def longest_trainable(config: Config, role: Role) -> int:
+def longest_trainable(config: Config, role: Trained) -> int:
     """Tokens of the longest prompt that the role can be trained on, beside the longest response."""
     response = _training(config, role).sampling.max_new_tokens
     return longest_prompt(response, config.learner.tokens_per_micro_batch, _multiple(config))
@@ -33,7 +34,7 @@ def engine_context(config: Config, max_positions: int) -> int:
     return (config.rollout.sglang.context_length if sglang else None) or max_positions
 
 
-def check_trainable(config: Config, role: Role, prompt: int) -> None:
+def check_trainable(config: Config, role: Trained, prompt: int) -> None:
     """UserError if the role can't be trained on a prompt of so many tokens."""
     key = f"{role}.training.sampling.max_new_tokens"
     response = _training(config, role).sampling.max_new_tokens
@@ -49,6 +50,9 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
     asks = len(encoder.encode_prompt(prompt_of(config, "challenger")))
     roles: tuple[PromptRole, ...] = ("solver", *panel_prompts(config))
     with_question = {name: len(encoder.encode_prompt(prompt_of(config, name), question="")) + 1 for name in roles}
+    if config.verifier.train:
+        judges = encoder.encode_prompt(prompt_of(config, "verifier"), question="", answer="")
+        with_question["verifier"] = len(judges) + 2
     answers, context = with_question["solver"], engine_context(config, max_positions)
     for name, prompt in {"challenger": asks, **with_question}.items():
         if prompt >= context:
@@ -59,12 +63,20 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
             )
     if config.labelled.method == VOTES and config.challenger.train and config.challenger.training.steps:
         check_trainable(config, "challenger", asks)
+    if config.verifier.train and config.verifier.training.steps:
+        check_trainable(config, "verifier", with_question["verifier"])
     if config.labelled.method != SFT and config.solver.training.steps:
         check_trainable(config, "solver", answers)
 
 
-def _training(config: Config, role: Role) -> TrainingConfig:
-    return config.challenger.training if role == "challenger" else config.solver.training
+def _training(config: Config, role: Trained) -> TrainingConfig:
+    match role:
+        case "challenger":
+            return config.challenger.training
+        case "verifier":
+            return config.verifier.training
+        case "solver":
+            return config.solver.training
 
 
 def _multiple(config: Config) -> int:

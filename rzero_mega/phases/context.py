@@ -45,6 +45,7 @@ from rzero_mega.weights.model_files import model_sha256
 
 P = ParamSpec("P")
 Role = Literal["challenger", "solver"]
+"""Whose servers draw: those of the Solver for a Verifier, too, as for all other models that are asked in turn."""
 
 
 @dataclass
@@ -75,6 +76,10 @@ class InferenceContext:
     def solver_prompt(self, question: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks the question."""
         return self.encoder.encode_prompt(self._template("solver"), question=question)
+
+    def verifier_prompt(self, question: str, answer: str) -> tuple[int, ...]:
+        """Tokens of the prompt that asks whether the answer is right."""
+        return self.encoder.encode_prompt(self._template("verifier"), question=question, answer=answer)
 
     def paraphrase_prompt(self, question: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks for the question in other words."""

@@ -47,11 +47,11 @@ def _fine_tune(
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
         learner = Learner(models.policy, ctx.layout, ctx.config.learner, loss, optimizer, longest)
     order = derive_seed(phase.seed_key("order"))
-    steps = _SftSteps(ctx, learner, examples, loss.sequences_per_update, order)
+    steps = SftSteps(ctx, learner, examples, loss.sequences_per_update, order)
     run_steps(ctx, phase, learner, training, steps, models, facts)
 
 
-class _SftSteps(Steps):
+class SftSteps(Steps):
     """An update on the next examples a step. Nothing but the learner has to be saved."""
 
     shown: ClassVar = {"loss": "loss", "norm": "grad_norm", "epoch": "epoch"}

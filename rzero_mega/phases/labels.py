@@ -34,11 +34,13 @@ from rzero_mega.grading.grader import Grader
 from rzero_mega.phases.asking_queue import Ask, responses_to
 from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.opinion import Opinion, opinion_on
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.paraphrasing import shares as paraphrase_shares
 from rzero_mega.phases.replay import judge_replayed, replay_summary, replayed_questions
 from rzero_mega.phases.responses import read_answers
 from rzero_mega.rollout.protocol import Request
+from rzero_mega.tracking.verifier import VERDICTS
 from rzero_mega.weights.shape import read_shape
 
 GREEDY = "greedy"
@@ -54,10 +56,11 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     replayed = spmd.on_rank_0(replayed_questions, ctx, phase, inputs, questions)
     panel = PanelRounds(ctx, phase, inputs, questions, [WrittenQuestion(row.question, None) for row in replayed])
     panel.draw()
+    opinion = opinion_on(ctx, phase, inputs.verifier, panel, len(questions))
     # All models of a run are of the base's shape.
     context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
     longest = min(longest_trainable(ctx.config, "solver"), context - 1)
-    curated = spmd.on_rank_0(_curate, ctx, panel, replayed, inputs.earlier, longest)
+    curated = spmd.on_rank_0(_curate, ctx, panel, replayed, inputs.earlier, longest, opinion)
     greedy = _greedy_answers(ctx, phase, inputs.solver, curated.labelled)
     spmd.on_rank_0(_finish, ctx, phase, panel, curated, greedy)
 
@@ -81,14 +84,17 @@ def _curate(
     replayed: Sequence[TrainingQuestion],
     earlier_data: Iterable[Source],
     longest: int,
+    opinion: Opinion | None,
 ) -> _Curated:
     """From the answers of all parts to what is kept, in which no prompt has more than `longest` tokens.
 
-    The panel was asked the `replayed` questions after the new ones.
+    The panel was asked the `replayed` questions after the new ones; `opinion` is a Verifier's of the new ones.
     """
     config, checks = ctx.config.labels.curation, checks_of(ctx.config)
     voted, costs = panel.count()
     answered, again = voted[: len(voted) - len(replayed)], voted[len(voted) - len(replayed) :]
+    if opinion is not None:
+        answered, costs = opinion.weighed(answered), {**costs, **opinion.costs}
     earlier = [row.question for source in earlier_data for row in ctx.records(source, TrainingQuestion)]
     near, tokenizer = config.near_duplicates, ctx.config.challenger.reward.repetition.tokenizer
     texts = [question.question.text for question in answered]
@@ -100,11 +106,14 @@ def _curate(
     # Where votes are the labels, nothing that is trained on depends on the truth: it is for the report.
     computable = partial(_has_truth, ctx.domain) if ctx.config.labels.label == "truth" else None
     weighing = weigh([question.vote for question in answered], ctx.config.labels)
+    rejected = None if opinion is None else opinion.rejected(answered)
     ranking, held_out = weighing.ranking if weighing else None, held_out_questions(ctx.benchmarks)
-    curation = curate(answered, config, held_out, checks, copies, overlong, computable, ranking)
+    curation = curate(answered, config, held_out, checks, copies, overlong, computable, ranking, rejected)
     labelled = [_audited(ctx.domain, ctx.grader, *pair) for pair in zip(answered, curation.reasons, strict=True)]
     if weighing:
         labelled = [replace(item, **vars(opinion)) for item, opinion in zip(labelled, weighing.opinions, strict=True)]
+    if opinion is not None:
+        labelled = opinion.told(labelled)
     found = judge_replayed(ctx, replayed, again, overlong, partial(_audited, ctx.domain, ctx.grader))
     supported = [row for row, now in zip(replayed, found, strict=True) if now.labelled.kept]
     findings = {
@@ -113,6 +122,7 @@ def _curate(
         "label_tokens": sum(cost["tokens"] for cost in costs.values()),
         "costs": costs,
         "hacking": exploit_shares(answered, copies, checks, earlier),
+        **({VERDICTS: opinion.summary(voted, labelled)} if opinion is not None else {}),
     }
     return _Curated(labelled, found, supported, findings)
 
@@ -134,6 +144,7 @@ def _greedy_answers(
     journal = phase.directory.journal() if spmd.rank() == 0 else None
     responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
     engine.close()
+    responses = [response for response in responses if response.benchmark == GREEDY]
     if spmd.on_rank_0(len, responses) < len(asks):
         ctx.stop_if_asked()
     return responses

@@ -38,6 +38,7 @@ class PanelRounds:
         numbers = [range(n * per_round, (n + 1) * per_round) for n in range(rounds_over_questions(self._config))]
         self._votes, others = numbers[: len(self._sources)], numbers[len(self._sources) :]
         self.paraphrasing = Paraphrasing(ctx, phase, *others) if others else None
+        self._counted: tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]] | None = None
 
     def draw(self) -> None:
         """Have everything drawn that is not there yet."""
@@ -48,6 +49,10 @@ class PanelRounds:
 
     def count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]]:
         """The vote on every question that was asked, and what every round took, by name. On rank 0 alone."""
+        self._counted = self._counted or self._count()
+        return self._counted
+
+    def _count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]]:
         answers = [self._phase.directory.read_parts(Answers, numbers) for numbers in self._votes]
         answered = count_votes(self._ctx, self.asked, self._sources, answers, self._config.votes.unanswered)
         found = {source.name: costs(own) for source, own in zip(self._sources, answers, strict=True)}

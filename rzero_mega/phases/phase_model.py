@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rzero_mega import spmd
 from rzero_mega.activity import Activity
 from rzero_mega.atomic import files_below
@@ -16,6 +18,17 @@ from rzero_mega.weights.model_parts import write_model
 from rzero_mega.weights.sources import tensors_of
 
 MODEL = "model"
+
+
+def write_weights(ctx: RunContext, learner: Learner, folder: Path, share: float, anchor: Path) -> dict[str, FileHash]:
+    """Write the learner's weights, with a `share` of the anchor's, whole or not at all; what the files hold.
+
+    For all ranks.
+    """
+    parted = learner.parted_weights(ctx.config.weights)
+    stream = tensors_of(parted.source)
+    written = write_model(folder, parted.parts, stream, averaged(stream, share, anchor), ctx.base)
+    return {file: FileHash(*found) for file, found in written.items()}
 
 
 class PhaseModel:
@@ -37,11 +50,7 @@ class PhaseModel:
     def write(self) -> None:
         """Write the folder with the present weights, whole or not at all."""
         with self._ctx.stopwatch.timeline.measure(Activity.WRITE_MODEL):
-            parted = self._learner.parted_weights(self._ctx.config.weights)
-            stream = tensors_of(parted.source)
-            tensors = averaged(stream, self._average.share, self._anchor)
-            written = write_model(self._path, parted.parts, stream, tensors, self._ctx.base)
-            self._files = {file: FileHash(*found) for file, found in written.items()}
+            self._files = write_weights(self._ctx, self._learner, self._path, self._average.share, self._anchor)
 
     def files(self) -> dict[str, FileHash]:
         """What the folder's files hold. Of one that an earlier attempt wrote each rank reads some."""

@@ -11,7 +11,7 @@ from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.tracking.gauges import decisions, gauge_history
 
 MODEL = "model"
-_TRAIN = (PhaseName.CHALLENGER, PhaseName.SOLVER)
+_TRAIN = (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
 
 
 def finished_phases(run: RunDirectory, plan: Sequence[PhasePlan]) -> set[tuple[int, PhaseName]]:

@@ -58,8 +58,11 @@ def run_steps(
     steps: Steps,
     start: StartFolders,
     facts: Mapping[str, Any],
+    then: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """Do the phase's steps and leave the model as output `model`; `facts` go into the phase's summary.
+
+    So does what `then` finds out of the model's folder, when the learner is gone.
 
     The model is the learner's, or what `training.average` makes of it and of `start`. Goes on from the last checkpoint;
     the steps after it are done again and come out the same. The learner is closed afterwards.
@@ -95,7 +98,8 @@ def run_steps(
     with timeline.measure(Activity.FINISH_CHECKPOINT):
         checkpoints.finish()
     learner.close()
-    spmd.on_rank_0(_finish, phase.directory, facts, model.files())
+    found = then(phase.directory.path / MODEL) if then is not None else {}
+    spmd.on_rank_0(_finish, phase.directory, {**facts, **found}, model.files())
 
 
 def train_step(

@@ -1,4 +1,4 @@
-"""The GRPO steps that the Challenger's and the Solver's phases share: roll out, reward, learn, update the engine."""
+"""The GRPO steps that the phases of all roles share: roll out, reward, learn, update the engine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.losses.objective import has_base_reference
-from rzero_mega.phases.budgets import check_trainable
-from rzero_mega.phases.context import ActivePhase, Role, RunContext
+from rzero_mega.phases.budgets import Trained, check_trainable
+from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.phases.servers_watched import LEAST_S
-from rzero_mega.phases.start import Start
+from rzero_mega.phases.start import Start, StartFolders
 from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
 from rzero_mega.rollout.protocol import RolloutEngine, Scored
 from rzero_mega.weights.verification.probe import check_probe, probe_dtype
@@ -43,24 +43,26 @@ class Carried(Protocol):
 def train_policy(
     ctx: RunContext,
     phase: ActivePhase,
-    role: Role,
-    start: Start,
+    role: Trained,
+    start: Start | StartFolders,
     training: TrainingConfig,
     longest_prompt: int,
     roll_out: RollOut,
     facts: Mapping[str, Any] | None = None,
     carried: Carried | None = None,
+    then: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> None:
     """Train the policy of `start` for the phase's steps and leave it as output `model`; `facts` are for the summary.
 
-    What `roll_out` remembers from step to step it shows as `carried`.
+    What `roll_out` remembers from step to step it shows as `carried`. `then` finds out more of the model in the folder,
+    for the summary too.
 
     UserError before the first step if a prompt of `longest_prompt` tokens and its response may not fit into a
     micro-batch.
     """
     check_trainable(ctx.config, role, longest_prompt)
     ctx.rest_servers()
-    models = start.folders(ctx)
+    models = start.folders(ctx) if isinstance(start, Start) else start
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
         learner = Learner(
             models.policy,
@@ -73,9 +75,9 @@ def train_policy(
             models.base,
         )
     with _servers_turn(ctx, learner):
-        engine = ctx.engine(role, models.policy)
+        engine = ctx.engine("challenger" if role == "challenger" else "solver", models.policy)
     steps = _GrpoSteps(ctx, learner, engine, training, roll_out, carried)
-    run_steps(ctx, phase, learner, training, steps, models, facts or {})
+    run_steps(ctx, phase, learner, training, steps, models, facts or {}, then)
 
 
 class _GrpoSteps(Steps):

@@ -69,6 +69,19 @@ def rollouts(config: Config, responses: Responses) -> Call:
     return (replace(asked, logprobs=True),)
 
 
+def verdicts_learnt(config: Config, responses: Responses) -> Call:
+    """The Verifier's rollouts of a step (phases/verifier.py)."""
+    training = config.verifier.training
+    asked = _of_solver(training.prompts_per_step, training.rollouts_per_prompt, training.sampling, responses)
+    return (replace(asked, logprobs=True),)
+
+
+def verdicts_measured(config: Config, responses: Responses) -> Call:
+    """Its verdicts on known pairs, when it is trained."""
+    verifier = config.verifier
+    return (_of_solver(2 * verifier.gate.pairs, verifier.samples, verifier.sampling, responses),)
+
+
 def evaluated(config: Config, responses: Responses, gauges: bool) -> Call:
     """All benchmarks and the gauges' questions, long answers first, in one call (phases/asking_queue.py)."""
     found = []

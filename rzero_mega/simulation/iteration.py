@@ -166,6 +166,23 @@ def _solver(site: Site, started: set[str]) -> list[Activity]:
     return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)]
 
 
+def _verifier(site: Site, started: set[str]) -> list[Activity]:
+    """On the Solver's servers; verdicts are taken to be as long as its answers."""
+    config, responses = site.config, site.assumptions.responses
+    training, verifier = config.verifier.training, config.verifier
+    drawing = _drawn(site, ROLLOUTS, asked.verdicts_learnt(config, responses))
+    begin = [*_learner(site), *_engine(site, "solver", started)]
+    lengths = asked.solver_lengths(responses)
+    trained = _steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)
+    size = verifier.warm_up.sft.sequences_per_update
+    warm_s = _train_seconds(
+        site, size, size, asked.sequence_tokens(training, responses.solver_prompt, lengths), scoring=0
+    )
+    warm = [Activity(TRAINING, (seconds := verifier.warm_up.steps * warm_s), seconds * config.learner.processes)]
+    measured = _drawn(site, VOTES, asked.verdicts_measured(config, responses), as_it_comes=True)
+    return [*(warm if verifier.warm_up.steps else []), *begin, *trained, *_engine(site, "solver", started), *measured]
+
+
 def _evaluate(site: Site, started: set[str]) -> list[Activity]:
     config, responses = site.config, site.assumptions.responses
     gauges = config.labels.gauges.questions > 0 and config.labelled.method == "votes"
@@ -177,6 +194,7 @@ _PHASES: dict[PhaseName, Callable[[Site, set[str]], list[Activity]]] = {
     PhaseName.CHALLENGER: _challenger,
     PhaseName.QUESTIONS: _questions,
     PhaseName.LABELS: _labels,
+    PhaseName.VERIFIER: _verifier,
     PhaseName.SOLVER: _solver,
     PhaseName.EVALUATE: _evaluate,
 }

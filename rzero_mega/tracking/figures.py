@@ -17,11 +17,13 @@ from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_cha
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.report_data import IterationRecord, ReportData
 from rzero_mega.tracking.summaries import duration, histogram, scalar
+from rzero_mega.tracking.verifier import measured_in
 
 PHASE_COLOURS: dict[PhaseName, str] = {
     PhaseName.CHALLENGER: "orange",
     PhaseName.QUESTIONS: "yellow",
     PhaseName.LABELS: "purple",
+    PhaseName.VERIFIER: "grey",
     PhaseName.SOLVER: "blue",
     PhaseName.EVALUATE: "green",
 }
@@ -94,6 +96,7 @@ def iteration_figures(data: ReportData) -> list[Figure]:
     ]
     rewards = [
         Curve("Challenger", "orange", lambda r: r.step_mean(PhaseName.CHALLENGER, "reward_mean")),
+        Curve("Verifier", "grey", lambda r: r.step_mean(PhaseName.VERIFIER, "reward_mean")),
         Curve("Solver", "blue", lambda r: r.step_mean(PhaseName.SOLVER, "reward_mean")),
     ]
     figures = [
@@ -132,11 +135,13 @@ def step_figures(data: ReportData) -> list[Figure]:
         Metric("unique", "purple", PhaseName.CHALLENGER, "unique_share"),
         Metric("well-formed", "green", PhaseName.CHALLENGER, "well_formed_rate"),
     ]
+    verifier = [Metric("reward", "grey", PhaseName.VERIFIER, "reward_mean", "reward_std", (0.0, 1.0))]
     solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std", (0.0, 1.0))]
     figures = [
         _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
         _per_step(data, "Challenger: votes", "means over a step's questions", votes, zero=True),
         _per_step(data, "Challenger: questions", "shares of a step's questions", form, zero=True),
+        _per_step(data, "Verifier: reward", "mean of a step, ± one standard deviation", verifier, zero=True),
         _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
     ]
     if data.config.labelled.method == SFT:
@@ -147,6 +152,7 @@ def step_figures(data: ReportData) -> list[Figure]:
     for title, note, key, shares, zero in both:
         roles = [
             Metric("Challenger", "orange", PhaseName.CHALLENGER, key),
+            Metric("Verifier", "grey", PhaseName.VERIFIER, key),
             Metric("Solver", "blue", PhaseName.SOLVER, key),
         ]
         figures.append(_per_step(data, title, note, roles, shares, zero))
@@ -157,7 +163,7 @@ def _rates_change(data: ReportData) -> bool:
     """Whether a role's learning rate isn't the same in all its steps."""
     return any(
         len({scalar(row, "learning_rate") for record in data.trained for row in record.rows.get(role, ())}) > 1
-        for role in (PhaseName.CHALLENGER, PhaseName.SOLVER)
+        for role in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
     )
 
 
@@ -180,6 +186,26 @@ def histogram_figures(data: ReportData) -> list[Figure]:
         note = f"number of questions; band {curation.low:g} to {curation.high:g} shaded"
         figures.append(Figure(title, note, svg))
     return figures
+
+
+def verifier_figure(data: ReportData) -> Figure | None:
+    """What Verifiers do on known pairs, and on real votes by the truth, over the iterations."""
+
+    def rate(name: str, audited: bool = False) -> Callable[[IterationRecord], float | None]:
+        def value(record: IterationRecord) -> float | None:
+            measured = measured_in(record.manifests.get(PhaseName.VERIFIER))
+            rates = None if measured is None else measured.audit if audited else measured.known
+            return None if rates is None else rates.as_json()[name]
+
+        return value
+
+    curves = [
+        Curve("balanced", "blue", rate("balanced_accuracy")),
+        Curve("true-accept", "green", rate("true_accept")),
+        Curve("false-accept", "orange", rate("false_accept")),
+        Curve("balanced, real votes", "grey", rate("balanced_accuracy", audited=True), dashed=True),
+    ]
+    return per_iteration(data, "Verifier", "on known pairs; dashed by the truth, where it is known", curves, True)
 
 
 def exploit_figure(data: ReportData) -> Figure | None:
@@ -324,6 +350,7 @@ def _steps(data: ReportData, metric: Metric) -> Series | None:
     segments, spreads = [], []
     planned = {
         PhaseName.CHALLENGER: data.config.challenger.training.steps,
+        PhaseName.VERIFIER: data.config.verifier.training.steps,
         PhaseName.SOLVER: data.config.solver.training.steps,
     }
     for record in data.trained:

@@ -23,6 +23,8 @@ from rzero_mega.tracking.report_data import IterationRecord, ReportData, answer_
 from rzero_mega.tracking.status import grading_lines
 from rzero_mega.tracking.summaries import NOTHING, duration, mean, percent, points, scalar
 from rzero_mega.tracking.use_rows import idle_table, long_table, remark, servers_table
+from rzero_mega.tracking.verifier import HEADINGS as HEADINGS_OF_VERIFIER
+from rzero_mega.tracking.verifier import measured_in, verdicts_in, verifier_rows
 from rzero_mega.tracking.words import model_text, reason_text
 
 _ACCURACIES = {"pass1_mean": "Mean pass@1", "pass1_greedy": "Greedy pass@1", "vote_accuracy": "Vote"}
@@ -90,6 +92,8 @@ def render(data: ReportData) -> str:
         gauge_figures=gauge_figures.gauge_figures(data),
         gauges=gauges_table(data),
         guard=guard_lines((record.iteration, record.guard) for record in data.trained),
+        verifier=verifier_table(data),
+        verifier_figure=figures.verifier_figure(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
         exploits=exploits_tables(data),
@@ -282,6 +286,15 @@ def gauges_table(data: ReportData) -> Table | None:
     return table if len(table.headings) > 1 and found else None
 
 
+def verifier_table(data: ReportData) -> Table | None:
+    """What every Verifier does; None without one."""
+    rows = verifier_rows(
+        (r.iteration, measured_in(r.manifests.get(PhaseName.VERIFIER)), verdicts_in(r.manifests.get(PhaseName.LABELS)))
+        for r in data.trained
+    )
+    return Table(HEADINGS_OF_VERIFIER, tuple(rows)) if rows else None
+
+
 def dropped_table(data: ReportData) -> Table | None:
     """Why questions were dropped; reasons that never applied are left out."""
     counts: dict[str, dict[str, Any]] = {}
@@ -334,7 +347,7 @@ def step_seconds_table(data: ReportData) -> Table | None:
     """Where the time of a training step goes, as means over the steps."""
     rows = []
     for record in data.trained:
-        for role in (PhaseName.CHALLENGER, PhaseName.SOLVER):
+        for role in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER):
             steps = record.rows.get(role, ())
             seconds = [mean(scalar(row, key) for row in steps) for _, key in _STEP_SECONDS]
             if any(value is not None for value in seconds):

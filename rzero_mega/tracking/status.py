@@ -11,6 +11,7 @@ from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.label_guard import Decision
 from rzero_mega.coevolution.label_quality import NOT_KNOWN, LabelQuality
 from rzero_mega.coevolution.plan import iteration_plan
+from rzero_mega.coevolution.verdicts import Measured
 from rzero_mega.config.panel import widened
 from rzero_mega.config.schema import Config
 from rzero_mega.config.steps import phase_steps
@@ -23,6 +24,7 @@ from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.label_costs import LabelCost, label_costs
 from rzero_mega.tracking.summaries import is_number, percent, scalar
 from rzero_mega.tracking.values import KeyHistory, key_histories
+from rzero_mega.tracking.verifier import measured_in, verdicts_in
 from rzero_mega.tracking.words import diagnostic_text
 
 State = Literal["finished", "running", "stopped", "skipped", "pending"]
@@ -57,6 +59,7 @@ class IterationStatus:
     those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right. `label_costs`
     are by source of votes. `gauges` are those of the iteration's Solver, `base_gauges` what the base's votes came to,
     `guard` what was decided about them. `learning_rates` are those of the finished training phases.
+    `verifier` is what the iteration's Verifier was measured to do, `verdicts` what the one before it did to the labels.
     """
 
     iteration: int
@@ -78,6 +81,8 @@ class IterationStatus:
     base_gauges: Gauges | None = None
     guard: Decision | None = None
     learning_rates: Mapping[PhaseName, float] = field(default_factory=dict)
+    verifier: Measured | None = None
+    verdicts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def quality(self) -> LabelQuality:
@@ -156,6 +161,8 @@ def _iteration_status(
     run: RunDirectory, iteration: int, planned: Set[tuple[int, PhaseName]], alive: bool
 ) -> IterationStatus:
     names = tuple(PhaseName) if iteration > 0 else (PhaseName.EVALUATE,)
+    if not run.config.verifier.train:  # no phase that is left out, but a role that the run does not have
+        names = tuple(name for name in names if name is not PhaseName.VERIFIER)
     folders = {name: run.phase(iteration, name) for name in names}
     manifests = {name: folder.manifest() for name, folder in folders.items()}
     written, config = _written(manifests.get(PhaseName.QUESTIONS)), _config(run, iteration)
@@ -190,6 +197,8 @@ def _iteration_status(
         learning_rates={
             name: rate for name, manifest in manifests.items() if (rate := _number(manifest, "learning_rate"))
         },
+        verifier=measured_in(manifests.get(PhaseName.VERIFIER)),
+        verdicts=verdicts_in(manifests.get(PhaseName.LABELS)),
     )
 
 

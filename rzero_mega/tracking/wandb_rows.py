@@ -5,6 +5,7 @@ W&B puts keys with the same beginning into one section of its page:
     eval/       accuracy, per iteration; results: a table of them with intervals and gains
     labels/     what the votes gave, what curation kept and what labels are worth, per iteration
     gauges/     what the Solver's answers to the fixed questions tell of its labels, per iteration
+    verifier/   what the Verifier does on known pairs, and on real votes by the truth, per iteration
     questions/  written questions per iteration; challenger/ below it: a step's questions
     train/      challenger/ and solver/: reward, loss, KL, per step
     perf/       challenger/ and solver/: seconds and tokens per step, the learner's MFU, what servers do, what is sent
@@ -27,6 +28,7 @@ from rzero_mega.run import Manifest, RunInfo
 from rzero_mega.tracking.gauges import BASE_GAUGES, DECISION, GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.summaries import flat_numbers
+from rzero_mega.tracking.verifier import measured_in
 from rzero_mega.tracking.words import diagnostic_text, model_text, reason_text
 
 ITERATION = "iteration"
@@ -45,11 +47,11 @@ TABLE_COLUMNS = (
     "label is true",
     "votes",
 )
-_ROLES = (PhaseName.CHALLENGER, PhaseName.SOLVER)
+_ROLES = (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
 _SECTIONS = {PhaseName.QUESTIONS: "questions", PhaseName.LABELS: "labels", PhaseName.EVALUATE: "eval"}
 _PERFORMANCE = ("mfu", "staleness")
 _PERFORMANCE_ENDS = ("_seconds", "_gb", "_mb", "_megabytes", "tokens_per_second", "slots_used")
-_BY_ITERATION = ("eval", "labels", "gauges", "questions", "perf/seconds", "gpus")
+_BY_ITERATION = ("eval", "labels", "gauges", "verifier", "questions", "perf/seconds", "gpus")
 _OF_QUESTIONS = (
     "well_formed_rate",
     "p_hat_mean",
@@ -99,6 +101,10 @@ def summary_values(manifest: Manifest) -> dict[str, float]:
         plain = {key: value for key, value in manifest.summary.items() if key not in _ELSEWHERE}
         values |= {f"{section}/{_short(key)}": value for key, value in flat_numbers(plain)}
         values |= _gauge_values(manifest)
+    measured = measured_in(manifest) if manifest.phase is PhaseName.VERIFIER else None
+    if measured is not None:
+        shown = {**measured.as_json(), "takes_part": float(measured.takes_part)}
+        values |= {f"verifier/{key}": value for key, value in flat_numbers(shown)}
     paper = paper_accuracy(manifest.iteration)
     if manifest.phase is PhaseName.LABELS and paper is not None:
         values["labels/paper_label_accuracy"] = paper

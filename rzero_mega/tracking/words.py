@@ -26,6 +26,7 @@ _REASONS = {
     "answer_text": "unwanted words in the answer",
     "held_out": "asked by the evaluation",
     "no_truth": "no exact answer to train on",
+    "rejected": "not accepted by the Verifier",
     "low_value": "expected to teach less than others",
     "template": "too many that differ in numbers alone",
 }

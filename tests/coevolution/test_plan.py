@@ -162,7 +162,7 @@ def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
 
 
 def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
-    assert [str(name) for name in PhaseName] == ["challenger", "questions", "labels", "solver", "evaluate"]
+    assert [str(name) for name in PhaseName] == ["challenger", "questions", "labels", "verifier", "solver", "evaluate"]
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,26 @@ def test_batches_need_a_question_and_a_step() -> None:
     for n_kept, step in ((0, 1), (5, 0)):
         with pytest.raises(ValueError):
             solver_batch(n_kept, step, 4, seed=0)
+
+
+def test_a_verifier_follows_the_labels_and_has_a_say_in_those_of_the_next_iteration() -> None:
+    plan = lines(config("iterations=2", "verifier.train=true"))
+    assert plan == [
+        "1 challenger: base, base -> model",
+        "1 questions: 1/challenger/model -> questions",
+        "1 labels: base, 1/questions/questions -> dataset",
+        "1 verifier: base, 1/labels/labelled -> model",
+        "1 solver: base, 1/labels/dataset -> model",
+        "2 challenger: 1/challenger/model, 1/solver/model -> model",
+        "2 questions: 2/challenger/model -> questions",
+        "2 labels: 1/solver/model, 2/questions/questions, 1/labels/dataset, 1/verifier/model -> dataset",
+        "2 verifier: 1/verifier/model, 2/labels/labelled -> model",
+        "2 solver: 1/solver/model, 2/labels/dataset -> model",
+    ]
+    without = lines(config("iterations=2"))
+    assert without == [line.replace(", 1/verifier/model", "") for line in plan if " verifier: " not in line]
+
+
+def test_a_verifier_that_is_held_to_the_base_starts_from_it_too() -> None:
+    held = iteration_plan(config("verifier.train=true", "verifier.training.grpo.kl_base_coefficient=0.1"))
+    assert [phase.sources[-1] for phase in held if phase.name is PhaseName.VERIFIER] == [BASE] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rzero_mega.phases.prefetcher import Rollouts
@@ -17,8 +19,15 @@ class RolloutsOnly:
         self.arguments: tuple[Any, ...] = ()
         self.facts: dict[str, Any] | None = None
         self.carried: Any = None
+        self.then: Callable[[Path], Mapping[str, Any]] | None = None
 
-    def __call__(self, *arguments: Any, facts: dict[str, Any] | None = None, carried: Any = None) -> None:
-        self.facts, self.carried = facts, carried
+    def __call__(
+        self,
+        *arguments: Any,
+        facts: dict[str, Any] | None = None,
+        carried: Any = None,
+        then: Callable[[Path], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.facts, self.carried, self.then = facts, carried, then
         *self.arguments, roll_out = arguments  # type: ignore[assignment]
         self.drawn = [roll_out(step, self.engine) for step in range(1, self.steps + 1)]

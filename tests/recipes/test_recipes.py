@@ -16,11 +16,12 @@ from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
 from rzero_mega.domains.mathematics.checks import CHECKS
-from rzero_mega.domains.prompts import prompt_of
+from rzero_mega.domains.prompts import PLACEHOLDERS, prompt_of
 from rzero_mega.domains.registry import built_in_benchmark
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.evaluation.definition import defined_benchmark
+from rzero_mega.evaluation.texts import ROLES
 from rzero_mega.learner.megatron.fp8 import check_recipe
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import GPUS, MEMORY_MARGIN
@@ -173,8 +174,8 @@ def test_recipes_build_without_torch_the_engines_and_nemo_run() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
     config = recipe(name)
-    for role in ("challenger", "solver", "paraphrase", "program"):
-        prompt_of(config, role).check_role(takes_question=role != "challenger")
+    for role in ROLES:
+        prompt_of(config, role).check_role(PLACEHOLDERS.get(role, ("question",)))
     for benchmark in config.evaluation.benchmarks:
         kind = benchmark.partition(":")[0]
         if built_in_benchmark(kind) is not None:

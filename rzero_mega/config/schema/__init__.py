@@ -49,6 +49,7 @@ from rzero_mega.config.schema.training import (
     SftConfig,
     TrainingConfig,
 )
+from rzero_mega.config.schema.verifier import VerifierConfig, VerifierGateConfig, WarmUpConfig
 
 __all__ = [
     "CHECK_LABELS",
@@ -99,7 +100,10 @@ __all__ = [
     "TeachingConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "VerifierConfig",
+    "VerifierGateConfig",
     "VerifyConfig",
     "VotesConfig",
+    "WarmUpConfig",
     "WeightsConfig",
 ]

@@ -14,6 +14,8 @@ from rzero_mega.config.schema.metadata import (
     IDENTITY,
     LABELLING,
     NAMED,
+    Change,
+    Kind,
     choice,
     number,
     of,
@@ -29,6 +31,7 @@ from rzero_mega.config.schema.run import (
     RunConfig,
     TrackingConfig,
 )
+from rzero_mega.config.schema.verifier import VerifierConfig
 from rzero_mega.phase_name import PhaseName
 
 NO_ABLATION = "none"
@@ -62,6 +65,9 @@ class PromptsConfig:
 
     program: str | None = path(None, LABELLING)
     """Prompt that asks for a program that answers a question (`labels.panel.programs`): a name or a path likewise."""
+
+    verifier: str | None = path(None, Kind(Change.IDENTITY, (PhaseName.LABELS, PhaseName.VERIFIER), named=True))
+    """Prompt that asks whether an answer is right (`verifier`): a name or a path likewise."""
 
 
 @dataclass
@@ -104,6 +110,9 @@ class Config:
         default_factory=ChecksConfig, metadata=stating(of(PhaseName.CHALLENGER, PhaseName.LABELS))
     )
     """Ways to earn without a hard question, closed in phases 1 and 3."""
+
+    verifier: VerifierConfig = field(default_factory=VerifierConfig, metadata=stating(of(PhaseName.VERIFIER)))
+    """A third role between phases 3 and 4, off by default: it learns which answers are right."""
 
     solver: SolverConfig = field(default_factory=SolverConfig, metadata=stating(of(PhaseName.SOLVER)))
     """Phase 4: the Solver's training."""

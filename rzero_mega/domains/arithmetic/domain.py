@@ -18,6 +18,7 @@ ARITHMETIC = replace(
         **MATHEMATICS.prompts,
         "challenger": _PROMPTS / "nano_challenger.yaml",
         "solver": _PROMPTS / "nano_solver.yaml",
+        "verifier": _PROMPTS / "nano_verifier.yaml",
     },
     benchmarks=BENCHMARKS,
     worked_examples=WORKED_EXAMPLES,

@@ -10,10 +10,11 @@ from rzero_mega.domains.arithmetic.oracle import EXACT_ARITHMETIC
 from rzero_mega.domains.domain import CheckableAnswers, Domain
 from rzero_mega.domains.mathematics.checks import CHECKS
 from rzero_mega.domains.mathematics.questions import parse_question
+from rzero_mega.domains.mathematics.verdicts import VERDICTS
 from rzero_mega.grading import GradingPool, extract_answer
 
 _PROMPTS = Path(__file__).parent / "prompts"
-_ROLES = ("challenger", "solver", "paraphrase", "program", "oracle")
+_ROLES = ("challenger", "solver", "verifier", "paraphrase", "program", "oracle")
 
 
 def _open_grader(config: GradingConfig) -> GradingPool:
@@ -25,6 +26,6 @@ MATHEMATICS = Domain(
     name="mathematics",
     prompts={role: _PROMPTS / f"math_{role}.yaml" for role in _ROLES},
     read_question=parse_question,
-    answers=CheckableAnswers(extract_answer, _open_grader, EXACT_ARITHMETIC, exact_forms),
+    answers=CheckableAnswers(extract_answer, _open_grader, EXACT_ARITHMETIC, exact_forms, VERDICTS),
     checks=CHECKS,
 )

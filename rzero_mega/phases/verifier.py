@@ -1,0 +1,160 @@
+"""Phase between labels and solver: the Verifier learns which answers are right, and is measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rzero_mega import spmd
+from rzero_mega.coevolution.plan import Source, VerifierInputs, solver_batch
+from rzero_mega.coevolution.records import LabelledQuestion
+from rzero_mega.coevolution.streams import derive_seed
+from rzero_mega.coevolution.verdicts import Measured, Rates, is_accepted
+from rzero_mega.coevolution.verifier_pairs import Pair, anchored_pairs, audited_pairs, divided, known_pairs
+from rzero_mega.coevolution.verifier_reward import verifier_rewards
+from rzero_mega.evaluation.statistics import accuracy, mean_of
+from rzero_mega.phases.budgets import engine_context, longest_trainable
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.prefetcher import Rollouts
+from rzero_mega.phases.start import Start
+from rzero_mega.phases.training import train_policy
+from rzero_mega.phases.verifying import Claim, Judged, judge, verdicts_of
+from rzero_mega.phases.warm_up import warmed_up
+from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+from rzero_mega.tracking.verifier import MEASURED
+from rzero_mega.weights.shape import read_shape
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What votes give a Verifier: pairs to train on, known ones to warm up on and others to measure by.
+
+    `audited` are answers to questions on which it is not trained, with whether they are true.
+    """
+
+    trained: list[Pair]
+    warm_up: list[Pair]
+    measured: list[Pair]
+    audited: list[tuple[Claim, bool]]
+
+
+def run(ctx: RunContext, phase: ActivePhase, inputs: VerifierInputs) -> None:
+    """Train V_{i-1} into V_i on the votes of the iteration, and measure whether V_i is to have a say in the next."""
+    config, verifier = ctx.config, ctx.config.verifier
+    material = spmd.on_rank_0(material_of, ctx, inputs.labelled)
+    start = Start(inputs.verifier, inputs.base).folders(ctx)
+    facts: dict[str, Any] = {"pairs": len(material.trained)}
+    if verifier.warm_up.steps and phase.directory.iteration <= verifier.warm_up.iterations:
+        start, said = warmed_up(ctx, phase, start, material.warm_up)
+        facts |= said
+    # All models of a run are of the base's shape.
+    context = engine_context(config, read_shape(ctx.base).max_positions)
+    longest = min(longest_trainable(config, "verifier"), context - 1)
+    prompts = [
+        both
+        for pair in material.trained
+        if max(map(len, both := [ctx.verifier_prompt(pair.question, answer) for answer in (pair.right, pair.wrong)]))
+        <= longest
+    ]
+    training = verifier.training
+    if not prompts:
+        _log.warning("verifier.train: no question has a majority and another answer to learn from; it stays as it is")
+        training = replace(training, steps=0, use_step=None)
+    order, size, half = derive_seed(phase.seed_key("order")), training.rollouts_per_prompt, training.prompts_per_step
+
+    def roll_out(step: int, engine: RolloutEngine) -> Rollouts:
+        batch = solver_batch(len(prompts), step, half // 2, order)
+        asked = [prompt for item in batch for prompt in prompts[item]]
+        requests = [Request(phase.seed_key(step, i), one, size, training.sampling) for i, one in enumerate(asked)]
+        with ctx.stopwatch.measure("generate_seconds"):
+            samples = engine.generate(requests)
+        anchors = [right for _ in batch for right in (True, False) for _ in range(size)]
+        with ctx.stopwatch.measure("reward_seconds"):
+            rewards, metrics = _rewards(ctx, samples, anchors)
+        return Rollouts(samples, rewards, metrics)
+
+    measure = partial(_measure, ctx, phase, material)
+    longest_prompt = max((len(prompt) for both in prompts for prompt in both), default=0)
+    train_policy(ctx, phase, "verifier", start, training, longest_prompt, roll_out, facts=facts, then=measure)
+
+
+def material_of(ctx: RunContext, labelled: Source) -> Material:
+    """Out of what the labels phase left. For rank 0 alone: it grades."""
+    config, rows = ctx.config.verifier, ctx.records(labelled, LabelledQuestion)
+    voted = [row.answered for row in rows]
+    known = known_pairs(voted, config, verdicts_of(ctx).alter, ctx.config.seed)
+    equal = ctx.equal_answers([(pair.right, pair.wrong) for pair in known])
+    known = [pair for pair, same in zip(known, equal, strict=True) if not same]
+    audited = [(place, question, answer) for place, question, answer in audited_pairs(voted, config)]
+    truths = [rows[place].truth for place, _, _ in audited]
+    # Nothing equals the empty text.
+    true = ctx.equal_answers([(answer, truth or "") for (_, _, answer), truth in zip(audited, truths, strict=True)])
+    claims = [
+        (Claim(4 * place + 2 + number % 2, question, answer), right)
+        for number, ((place, question, answer), right) in enumerate(zip(audited, true, strict=True))
+        if rows[place].truth is not None
+    ]
+    return Material(anchored_pairs(voted, config), *divided(known, config), claims)
+
+
+def _rewards(
+    ctx: RunContext, samples: Sequence[Sample], anchors: Sequence[bool]
+) -> tuple[list[float], dict[str, float]]:
+    read = verdicts_of(ctx).read
+    texts = ctx.texts(samples)
+    verdicts = [read(text) if sample.finished else None for text, sample in zip(texts, samples, strict=True)]
+    rewards = verifier_rewards(verdicts, anchors)
+    metrics = {
+        "agreement": fmean(rewards),
+        "accepted_rate": fmean(verdict is True for verdict in verdicts),
+        "unread_rate": fmean(verdict is None for verdict in verdicts),
+    }
+    return rewards, metrics
+
+
+def _measure(ctx: RunContext, phase: ActivePhase, material: Material, model: Path) -> Mapping[str, Any]:
+    """Verdicts on known pairs, and on real votes whose truth is known; for the phase's summary. For all ranks."""
+    pairs = [
+        Claim(4 * pair.place + number, pair.question, answer)
+        for pair in material.measured
+        for number, answer in enumerate((pair.right, pair.wrong))
+    ]
+    judged = judge(ctx, phase, model, [*pairs, *(claim for claim, _ in material.audited)])
+    return spmd.on_rank_0(_said, ctx, material, pairs, judged)
+
+
+def _said(ctx: RunContext, material: Material, pairs: Sequence[Claim], judged: Judged | None) -> dict[str, Any]:
+    assert judged is not None  # on rank 0
+    shares, minimum = judged.shares, ctx.config.verifier.gate.minimum
+    right, wrong = ([shares[claim.number] for claim in pairs[number::2]] for number in (0, 1))
+    rates, intervals = Rates.of(right, wrong), {}
+    if pairs:
+        accepted = [[float(is_accepted(share)) for share in of_kind] for of_kind in (right, wrong)]
+        not_accepted = [1 - value for value in accepted[1]]
+        found = {
+            "true_accept": accuracy(accepted[0]),
+            "false_accept": accuracy(accepted[1]),
+            "balanced_accuracy": mean_of([accepted[0], not_accepted]),
+        }
+        intervals = {name: (one.low, one.high) for name, one in found.items()}
+    audit = None
+    if material.audited:
+        truly = [[shares[c.number] for c, true in material.audited if true is kind] for kind in (True, False)]
+        audit = Rates.of(*truly)
+    balanced = rates.balanced_accuracy
+    takes_part = balanced is not None and balanced >= minimum
+    measured = Measured(rates, takes_part, judged.unread_share, intervals, audit)
+    _log.info(
+        "verifier: balanced accuracy %s on %d known pairs; it %s in the next labels",
+        "unknown" if balanced is None else f"{balanced:.3f}",
+        rates.right,
+        "has a say" if takes_part else f"has no say (verifier.gate.minimum {minimum:g})",
+    )
+    return {MEASURED: measured.as_json(), "verdict_costs": judged.costs}

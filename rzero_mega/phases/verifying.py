@@ -1,0 +1,105 @@
+"""Answers put to a Verifier: several verdicts on each, kept as they come, in one queue over all servers."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rzero_mega import spmd
+from rzero_mega.coevolution.verdicts import share_accepting
+from rzero_mega.domains.domain import Verdicts
+from rzero_mega.errors import UserError
+from rzero_mega.evaluation.predictions import Response
+from rzero_mega.phases.asking_queue import Ask, responses_to
+from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
+from rzero_mega.rollout.protocol import Request
+
+NAME = "labels/verdicts"
+"""Stands in the journal where benchmarks have their names, of which none has a slash; names the random streams too."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An answer to a question; `number` tells it from all others in its phase, whichever of them are judged."""
+
+    number: int
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of each claim by its number the share of verdicts that accept it, None where none can be read; what that took."""
+
+    shares: dict[int, float | None]
+    verdicts: int
+    unread: int
+    costs: dict[str, Any]
+
+    @property
+    def unread_share(self) -> float:
+        """Share of the verdicts that nobody can read."""
+        return self.unread / self.verdicts if self.verdicts else 0.0
+
+
+def judge(ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Claim]) -> Judged | None:
+    """`verifier.samples` verdicts on each claim, on rank 0; None on the others. For all ranks.
+
+    What the phase's journal holds is not asked again. `Stopped` is raised if somebody has asked for that.
+    """
+    asks = _asks(ctx, phase, claims)
+    if not asks:
+        return Judged({}, 0, 0, _costs([], 0.0, 0.0)) if spmd.rank() == 0 else None
+    began = time.monotonic()
+    engine = ctx.engine("solver", model)
+    engine.prepare()
+    loaded = time.monotonic()
+    journal = phase.directory.journal() if spmd.rank() == 0 else None
+    responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
+    engine.close()
+    own = [response for response in responses if response.benchmark == NAME]
+    if spmd.on_rank_0(len, own) < len(asks):
+        ctx.stop_if_asked()
+    costs = _costs(own, time.monotonic() - loaded, loaded - began)
+    return _judged(verdicts_of(ctx), own, costs) if spmd.rank() == 0 else None
+
+
+def verdicts_of(ctx: InferenceContext) -> Verdicts:
+    """The domain's; UserError where it has none."""
+    found = ctx.domain.answers.verdicts
+    if found is None:
+        raise UserError(f"verifier.train: domain {ctx.domain.name} does not say how a verdict is read (Verdicts)")
+    return found
+
+
+def _asks(ctx: RunContext, phase: ActivePhase, claims: Sequence[Claim]) -> list[Ask]:
+    verifier, asks = ctx.config.verifier, []
+    for claim in claims:
+        prompt, key = ctx.verifier_prompt(claim.question, claim.answer), phase.seed_key(NAME, claim.number)
+        for sample in range(verifier.samples):
+            request = Request(key, prompt, 1, verifier.sampling, sample, logprobs=False)
+            asks.append(Ask(NAME, claim.number, sample, request))
+    return asks
+
+
+def _judged(verdicts: Verdicts, responses: Sequence[Response], costs: dict[str, Any]) -> Judged:
+    found: dict[int, list[bool | None]] = defaultdict(list)
+    for response in sorted(responses, key=lambda one: one.place):
+        found[response.problem].append(verdicts.read(response.text) if response.finished else None)
+    unread = sum(verdict is None for of_claim in found.values() for verdict in of_claim)
+    shares = {number: share_accepting(of_claim) for number, of_claim in found.items()}
+    return Judged(shares, len(responses), unread, costs)
+
+
+def _costs(responses: Sequence[Response], seconds: float, load_seconds: float) -> dict[str, Any]:
+    """As `rounds.costs`. The seconds are those of the last attempt."""
+    return {
+        "samples": len(responses),
+        "tokens": sum(response.tokens for response in responses),
+        "seconds": round(seconds, 3),
+        "load_seconds": round(load_seconds, 3),
+    }
