@@ -16,6 +16,7 @@ from rzero_mega.coevolution.stretch import Stretch
 from rzero_mega.commands.checks import check_run
 from rzero_mega.commands.run import plan_text
 from rzero_mega.config import Config, load_config
+from rzero_mega.config.kinds import values_of
 from rzero_mega.config.panel import widened
 from rzero_mega.config.steps import phase_steps
 from rzero_mega.errors import UserError
@@ -25,12 +26,15 @@ from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.guard import guard_decision
 from rzero_mega.phases.retention import finished_phases
 from rzero_mega.run import RunDirectory, read_events, run_path
+from rzero_mega.run.sealed import read_sealed, write_sealed
 from rzero_mega.run.stop import Stopped, StopRequest
 from rzero_mega.run.verify import verify_run
 from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.status import models_line, run_status
 
 MODELS = (PhaseName.CHALLENGER, PhaseName.SOLVER)
+PHASES = [name for name in PhaseName if name is not PhaseName.VERIFIER]
+"""Those of an iteration without a Verifier."""
 
 OUTPUTS = {
     PhaseName.CHALLENGER: "model",
@@ -90,7 +94,39 @@ def test_what_is_finished_is_not_done_again(config: Any, done: list[tuple[str, s
     runner.run_phases(config("iterations=1"), StopRequest())
     assert done == []
     runner.run_phases(config("iterations=2"), StopRequest())
-    assert names(done) == [f"0/2/{name}/x" for name in PhaseName]
+    assert names(done) == [f"0/2/{name}/x" for name in PHASES]
+
+
+def inputs_of(settings: Config) -> dict[str, Any]:
+    """The hashes of what every finished phase was made from."""
+    run = RunDirectory.open_existing(run_path(settings))
+    return {f"{phase.iteration}/{phase.phase}": phase.manifest().inputs for phase in run.phases()}  # type: ignore[union-attr]
+
+
+def test_a_run_that_began_before_there_were_verifiers_goes_on_in_the_middle_of_its_labels(
+    config: Any, done: list[tuple[str, str]]
+) -> None:
+    whole, before = config("run.name=whole", "iterations=2"), config("run.name=before", "iterations=2")
+    runner.run_phases(whole, StopRequest())
+    assert not any("verifier" in name for inputs in inputs_of(whole).values() for name in inputs)
+    for stretch in (Stretch(0), Stretch(1, PhaseName.CHALLENGER), Stretch(1, PhaseName.QUESTIONS)):
+        runner.run_phases(before, StopRequest(), stretch)
+    path = run_path(before)
+    with RunDirectory.create_or_open(path, before, writer=True) as run:
+        values = {key: value for key, value in values_of(before).items() if "verifier" not in key}
+        labelling = run.phase(1, PhaseName.LABELS)
+        labelling.begin(inputs_of(whole)["1/labels"], values)
+        labelling.write_part(0, [])
+    info = read_sealed(path / "run.json", "restore it")
+    assert "prompts.verifier" not in info["texts"]
+    del info["config"]["verifier"], info["config"]["prompts"]["verifier"]
+    write_sealed(path / "run.json", info)
+    done.clear()
+    runner.run_phases(before, StopRequest())
+    assert names(done) == [f"0/1/{name}/x" for name in PHASES[2:]] + [f"0/2/{name}/x" for name in PHASES]
+    assert inputs_of(before) == inputs_of(whole)
+    with pytest.raises(UserError, match=r"verifier\.train: False → True"):
+        runner.run_phases(config("run.name=before", "iterations=2", "verifier.train=true"), StopRequest())
 
 
 def test_one_phase_needs_what_comes_before_it(config: Any, done: list[tuple[str, str]]) -> None:
@@ -111,7 +147,7 @@ def test_a_phase_that_is_not_in_the_plan_is_refused(config: Any, done: list[tupl
 def test_an_iteration_is_all_of_its_phases_and_nothing_else(config: Any, done: list[tuple[str, str]]) -> None:
     runner.run_phases(config(), StopRequest(), Stretch(1))
     runner.run_phases(config(), StopRequest(), Stretch(1))
-    assert names(done) == [f"0/1/{name}/x" for name in PhaseName]
+    assert names(done) == [f"0/1/{name}/x" for name in PHASES]
     runner.run_phases(config(), StopRequest(), Stretch(0))
     assert names(done)[5:] == ["0/0/evaluate/x"]
 
@@ -144,12 +180,12 @@ def test_whoever_is_asked_to_stop_between_two_phases_begins_no_other(config: Any
     class Asked(StopRequest):
         requested = True
 
-    for so_far in range(1, len(PhaseName)):
+    for so_far in range(1, len(PHASES)):
         with pytest.raises(Stopped):
             runner.run_phases(config(), Asked(), Stretch(1))
         assert len(done) == so_far
     runner.run_phases(config(), Asked(), Stretch(1))
-    assert names(done) == [f"0/1/{name}/x" for name in PhaseName]
+    assert names(done) == [f"0/1/{name}/x" for name in PHASES]
 
 
 def models(run: RunDirectory) -> list[str]:
@@ -164,7 +200,7 @@ def test_old_models_that_nothing_needs_may_be_gone(config: Any, done: list[tuple
     done.clear()
     runner.run_phases(config("iterations=2"), StopRequest())
     runner.run_phases(config("iterations=3"), StopRequest())
-    assert names(done) == [f"0/3/{name}/x" for name in PhaseName]
+    assert names(done) == [f"0/3/{name}/x" for name in PHASES]
     assert models_line(run_status(run)) == (
         "models: 4 kept; removed: 1/challenger (not by run.keep_models), 1/solver (not by run.keep_models)"
     )
@@ -237,7 +273,7 @@ def test_after_an_unsound_iteration_the_next_starts_from_the_last_sound_solver(
     settings = config("iterations=3", "labels.guard.action=roll_back", "run.keep_models=1")
     runner.run_phases(settings, StopRequest())
     run = RunDirectory.open_existing(run_path(settings))
-    inputs = {name: run.phase(3, name).manifest().inputs for name in PhaseName}  # type: ignore[union-attr]
+    inputs = {name: run.phase(3, name).manifest().inputs for name in PHASES}  # type: ignore[union-attr]
     for name in (PhaseName.CHALLENGER, PhaseName.LABELS, PhaseName.SOLVER):
         assert "1/solver/model" in inputs[name] and "2/solver/model" not in inputs[name]
     assert "3/labels: 1/solver/model" in plan_text(settings)

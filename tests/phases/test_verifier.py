@@ -10,8 +10,7 @@ import pytest
 
 from rzero_mega.coevolution.curation import reasons
 from rzero_mega.coevolution.plan import BASE, EarlierDataSets, LabelsInputs, Source, VerifierInputs
-from rzero_mega.coevolution.records import AnsweredQuestion, LabelledQuestion, WrittenQuestion
-from rzero_mega.coevolution.votes import Vote
+from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
@@ -21,6 +20,7 @@ from rzero_mega.phases.verifying import NAME
 from rzero_mega.run.stop import Stopped
 from tests.phases.scripted import CUT_OFF, Asked, ScriptedEngine, ScriptedRun, rows, summary
 from tests.phases.training import RolloutsOnly
+from tests.phases.voted import VOTED
 
 SIZES = (
     "verifier.train=true",
@@ -36,16 +36,6 @@ SIZES = (
     "evaluation.benchmarks=[]",
 )
 INPUTS = VerifierInputs(BASE, Source(1, PhaseName.LABELS, "labelled"))
-NUMBERS = range(11, 51)
-
-
-def labelled(number: int, *counts: int) -> LabelledQuestion:
-    """The question number+number: the right answer has the first of the counts, too high ones have the others."""
-    tally = tuple((str(2 * number + rank), count) for rank, count in enumerate(counts))
-    answers = tuple(answer for answer, count in tally for _ in range(count))
-    vote = Vote(*tally[0], len(answers), len(answers), tally)
-    answered = AnsweredQuestion(WrittenQuestion(f"{number}+{number}", None), vote, answers, tokens=9)
-    return LabelledQuestion(answered, None, str(2 * number), True)
 
 
 def parts_of(prompt: str) -> tuple[int, str]:
@@ -67,8 +57,7 @@ def accepts(prompt: str, index: int) -> str:
 def trained(scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def train(judge: Callable[[str, int], str], *overrides: str) -> tuple[RolloutsOnly, dict[str, Any], ScriptedRun]:
         run = scripted(*SIZES, *overrides)
-        votes = [labelled(n, 10) if n % 2 else labelled(n, 6, 3, 1) for n in NUMBERS]
-        run.leave(PhaseName.LABELS, "labelled", votes)
+        run.leave(PhaseName.LABELS, "labelled", VOTED)
         training = RolloutsOnly(run.script("solver", judge), steps=2)
         monkeypatch.setattr(verifier, "train_policy", training)
         phase = run.begin(PhaseName.VERIFIER)
