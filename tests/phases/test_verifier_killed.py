@@ -106,7 +106,7 @@ def test_a_warm_up_that_is_done_is_not_done_again(
     runs: Callable[[str], ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(training, "train_step", in_call(1, training.train_step))
+        patch.setattr(training, "train_step", in_call(1, steps.train_step))
         train(runs("killed"))
     monkeypatch.setattr(SftSteps, "take", in_call(1, SftSteps.take))
     train(runs("killed"))
