@@ -44,8 +44,8 @@ def test_a_role_is_asked_by_the_prompt_that_is_named_or_else_the_domain_s(
 
 @pytest.mark.parametrize("name", shipped_prompts())
 def test_shipped_prompts_load_and_fit_their_role(name: str) -> None:
-    asks = not name.endswith("_challenger")
-    text = load_prompt(name).plain(**({"question": "1+1"} if asks else {}))
+    asks, judges = not name.endswith("_challenger"), name.endswith("_verifier")
+    text = load_prompt(name).plain(**({"question": "1+1"} if asks else {}), **({"answer": "2"} if judges else {}))
     assert text and "{question}" not in text
     assert ("1+1" in text) == asks
 
