@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -116,11 +116,7 @@ class SglangEngine:
                 left = []
             return bool(left)
 
-        self._pool.make_room()
-        more = bool(left)
-        while more:
-            self._supply(EVERYTHING)
-            more = spmd.on_rank_0(draw)
+        self._draw_all(bool(left), draw)
 
     def generate_until(self, units: Sequence[Sequence[Request]], whole: Whole) -> list[list[Sample]]:
         """All units in one queue; every rank gets what all servers have drawn until it was enough."""
@@ -136,11 +132,7 @@ class SglangEngine:
             drawn.update(samples)
             return bool(left)
 
-        self._pool.make_room()
-        more = bool(left)
-        while more:
-            self._supply(EVERYTHING)
-            more = spmd.on_rank_0(draw)
+        self._draw_all(bool(left), draw)
         found = spmd.on_rank_0(lambda: drawn)
         return [[found[draw.position] for draw in unit if draw.position in found] for unit in by_unit]
 
@@ -193,6 +185,13 @@ class SglangEngine:
     def _servers(self) -> RoleServers:
         """On the first rank alone."""
         return self._pool.roles[self._role]
+
+    def _draw_all(self, more: bool, draw: Callable[[], bool]) -> None:
+        """While there is more, have the first rank `draw`, which says whether servers that ended have left some."""
+        self._pool.make_room()
+        while more:
+            self._supply(EVERYTHING)
+            more = spmd.on_rank_0(draw)
 
     def _dispatch(
         self,
