@@ -14,7 +14,7 @@ from rzero_mega.evaluation.asking import asking
 from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.evaluation.readings import reading_named
-from rzero_mega.phases.context import InferenceContext
+from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.phases.drawing import fits
 from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample
 from rzero_mega.run.journal import Journal
@@ -102,6 +102,22 @@ def responses_to(
     impossible = [ask for ask in (*asks, *then) if not fits(ask.request.prompt_tokens, solver.context)]
     unasked = [Response(*ask.place, "", 0, FinishReason.LENGTH.value) for ask in impossible]
     return [*kept, *intake.responses, *unasked]
+
+
+def responses_kept_by(
+    ctx: RunContext, phase: ActivePhase, engine: RolloutEngine, asks: Sequence[Ask]
+) -> list[Response]:
+    """As `responses_to`, with the phase's journal, which may hold what others ask in the phase; then the engine closes.
+
+    `asks` are all of one name. `Stopped` is raised if somebody has asked for that and responses are missing.
+    """
+    journal = phase.directory.journal() if spmd.rank() == 0 else None
+    responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
+    engine.close()
+    own = [response for response in responses if response.benchmark == asks[0].benchmark]
+    if spmd.on_rank_0(len, own) < len(asks):
+        ctx.stop_if_asked()
+    return own
 
 
 class _Intake:

@@ -31,7 +31,7 @@ from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.grading.grader import Grader
-from rzero_mega.phases.asking_queue import Ask, responses_to
+from rzero_mega.phases.asking_queue import Ask, responses_kept_by
 from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.opinion import Opinion, opinion_on
@@ -140,14 +140,7 @@ def _greedy_answers(
             asks.append(Ask(GREEDY, place, None, request))
     if not asks:
         return []
-    engine = ctx.engine("solver", ctx.model(solver))
-    journal = phase.directory.journal() if spmd.rank() == 0 else None
-    responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
-    engine.close()
-    responses = [response for response in responses if response.benchmark == GREEDY]
-    if spmd.on_rank_0(len, responses) < len(asks):
-        ctx.stop_if_asked()
-    return responses
+    return responses_kept_by(ctx, phase, ctx.engine("solver", ctx.model(solver)), asks)
 
 
 def _finish(

@@ -14,7 +14,7 @@ from rzero_mega.coevolution.verdicts import share_accepting
 from rzero_mega.domains.domain import Verdicts
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.phases.asking_queue import Ask, responses_to
+from rzero_mega.phases.asking_queue import Ask, responses_kept_by
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.rollout.protocol import Request
 
@@ -58,12 +58,7 @@ def judge(ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Cla
     engine = ctx.engine("solver", model)
     engine.prepare()
     loaded = time.monotonic()
-    journal = phase.directory.journal() if spmd.rank() == 0 else None
-    responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
-    engine.close()
-    own = [response for response in responses if response.benchmark == NAME]
-    if spmd.on_rank_0(len, own) < len(asks):
-        ctx.stop_if_asked()
+    own = responses_kept_by(ctx, phase, engine, asks)
     costs = _costs(own, time.monotonic() - loaded, loaded - began)
     return _judged(verdicts_of(ctx), own, costs) if spmd.rank() == 0 else None
 
