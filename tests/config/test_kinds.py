@@ -47,7 +47,12 @@ def test_a_key_without_a_kind_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
         ("challenger.votes.sampling.top_k", Change.PHASE, ["challenger"], None),
         ("solver.training.optimizer.learning_rate", Change.PHASE, ["solver"], None),
         ("solver.training.steps", Change.PHASE, ["solver"], Fixed.STEPS),
-        ("learner.fp8.format", Change.PHASE, ["challenger", "solver"], Fixed.CHECKPOINT),
+        (
+            "learner.fp8.format",
+            Change.PHASE,
+            ["challenger", "verifier", "solver"],
+            Fixed.CHECKPOINT,
+        ),
         ("checks.too_long", Change.PHASE, ["challenger", "labels"], None),
     ],
 )
