@@ -12,7 +12,7 @@ from rzero_mega.coevolution.checks import NO_CHECKS, Checks
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.near_duplicates import Copies
 from rzero_mega.coevolution.panel import solver_share
-from rzero_mega.coevolution.question_key import question_key
+from rzero_mega.coevolution.question_key import different
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import CurationConfig
@@ -99,12 +99,10 @@ def curate(
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
-    seen: set[str] = set()
+    first = set(different(item.question.text for item in labelled))
     found: list[str | None] = []
     for position, item in enumerate(labelled):
-        key = question_key(item.question.text)
-        repeated = config.drop_duplicates and key in seen
-        seen.add(key)
+        repeated = config.drop_duplicates and position not in first
         reason = "duplicate" if repeated else _copied(position, copies, config)
         if reason is None and overlong is not None and overlong(item.question.text):
             reason = "overlong"

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from rzero_mega.coevolution.band import ends_of
-from rzero_mega.coevolution.question_key import question_key
+from rzero_mega.coevolution.question_key import different
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import LabelsConfig, VerifierConfig
@@ -95,16 +95,13 @@ def candidates(voted: Sequence[VotedQuestion], labels: LabelsConfig, verifier: V
     """
     low, high = ends_of(labels.curation)
     banded = labels.selection == "band" and labels.curation.band_of == "all"
-    seen: set[str] = set()
+    first = different(item.question.text for item in voted)
     found: list[tuple[int, int]] = []
-    for place, item in enumerate(voted):
-        key, tally = question_key(item.question.text), item.vote.tally
-        if key in seen and labels.curation.drop_duplicates:
-            continue
-        seen.add(key)
+    for place in first if labels.curation.drop_duplicates else range(len(voted)):
+        vote, tally = voted[place].vote, voted[place].vote.tally
         weighed = WEIGH in verifier.use and len(tally) > 1
         judged = range(len(tally)) if weighed else range(len(tally[:1]) if DROP in verifier.use else 0)
-        if any(not banded or low <= Fraction(tally[rank][1], item.vote.samples) <= high for rank in judged):
+        if any(not banded or low <= Fraction(tally[rank][1], vote.samples) <= high for rank in judged):
             found += [(place, rank) for rank in judged]
     return found
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
 
-from rzero_mega.coevolution.question_key import question_key
+from rzero_mega.coevolution.question_key import different, question_key
 from rzero_mega.coevolution.records import VotedQuestion
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.config.schema import VerifierConfig
@@ -85,10 +85,5 @@ def audited_pairs(voted: Sequence[VotedQuestion], config: VerifierConfig) -> lis
 
 
 def _different(voted: Sequence[VotedQuestion]) -> Iterator[tuple[int, VotedQuestion]]:
-    """The first of questions that are the same but for whitespace, with their places."""
-    seen: set[str] = set()
-    for place, item in enumerate(voted):
-        key = question_key(item.question.text)
-        if key not in seen:
-            seen.add(key)
-            yield place, item
+    """With their places."""
+    return ((place, voted[place]) for place in different(item.question.text for item in voted))

@@ -139,6 +139,8 @@ def test_only_answers_whose_verdicts_may_change_something_are_judged() -> None:
     assert drop == [(0, 0), (1, 0)]
     assert weigh == both == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     assert candidates(VOTED, config().labels, config("verifier.use=[]").verifier) == []
+    again = config("labels.curation.drop_duplicates=false")
+    assert candidates(VOTED, again.labels, again.verifier) == [(0, 0), (1, 0), (4, 0)]
     all_votes = config("labels.panel.base=5", "labels.selection=teaching_value")
     assert candidates(VOTED, all_votes.labels, all_votes.verifier) == [(0, 0), (1, 0), (2, 0), (3, 0)]
 
