@@ -35,9 +35,9 @@ class Opinion:
     judged: Judged | None
 
     @property
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> dict[str, dict[str, float]]:
         """Beside those of the votes."""
-        return {} if self.judged is None else {COSTS: self.judged.costs}
+        return {} if self.judged is None else {COSTS: self.judged.cost.as_json()}
 
     def weighed(self, answered: Sequence[AnsweredQuestion]) -> list[AnsweredQuestion]:
         """The questions with the votes as verdicts weigh them, where that is asked."""

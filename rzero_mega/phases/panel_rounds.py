@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from rzero_mega.coevolution.plan import LabelsInputs
 from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
@@ -38,7 +37,7 @@ class PanelRounds:
         numbers = [range(n * per_round, (n + 1) * per_round) for n in range(rounds_over_questions(self._config))]
         self._votes, others = numbers[: len(self._sources)], numbers[len(self._sources) :]
         self.paraphrasing = Paraphrasing(ctx, phase, *others) if others else None
-        self._counted: tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]] | None = None
+        self._counted: tuple[list[AnsweredQuestion], dict[str, dict[str, float]]] | None = None
 
     def draw(self) -> None:
         """Have everything drawn that is not there yet."""
@@ -47,12 +46,12 @@ class PanelRounds:
             rounds = [*self.paraphrasing.rounds(self._inputs.paraphrasers), *rounds]
         run_rounds(self._ctx, self._phase, self.asked, rounds, self._cut)
 
-    def count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]]:
+    def count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, float]]]:
         """The vote on every question that was asked, and what every round took, by name. On rank 0 alone."""
         self._counted = self._counted or self._count()
         return self._counted
 
-    def _count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, Any]]]:
+    def _count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, float]]]:
         answers = [self._phase.directory.read_parts(Answers, numbers) for numbers in self._votes]
         answered = count_votes(self._ctx, self.asked, self._sources, answers, self._config.votes.unanswered)
         found = {source.name: costs(own) for source, own in zip(self._sources, answers, strict=True)}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Source
@@ -14,6 +14,7 @@ from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.drawing import QuestionsAsked, draw_units_where_possible
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
+from rzero_mega.tracking.label_costs import LabelCost
 
 Ask: TypeAlias = Callable[[int, Sequence[WrittenQuestion]], QuestionsAsked]
 """Takes the number of a part and its questions; all ranks make the same calls."""
@@ -112,14 +113,14 @@ class _Keeper:
         draw_units_where_possible(engine, [part.requests for part in asked], arrived)
 
 
-def costs(records: Sequence[Answers]) -> dict[str, Any]:
+def costs(records: Sequence[Answers]) -> dict[str, float]:
     """What a round took, for the phase's summary."""
-    return {
-        "samples": sum(len(record.answers) for record in records),
-        "tokens": sum(record.tokens for record in records),
-        "seconds": round(sum(record.seconds for record in records), 3),
-        "load_seconds": round(sum(record.load_seconds for record in records), 3),
-    }
+    return LabelCost(
+        sum(len(record.answers) for record in records),
+        sum(record.tokens for record in records),
+        sum(record.seconds for record in records),
+        sum(record.load_seconds for record in records),
+    ).as_json()
 
 
 def _timed(records: Sequence[Answers], seconds: float, loading: float) -> list[Answers]:

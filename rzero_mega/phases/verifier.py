@@ -157,4 +157,4 @@ def _said(ctx: RunContext, material: Material, pairs: Sequence[Claim], judged: J
         rates.right,
         "has a say" if takes_part else f"has no say (verifier.gate.minimum {minimum:g})",
     )
-    return {MEASURED: measured.as_json(), "verdict_costs": judged.costs}
+    return {MEASURED: measured.as_json(), "verdict_costs": judged.cost.as_json()}

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.verdicts import share_accepting
@@ -17,6 +16,7 @@ from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phases.asking_queue import Ask, responses_kept_by
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.rollout.protocol import Request
+from rzero_mega.tracking.label_costs import NO_COST, LabelCost
 
 NAME = "labels/verdicts"
 """Stands in the journal where benchmarks have their names, of which none has a slash; names the random streams too."""
@@ -38,7 +38,7 @@ class Judged:
     shares: dict[int, float | None]
     verdicts: int
     unread: int
-    costs: dict[str, Any]
+    cost: LabelCost
 
     @property
     def unread_share(self) -> float:
@@ -53,14 +53,15 @@ def judge(ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Cla
     """
     asks = _asks(ctx, phase, claims)
     if not asks:
-        return Judged({}, 0, 0, _costs([], 0.0, 0.0)) if spmd.rank() == 0 else None
+        return Judged({}, 0, 0, NO_COST) if spmd.rank() == 0 else None
     began = time.monotonic()
     engine = ctx.engine("solver", model)
     engine.prepare()
     loaded = time.monotonic()
     own = responses_kept_by(ctx, phase, engine, asks)
-    costs = _costs(own, time.monotonic() - loaded, loaded - began)
-    return _judged(verdicts_of(ctx), own, costs) if spmd.rank() == 0 else None
+    tokens = sum(response.tokens for response in own)
+    cost = LabelCost(len(own), tokens, time.monotonic() - loaded, loaded - began)  # the seconds of this attempt
+    return _judged(verdicts_of(ctx), own, cost) if spmd.rank() == 0 else None
 
 
 def verdicts_of(ctx: InferenceContext) -> Verdicts:
@@ -81,20 +82,10 @@ def _asks(ctx: RunContext, phase: ActivePhase, claims: Sequence[Claim]) -> list[
     return asks
 
 
-def _judged(verdicts: Verdicts, responses: Sequence[Response], costs: dict[str, Any]) -> Judged:
+def _judged(verdicts: Verdicts, responses: Sequence[Response], cost: LabelCost) -> Judged:
     found: dict[int, list[bool | None]] = defaultdict(list)
     for response in sorted(responses, key=lambda one: one.place):
         found[response.problem].append(verdicts.read(response.text) if response.finished else None)
     unread = sum(verdict is None for of_claim in found.values() for verdict in of_claim)
     shares = {number: share_accepting(of_claim) for number, of_claim in found.items()}
-    return Judged(shares, len(responses), unread, costs)
-
-
-def _costs(responses: Sequence[Response], seconds: float, load_seconds: float) -> dict[str, Any]:
-    """As `rounds.costs`. The seconds are those of the last attempt."""
-    return {
-        "samples": len(responses),
-        "tokens": sum(response.tokens for response in responses),
-        "seconds": round(seconds, 3),
-        "load_seconds": round(load_seconds, 3),
-    }
+    return Judged(shares, len(responses), unread, cost)

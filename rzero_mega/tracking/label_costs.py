@@ -16,7 +16,10 @@ _MOST = 1e15
 
 @dataclass(frozen=True)
 class LabelCost:
-    """Of one source of votes, or of paraphrases: `seconds` of drawing and reading, `load_seconds` of loading models."""
+    """Of votes of one source, of paraphrases or verdicts.
+
+    `seconds` are of drawing and reading, `load_seconds` of loading models.
+    """
 
     samples: float
     tokens: float
@@ -31,6 +34,10 @@ class LabelCost:
             self.seconds + other.seconds,
             self.load_seconds + other.load_seconds,
         )
+
+    def as_json(self) -> dict[str, float]:
+        """The object of a summary."""
+        return {**vars(self), "seconds": round(self.seconds, 3), "load_seconds": round(self.load_seconds, 3)}
 
 
 NO_COST = LabelCost(0, 0, 0, 0)
