@@ -157,19 +157,6 @@ def on_all_ranks(function: Callable[P, None], *arguments: P.args, **options: P.k
         raise UserError(first) if rank() == 0 else PeerFailed(first)
 
 
-def rank_0_writes(stream: Iterable[object], write: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:
-    """Call `write`, which consumes `stream`, on rank 0 while the other ranks take part in gathering its items.
-
-    A UserError on any rank ends all.
-    """
-
-    def write_on_rank_0() -> None:
-        if rank() == 0:
-            write(*arguments, **options)
-
-    all_ranks_write(stream, write_on_rank_0)
-
-
 def all_ranks_write(
     stream: Iterable[object], write: Callable[P, None], *arguments: P.args, **options: P.kwargs
 ) -> None:

@@ -37,14 +37,9 @@ def stream(taken: list[int]) -> Iterator[int]:
         yield item
 
 
-def fail_after_one(items: Iterator[int]) -> None:
+def fail_after_one_on(rank: int, items: Iterator[int]) -> None:
     next(items)
-    fail("disk full")
-
-
-def fail_on_1_after_one(items: Iterator[int]) -> None:
-    next(items)
-    fail_on(1)
+    fail_on(rank)
     list(items)
 
 
@@ -79,8 +74,8 @@ def main(folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     taken: list[int] = []
     items = stream(taken)
-    of_all: list[int] = []
-    items_of_all = stream(of_all)
+    taken_1: list[int] = []
+    items_of_1 = stream(taken_1)
     found = {
         "result": outcome(spmd.on_rank_0, note, "result"),
         "calls": list(calls),
@@ -90,10 +85,10 @@ def main(folder: Path) -> None:
         "error on 0": outcome(spmd.on_rank_0, fail, "no such folder"),
         "error on 1": outcome(spmd.on_all_ranks, fail_on, 1),
         "no error": outcome(spmd.on_all_ranks, fail_on, 2),
-        "write": outcome(spmd.rank_0_writes, items, fail_after_one, items),
-        "taken": taken,
-        "all write": outcome(spmd.all_ranks_write, items_of_all, fail_on_1_after_one, items_of_all),
-        "taken by all": of_all,
+        "write failed on 0": outcome(spmd.all_ranks_write, items, fail_after_one_on, 0, items),
+        "taken, failed on 0": taken,
+        "write failed on 1": outcome(spmd.all_ranks_write, items_of_1, fail_after_one_on, 1, items_of_1),
+        "taken, failed on 1": taken_1,
         "threads": beside(spmd.new_group()),
     }
     (folder / f"{rank}.json").write_text(json.dumps(found))

@@ -39,17 +39,13 @@ def test_an_error_of_any_rank_ends_all_and_rank_0_tells(ranks: list[dict[str, An
     assert [rank["no error"] for rank in ranks] == [["returned", None]] * 2
 
 
-def test_a_failed_write_takes_part_in_the_stream_to_its_end(ranks: list[dict[str, Any]]) -> None:
-    assert [rank["write"] for rank in ranks] == [["UserError", "disk full"], ["PeerFailed", "disk full"]]
-    assert [rank["taken"] for rank in ranks] == [[0, 1, 2]] * 2
-
-
+@pytest.mark.parametrize("failed", [0, 1])
 def test_a_write_of_all_ranks_that_fails_on_one_ends_all_after_the_stream(
-    ranks: list[dict[str, Any]],
+    failed: int, ranks: list[dict[str, Any]]
 ) -> None:
-    said = "rank 1 has no room"
-    assert [rank["all write"] for rank in ranks] == [["UserError", said], ["PeerFailed", said]]
-    assert [rank["taken by all"] for rank in ranks] == [[0, 1, 2]] * 2
+    said = f"rank {failed} has no room"
+    assert [rank[f"write failed on {failed}"] for rank in ranks] == [["UserError", said], ["PeerFailed", said]]
+    assert [rank[f"taken, failed on {failed}"] for rank in ranks] == [[0, 1, 2]] * 2
 
 
 def test_two_threads_with_groups_of_their_own_do_not_mix_up_their_messages(ranks: list[dict[str, Any]]) -> None:

@@ -9,25 +9,23 @@ failures/step_00007_update_1/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from rzero_mega import spmd
-from rzero_mega.atomic import atomic_folder, read_json, recover, write_json, write_text
+from rzero_mega.atomic import aside_of, read_json, recover, replace_folder, storage_errors, write_json, write_text
 from rzero_mega.config import to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import FailedUpdate
 from rzero_mega.learner.learner import Learner
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.phase_model import write_weights
 from rzero_mega.run import PhaseDirectory
-from rzero_mega.weights.hf_folder import write_hf_folder
-from rzero_mega.weights.sources import tensors_of
 
 FORMAT = 1
 FOLDER, DESCRIPTION, CONFIG, MODEL = "failures", "failure.json", "config.yaml", "model"
@@ -116,21 +114,31 @@ class FailurePolicy:
         return "learner.guard.non_finite=skip goes on without such updates"
 
     def _keep(self, folder: Path, step: int, failed: FailedUpdate) -> None:
-        """Write the folder, whole or not at all. All ranks take part in gathering the weights, rank 0 writes."""
-        with_weights = self._guard.save_weights
-        tensors = tensors_of(self._learner.weights([0], self._ctx.config.weights)) if with_weights else iter(())
-        spmd.rank_0_writes(tensors, self._write, folder, step, failed, tensors if with_weights else None)
+        """Write the folder, whole or not at all. All ranks write the weights, rank 0 the rest."""
+        aside = spmd.on_rank_0(self._begin, folder, step, failed)
+        try:
+            if self._guard.save_weights:
+                write_weights(self._ctx, self._learner, aside / MODEL)
+            spmd.on_rank_0(_complete, aside, folder)
+        except BaseException:
+            if spmd.rank() == 0:  # nobody writes any more: each rank has said how it ended
+                shutil.rmtree(aside, ignore_errors=True)
+            raise
 
-    def _write(
-        self, folder: Path, step: int, failed: FailedUpdate, tensors: Iterable[tuple[str, Tensor]] | None
-    ) -> None:
+    def _begin(self, folder: Path, step: int, failed: FailedUpdate) -> Path:
+        """The folder under its temporary name, with everything but the weights."""
         recover(folder.parent)
-        with atomic_folder(folder) as aside:
-            write_json(aside / DESCRIPTION, self._record(step, failed).as_json())
-            write_text(aside / CONFIG, to_yaml(self._ctx.config))
-            failed.batch.write(aside)
-            if tensors is not None:
-                write_hf_folder(aside / MODEL, tensors, self._ctx.base)
+        aside = aside_of(folder)
+        with storage_errors(folder):
+            aside.mkdir(parents=True)
+            try:
+                write_json(aside / DESCRIPTION, self._record(step, failed).as_json())
+                write_text(aside / CONFIG, to_yaml(self._ctx.config))
+                failed.batch.write(aside)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+        return aside
 
     def _record(self, step: int, failed: FailedUpdate) -> FailureRecord:
         found, directory = failed.check, self._directory
@@ -144,6 +152,11 @@ class FailurePolicy:
             found.loss,
             found.gradient_norm,
         )
+
+
+def _complete(aside: Path, folder: Path) -> None:
+    with storage_errors(folder):
+        replace_folder(aside, folder)
 
 
 def _logged_skips(directory: PhaseDirectory) -> int:

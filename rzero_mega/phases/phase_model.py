@@ -20,15 +20,26 @@ from rzero_mega.weights.sources import tensors_of
 MODEL = "model"
 
 
-def write_weights(ctx: RunContext, learner: Learner, folder: Path, share: float, anchor: Path) -> dict[str, FileHash]:
-    """Write the learner's weights, with a `share` of the anchor's, whole or not at all; what the files hold.
+def write_weights(
+    ctx: RunContext, learner: Learner, folder: Path, average: tuple[float, Path] | None = None
+) -> dict[str, FileHash]:
+    """Write the learner's weights, averaged with a share of a folder's, whole or not at all; what the files hold.
 
     For all ranks.
     """
     parted = learner.parted_weights(ctx.config.weights)
     stream = tensors_of(parted.source)
-    written = write_model(folder, parted.parts, stream, averaged(stream, share, anchor), ctx.base)
+    tensors = stream if average is None else averaged(stream, *average)
+    written = write_model(folder, parted.parts, stream, tensors, ctx.base)
     return {file: FileHash(*found) for file, found in written.items()}
+
+
+def shared_hashes(folder: Path) -> dict[str, FileHash]:
+    """What the files of a folder hold, of which each rank reads some. For all ranks."""
+    names = spmd.on_rank_0(lambda: [file.relative_to(folder).as_posix() for file in files_below(folder)])
+    mine: dict[str, FileHash] = {}
+    spmd.on_all_ranks(lambda: mine.update({name: FileHash.of(folder / name) for name in spmd.share(names)}))
+    return {name: found for one in spmd.all_gather(mine) for name, found in one.items()}
 
 
 class PhaseModel:
@@ -50,13 +61,9 @@ class PhaseModel:
     def write(self) -> None:
         """Write the folder with the present weights, whole or not at all."""
         with self._ctx.stopwatch.timeline.measure(Activity.WRITE_MODEL):
-            self._files = write_weights(self._ctx, self._learner, self._path, self._average.share, self._anchor)
+            self._files = write_weights(self._ctx, self._learner, self._path, (self._average.share, self._anchor))
 
     def files(self) -> dict[str, FileHash]:
-        """What the folder's files hold. Of one that an earlier attempt wrote each rank reads some."""
-        if not self._files:
-            names = spmd.on_rank_0(lambda: [str(file.relative_to(self._path)) for file in files_below(self._path)])
-            mine: dict[str, FileHash] = {}
-            spmd.on_all_ranks(lambda: mine.update({name: FileHash.of(self._path / name) for name in spmd.share(names)}))
-            self._files = {name: found for one in spmd.all_gather(mine) for name, found in one.items()}
+        """What the folder's files hold, which an earlier attempt may have written."""
+        self._files = self._files or shared_hashes(self._path)
         return self._files

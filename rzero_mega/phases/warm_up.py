@@ -22,11 +22,11 @@ from rzero_mega.phases.budgets import longest_trained
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.labelled import SftSteps
 from rzero_mega.phases.labelled_data import EncodedExample
-from rzero_mega.phases.phase_model import write_weights
+from rzero_mega.phases.phase_model import shared_hashes, write_weights
 from rzero_mega.phases.start import StartFolders
 from rzero_mega.phases.verifying import verdicts_of
 from rzero_mega.rollout.limits import end_token
-from rzero_mega.weights.model_files import model_sha256
+from rzero_mega.run.checksums import FileHash, combined
 from rzero_mega.weights.shape import read_shape
 
 _log = logging.getLogger(__name__)
@@ -48,11 +48,11 @@ def warmed_up(
         _log.warning("verifier.warm_up: no question has a majority of verifier.known_from; there is nothing to show it")
         return start, {"warm_up_pairs": 0}
     mark = spmd.on_rank_0(_mark, ctx, phase)
-    done = spmd.on_rank_0(_done, folder, mark)
+    done = _done(folder, mark)
     if done is None:
-        rows = _train(ctx, phase, start, examples, folder)
-        said = {"warm_up_pairs": len(pairs), "warm_up_loss_first": rows[0], "warm_up_loss_last": rows[-1]}
-        done = spmd.on_rank_0(_keep, folder, mark, said)
+        losses, files = _train(ctx, phase, start, examples, folder)
+        done = {"warm_up_pairs": len(pairs), "warm_up_loss_first": losses[0], "warm_up_loss_last": losses[-1]}
+        spmd.on_rank_0(_keep, folder, {"of": mark, "sha256": combined(files), "said": done})
     if spmd.rank() == 0:
         _log.info("verifier.warm_up: %d steps, loss %.3f → %.3f", warm_up.steps, *list(done.values())[1:])
     ctx.stop_if_asked()
@@ -73,8 +73,8 @@ def _examples(ctx: RunContext, pairs: Sequence[Pair]) -> list[EncodedExample]:
 
 def _train(
     ctx: RunContext, phase: ActivePhase, start: StartFolders, examples: Sequence[EncodedExample], folder: Path
-) -> list[float]:
-    """The loss of every step."""
+) -> tuple[list[float], dict[str, FileHash]]:
+    """The loss of every step, and what the files of the model in the folder hold."""
     warm_up = ctx.config.verifier.warm_up
     ctx.rest_servers()
     longest = max(len(example.target) for example in examples)
@@ -83,10 +83,10 @@ def _train(
     order = derive_seed(phase.seed_key("warm up"))
     steps = SftSteps(ctx, learner, examples, warm_up.sft.sequences_per_update, order)
     losses = [steps.take(step, _failed)["loss"] for step in range(1, warm_up.steps + 1)]
-    write_weights(ctx, learner, folder, 0.0, start.policy)
+    files = write_weights(ctx, learner, folder)
     learner.close()
     ctx.stopwatch.take()  # the first step of the phase did not take this time
-    return losses
+    return losses, files
 
 
 def _failed(failed: FailedUpdate) -> None:
@@ -100,15 +100,17 @@ def _mark(ctx: RunContext, phase: ActivePhase) -> str:
 
 
 def _done(folder: Path, mark: str) -> dict[str, Any] | None:
-    """What was said of the warm-up in the folder, if it is whole and made from the same."""
-    record = folder.parent / RECORD
-    if not record.is_file() or not folder.is_dir():
+    """What was said of the warm-up in the folder, if it is whole and made from the same. For all ranks."""
+    kept = spmd.on_rank_0(_kept, folder)
+    if kept is None or kept.get("of") != mark or kept.get("sha256") != combined(shared_hashes(folder)):
         return None
-    kept = read_json(record)
-    same = kept.get("of") == mark and kept.get("sha256") == model_sha256(folder)
-    return dict(kept["said"]) if same else None
+    return dict(kept["said"])
 
 
-def _keep(folder: Path, mark: str, said: dict[str, Any]) -> dict[str, Any]:
-    write_json(folder.parent / RECORD, {"of": mark, "sha256": model_sha256(folder), "said": said})
-    return said
+def _kept(folder: Path) -> dict[str, Any] | None:
+    record = folder.parent / RECORD
+    return dict(read_json(record)) if record.is_file() and folder.is_dir() else None
+
+
+def _keep(folder: Path, record: dict[str, Any]) -> None:
+    write_json(folder.parent / RECORD, record)

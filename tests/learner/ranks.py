@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,13 +159,18 @@ def _check_executor(learner: Learner, case: TrainingCase) -> None:
     _assert_same_bytes(everyone, learner, case, receives=True)
 
 
+def _write_on_rank_0(folder: Path, stream: Iterator[tuple[str, Tensor]], template: Path) -> None:
+    if spmd.rank() == 0:
+        hf_folder.write_hf_folder(folder, stream, template)
+
+
 def _check_parts(learner: Learner, case: TrainingCase, folder: Path) -> None:
     """All ranks write the files that one does, byte for byte, by both executors, and say what they hold."""
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     alone, template = folder / "alone", Path(case.model)
     with patch.object(hf_folder, "SHARD_BYTES", SHARD_BYTES):
         stream = learner.export()
-        spmd.rank_0_writes(stream, hf_folder.write_hf_folder, alone, stream, template)
+        spmd.all_ranks_write(stream, _write_on_rank_0, alone, stream, template)
         for executor in ("fast", "reference"):
             settings: Any = SimpleNamespace(executor=executor, bucket_bytes=case.bucket_bytes)
             parted = learner.parted_weights(settings)

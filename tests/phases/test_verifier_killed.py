@@ -102,11 +102,19 @@ def test_it_goes_on_to_the_same_model_manifest_and_rows_whenever_it_was_killed(
         assert left(phase) == undisturbed, moment
 
 
-def test_a_warm_up_that_is_done_is_not_done_again(
+def test_a_warm_up_that_is_done_is_not_done_again_unless_its_model_has_changed(
     runs: Callable[[str], ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(training, "train_step", in_call(1, steps.train_step))
         train(runs("killed"))
-    monkeypatch.setattr(SftSteps, "take", in_call(1, SftSteps.take))
+    take = SftSteps.take
+    monkeypatch.setattr(SftSteps, "take", in_call(1, take))
+    (file,) = runs("killed").directory.phase(1, PhaseName.VERIFIER).work.glob("warm_up/config.json")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"\n")
+    with pytest.raises(Killed):
+        train(runs("killed"))
+    file.write_bytes(whole)
+    monkeypatch.setattr(SftSteps, "take", in_call(1, take))
     train(runs("killed"))
