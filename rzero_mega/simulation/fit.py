@@ -246,6 +246,8 @@ def _trainings(run: _Run) -> Iterator[tuple[PhaseName, TrainingConfig, float]]:
     """(phase, its training, tokens of its prompt)."""
     responses = run.assumptions.responses
     yield PhaseName.CHALLENGER, run.config.challenger.training, responses.challenger_prompt
+    # The model takes a Verifier to be asked and to answer at the Solver's length.
+    yield PhaseName.VERIFIER, run.config.verifier.training, responses.solver_prompt
     yield PhaseName.SOLVER, run.config.solver.training, responses.solver_prompt
 
 

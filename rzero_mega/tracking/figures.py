@@ -111,7 +111,7 @@ def iteration_figures(data: ReportData) -> list[Figure]:
 
 
 def step_figures(data: ReportData) -> list[Figure]:
-    """Curves over the training steps of both roles."""
+    """Curves over the training steps of all roles."""
     both: list[tuple[str, str, str, bool, bool]] = [
         ("KL", "to the model at the start of the phase, nats per token", "kl", False, True),
         ("KL to the base", "to the base model, nats per token", "kl_base", False, True),
@@ -346,7 +346,7 @@ def _per_step(
 
 
 def _steps(data: ReportData, metric: Metric) -> Series | None:
-    """Steps of iteration i lie between i - 1 and i, so that both roles and unequal numbers of steps share an axis."""
+    """Steps of iteration i lie between i - 1 and i, so that all roles and unequal numbers of steps share an axis."""
     segments, spreads = [], []
     planned = {
         PhaseName.CHALLENGER: data.config.challenger.training.steps,

@@ -112,6 +112,11 @@ class RunStatus:
     diagnostic: str | None = None
     halt: Halt | None = None
 
+    @property
+    def phases(self) -> tuple[PhaseName, ...]:
+        """Those of any iteration, in their order."""
+        return tuple(name for name in PhaseName if any(name in row.phases for row in self.iterations))
+
     def as_json(self) -> dict[str, Any]:
         """What `status --json` prints."""
         return asdict(self) | {"iterations": [asdict(iteration) for iteration in self.iterations]}

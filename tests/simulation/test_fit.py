@@ -24,7 +24,8 @@ from rzero_mega.simulation.iteration import iteration_time, train_seconds
 from rzero_mega.simulation.site import Site
 
 H100 = GPUS["H100"]
-RECIPE = ("run.minimum_free_mb=0", "challenger.training.steps=3", "solver.training.steps=3")
+ROLES = ("challenger", "verifier", "solver")
+RECIPE = ("run.minimum_free_mb=0", "verifier.train=true", *(f"{role}.training.steps=3" for role in ROLES))
 
 
 def server_log(fixed: float, per_sequence: float, site: Site) -> str:
@@ -47,10 +48,12 @@ def write_run(path: Path, engine: str = "sglang") -> Site:
     config = load_recipe("qwen3_8b", [*RECIPE, f"rollout.engine={engine}"])
     site = Site(load_recipe("qwen3_8b", RECIPE), H100, shipped())
     with RunDirectory.create_or_open(path, config, writer=True) as run:
-        for name, training in (("challenger", config.challenger.training), ("solver", config.solver.training)):
-            phase = run.phase(1, PhaseName(name))
+        for name in ROLES:
+            phase, training = run.phase(1, PhaseName(name)), getattr(config, name).training
             phase.begin({})
-            prompt = getattr(site.assumptions.responses, f"{name}_prompt")
+            # A Verifier is taken to be asked and to answer at the Solver's length.
+            asked = "solver" if name == "verifier" else name
+            prompt = getattr(site.assumptions.responses, f"{asked}_prompt")
             for step, length in enumerate((500.0, 600.0, 700.0), start=1):
                 seconds = 1.5 * train_seconds(site, training, prompt + length)
                 row = {"response_length": length, "truncated_rate": 0.05, "train_seconds": seconds}
@@ -90,7 +93,7 @@ def test_what_a_run_shows_is_found_again(run: Path) -> None:
     new, counted = found.assumptions, observations(found)
     assert new.decoding.fixed_s == pytest.approx(0.004, rel=0.01)
     assert new.decoding.per_sequence_s == pytest.approx(2e-5, rel=0.01)
-    assert new.costs.train_factor == pytest.approx(1.5) and counted["costs.train_factor"] == 6
+    assert new.costs.train_factor == pytest.approx(1.5) and counted["costs.train_factor"] == 9
     assert new.costs.job_start_s == 150 and counted["costs.job_start_s"] == 1
     assert new.costs.probe_s == 2 and new.responses.well_formed_share == pytest.approx(0.8)
     site = Site(load_recipe("qwen3_8b", RECIPE), H100, new)
@@ -105,7 +108,7 @@ def test_what_a_run_shows_is_found_again(run: Path) -> None:
     checked = sum(activity.seconds for activity in one.activities if activity.name == "verification")
     assert sent + checked == pytest.approx(2 * 40 + 3 * 2, rel=0.01)
     assert not set(found.kept) & counted.keys() and "costs.learner_start_s" in found.kept
-    assert new.sources["costs.probe_s"] == f"{run}, 6 observations"
+    assert new.sources["costs.probe_s"] == f"{run}, 9 observations"
 
 
 def test_an_embedded_run_tells_of_its_learner_alone(tmp_path: Path) -> None:
