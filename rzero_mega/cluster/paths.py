@@ -4,45 +4,45 @@ looking at what is there.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rzero_mega.config import Config
 
 
 def with_absolute_paths(config: Config, here: Path) -> Config:
-    """The configuration with every path absolute that leads, from the folder `here`, to a model, prompt or benchmark.
+    """The configuration with every path absolute that leads, from the folder `here`, to a file or a folder.
 
-    Names stay what they are: of hub models that are no folder here, shipped prompts, and built-in benchmarks.
+    Names stay what they are: of hub models that are no folder here, shipped prompts, built-in benchmarks and data.
     """
-
-    def file(text: str) -> str:
-        return str(here / text) if (here / text).is_file() else text
-
-    sglang, weights = config.rollout.sglang, config.weights
-    data = config.evaluation.data
-    given = config.prompts
-    prompts = replace(
-        given,
-        challenger=_prompt(given.challenger, here),
-        solver=_prompt(given.solver, here),
-        paraphrase=_prompt(given.paraphrase, here),
-        program=_prompt(given.program, here),
-    )
-    model = config.model.path
-    return replace(
-        config,
-        model=replace(config.model, path=str(here / model) if (here / model).is_dir() else model),
-        prompts=prompts,
-        evaluation=replace(
-            config.evaluation,
-            benchmarks=[file(name) for name in config.evaluation.benchmarks],
-            data=data and str(here / data),
-        ),
-        weights=replace(weights, folder=weights.folder and str(here / weights.folder)),
-        rollout=replace(config.rollout, sglang=replace(sglang, python=sglang.python and str(here / sglang.python))),
-    )
+    absolute: Config = _absolute(config, here, "")
+    return absolute
 
 
-def _prompt(name: str | None, here: Path) -> str | None:
-    return str(here / name) if name is not None and Path(name).suffix in (".yaml", ".yml") else name
+def _absolute(node: Any, here: Path, prefix: str) -> Any:
+    changed = {}
+    for spec in fields(node):
+        key, value = prefix + spec.name, getattr(node, spec.name)
+        if is_dataclass(value):
+            changed[spec.name] = _absolute(value, here, f"{key}.")
+        elif spec.metadata.get("path") and isinstance(value, list):
+            changed[spec.name] = [_leading(key, text, here) for text in value]
+        elif spec.metadata.get("path") and value is not None:
+            changed[spec.name] = _leading(key, value, here)
+    return replace(node, **changed)
+
+
+def _leading(key: str, text: str, here: Path) -> str:
+    return str(here / text) if _is_path(key, text, here) else text
+
+
+def _is_path(key: str, text: str, here: Path) -> bool:
+    """Whether what the key says is a path, and not a name, where it may be either."""
+    if key == "model.path":
+        return (here / text).is_dir()
+    if key in ("evaluation.benchmarks", "labelled.data"):
+        return (here / text).is_file()
+    if key.startswith("prompts.") or key.endswith(".prompt"):
+        return Path(text).suffix in (".yaml", ".yml")
+    return True
