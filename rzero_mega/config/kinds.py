@@ -33,7 +33,7 @@ class KeyChange:
 @cache
 def kinds() -> Mapping[str, Kind]:
     """The kind of every key that has a value, by its dotted name."""
-    return dict(_kinds(Config(), "", None, None))
+    return dict(_kinds(Config(), "", None, None, None))
 
 
 def values_of(config: Config) -> dict[str, Any]:
@@ -42,9 +42,16 @@ def values_of(config: Config) -> dict[str, Any]:
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[KeyChange]:
-    """The keys of both whose values differ, in the order of the schema."""
+    """The keys of both whose values differ, in the order of the schema; none at which nobody looks in either."""
     known = [key for key in kinds() if key in before and key in after]
+    known = [key for key in known if is_looked_at(key, before) or is_looked_at(key, after)]
     return [KeyChange(key, before[key], after[key]) for key in known if before[key] != after[key]]
+
+
+def is_looked_at(key: str, values: Mapping[str, Any]) -> bool:
+    """Whether anything looks at the key in a configuration of these values."""
+    switch = kinds()[key].switch
+    return switch is None or values.get(switch) is True
 
 
 def concerns(key: str, phase: PhaseName) -> bool:
@@ -66,17 +73,19 @@ def in_words(kind: Kind) -> str:
     return f"{what}{f', once {names} has begun' if names else ''}"
 
 
-def _kinds(node: Any, prefix: str, above: Kind | None, fixed: Fixed | None) -> Iterator[tuple[str, Kind]]:
+def _kinds(
+    node: Any, prefix: str, above: Kind | None, fixed: Fixed | None, switch: str | None
+) -> Iterator[tuple[str, Kind]]:
     for spec in fields(node):
         key, value = prefix + spec.name, getattr(node, spec.name)
         kind = spec.metadata.get("kind") or above
-        own = spec.metadata.get("fixed") or fixed
+        own, turned_on = spec.metadata.get("fixed") or fixed, spec.metadata.get("switch") or switch
         if is_dataclass(value):
-            yield from _kinds(value, f"{key}.", kind, own)
+            yield from _kinds(value, f"{key}.", kind, own, turned_on)
         elif kind is None:
             raise TypeError(f"{key}: neither it nor a section that it is in says of which kind it is")
         else:
-            yield key, replace(kind, fixed=own)
+            yield key, replace(kind, fixed=own, switch=kind.switch or (turned_on if key != turned_on else None))
 
 
 def _values(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:

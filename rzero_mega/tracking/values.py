@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rzero_mega.config import Config
-from rzero_mega.config.kinds import concerns, kinds, values_of
+from rzero_mega.config.kinds import concerns, is_looked_at, kinds, values_of
 from rzero_mega.errors import UserError
 from rzero_mega.run import PhaseDirectory, RunDirectory
 
@@ -42,7 +42,7 @@ def _other_values(phase: PhaseDirectory, now: Mapping[str, Any]) -> Iterator[tup
         return  # the run itself and `verify` say what is damaged
     for key, kind in kinds().items():
         looks = (concerns(key, phase.phase) and not kind.named) or kind.last_bits  # what is named may only have moved
-        if not looks or key not in now:
+        if not looks or key not in now or not is_looked_at(key, now):
             continue
         had = [(entry.done, entry.values[key]) for entry in history if key in entry.values]
         if len(had) > 1 or (had and had[0][1] != now[key]):

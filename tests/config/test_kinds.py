@@ -9,7 +9,7 @@ import pytest
 from rzero_mega.config import kinds as module
 from rzero_mega.config import load_config
 from rzero_mega.config.explain import all_keys, explain
-from rzero_mega.config.kinds import changes_between, concerns, kinds, values_of
+from rzero_mega.config.kinds import changes_between, concerns, is_looked_at, kinds, values_of
 from rzero_mega.config.schema.metadata import Change, Fixed
 from rzero_mega.phase_name import PhaseName
 
@@ -93,6 +93,26 @@ def test_changes_are_told_key_by_key() -> None:
         "seed: 1 → 2",
         "labels.curation.low: 0.1 → 0.2",
     ]
+
+
+def test_keys_of_a_verifier_have_changed_where_there_is_one_before_or_after() -> None:
+    steps = "verifier.training.steps"
+
+    def changed(before: str, after: str) -> list[str]:
+        given = [[f"verifier.train={train}", f"{steps}={n}"] for n, train in enumerate((before, after), 1)]
+        given[1].append("prompts.verifier=math_verifier")
+        return [change.key for change in changes_between(*(values_of(load_config(overrides=keys)) for keys in given))]
+
+    assert changed("false", "false") == []
+    assert changed("true", "true") == ["prompts.verifier", steps]
+    for one, other in (("false", "true"), ("true", "false")):
+        assert changed(one, other) == ["prompts.verifier", "verifier.train", steps]
+
+
+def test_a_key_has_a_switch_that_is_a_key_with_no_switch_of_its_own() -> None:
+    switches = {kind.switch for kind in kinds().values() if kind.switch is not None}
+    assert switches == {"verifier.train"} and all(kinds()[key].switch is None for key in switches)
+    assert is_looked_at("verifier.train", values_of(load_config()))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,10 @@ def test_a_run_that_began_before_there_were_verifiers_goes_on_in_the_middle_of_i
     runner.run_phases(before, StopRequest())
     assert names(done) == [f"0/1/{name}/x" for name in PHASES[2:]] + [f"0/2/{name}/x" for name in PHASES]
     assert inputs_of(before) == inputs_of(whole)
+    # The preset has values for a Verifier that the run has never had: nobody looks at them.
+    run = RunDirectory.open_existing(path)
+    assert before.verifier != Config().verifier and "changed" not in {e.event for e in read_events(run.events_path)}
+    assert run_status(run).values == ()
     with pytest.raises(UserError, match=r"verifier\.train: False → True"):
         runner.run_phases(config("run.name=before", "iterations=2", "verifier.train=true"), StopRequest())
 

@@ -43,7 +43,8 @@ class Kind:
     """How a key may change. `phases` are those that look at it: all others are none of its business.
 
     `named` is for identities that are told by what the key names (a model, a prompt), wherever that lies. `last_bits`
-    is for operational keys by which sums of floating-point numbers come out in another order.
+    is for operational keys by which sums of floating-point numbers come out in another order. `switch` is the key
+    without which, true, nobody looks at this one.
     """
 
     change: Change
@@ -51,6 +52,7 @@ class Kind:
     named: bool = False
     last_bits: bool = False
     fixed: Fixed | None = None
+    switch: str | None = None
 
 
 def of(*phases: PhaseName) -> Kind:
@@ -102,9 +104,9 @@ def path(default: str | None, kind: Kind | None = None) -> Any:
     return value(default, kind, path=True)
 
 
-def stating(kind: Kind, fixed: Fixed | None = None, path: bool = False) -> dict[str, Any]:
+def stating(kind: Kind, fixed: Fixed | None = None, path: bool = False, switch: str | None = None) -> dict[str, Any]:
     """Metadata of a list, or of a section, whose kind is that of the keys in it that state none.
 
-    `path` says of a list that its texts may be paths.
+    `path` says of a list that its texts may be paths, `switch` of a section which key is that of all the others in it.
     """
-    return {"kind": kind, "fixed": fixed, "path": path}
+    return {"kind": kind, "fixed": fixed, "path": path, "switch": switch}

@@ -35,6 +35,7 @@ from rzero_mega.config.schema.verifier import VerifierConfig
 from rzero_mega.phase_name import PhaseName
 
 NO_ABLATION = "none"
+VERIFIER_TRAIN = "verifier.train"
 
 
 @dataclass
@@ -66,7 +67,9 @@ class PromptsConfig:
     program: str | None = path(None, LABELLING)
     """Prompt that asks for a program that answers a question (`labels.panel.programs`): a name or a path likewise."""
 
-    verifier: str | None = path(None, Kind(Change.IDENTITY, (PhaseName.LABELS, PhaseName.VERIFIER), named=True))
+    verifier: str | None = path(
+        None, Kind(Change.IDENTITY, (PhaseName.LABELS, PhaseName.VERIFIER), named=True, switch=VERIFIER_TRAIN)
+    )
     """Prompt that asks whether an answer is right (`verifier`): a name or a path likewise."""
 
 
@@ -111,7 +114,9 @@ class Config:
     )
     """Ways to earn without a hard question, closed in phases 1 and 3."""
 
-    verifier: VerifierConfig = field(default_factory=VerifierConfig, metadata=stating(of(PhaseName.VERIFIER)))
+    verifier: VerifierConfig = field(
+        default_factory=VerifierConfig, metadata=stating(of(PhaseName.VERIFIER), switch=VERIFIER_TRAIN)
+    )
     """A third role between phases 3 and 4, off by default: it learns which answers are right."""
 
     solver: SolverConfig = field(default_factory=SolverConfig, metadata=stating(of(PhaseName.SOLVER)))
