@@ -124,6 +124,14 @@ class TestCard:
         assert "| `labels.curation.low` | 0.25 | 0.4 |" in card
         assert "No questions or answers that people wrote were trained on" in card
         assert "GPU-hours" not in card
+        assert "Verifier" not in card and "`verifier." not in card
+
+    def test_the_card_names_a_verifier_that_the_run_had(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "nano-seed0", "verifier.train=true", iterations=1)
+        export(run, ExportOptions(output=tmp_path / "out"))
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "as labels.\nA Verifier, trained on those votes, had a say" in card
+        assert "| `verifier.train` | false | true |" in card and "| `verifier.training.prompts_per_step` |" in card
 
     def test_labelled_data_is_named(self, tmp_path: Path) -> None:
         run = make_run(tmp_path / "r", "labelled.method=grpo", "labelled.data=arithmetic:20", iterations=1)
