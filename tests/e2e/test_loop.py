@@ -14,6 +14,7 @@ import pytest
 
 from rzero_mega.config import config_from_yaml
 from tests.e2e.command import Undisturbed, run, start, tiny
+from tests.tracking.trace_format import check_trace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
@@ -43,7 +44,7 @@ def test_the_report_is_one_page_without_outside_requests(folder: Path) -> None:
 def test_the_trace_has_every_phase_and_step(folder: Path) -> None:
     result = run(folder, "trace", "--output", "trace.json")
     assert result.returncode == 0, result.stderr
-    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    trace = check_trace(json.loads((folder / "trace.json").read_text()))
     tracks = {event["tid"]: event["args"]["name"] for event in trace if event["name"] == "thread_name"}
     on = {
         track: [e["name"] for e in trace if e["ph"] == "X" and tracks[e["tid"]] == track] for track in tracks.values()
