@@ -11,7 +11,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, labels_table, run_status
 from rzero_mega.tracking.gauge_rows import guard_lines
-from rzero_mega.tracking.gpu_hours import PhaseUse, run_use
+from rzero_mega.tracking.gpu_hours import PhaseUse, of_last_iteration, run_use
 from rzero_mega.tracking.label_audits import audit_lines
 from rzero_mega.tracking.label_costs import cost_line
 from rzero_mega.tracking.progress import use_table
@@ -23,7 +23,7 @@ from rzero_mega.tracking.status import (
     models_line,
     rate_lines,
 )
-from rzero_mega.tracking.use_rows import NOTE, remark
+from rzero_mega.tracking.use_rows import NOTE, remark, uneven_lines
 from rzero_mega.tracking.use_rows import as_json as uses_as_json
 from rzero_mega.tracking.verifier import verifier_lines
 
@@ -77,3 +77,5 @@ def _show_use(console: Console, uses: Sequence[PhaseUse]) -> None:
     console.print(table)
     said = remark(uses)
     say(NOTE if said is None else f"{NOTE}; {said}")
+    for line in uneven_lines(of_last_iteration(uses)):
+        say(line)

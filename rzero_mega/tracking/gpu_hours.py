@@ -83,12 +83,20 @@ class PhaseUse:
 
 def run_use(run: RunDirectory) -> list[PhaseUse]:
     """Every phase that the run's timeline knows, the one under way too, in the order of the run."""
-    return [_with_mfu(run, use) for use in phase_uses(read_timeline(run.path / FILE))]
+    return [_with_mfu(run, use) for use in timeline_uses(run)]
 
 
-def phase_use(run: RunDirectory, iteration: int, phase: PhaseName) -> PhaseUse | None:
-    """One phase's; None where the timeline doesn't know it."""
-    uses = phase_uses(read_timeline(run.path / FILE))
+def timeline_uses(run: RunDirectory) -> list[PhaseUse]:
+    """As `run_use`, but for what the timeline does not know."""
+    return phase_uses(read_timeline(run.path / FILE))
+
+
+def phase_use(
+    run: RunDirectory, iteration: int, phase: PhaseName, uses: Sequence[PhaseUse] | None = None
+) -> PhaseUse | None:
+    """One phase's; None where the timeline doesn't know it. `uses` are the timeline's, where they are known."""
+    if uses is None:
+        uses = timeline_uses(run)
     return next((_with_mfu(run, use) for use in uses if (use.iteration, use.phase) == (iteration, phase)), None)
 
 
@@ -98,7 +106,7 @@ def of_last_iteration(uses: Sequence[PhaseUse]) -> list[PhaseUse]:
 
 
 def phase_uses(spans: Sequence[Span]) -> list[PhaseUse]:
-    """As `run_use`, but for what the timeline does not know."""
+    """What spans tell of every phase, in the order of the run."""
     attempts: dict[tuple[int, PhaseName], list[Span]] = defaultdict(list)
     for span in phase_spans(spans):
         key = _phase(span)

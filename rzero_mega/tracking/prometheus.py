@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rzero_mega.config.schema import PrometheusConfig
 from rzero_mega.errors import UserError
-from rzero_mega.run import RunDirectory
+from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.tracking.gpu_hours import PhaseUse, phase_use, timeline_uses
+from rzero_mega.tracking.use_rows import use_values
 from rzero_mega.tracking.wandb_rows import step_values, summary_values
 
 PREFIX = "rzero_mega_"
@@ -75,6 +77,7 @@ class NewestFigures:
     def values(self) -> dict[str, float]:
         """As the run directory has them now; what can't be read is left out."""
         found: dict[str, float] = {}
+        uses: list[PhaseUse] | None = None
         for phase in self._run.phases():
             if phase.path in self._finished:
                 found |= self._finished[phase.path]
@@ -87,10 +90,16 @@ class NewestFigures:
             if rows and phase.trains:
                 values |= step_values(phase.phase, rows[-1], rows[-1]["step"], phase.iteration)
             if manifest is not None:
-                values |= summary_values(manifest)
+                uses = timeline_uses(self._run) if uses is None else uses
+                values |= summary_values(manifest) | self._use(phase, uses)
                 self._finished[phase.path] = values
             found |= values
         return found
+
+    def _use(self, phase: PhaseDirectory, uses: Sequence[PhaseUse]) -> dict[str, float]:
+        """Where the GPU-hours of a finished phase went."""
+        found = phase_use(self._run, phase.iteration, phase.phase, uses)
+        return {} if found is None else use_values(found)
 
 
 class _Collector:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rzero_mega.tracking.gpu_hours import CHECKPOINT, PARKING, START, SYNC, VERIFICATION, PhaseUse
+from rzero_mega.tracking.gpu_hours import CHECKPOINT, PARKING, START, SYNC, VERIFICATION, PhaseUse, ServerUse
 from rzero_mega.tracking.summaries import NOTHING, duration, percent
 
 SPENT = (START, SYNC, VERIFICATION, CHECKPOINT, PARKING)
 """In the order of columns."""
 NOTE = "slots, tok/s: of a server at work; start to park: seconds"
+# Shares of idle time, or rates as a share of the greatest, that are no further apart are told as a mean alone.
+_APART = 0.1
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def idle_table(uses: Sequence[PhaseUse]) -> tuple[tuple[str, ...], tuple[tuple[s
     for gpu in gpus:
         servers = dict.fromkeys(server.name for use in uses for server in use.servers if gpu in server.gpus)
         shares = (percent(use.idle_by_gpu[gpu], 0) if gpu in use.idle_by_gpu else NOTHING for use in uses)
-        rows.append((f"node {gpu.replace('/', ', GPU ')}", ", ".join(servers) or NOTHING, *shares))
+        rows.append((_place(gpu), ", ".join(servers) or NOTHING, *shares))
     return ("idle", "servers", *(_name(use) for use in uses)), tuple(rows)
 
 
@@ -112,6 +115,31 @@ def servers_table(uses: Sequence[PhaseUse]) -> tuple[tuple[str, ...], tuple[tupl
         cells = (f"{_whole(s.tokens_per_second)} ({percent(s.slots_used, 0)})" if s else NOTHING for s in found)
         rows.append((name, *cells))
     return ("tokens/s (slots in use)", *(_name(use) for use in uses)), tuple(rows)
+
+
+def uneven_lines(uses: Iterable[PhaseUse]) -> list[str]:
+    """For the terminal: the ends of what a mean hides, of phases whose GPUs or whose servers of a role are unlike."""
+    told = ((use, [*_uneven_idle(use), *_uneven_rates(use)]) for use in uses)
+    return [f"{use.phase}: {'; '.join(parts)}" for use, parts in told if parts]
+
+
+def _uneven_idle(use: PhaseUse) -> Iterator[str]:
+    shares = sorted((share, number, gpu) for number, (gpu, share) in enumerate(use.idle_by_gpu.items()))
+    if shares and shares[-1][0] - shares[0][0] > _APART:
+        ends = (f"{_share(share)} ({_place(gpu)})" for share, _, gpu in (shares[0], shares[-1]))
+        yield f"idle from {' to '.join(ends)}"
+
+
+def _uneven_rates(use: PhaseUse) -> Iterator[str]:
+    by_role: dict[str, list[ServerUse]] = defaultdict(list)
+    for server in use.servers:
+        by_role[server.name.rpartition("-")[0]].append(server)
+    for servers in by_role.values():
+        slowest = min(servers, key=lambda server: server.tokens_per_second)
+        fastest = max(servers, key=lambda server: server.tokens_per_second)
+        if slowest.tokens_per_second < (1 - _APART) * fastest.tokens_per_second:
+            ends = (f"{_whole(server.tokens_per_second)} ({server.name})" for server in (slowest, fastest))
+            yield f"tokens/s from {' to '.join(ends)}"
 
 
 def remark(uses: Sequence[PhaseUse]) -> str | None:
@@ -130,6 +158,7 @@ def use_values(use: PhaseUse) -> dict[str, float]:
     values = {
         "gpu_hours": _of_gpus(use),
         "idle": use.idle,
+        "most_idle_gpu": max(use.idle_by_gpu.values(), default=None),
         "slots_used": use.slots_used,
         "server_tokens_per_second": use.server_tokens_per_second,
         "slowest_server_tokens_per_second": min((s.tokens_per_second for s in use.servers), default=None),
@@ -155,6 +184,10 @@ def as_json(uses: Iterable[PhaseUse]) -> list[dict[str, Any]]:
 def _known(columns: Iterable[Column], uses: Sequence[PhaseUse]) -> list[Column]:
     """The columns of figures that any phase has."""
     return [column for column in columns if any(column.value(use) for use in uses)]
+
+
+def _place(gpu: str) -> str:
+    return f"node {gpu.replace('/', ', GPU ')}"
 
 
 def _name(use: PhaseUse) -> str:

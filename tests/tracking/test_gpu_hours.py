@@ -22,7 +22,7 @@ from rzero_mega.tracking.gpu_hours import CHECKPOINT, PARKING, START, SYNC, VERI
 from rzero_mega.tracking.intervals import Interval, clipped, length, union, without
 from rzero_mega.tracking.progress import use_table
 from rzero_mega.tracking.report import write_report
-from rzero_mega.tracking.use_rows import remark, use_values
+from rzero_mega.tracking.use_rows import remark, uneven_lines, use_values
 from tests.tracking.timelines import BEGAN, COLOCATED, ON_CPUS, SPLIT, drawing, training_phase
 
 SOLVER = PhaseName.SOLVER
@@ -123,6 +123,27 @@ def test_the_learners_mfu_is_that_of_its_steps(run: RunDirectory) -> None:
     values = use_values(solver)
     assert values["gpus/solver/mfu"] == pytest.approx(0.3) and values["gpus/solver/gpu_hours"] == pytest.approx(1 / 9)
     assert "gpus/challenger/mfu" not in use_values(challenger)
+
+
+def test_gpus_and_servers_that_are_unlike_are_told_by_name(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alike = phase_uses([*training_phase("questions 1", 0.0, COLOCATED, range(4))])
+    assert uneven_lines(alike) == []
+    slow = [drawing("challenger-0", 0, 200.0, 40.0, 64, 40_000), drawing("challenger-1", 1, 200.0, 40.0, 64, 70_000)]
+    solver = [drawing(f"solver-{gpu}", gpu, 240.0, 10.0, 64, 30_000 + gpu) for gpu in range(2)]
+    phase = Span(PHASES, "challenger 1", BEGAN + 200, 100.0, SPLIT.as_counts())
+    train = Span("main", "train", BEGAN + 250, 10.0)
+    write_jsonl(run.path / FILE, (span.as_json() for span in [*slow, *solver, train, phase]))
+    line = (
+        "challenger: idle from 40 % (node 0, GPU 0) to 100 % (node 1, GPU 1); "
+        "tokens/s from 1000 (challenger-0) to 1750 (challenger-1)"
+    )
+    uses = run_use(run)
+    assert uneven_lines(uses) == [line]
+    assert use_values(uses[0])["gpus/challenger/most_idle_gpu"] == pytest.approx(1.0)
+    show_status(run, as_json=False)
+    assert line in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(("devices", "wanted"), [(SPLIT, "GPU-h"), (ON_CPUS, "no GPUs")], ids=["GPUs", "CPUs"])

@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rzero_mega.atomic import write_jsonl
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import PrometheusConfig
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
+from rzero_mega.run.timeline import FILE
+from rzero_mega.tracking.gpu_hours import run_use
 from rzero_mega.tracking.prometheus import PREFIX, NewestFigures, check_prometheus, prometheus_endpoint
+from rzero_mega.tracking.use_rows import use_values
 from rzero_mega.tracking.wandb_rows import step_values
+from tests.tracking.timelines import SPLIT, training_phase
 
 
 @pytest.fixture
@@ -80,6 +85,18 @@ def test_a_finished_phase_is_read_once(run: RunDirectory) -> None:
         phase.manifest_path.write_text("{")
         phase.metrics_path.unlink(missing_ok=True)
     assert newest.values() == first and first["train/solver/kl"] == 0.25 and first["eval/pass1_mean"] == 0.5
+
+
+def test_where_the_gpu_hours_of_a_finished_phase_went_is_told_as_to_wandb(run: RunDirectory) -> None:
+    spans = training_phase("solver 1", 0.0, SPLIT, (2, 3))
+    write_jsonl(run.path / FILE, (span.as_json() for span in spans))
+    solver, newest = run.phase(1, PhaseName.SOLVER), NewestFigures(run)
+    solver.begin({})
+    solver.log_step(1, {"mfu": 0.25})
+    assert not any(name.startswith("gpus/") for name in newest.values())
+    solver.finish({}, {})
+    (use,) = run_use(run)
+    assert use_values(use).items() <= newest.values().items() and newest.values()["gpus/solver/mfu"] == 0.25
 
 
 def test_a_damaged_phase_takes_nothing_from_the_others(run: RunDirectory) -> None:
