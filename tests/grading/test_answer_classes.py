@@ -73,6 +73,12 @@ def test_an_answer_that_leaves_something_out_joins_what_it_can_only_mean(
     assert classes(answers) == expected
 
 
+def test_one_more_answer_can_part_those_that_agreed_and_take_a_majority_away() -> None:
+    agreed = ["5"] * 4 + ["5 cm"] * 4
+    assert classes(agreed) == [0] * 8
+    assert classes([*agreed, "5 m"]) == [0] * 4 + [1] * 4 + [2]
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.sampled_from(ANSWERS), max_size=12).flatmap(
