@@ -24,3 +24,7 @@ class Activity(StrEnum):
     def seconds(self) -> str:
         """The key of its seconds in a step's metrics."""
         return f"{self}_seconds"
+
+
+BEGUN = "begun"
+"""The count of a CHECKPOINT that says whether one was begun in it; else it was a look at whether one is due."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rzero_mega import spmd
 from rzero_mega.config.schema import CheckpointConfig
 from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.learner import Learner
+from rzero_mega.phases.checkpoint_pace import CheckpointPace
 from rzero_mega.run import PhaseDirectory
 
 
@@ -19,25 +21,36 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: PhaseDirectory, learner: Learner, config: CheckpointConfig, add_files: Callable[[Path], None]
+        self,
+        directory: PhaseDirectory,
+        learner: Learner,
+        config: CheckpointConfig,
+        add_files: Callable[[Path], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is written before the first step. Rank 0 calls `add_files` with every checkpoint's folder."""
         self._directory, self._learner, self._config, self._add_files = directory, learner, config, add_files
+        self._pace, self._clock = CheckpointPace(config.share), clock
         self._pending: tuple[int, PendingSave] | None = None
         self._last_step = 0
 
-    def after_step(self, step: int, last: int) -> None:
+    def after_step(self, step: int, last: int) -> bool:
         """Commit the checkpoint on its way if it is written, and begin one if it is due, as after the step `last`.
 
-        Waits for one that is still being written if the next is due. UserError names the folder that cannot be written.
+        Waits for one that is still being written if a step must have one. Whether one was begun. UserError names the
+        folder that cannot be written.
         """
+        began = self._clock()
         if self._pending is not None and self._pending[1].is_written():
             self._commit()
-        if step % self._config.every and step != last:
-            return
-        self._begin(step)
-        if not self._config.asynchronous:
-            self._commit()
+        due = self._is_due(step, last, began)
+        if due:
+            self._begin(step)
+            self._pace.begin(began)
+            if not self._config.asynchronous:
+                self._commit()
+        self._pace.wait(self._clock() - began)
+        return due
 
     def save_now(self, step: int) -> None:
         """Have the checkpoint after `step` on disk before it returns, due or not: there will be no further step."""
@@ -50,6 +63,18 @@ class Checkpoints:
         self._commit()
         if self._config.keep_finished:
             spmd.on_rank_0(self._directory.keep_checkpoints)
+
+    def _is_due(self, step: int, last: int, now: float) -> bool:
+        """By `every`, or by time, of which rank 0's clock tells: those of several ranks might not agree."""
+        config = self._config
+        if step == last:
+            return True
+        if config.every is not None:
+            return step % config.every == 0
+        if config.keep_every is not None and step % config.keep_every == 0:
+            return True
+        # One that is still being written would be waited for.
+        return self._pending is None and spmd.on_rank_0(self._pace.is_due, now)
 
     def _begin(self, step: int) -> None:
         self._commit()

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, ClassVar
 
 from rzero_mega import spmd
-from rzero_mega.activity import Activity
+from rzero_mega.activity import BEGUN, Activity
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.guard import FailedUpdate
@@ -87,8 +87,9 @@ def run_steps(
         row |= {what: round(value, 4) for what, value in costs.items()}
         row["learning_rate"] = optimizer.learning_rate
         _log(ctx, phase.directory, step, row)
-        with timeline.measure(Activity.CHECKPOINT):
-            checkpoints.after_step(step, last=training.steps)
+        # In metrics these seconds are the next step's: a checkpoint goes with all rows up to its own.
+        with ctx.stopwatch.measure(Activity.CHECKPOINT.seconds) as counts:
+            counts[BEGUN] = float(checkpoints.after_step(step, last=training.steps))
         phase.bar.advance(step, **{word: row[key] for word, key in steps.shown.items()})
         if step < training.steps:
             ctx.stop_if_asked(checkpoints.save_now, step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
 from rzero_mega.weights.shard_bytes import SHARD_BYTES
@@ -66,6 +68,13 @@ def checkpoints(site: Site, steps: int, step_s: float) -> float:
     held = CHECKPOINT_BYTES * site.parameters
     write = held / costs.checkpoint_write_bytes_s
     copy = costs.checkpoint_passes * held / site.config.learner.processes / costs.checkpoint_copy_bytes_s
+    in_step = copy if config.asynchronous else copy + write
+    if config.every is None:
+        # The next one is begun once what one costs is that share of the time, and it is on disk. No whole number of
+        # steps on average: with one, what is faster might come out slower.
+        apart = max(in_step / config.share - in_step, write) if config.share else math.inf
+        begun = 1 + (steps - 1) / max(1.0, apart / step_s)
+        return begun * in_step + (write if config.asynchronous else 0.0)
     begun = -(-steps // config.every)
     # The next one waits until this one is written.
     waits = write if not config.asynchronous else max(0.0, write - config.every * step_s)

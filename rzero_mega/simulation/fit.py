@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from rzero_mega.activity import Activity
+from rzero_mega.activity import BEGUN, Activity
 from rzero_mega.config.schema import Config, TrainingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
@@ -213,9 +213,9 @@ def _updates(run: _Run) -> list[Fitted]:
 
 
 def _checkpoints(run: _Run) -> list[Fitted]:
-    """What a step waits for its checkpoint, of the run's timeline."""
+    """What a step waits for its checkpoint, of the run's timeline; a span without the count has one."""
     spans = read_timeline(run.path / TIMELINE)
-    waited = [span.seconds for span in spans if span.name == Activity.CHECKPOINT]
+    waited = [span.seconds for span in spans if span.name == Activity.CHECKPOINT and span.counts.get(BEGUN, 1.0)]
     if not waited:
         return []
     held = costs.CHECKPOINT_BYTES * _learner_site(run).parameters / run.config.learner.processes

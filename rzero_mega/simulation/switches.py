@@ -61,8 +61,8 @@ def switches(site: Site) -> Iterator[Switch]:
         yield Switch("ahead=1 in both trainings", ("challenger.training.ahead=1", "solver.training.ahead=1"))
     if not config.solver.over_provision and config.labelled.method != SFT:
         yield Switch("a quarter more questions than a Solver's step takes", ("solver.over_provision=0.25",))
-    if config.learner.checkpoint.every == 1:
-        yield Switch("checkpoints every 5 steps", ("learner.checkpoint.every=5",))
+    if config.learner.checkpoint.every is None:
+        yield Switch("a checkpoint after each step", ("learner.checkpoint.every=1",))
     if config.weights.verify.checksums_every:
         yield Switch("no checksums", ("weights.verify.checksums_every=0",))
     if config.weights.verify.probe_every:

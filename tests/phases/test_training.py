@@ -334,3 +334,19 @@ def test_chosen_steps_leave_a_profile_and_the_timeline_has_every_step(runs: Call
     on_main = [name for track, name in spans if track == "main" and name in ("train", "update", "checkpoint")]
     # After the last step no engine draws from the weights.
     assert on_main == ["train", "update", "checkpoint"] * (STEPS - 1) + ["train", "checkpoint"]
+
+
+def test_how_often_there_are_checkpoints_changes_nothing_that_is_trained(runs: Callable[..., ScriptedRun]) -> None:
+    begun, models, logs = [], [], []
+    for name, share in (("rare", 0.0), ("each", 1.0)):
+        run = runs(name, f"learner.checkpoint={{every: null, share: {share}, asynchronous: false}}")
+        run.ctx.stopwatch.timeline = Timeline(run.folder / "timeline.jsonl")
+        models.append(weights(train(run)))
+        logs.append(logged(run))
+        spans = read_timeline(run.folder / "timeline.jsonl")
+        begun.append([span.counts["begun"] for span in spans if span.name == "checkpoint"])
+    assert begun == [[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]
+    assert models[0] == models[1] and without_times(logs[0]) == without_times(logs[1])
+    # What training waited for after a step stands in the next one's row.
+    assert ["checkpoint_seconds" in row for row in logs[1]] == [False, True, True]
+    assert all(row["checkpoint_seconds"] > 0 for row in logs[1][1:])

@@ -18,6 +18,8 @@ from rzero_mega.planning.models import model_named
 from rzero_mega.planning.servers import DecodeStep
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.events import append_event
+from rzero_mega.run.timeline import Span
+from rzero_mega.simulation.costs import CHECKPOINT_BYTES
 from rzero_mega.simulation.drawing import Lengths
 from rzero_mega.simulation.fit import Fit, fit
 from rzero_mega.simulation.iteration import iteration_time, train_seconds
@@ -74,7 +76,9 @@ def write_run(path: Path, engine: str = "sglang") -> Site:
         text[-1] = f'{{"time": "{time}", "event": "{event}"}}'
         (path / "events.jsonl").write_text("\n".join(text) + "\n")
     for seconds in (11.0, 12.0, 13.0):
-        append_line(path / "timeline.jsonl", {"track": "main", "name": "checkpoint", "began": 1.0, "seconds": seconds})
+        # And steps without one.
+        for begun, took in ((1.0, seconds), (0.0, 0.01), (0.0, 0.01)):
+            append_line(path / "timeline.jsonl", Span("main", "checkpoint", 1.0, took, {"begun": begun}).as_json())
     return site
 
 
@@ -97,6 +101,9 @@ def test_what_a_run_shows_is_found_again(run: Path) -> None:
     assert new.costs.job_start_s == 150 and counted["costs.job_start_s"] == 1
     assert new.costs.probe_s == 2 and new.responses.well_formed_share == pytest.approx(0.8)
     site = Site(load_recipe("qwen3_8b", RECIPE), H100, new)
+    copied = new.costs.checkpoint_passes * CHECKPOINT_BYTES * site.parameters / site.config.learner.processes
+    assert copied / new.costs.checkpoint_copy_bytes_s == pytest.approx(12)
+    assert counted["costs.checkpoint_passes"] == 3
     # 68 s until it was ready, of which the model was read for some.
     assert new.costs.server_start_s + site.weight_bytes / new.costs.model_read_bytes_s == pytest.approx(68)
     lengths = Lengths(new.responses.solver_median, new.responses.solver_sigma, new.responses.solver_cut_off)

@@ -12,6 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.assumptions import Assumptions, shipped
 from rzero_mega.planning.hardware import GPUS
+from rzero_mega.simulation.costs import checkpoints
 from rzero_mega.simulation.iteration import IterationTime, iteration_time
 from rzero_mega.simulation.site import Site
 from rzero_mega.simulation.switches import effects, on_nodes
@@ -122,14 +123,27 @@ def test_switches_are_tried_alone_and_say_why_one_cannot_be() -> None:
     base = iteration_time(site)
     found = {effect.switch.name: effect for effect in effects(site)}
     assert len(found) >= 8 and all(effect.time or effect.refused for effect in found.values())
-    for name in ("no checksums", "no probes", "checkpoints every 5 steps", "ahead=1 in both trainings"):
+    for name in ("no checksums", "no probes", "ahead=1 in both trainings"):
         time = found[name].time
         assert time is not None and time.seconds < base.seconds, name
-    whole = next(effect.time for name, effect in found.items() if "before the queue" in name)
-    assert whole is not None and whole.seconds > base.seconds
+    for part in ("before the queue", "a checkpoint after each step"):
+        slower = next(effect.time for name, effect in found.items() if part in name)
+        assert slower is not None and slower.seconds > base.seconds, part
     tp3 = {effect.switch.name: effect for effect in effects(small(*COLOCATED, "learner.layout.tp=8"))}
     half = tp3["learner and servers on half of the GPUs each"]
     assert half.time is None and half.refused.startswith("learner.processes")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.03, 0.3, 1.0])
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_checkpoints_by_time_take_their_share_of_a_phase_besides_the_last_one(share: float, asynchronous: bool) -> None:
+    rule = f"learner.checkpoint={{share: {share}, asynchronous: {str(asynchronous).lower()}}}"
+    site, steps, step_s = small(rule), 50, 60.0
+    one, spent = checkpoints(site, 1, step_s), checkpoints(site, steps, step_s)
+    each = checkpoints(small(rule, "learner.checkpoint.every=1"), steps, step_s)
+    assert one <= spent <= each
+    assert spent - one <= share * ((steps - 1) * step_s + spent - one) + 1e-6
+    assert share < 1 or not asynchronous or spent == pytest.approx(each)
 
 
 @pytest.mark.parametrize("nodes", [2, 4, 16])

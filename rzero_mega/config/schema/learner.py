@@ -77,13 +77,18 @@ class Fp8Config:
 
 @dataclass
 class CheckpointConfig:
-    """Checkpoints of a training phase: one after each `every` steps, and one after the last.
+    """Checkpoints of a training phase: as often as `share` or `every` says, and one after the last step.
 
     They load under any layout, and go when the phase is finished unless `keep_finished` says otherwise.
     """
 
-    every: int = number(1, 1)
-    """Steps between checkpoints. A kill costs at most this many; raise it where writing takes longer than a step."""
+    every: int | None = number(None, 1)
+    """Steps between checkpoints, whatever they take: a kill costs at most this many. null: as `share` says."""
+
+    share: float = number(0.03, 0.0, 1.0)
+    """Without `every`, most of the time for which training waits for checkpoints, on average. The first step of a
+    process has one, which shows what they take; then a step has one once the last one is on disk and took no more than
+    this share of the time since it was begun. 1: each step whose predecessor's is on disk; 0: none further."""
 
     asynchronous: bool = True
     """Train on while a checkpoint is written, out of a copy in host memory as large as the process's part of it. false:
@@ -93,7 +98,8 @@ class CheckpointConfig:
     """Newest checkpoints kept. A second one is a way back if the disk may lose files."""
 
     keep_every: int | None = number(None, 1)
-    """Keep the checkpoint of each step that this divides besides. null: of none."""
+    """Keep the checkpoint of each step that this divides besides; without `every` these steps have one. null: of
+    none."""
 
     keep_finished: bool = False
     """Leave a finished phase's checkpoints in its `checkpoints/`, for instance to convert them."""
