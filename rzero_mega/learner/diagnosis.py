@@ -28,6 +28,7 @@ from rzero_mega.learner.forward_backward import accumulate_gradients
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import PolicyModel, bare
+from rzero_mega.learner.megatron.switches import weight_gradients_apart
 
 MODEL, OUTPUT_LAYER, LOSS = "the model", "output_layer", "loss"
 _LAYER = re.compile(r"decoder\.layers\.(\d+)")
@@ -72,7 +73,8 @@ def diagnose(model: Model, update: LocalUpdate, config: LossConfig) -> NonFinite
     try:
         for chunk_hooks in hooks:
             chunk_hooks.attach()
-        accumulate_gradients(model, update, config)
+        with weight_gradients_apart(model.chunks):
+            accumulate_gradients(model, update, config)
     finally:
         for chunk_hooks in hooks:
             chunk_hooks.detach()

@@ -14,6 +14,8 @@ from rzero_mega.weights.shape import ModelShape
 
 Recompute = Literal["none", "selective", "full"]
 RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
+# Transformer Engine's attention keeps nothing that selective recompute would save: learners on GPUs refuse it.
+ON_GPUS: tuple[Recompute, ...] = ("none", "full")
 # More chunks per stage hold more activations and send more, for a bubble that is small already.
 MAX_VPP = 4
 
@@ -39,7 +41,7 @@ def candidates(request: PlanRequest) -> Iterator[Candidate]:
                     continue  # ranks without a sequence
                 dense = ParallelLayout(tp=tp, pp=pp, cp=cp, dp=dp, etp=tp, sequence_parallel=tp > 1)
                 for layout in _variants(shape, dense, request.workload.micro_batches(dp)):
-                    yield from (Candidate(layout, recompute) for recompute in RECOMPUTE)
+                    yield from (Candidate(layout, recompute) for recompute in ON_GPUS)
 
 
 def _variants(shape: ModelShape, dense: ParallelLayout, micro_batches: int) -> Iterator[ParallelLayout]:

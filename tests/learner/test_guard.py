@@ -164,6 +164,16 @@ def test_a_weight_gradient_alone_is_named_too(build: Build) -> None:
     assert "the gradient of its weight" in first.origin
 
 
+def test_weight_gradients_that_layers_add_up_themselves_are_looked_at_apart(build: Build) -> None:
+    learner, seen = build(), list[bool]()
+    layer: Any = module(learner, "decoder.layers.1.mlp.linear_fc1")
+    layer.fuse_wgrad_accumulation = True  # as Transformer Engine's layers have it; this one doesn't look
+    layer.register_forward_hook(lambda *_: seen.append(layer.fuse_wgrad_accumulation))
+    spoil(learner, "decoder.layers.1.mlp.linear_fc1.weight", math.nan)
+    found = failures(learner, rollouts(2, VOCABULARY)[:3])
+    assert len(found) == 1 and seen[0] and not seen[-1] and layer.fuse_wgrad_accumulation
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_rollout_logprob_that_is_not_finite_is_the_loss_s_input(build: Build, value: float) -> None:
     """At -inf the truncated importance weight keeps loss and gradient finite; the difference gives it away."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from rzero_mega.planning.candidate import Recompute
+from rzero_mega.planning.candidate import ON_GPUS, Recompute
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import ModelShape
 from tools.bench_planner import Case, compare
@@ -18,7 +18,7 @@ class Settings:
     shape: ModelShape = field(default_factory=lambda: replace(model_named("Qwen3-8B"), layers=4))
     sequences: int = 4
     length: int = 2048
-    recompute: tuple[Recompute, ...] = ("none", "selective", "full")
+    recompute: tuple[Recompute, ...] = ON_GPUS
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,12 @@ class LearnerConfig:
     the longest prompt with the longest response."""
 
     recompute: str = choice("none", "selective", "full", kind=LAST_BITS)
-    """Activations computed again in the backward pass: none, those of attention's core, or all of a layer. The cheaper
-    one first, where memory is short."""
+    """Activations computed again in the backward pass: none, those of attention's core (selective), or all of a layer,
+    where memory is short. Selective is for CPUs and float32: Transformer Engine's attention keeps none of them."""
+
+    fused_kernels: bool = value(True, LAST_BITS)
+    """On GPUs, kernels that do several of a layer's operations at once, and weight gradients summed in the products
+    that they come from. false to debug."""
 
     overlap_gradient_reduction: bool = value(True, LAST_BITS)
     """Sum gradients over data-parallel ranks while the last backward pass runs, not after it. false to debug."""

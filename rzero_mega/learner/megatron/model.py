@@ -24,6 +24,7 @@ from rzero_mega.learner.megatron.fp8 import check_fp8, fp8_settings
 from rzero_mega.learner.megatron.policy_model import PolicyModel
 from rzero_mega.learner.megatron.process_groups import transformer_settings
 from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec
+from rzero_mega.learner.megatron.switches import Kernels, accumulate_in_layers, switches
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
@@ -93,6 +94,8 @@ def build_model(
         fp8_param_gather=learner.fp8.parameters,
     )
     chunks = [_build_chunk(shape, config, ddp, spec(config, stage), stage) for stage in stages]
+    if learner.fused_kernels and torch.cuda.is_available():
+        accumulate_in_layers(chunks)
     if learner.overlap_gradient_reduction:
         # Micro-batches but the last accumulate; the schedules leave this context for the last.
         config.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
@@ -176,7 +179,7 @@ def tensor_shard(name: str) -> tuple[int, int]:
 
 
 def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig) -> TransformerConfig:
-    """Megatron's configuration of the model. Fusions need CUDA kernels and are off elsewhere."""
+    """Megatron's configuration of the model."""
     dtype = dtype_named(learner.dtype)
     on_cuda = torch.cuda.is_available()
     return TransformerConfig(
@@ -203,12 +206,7 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         # Initialisation also marks which parameters are cut over tensor parallelism; unmarked ones count once per rank
         # group in the gradient norm.
         perform_initialization=True,
-        bias_activation_fusion=on_cuda,
-        masked_softmax_fusion=on_cuda,
-        persist_layer_norm=on_cuda,
-        # Unfused, the rotation of packed sequences waits for the GPU in every layer to learn their lengths.
-        apply_rope_fusion=on_cuda,
-        gradient_accumulation_fusion=False,
+        **switches(shape, learner, on_cuda, Kernels.installed()).settings(),
         variable_seq_lengths=True,
         # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.
         batch_p2p_comm=False,

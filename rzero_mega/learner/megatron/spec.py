@@ -11,6 +11,7 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from rzero_mega.errors import UserError
+from rzero_mega.learner.megatron.switches import check_recompute
 
 LayerSpec = Callable[[TransformerConfig, int | None], ModuleSpec | TransformerBlockSubmodules]
 
@@ -18,7 +19,7 @@ LayerSpec = Callable[[TransformerConfig, int | None], ModuleSpec | TransformerBl
 def layer_spec(config: TransformerConfig, vp_stage: int | None = None) -> ModuleSpec | TransformerBlockSubmodules:
     """Spec for GPTModel's `transformer_layer_spec`; `vp_stage` is the chunk of an interleaved pipeline.
 
-    UserError if there is a GPU and no Transformer Engine.
+    UserError if there is a GPU and no Transformer Engine, or a way to recompute that saves nothing with it.
     """
     return _transformer_engine_spec(config) if torch.cuda.is_available() else local_spec(config, vp_stage)
 
@@ -29,6 +30,8 @@ def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
             "a learner on a GPU needs Transformer Engine, which is not installed or cannot be imported: "
             '`pip install "rzero_mega[gpu]"`'
         )
+    if config.params_dtype != torch.float32:
+        check_recompute(config.recompute_granularity)
     spec: ModuleSpec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(
         num_experts=config.num_moe_experts,
         moe_grouped_gemm=config.moe_grouped_gemm,
