@@ -24,6 +24,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.checkpoints.positions import positions_without_padding
 from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
+from rzero_mega.learner.checkpoints.shares import FORMAT, optimizer_shares
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.optimizer import chained
@@ -31,8 +32,6 @@ from rzero_mega.learner.megatron.policy_model import bare
 from rzero_mega.run.checksums import Checksums, has_checksums
 from rzero_mega.weights.shape import ModelShape
 
-# Moments in the layout of the model's parameters: reloadable under another number of data-parallel ranks.
-MOMENTS = "fully_reshardable"
 # Transformer Engine keeps its FP8 scaling history in a pickle under this name, and unpickles whatever it finds there.
 # It stays out of checkpoints: a resumed FP8 run gathers its history anew. Without FP8 it is empty.
 EXTRA_STATE = "_extra_state"
@@ -42,8 +41,7 @@ EXTRA_STATE = "_extra_state"
 def start_save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) -> PendingSave:
     """Begin a checkpoint in the empty `folder`; every rank takes part, and calls `finish` on what it gets.
 
-    The next step may begin at once. Beyond what the sharded state itself takes (Megatron gathers the moments over the
-    data-parallel ranks for a moment), every rank holds in host memory what it has yet to write.
+    The next step may begin at once. Every rank holds in host memory what it has yet to write.
     """
     state = _sharded_state(model, optimizer, loading=False)
     state["step"], state["shape"] = step, asdict(model.shape)
@@ -208,13 +206,16 @@ def _load_weights(model: Model, weights: dict[str, Any]) -> None:
 
 def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) -> dict[str, Any]:
     metadata = {
-        "distrib_optim_sharding_type": MOMENTS,
+        "distrib_optim_sharding_type": FORMAT,
         "chained_optim_avoid_prefix": True,  # moments have the same names whether experts have an optimizer or not
         "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
     }
     state: dict[str, Any] = {"model": _sharded_weights(model, metadata)}
-    with positions_without_padding(model):
-        state["optimizer"] = optimizer.sharded_state_dict(state, is_loading=loading, metadata=metadata)
+    if loading:
+        with positions_without_padding(model):
+            state["optimizer"] = optimizer.sharded_state_dict(state, is_loading=True, metadata=metadata)
+    else:
+        state["optimizer"] = optimizer_shares(optimizer, state)
     state["torch_rng"] = None if loading else torch.get_rng_state()
     if torch.cuda.is_available():
         state["cuda_rng"] = None if loading else tensor_parallel.get_cuda_rng_tracker().get_states()

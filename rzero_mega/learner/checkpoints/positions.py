@@ -1,4 +1,4 @@
-"""Where the distributed optimizer's state of a parameter lies in what Megatron gathers for a checkpoint."""
+"""Where the distributed optimizer's state of a parameter lies in what Megatron loads of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def positions_without_padding(model: Model) -> Iterator[None]:
     """A context in which a buffer's table of parameters counts no padding between its buckets.
 
     Megatron-core (0.16.1, 0.19.2) fills every bucket up to a multiple of 128 and of the data-parallel ranks. The
-    `fully_reshardable` format gathers the state without that, and then looks for a parameter by its position with it:
-    main weights and moments of all buckets but the first come from where another parameter's lie.
+    `fully_reshardable` format has room for the state without that, and then looks for a parameter by its position with
+    it: main weights and moments of all buckets but the first come to where another parameter's lie.
     """
     buffers = model.buffers
     tables = [buffer.param_index_map for buffer in buffers]
