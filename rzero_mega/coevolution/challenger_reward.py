@@ -1,4 +1,7 @@
-"""The Challenger's reward: uncertainty of the Solver minus repetition (R-Zero, arXiv 2508.05004, section 3.2)."""
+"""The Challenger's reward: uncertainty of the Solver minus repetition (R-Zero, arXiv 2508.05004, section 3.2).
+
+Where answers have scores in place of votes, it is by these that the Solver is unsure (J-Zero, arXiv 2608.26582).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rzero_mega.coevolution.checks import NO_CHECKS, Checks
 from rzero_mega.coevolution.checks.templates import template
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_shares
-from rzero_mega.coevolution.uncertainty import UNCERTAINTIES
+from rzero_mega.coevolution.uncertainty import UNCERTAINTIES, UNCERTAINTIES_OF_SCORES
 from rzero_mega.coevolution.votes import Vote
 from rzero_mega.config.schema import ChallengerRewardConfig, MemoryConfig, RepetitionConfig
 
@@ -53,22 +56,51 @@ def challenger_rewards(
     if len(questions) != len(votes):
         raise ValueError(f"{len(questions)} questions for {len(votes)} votes")
     uncertainty = UNCERTAINTIES[config.uncertainty]
-    rewards = []
-    repeated = _penalties(questions, config.repetition)
-    remembered = [_memory_penalty(similarity, config.memory) for similarity in similarities or [0.0] * len(questions)]
-    for question, vote, penalty, memory in zip(questions, votes, repeated, remembered, strict=True):
+    worth: list[float | str | None] = []
+    for question, vote in zip(questions, votes, strict=True):
         if question is None:
-            pays = penalty if config.malformed_pays_repetition else 0.0
-            rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, False))
+            worth.append(None)
             continue
         if vote is None:
             raise ValueError(f"no vote on the question {question.text[:60]!r}")
         found = checks.flaw(VotedQuestion(question, vote))
-        if found is not None:
+        worth.append(found or uncertainty(vote, config.unanswered_counts_as_doubt))
+    return _rewards(questions, worth, config, similarities)
+
+
+def scored_challenger_rewards(
+    questions: Sequence[WrittenQuestion | None],
+    scores: Sequence[Sequence[float]],
+    config: ChallengerRewardConfig,
+    similarities: Sequence[float] = (),
+) -> list[ChallengerReward]:
+    """As `challenger_rewards`; `scores` are those of the answers to each well-formed question, in their order.
+
+    With `uncertainty` shortfall, `malformed` -1 and `malformed_pays_repetition` it is J-Zero's: max(0, 1 - mean score -
+    repetition), and -1 - repetition for a malformed response.
+    """
+    if len(scores) != sum(question is not None for question in questions):
+        raise ValueError(f"scores of {len(scores)} questions for {len(questions)} responses")
+    uncertainty, those = UNCERTAINTIES_OF_SCORES[config.uncertainty], iter(scores)
+    worth = [None if question is None else uncertainty(next(those)) for question in questions]
+    return _rewards(questions, worth, config, similarities)
+
+
+def _rewards(
+    questions: Sequence[WrittenQuestion | None],
+    worth: Sequence[float | str | None],
+    config: ChallengerRewardConfig,
+    similarities: Sequence[float],
+) -> list[ChallengerReward]:
+    """`worth[i]` is how unsure the Solver is of question i, or what flaw it has; None is a malformed response."""
+    rewards = []
+    repeated = _penalties(questions, config.repetition)
+    remembered = [_memory_penalty(similarity, config.memory) for similarity in similarities or [0.0] * len(questions)]
+    for unsure, penalty, memory in zip(worth, repeated, remembered, strict=True):
+        if unsure is None or isinstance(unsure, str):
             pays = penalty if config.malformed_pays_repetition else 0.0
-            rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, True, found))
+            rewards.append(ChallengerReward(config.malformed - pays, 0.0, pays, unsure is not None, unsure))
             continue
-        unsure = uncertainty(vote, config.unanswered_counts_as_doubt)
         total = unsure - penalty - memory
         total = max(0.0, total) if config.clamp_at_zero else total
         rewards.append(ChallengerReward(total, unsure, penalty, True, memory=memory))

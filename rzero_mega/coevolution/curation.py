@@ -41,6 +41,13 @@ ADVICE = {
 """What to do about questions that are dropped for a reason. Of unanswered ones their votes tell, of flawed ones it is
 the check's name."""
 
+NO_QUESTIONS = (
+    "the Challenger has written no well-formed question; see to its prompt (prompts.challenger), "
+    "questions.require_boxed, or responses that are cut off (questions.sampling.max_new_tokens), and remove "
+    "the questions phase's folder to ask again"
+)
+"""What to do where there is none at all."""
+
 
 def reasons_by_itself(checks: Checks) -> tuple[str, ...]:
     """What `reason_to_drop` says of a question, whatever else is asked."""
@@ -103,7 +110,7 @@ def curate(
     found: list[str | None] = []
     for position, item in enumerate(labelled):
         repeated = config.drop_duplicates and position not in first
-        reason = "duplicate" if repeated else _copied(position, copies, config)
+        reason = "duplicate" if repeated else resemblance(position, copies, config)
         if reason is None and overlong is not None and overlong(item.question.text):
             reason = "overlong"
         reason = reason or reason_to_drop(item, config, checks, held_out, banded=ranking is None)
@@ -115,7 +122,7 @@ def curate(
     if ranking is not None:
         _drop_low_values(found, ranking)
     if config.maximum_per_template is not None:
-        _drop_templates(found, labelled, config.maximum_per_template)
+        drop_templates(found, [item.question.text for item in labelled], config.maximum_per_template)
     kept = [item for item, reason in zip(labelled, found, strict=True) if reason is None]
     dropped = {reason: found.count(reason) for reason in reasons(checks, verified=rejected is not None)}
     if len(kept) < max(1, config.minimum_kept):
@@ -132,17 +139,19 @@ def _drop_low_values(reasons: list[str | None], ranking: Ranking) -> None:
             reasons[position] = "low_value"
 
 
-def _drop_templates(reasons: list[str | None], labelled: Sequence[VotedQuestion], most: int) -> None:
+def drop_templates(reasons: list[str | None], texts: Sequence[str], most: int) -> None:
+    """Of the questions that have no reason yet, give one to those after the first `most` of a template."""
     kept: Counter[str] = Counter()
-    for position, item in enumerate(labelled):
+    for position, text in enumerate(texts):
         if reasons[position] is None:
-            form = template(item.question.text)
+            form = template(text)
             kept[form] += 1
             if kept[form] > most:
                 reasons[position] = "template"
 
 
-def _copied(position: int, copies: Copies | None, config: CurationConfig) -> str | None:
+def resemblance(position: int, copies: Copies | None, config: CurationConfig) -> str | None:
+    """Why a question is dropped that is like an earlier one."""
     if copies is None:
         return None
     if config.near_duplicates.drop_seen and copies.seen[position] is not None:
@@ -179,18 +188,18 @@ def reason_to_drop(
         return "below_band"
     if share > high:
         return "above_band"
-    if _contains(item.question.text, config.drop_questions_containing):
+    if contains_any(item.question.text, config.drop_questions_containing):
         return "question_text"
     if answer in config.drop_answers:
         return "answer"
-    if _contains(answer, config.drop_answers_containing):
+    if contains_any(answer, config.drop_answers_containing):
         return "answer_text"
     if config.drop_held_out and held_out is not None and held_out(item.question.text):
         return "held_out"
     return None
 
 
-def _contains(text: str, fragments: Sequence[str]) -> bool:
+def contains_any(text: str, fragments: Sequence[str]) -> bool:
     """Whether the text contains one of the fragments, whatever the case, as in the official code."""
     folded = text.casefold()
     return any(fragment.casefold() in folded for fragment in fragments)
@@ -203,11 +212,7 @@ def _too_few(
     start = f"labels.curation.minimum_kept: {kept} of {len(labelled)} labelled questions were kept and "
     start += f"{max(1, config.minimum_kept)} are needed"
     if not labelled:
-        return (
-            f"{start}: the Challenger has written no well-formed question; see to its prompt (prompts.challenger), "
-            "questions.require_boxed, or responses that are cut off (questions.sampling.max_new_tokens), and remove "
-            "the questions phase's folder to ask again"
-        )
+        return f"{start}: {NO_QUESTIONS}"
     found = sorted((reason for reason in dropped if dropped[reason]), key=lambda reason: -dropped[reason])
     shown = [f"{reason} {dropped[reason]} ({_advice(reason, checks) or _unanswered(labelled)})" for reason in found]
     return f"{start}; dropped: {', '.join(shown)}" if shown else f"{start}; more of them take questions.count"

@@ -1,4 +1,7 @@
-"""The Solver's reward: does its answer equal the pseudo-label (R-Zero, arXiv 2508.05004, section 3.4)."""
+"""The Solver's reward: does its answer equal the pseudo-label (R-Zero, arXiv 2508.05004, section 3.4).
+
+Where answers have scores, the score is in the place of that (J-Zero, arXiv 2608.26582).
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,26 @@ _SPECIAL = frozenset(".^$*+?{}[]|()")
 
 @dataclass(frozen=True)
 class SolverReward:
-    """A reward and its parts, each 0 or 1 before weighting."""
+    """A reward and its parts before weighting: each 0 or 1, but for an `accuracy` that is a score from 0 to 1."""
 
     total: float
     accuracy: float
     format: float
 
 
-def solver_rewards(correct: Sequence[bool], texts: Sequence[str], config: SolverRewardConfig) -> list[SolverReward]:
+def solver_rewards(correct: Sequence[float], texts: Sequence[str], config: SolverRewardConfig) -> list[SolverReward]:
     """accuracy_weight * correct + format_weight * [text matches format_pattern], for every response.
 
     `correct[i]` says that response i has an answer and that the answer equals the label; it is False for a response
-    that was cut off without one. Raises UserError for a format_pattern that is not made of literal text and ``.*``.
+    that was cut off without one. Of answers that have scores it is the score, 0 without an answer. Raises UserError for
+    a format_pattern that is not made of literal text and ``.*``.
     """
     if len(correct) != len(texts):
         raise ValueError(f"{len(correct)} grades for {len(texts)} responses")
     pieces = format_pieces(config.format_pattern) if config.format_weight else ()
     rewards = []
     for right, text in zip(correct, texts, strict=True):
-        accuracy = 1.0 if right else 0.0
+        accuracy = float(right)
         shape = 1.0 if config.format_weight and has_format(text, pieces) else 0.0
         total = config.accuracy_weight * accuracy + config.format_weight * shape
         rewards.append(SolverReward(total, accuracy, shape))

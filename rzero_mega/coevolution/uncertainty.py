@@ -1,12 +1,15 @@
-"""How unsure the Solver is of a question, from the share p of its samples that agree.
+"""How unsure the Solver is of a question, from the share p of its samples that agree, or from their scores.
 
-Both forms are computed from the counts, so that p and 1 - p give the very same number. The second argument says whether
-samples without an answer count as doubt (1 - p holds them) or not (only other answers do). Without it, taking answers
-away can never raise the result: neither the majority nor the rest of the answers grows.
+Both forms on p are computed from the counts, so that p and 1 - p give the very same number. The second argument says
+whether samples without an answer count as doubt (1 - p holds them) or not (only other answers do). Without it, taking
+answers away can never raise the result: neither the majority nor the rest of the answers grows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
+from rzero_mega.coevolution.scores import shortfall, spread
 from rzero_mega.coevolution.votes import Vote
 
 
@@ -27,3 +30,6 @@ def _doubts(vote: Vote, unanswered_counts_as_doubt: bool) -> int:
 
 UNCERTAINTIES = {"tent": tent, "min": minimum}
 """By the name that challenger.reward.uncertainty gives."""
+
+UNCERTAINTIES_OF_SCORES: Mapping[str, Callable[[Sequence[float]], float]] = {"shortfall": shortfall, "spread": spread}
+"""The same where answers have scores in place of votes."""

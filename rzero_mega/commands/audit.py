@@ -10,6 +10,7 @@ from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, values_of
 from rzero_mega.config.load import with_overrides
+from rzero_mega.domains.domain import CheckableAnswers
 from rzero_mega.domains.prompts import prompt_of
 from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
@@ -35,11 +36,14 @@ def audit_run(run: RunDirectory, iteration: int | None, overrides: Sequence[str]
     What the overrides say holds for this audit; the run keeps its configuration. A run that is at work may be audited.
     """
     config = _configured(run.config, overrides)
+    domain = domain_of(config)
+    if not isinstance(domain.answers, CheckableAnswers):
+        raise UserError(f"domain: answers of {domain.name} have scores, and there are no labels to audit")
     _check_prompt(config)
     labelled = _finished(run, iteration)
     with (
         Progress(f"audit of {run.path.name}", len(labelled)) as progress,
-        domain_of(config).answers.grader(config.grading) as grader,
+        domain.open_grader(config.grading) as grader,
     ):
         for labels in labelled:
             _audit(run, labels, config, grader, progress)

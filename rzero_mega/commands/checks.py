@@ -10,13 +10,15 @@ import logging
 
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.coevolution.solver_reward import format_pieces
+from rzero_mega.coevolution.uncertainty import UNCERTAINTIES
+from rzero_mega.commands.scored_checks import check_scored
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.panel import asks_paraphrases, panel_prompts, vote_sources
 from rzero_mega.config.placement import placement_of
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.suggestions import alike
-from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.domain import CheckableAnswers, Domain
 from rzero_mega.domains.prompts import PLACEHOLDERS, has_prompt, prompt_of
 from rzero_mega.domains.registry import domain_of
 from rzero_mega.errors import UserError
@@ -88,6 +90,15 @@ def check_inference(config: Config) -> None:
 
 def _check_domain(config: Config, domain: Domain) -> None:
     labels, answers = config.labels, domain.answers
+    if not isinstance(answers, CheckableAnswers):
+        check_scored(config, domain)
+        return
+    unsure = config.challenger.reward.uncertainty
+    if unsure not in UNCERTAINTIES:
+        raise UserError(
+            f"challenger.reward.uncertainty: {unsure} is of scores, and answers of domain {domain.name} are right or "
+            f"wrong; set it to {' or '.join(UNCERTAINTIES)}"
+        )
     if labels.label == "truth" and answers.oracle is None:
         raise UserError(f"labels.label: domain {domain.name} has no oracle that knows the truth; set it to votes")
     if config.verifier.train and answers.verdicts is None:

@@ -93,7 +93,7 @@ def regrade(folder: Path, config: Config, look: LookAt = lambda _: None) -> list
     if not folders:
         raise UserError(f"--regrade {folder}: holds no {PREDICTIONS}; name a folder of --output, or a phase's in a run")
     domain = domain_of(config)
-    with domain.answers.grader(config.grading) as grader:
+    with domain.open_grader(config.grading) as grader:
         return [_regrade(path, domain, grader, look(path)) for path in folders]
 
 

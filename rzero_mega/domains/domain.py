@@ -14,7 +14,7 @@ from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config.schema import GradingConfig
 from rzero_mega.domains.benchmark import BuiltIn
 from rzero_mega.domains.reexpression.form import Reexpress
-from rzero_mega.grading.grader import Grader
+from rzero_mega.grading.grader import Grader, TextGrader
 
 
 class ReadQuestion(Protocol):
@@ -75,6 +75,21 @@ class CheckableAnswers:
 
 
 @dataclass(frozen=True)
+class ScoredAnswers:
+    """Answers that are better or worse, and none of them simply right: each has a score, and nobody votes."""
+
+    read: Callable[[str], str | None]
+    """The answer in a finished response; None where there is none."""
+
+    score: Callable[[str, str], float]
+    """Of a question and an answer to it, from 0 to 1: what the roles are rewarded by."""
+
+    quality: Callable[[str, str], float | None] | None = None
+    """Of a question and an answer to it, from 0 to 1, what the answer is really worth; None where that can't be
+    computed. As an oracle it is for audits and benchmarks alone, and no role learns of it."""
+
+
+@dataclass(frozen=True)
 class WorkedExample:
     """A question, its answer, and a response that works it out."""
 
@@ -102,10 +117,23 @@ class Domain:
     audits."""
 
     read_question: ReadQuestion
-    answers: CheckableAnswers
+    answers: CheckableAnswers | ScoredAnswers
     checks: Mapping[str, Check] = field(default_factory=lambda: dict(GENERAL))
-    """By name, in the order in which a flaw is looked for; one that `checks` has no switch for is always on."""
+    """By name, in the order in which a flaw is looked for; one that `checks` has no switch for is always on.
+
+    They look at votes: a domain of scored answers has none."""
 
     benchmarks: Mapping[str, BuiltIn] = field(default_factory=dict)
     """By name, which no other benchmark has."""
     worked_examples: WorkedExamples | None = None
+
+    @property
+    def checkable(self) -> CheckableAnswers:
+        """The answers, for what takes votes or a truth; TypeError if they are scored."""
+        if not isinstance(self.answers, CheckableAnswers):
+            raise TypeError(f"answers of domain {self.name} are scored, and not right or wrong")
+        return self.answers
+
+    def open_grader(self, config: GradingConfig) -> Grader:
+        """What says which answers are equal, without starting anything yet; scored ones are if they are the same."""
+        return self.answers.grader(config) if isinstance(self.answers, CheckableAnswers) else TextGrader(str)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rzero_mega.records import bounded, field, optional_field
+from rzero_mega.records import bounded, field, optional_bounded, optional_field
 
 FINISHED = "stop"
 """The end of a response that the model itself ended; one that was cut off answers nothing."""
@@ -63,10 +63,19 @@ class Response:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a response answers, None if nothing, and whether that is right."""
+    """What a response answers, None if nothing, and whether that is right.
+
+    `quality` is what it is worth where answers are better or worse, from 0 to 1; then none but 1 is right.
+    """
 
     prediction: str | None
     right: bool
+    quality: float | None = None
+
+    @property
+    def worth(self) -> float:
+        """What counts: the quality, or 1 for a right answer and 0 for a wrong one."""
+        return float(self.right) if self.quality is None else self.quality
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,12 @@ class Prediction:
     def as_json(self) -> dict[str, Any]:
         """A row."""
         judged = {"prediction": self.judgement.prediction, "right": self.judgement.right}
-        return {**self.response.as_json(), **judged}
+        quality = {} if self.judgement.quality is None else {"quality": self.judgement.quality}
+        return {**self.response.as_json(), **judged, **quality}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Prediction:
         """KeyError, TypeError or ValueError if the row is malformed."""
-        judgement = Judgement(optional_field(row, "prediction", str), field(row, "right", bool))
+        quality = optional_bounded(row, "quality", 0, 1) if "quality" in row else None
+        judgement = Judgement(optional_field(row, "prediction", str), field(row, "right", bool), quality)
         return cls(Response.from_json(row), judgement)

@@ -13,8 +13,9 @@ from rzero_mega.records import bounded, field, optional_field, typed
 class ProblemScore:
     """A row of scores.jsonl: a problem, and what a model makes of it.
 
-    `mean` is the share of right samples, `greedy` the greedy answer's verdict, `vote` that of the samples' majority;
-    None where nothing of the kind was drawn. `score` is the problem's value: `mean`, or `greedy` without samples.
+    `mean` is the share of right samples, of answers that have a quality the mean of that; `greedy` is the greedy
+    answer's verdict, `vote` that of the samples' majority; None where nothing of the kind was drawn. `score` is the
+    problem's value: `mean`, or the greedy answer's without samples.
     """
 
     benchmark: str

@@ -16,7 +16,7 @@ from rzero_mega.evaluation.benchmarks import Benchmark
 from rzero_mega.evaluation.judge_report import SUMMARY, Graded, SecondLook
 from rzero_mega.evaluation.predictions import Judgement, Prediction, Response
 from rzero_mega.evaluation.problem_score import ProblemScore
-from rzero_mega.evaluation.readings import Reading, reading_named
+from rzero_mega.evaluation.readings import OfQuality, Reading, reading_named
 from rzero_mega.evaluation.statistics import accuracy, mean_of
 from rzero_mega.grading.grader import Grader
 
@@ -49,6 +49,10 @@ def judge(benchmark: Benchmark, responses: Sequence[Response], domain: Domain, g
         for prediction, response in zip(predictions, responses, strict=True)
         if prediction is not None
     ]
+    if isinstance(reading, OfQuality):
+        worth = iter(reading.qualities(given))
+        qualities = [0.0 if prediction is None else next(worth) for prediction in predictions]
+        return [Judgement(text, quality == 1.0, quality) for text, quality in zip(predictions, qualities, strict=True)]
     verdicts = iter(reading.verdicts(given, grader))
     return [Judgement(prediction, prediction is not None and next(verdicts)) for prediction in predictions]
 
@@ -103,20 +107,20 @@ def problem_scores(
     grader: Grader,
 ) -> list[ProblemScore]:
     """The scores of all problems of a benchmark. `responses` hold at least one to each."""
-    greedy: dict[int, bool] = {}
+    greedy: dict[int, Judgement] = {}
     samples: dict[int, list[tuple[int, Judgement]]] = defaultdict(list)
     for response, judgement in zip(responses, judgements, strict=True):
         if response.sample is None:
-            greedy[response.problem] = judgement.right
+            greedy[response.problem] = judgement
         else:
             samples[response.problem].append((response.sample, judgement))
     drawn = {problem: [judgement for _, judgement in sorted(some, key=_index)] for problem, some in samples.items()}
     votes = _votes(reading_named(benchmark.reading, domain), drawn, grader)
     scores = []
     for number, problem in enumerate(benchmark.problems):
-        mean = fmean(judgement.right for judgement in drawn[number]) if number in drawn else None
-        score = mean if mean is not None else float(greedy[number])
-        found = (score, mean, greedy.get(number), votes.get(number))
+        mean = fmean(judgement.worth for judgement in drawn[number]) if number in drawn else None
+        score = mean if mean is not None else greedy[number].worth
+        found = (score, mean, greedy[number].right if number in greedy else None, votes.get(number))
         scores.append(ProblemScore(benchmark.name, problem.level, problem.question, problem.answers, *found))
     return scores
 

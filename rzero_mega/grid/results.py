@@ -43,6 +43,7 @@ RESULTS: Mapping[str, Result] = {
     "greedy": Result(PhaseName.EVALUATE, "pass1_greedy"),
     "transfer": Result(PhaseName.EVALUATE, "transfer"),
     "label accuracy": Result(PhaseName.LABELS, "label_accuracy"),
+    "hidden quality": Result(PhaseName.LABELS, "scores/quality"),
     "kept": Result(PhaseName.LABELS, "kept", share=False, digits=0),
     "signal-weighted": Result(PhaseName.LABELS, "audit/quality/signal_weighted_accuracy"),
     "net corrections": Result(PhaseName.LABELS, "audit/quality/net_corrections", share=False),

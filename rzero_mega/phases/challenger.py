@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean
+from typing import TypeAlias
 
 from rzero_mega import spmd
-from rzero_mega.coevolution.challenger_reward import ChallengerReward, challenger_rewards
+from rzero_mega.coevolution.challenger_reward import (
+    ChallengerReward,
+    challenger_rewards,
+    scored_challenger_rewards,
+)
 from rzero_mega.coevolution.checks.shares import exploit_shares
 from rzero_mega.coevolution.diversity import clusters_per_question, unique_share
 from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import ChallengerInputs, EarlierDataSets
 from rzero_mega.coevolution.question_memory import QuestionMemory
-from rzero_mega.coevolution.records import AnsweredQuestion, TrainingQuestion, WrittenQuestion
+from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_labels
+from rzero_mega.coevolution.scores import ScoredQuestion, UnlabelledQuestion, spread
 from rzero_mega.config.schema import Config
+from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.question_stream import QuestionStream
 from rzero_mega.phases.responses import written_questions
+from rzero_mega.phases.scoring import scored_questions
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
-from rzero_mega.phases.voting import collect_votes
+from rzero_mega.phases.voting import collect_answers, count_votes, solver_alone
 from rzero_mega.rollout.protocol import LeadingEngine, Request, RolloutEngine
+
+Earn: TypeAlias = Callable[[list[WrittenQuestion | None], list[Answers]], tuple[list[float], dict[str, float]]]
+"""From the question of every response and the answers to each question: every reward, and the step's metrics."""
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
@@ -31,7 +43,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     config = ctx.config.challenger
     training, prompt = config.training, ctx.challenger_prompt()
     solver = ctx.engine("solver", ctx.model(inputs.solver))
-    memory = _memory(ctx, inputs.earlier)
+    earn = _earnings(ctx, _memory(ctx, inputs.earlier))
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
         requests = [
@@ -40,14 +52,14 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
         ]
         key = phase.seed_key(step, "votes")
         if isinstance(challenger, LeadingEngine) and challenger.can_lead(solver):
-            return _streamed(ctx, challenger, requests, solver, key, memory)
+            return _streamed(ctx, challenger, requests, solver, key, earn)
         with ctx.stopwatch.measure("generate_seconds"):
             samples = challenger.generate(requests)
         questions = written_questions(ctx, samples, config.reward.require_boxed)
         written = [question for question in questions if question is not None]
-        answered = collect_votes(ctx, solver, written, config.votes, key)
+        answers = collect_answers(ctx, solver, written, config.votes, key)
         with ctx.stopwatch.measure("reward_seconds"):
-            totals, metrics = spmd.on_rank_0(total_rewards, questions, answered, ctx.config, memory)
+            totals, metrics = spmd.on_rank_0(earn, questions, answers)
         return Rollouts(samples, totals, metrics)
 
     start = Start(inputs.challenger, inputs.base)
@@ -61,7 +73,7 @@ def _streamed(
     requests: Sequence[Request],
     solver: RolloutEngine,
     key: str,
-    memory: QuestionMemory | None,
+    earn: Earn,
 ) -> Rollouts:
     """A step's rollouts, with the Solver's servers at work as soon as the first question is there."""
     config = ctx.config.challenger
@@ -70,7 +82,7 @@ def _streamed(
         samples, votes = challenger.generate_followed(requests, solver, stream.follow)
 
     def reward() -> tuple[list[float], dict[str, float]]:
-        return total_rewards(*stream.outcome(len(samples), votes), ctx.config, memory)
+        return earn(*stream.outcome(len(samples), votes))
 
     with ctx.stopwatch.measure("reward_seconds"):
         totals, metrics = spmd.on_rank_0(reward)
@@ -82,7 +94,7 @@ def _memory(ctx: RunContext, earlier: EarlierDataSets) -> QuestionMemory | None:
     reward, found = ctx.config.challenger.reward, list[QuestionMemory]()
 
     def build() -> None:
-        questions = (row.question for source in earlier for row in ctx.records(source, TrainingQuestion))
+        questions = (row.question for source in earlier for row in ctx.records(source, UnlabelledQuestion))
         found.append(QuestionMemory(questions, reward.memory, reward.repetition))
 
     if reward.memory.weight:
@@ -90,15 +102,35 @@ def _memory(ctx: RunContext, earlier: EarlierDataSets) -> QuestionMemory | None:
     return found[0] if found else None
 
 
-def total_rewards(
-    questions: list[WrittenQuestion | None],
-    answered: list[AnsweredQuestion],
-    config: Config,
-    memory: QuestionMemory | None,
+def _earnings(ctx: RunContext, memory: QuestionMemory | None) -> Earn:
+    """By votes on the answers, or by their scores."""
+    if isinstance(ctx.domain.answers, ScoredAnswers):
+        return partial(_by_scores, ctx, ctx.domain.answers, memory)
+    return partial(_by_votes, ctx, memory)
+
+
+def _by_votes(
+    ctx: RunContext, memory: QuestionMemory | None, questions: list[WrittenQuestion | None], answers: list[Answers]
 ) -> tuple[list[float], dict[str, float]]:
-    """What all ranks need of `reward_questions`."""
-    rewards, metrics = reward_questions(questions, answered, config, memory)
+    votes = ctx.config.challenger.votes
+    written = [question for question in questions if question is not None]
+    answered = count_votes(ctx, written, [solver_alone(votes)], [answers], votes.unanswered)
+    rewards, metrics = reward_questions(questions, answered, ctx.config, memory)
     return [reward.total for reward in rewards], metrics
+
+
+def _by_scores(
+    ctx: RunContext,
+    domain: ScoredAnswers,
+    memory: QuestionMemory | None,
+    questions: list[WrittenQuestion | None],
+    answers: list[Answers],
+) -> tuple[list[float], dict[str, float]]:
+    scored = scored_questions(domain, [question for question in questions if question is not None], answers)
+    similarities, config = _similarities(questions, memory), ctx.config
+    scores = [question.scores for question in scored]
+    rewards = scored_challenger_rewards(questions, scores, config.challenger.reward, similarities)
+    return [reward.total for reward in rewards], _metrics_of_scores(len(questions), scored, rewards, config)
 
 
 def reward_questions(
@@ -110,9 +142,14 @@ def reward_questions(
     """The reward of every response, and the step's metrics. `answered` are the well-formed questions, in order."""
     votes = iter(question.vote for question in answered)
     vote_or_none = [None if question is None else next(votes) for question in questions]
-    similarities = memory.similarities([question.text if question else "" for question in questions]) if memory else ()
+    similarities = _similarities(questions, memory)
     rewards = challenger_rewards(questions, vote_or_none, config.challenger.reward, checks_of(config), similarities)
     return rewards, _metrics(len(questions), answered, rewards, config)
+
+
+def _similarities(questions: Sequence[WrittenQuestion | None], memory: QuestionMemory | None) -> Sequence[float]:
+    """How similar each is to one that is remembered; nothing without a memory."""
+    return memory.similarities([question.text if question else "" for question in questions]) if memory else ()
 
 
 def _metrics(
@@ -140,6 +177,31 @@ def _metrics(
         "answer_length": fmean(question.tokens / question.vote.samples for question in answered),
         "flawed_rate": sum(reward.flaw is not None for reward in rewards) / len(answered),
         **{f"hacking/{name}": value for name, value in exploits.items()},
+    }
+
+
+def _metrics_of_scores(
+    responses: int, scored: list[ScoredQuestion], rewards: list[ChallengerReward], config: Config
+) -> dict[str, float]:
+    """Without hidden quality, which is no one's business while roles are trained."""
+    repetition = config.challenger.reward.repetition
+    if not scored:
+        return {"well_formed_rate": 0.0}
+    texts = [question.question.text for question in scored]
+    clusters = cluster_labels(texts, repetition.symmetric, repetition.distance_threshold, repetition.tokenizer)
+    samples = sum(len(question.answers) for question in scored)
+    return {
+        "well_formed_rate": len(scored) / responses,
+        "score_mean": fmean(fmean(question.scores) for question in scored),
+        "spread_mean": fmean(spread(question.scores) for question in scored),
+        "uncertainty_mean": fmean(reward.uncertainty for reward in rewards if reward.well_formed),
+        "repetition_mean": fmean(reward.repetition for reward in rewards if reward.well_formed),
+        **_memory_metrics(rewards, config.challenger.reward.memory.weight),
+        "unanswered_rate": sum(question.unanswered for question in scored) / samples,
+        "unique_share": unique_share(texts),
+        "clusters_share": clusters_per_question(clusters),
+        "question_length": fmean(len(text) for text in texts),
+        "answer_length": sum(question.tokens for question in scored) / samples,
     }
 
 

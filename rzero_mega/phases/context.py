@@ -232,7 +232,7 @@ class ActivePhase:
 
 def new_grader(config: Config) -> Grader:
     """The domain's grader. Nothing is started yet; it is a context manager that ends what is."""
-    return domain_of(config).answers.grader(config.grading)
+    return domain_of(config).open_grader(config.grading)
 
 
 @contextmanager

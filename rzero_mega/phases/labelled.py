@@ -15,7 +15,7 @@ from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.labelled_data import EncodedExample, examples_per_step, training_data
-from rzero_mega.phases.solver import train_on
+from rzero_mega.phases.solver import by_labels, train_on
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
 
@@ -34,7 +34,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelledInputs) -> None:
         _fine_tune(ctx, phase, start, data.examples, facts)
         return
     prompts, answers = [item.prompt for item in data.examples], [item.answer for item in data.examples]
-    train_on(ctx, phase, start, prompts, answers, facts)
+    train_on(ctx, phase, start, prompts, by_labels(ctx, answers), facts)
 
 
 def _fine_tune(

@@ -25,12 +25,13 @@ from rzero_mega.coevolution.records import (
 )
 from rzero_mega.coevolution.teaching import weigh
 from rzero_mega.config.panel import widened
-from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.domain import Domain, ScoredAnswers
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.evaluation.label_audit import exact_audit
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.grading.grader import Grader
+from rzero_mega.phases import scored_labels
 from rzero_mega.phases.asking_queue import Ask, responses_kept_by
 from rzero_mega.phases.budgets import engine_context, longest_trainable
 from rzero_mega.phases.context import ActivePhase, RunContext
@@ -49,6 +50,9 @@ GREEDY = "greedy"
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     """Label the questions of Q_i by S_{i-1} and who else votes, part by part, then keep those in the band."""
+    if isinstance(ctx.domain.answers, ScoredAnswers):
+        scored_labels.run(ctx, phase, inputs, ctx.domain.answers)
+        return
     if inputs.others.by_guard:
         ctx = copy(ctx)
         ctx.config = widened(ctx.config)
@@ -153,7 +157,7 @@ def _finish(
         for item, label in labels
         if label is not None  # curation keeps none without
     ]
-    audit = exact_audit(labelled, ctx.domain.answers.oracle, _compared(ctx, labelled, greedy))
+    audit = exact_audit(labelled, ctx.domain.checkable.oracle, _compared(ctx, labelled, greedy))
     summary = {**curated.findings, "audit": audit.as_json(), "timeouts": ctx.grader.stats.timeouts}
     outputs = {"dataset": Path("dataset.jsonl"), "labelled": Path("labelled.jsonl")}
     if panel.paraphrasing is not None:
@@ -193,7 +197,7 @@ def _of_weighing(labelled: Sequence[LabelledQuestion]) -> dict[str, float]:
 
 
 def _truth(domain: Domain, question: str) -> str | None:
-    oracle = domain.answers.oracle
+    oracle = domain.checkable.oracle
     return None if oracle is None else oracle.answer(question)
 
 

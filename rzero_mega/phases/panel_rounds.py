@@ -46,13 +46,17 @@ class PanelRounds:
             rounds = [*self.paraphrasing.rounds(self._inputs.paraphrasers), *rounds]
         run_rounds(self._ctx, self._phase, self.asked, rounds, self._cut)
 
+    def answers(self) -> list[list[Answers]]:
+        """What every source has answered to each question that was asked. On rank 0 alone."""
+        return [self._phase.directory.read_parts(Answers, numbers) for numbers in self._votes]
+
     def count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, float]]]:
         """The vote on every question that was asked, and what every round took, by name. On rank 0 alone."""
         self._counted = self._counted or self._count()
         return self._counted
 
     def _count(self) -> tuple[list[AnsweredQuestion], dict[str, dict[str, float]]]:
-        answers = [self._phase.directory.read_parts(Answers, numbers) for numbers in self._votes]
+        answers = self.answers()
         answered = count_votes(self._ctx, self.asked, self._sources, answers, self._config.votes.unanswered)
         found = {source.name: costs(own) for source, own in zip(self._sources, answers, strict=True)}
         if self.paraphrasing is not None:
@@ -75,6 +79,8 @@ class PanelRounds:
         return ask_source(self._ctx, questions, source, sampling, key, self._forms(source, number, questions))
 
     def _forms(self, source: VoteSource, number: int, questions: Sequence[WrittenQuestion]) -> Reexpress:
-        if self.paraphrasing is None or not source.reexpressed:
-            return self._ctx.domain.answers.reexpress or as_it_stands
+        if not source.reexpressed:
+            return as_it_stands
+        if self.paraphrasing is None:
+            return self._ctx.domain.checkable.reexpress or as_it_stands
         return self.paraphrasing.forms(number, questions)

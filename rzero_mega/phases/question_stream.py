@@ -1,16 +1,15 @@
-"""Questions that are voted on one by one, as soon as each is written."""
+"""Questions that are answered one by one, as soon as each is written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rzero_mega.coevolution.records import AnsweredQuestion, WrittenQuestion
-from rzero_mega.config.panel import Voter, VoteSource
+from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.config.schema import VotesConfig
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import QuestionsAsked, fits, with_nothing
 from rzero_mega.phases.responses import written_questions
-from rzero_mega.phases.voting import ask_source, count_votes
+from rzero_mega.phases.voting import ask_source, solver_alone
 from rzero_mega.rollout.protocol import Request, Sample
 
 
@@ -27,7 +26,7 @@ class QuestionStream:
         """`key` names the random streams."""
         self._ctx, self._votes, self._require_boxed = ctx, votes, require_boxed
         self._context, self._key = solver_context, key
-        self._source = VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
+        self._source = solver_alone(votes)
         self._asked: dict[int, tuple[WrittenQuestion, QuestionsAsked]] = {}
 
     def follow(self, position: int, sample: Sample) -> Request | None:
@@ -42,14 +41,12 @@ class QuestionStream:
 
     def outcome(
         self, responses: int, votes: Mapping[int, Sequence[Sample]]
-    ) -> tuple[list[WrittenQuestion | None], list[AnsweredQuestion]]:
-        """The question of every response, None where there is none, and the vote on each question, in their order."""
+    ) -> tuple[list[WrittenQuestion | None], list[Answers]]:
+        """The question of every response, None where there is none, and the answers to each, in their order."""
         found = {position: self._asked[position] for position in range(responses) if position in self._asked}
         answers = [
             of_one
             for position, (_, asked) in found.items()
             for of_one in asked.read(with_nothing(asked.requests, votes.get(position, ()), self._context))
         ]
-        questions = [question for question, _ in found.values()]
-        answered = count_votes(self._ctx, questions, [self._source], [answers], self._votes.unanswered)
-        return [found[position][0] if position in found else None for position in range(responses)], answered
+        return [found[position][0] if position in found else None for position in range(responses)], answers

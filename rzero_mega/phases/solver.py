@@ -1,9 +1,10 @@
-"""Phase 4: the Solver learns from the curated questions, its own majority answers as labels."""
+"""Phase 4: the Solver learns from the curated questions, by its own majority answers as labels or by scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -11,21 +12,44 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.accumulation import Accumulated, accumulate
 from rzero_mega.coevolution.plan import SolverInputs, further_questions, solver_batch, solver_row
 from rzero_mega.coevolution.records import TrainingQuestion
+from rzero_mega.coevolution.scores import UnlabelledQuestion
 from rzero_mega.coevolution.solver_reward import SolverReward, solver_rewards
 from rzero_mega.coevolution.streams import derive_seed
+from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.over_provision import OverProvision
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.resampling import Group, resample
 from rzero_mega.phases.responses import answers_of
+from rzero_mega.phases.scoring import scores_of
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 
+@dataclass(frozen=True)
+class Marking:
+    """How responses are rewarded: `rewards` takes, for each, the number of its question and the sample, on rank 0.
+
+    `metric` is what the mean of the rewards' accuracy is called.
+    """
+
+    rewards: Callable[[Sequence[int], Sequence[Sample]], list[SolverReward]]
+    metric: str
+
+
 def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
-    """Train the Solver of the plan, S_{i-1} if nothing else is configured, into S_i on questions and their labels."""
+    """Train the Solver of the plan, S_{i-1} if nothing else is configured, into S_i on questions and their labels.
+
+    Where answers have scores, there are no labels.
+    """
+    start = Start(inputs.solver, inputs.base)
+    if isinstance(ctx.domain.answers, ScoredAnswers):
+        questions = [row.question for row in ctx.records(inputs.dataset, UnlabelledQuestion)]
+        marking = Marking(partial(_rewards_of_scores, ctx, ctx.domain.answers, questions), "score")
+        train_on(ctx, phase, start, [ctx.solver_prompt(question) for question in questions], marking)
+        return
     dataset, facts = ctx.records(inputs.dataset, TrainingQuestion), None
     if ctx.config.solver.accumulate:
         accumulated = spmd.on_rank_0(_accumulated, ctx, inputs)
@@ -34,8 +58,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
     prompts, labels = [ctx.solver_prompt(item.question) for item in dataset], [item.answer for item in dataset]
     weights = [1.0 if item.weight is None else item.weight for item in dataset]
     weighted = any(item.weight is not None for item in dataset)
-    start = Start(inputs.solver, inputs.base)
-    train_on(ctx, phase, start, prompts, labels, facts, weights if weighted else None)
+    train_on(ctx, phase, start, prompts, by_labels(ctx, labels), facts, weights if weighted else None)
 
 
 def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
@@ -50,16 +73,21 @@ def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
     return accumulated
 
 
+def by_labels(ctx: RunContext, labels: Sequence[str]) -> Marking:
+    """`labels[i]` is what is to be answered to question i."""
+    return Marking(partial(_rewards, ctx, labels), "accuracy_to_label")
+
+
 def train_on(
     ctx: RunContext,
     phase: ActivePhase,
     start: Start,
     prompts: Sequence[tuple[int, ...]],
-    answers: Sequence[str],
+    marking: Marking,
     facts: Mapping[str, Any] | None = None,
     weights: Sequence[float] | None = None,
 ) -> None:
-    """Train the policy of `start` to give `answers[i]` to `prompts[i]`; `facts` are for the phase's summary.
+    """Train the policy of `start` on responses to `prompts`, by `marking`; `facts` are for the phase's summary.
 
     `weights[i]` scales the advantages of the responses to `prompts[i]`; None leaves all of them as they are.
     """
@@ -86,9 +114,9 @@ def train_on(
         return rewarded(items, samples)
 
     def rewarded(items: Sequence[int], samples: Sequence[Sample]) -> list[Group]:
-        labels = [answers[item] for item in items for _ in range(size)]
+        asked = [item for item in items for _ in range(size)]
         with ctx.stopwatch.measure("reward_seconds"):
-            rewards = spmd.on_rank_0(_rewards, ctx, samples, labels)
+            rewards = spmd.on_rank_0(marking.rewards, asked, samples)
         places = [slice(size * i, size * (i + 1)) for i in range(len(items))]
         return [Group(item, samples[place], rewards[place]) for item, place in zip(items, places, strict=True)]
 
@@ -104,7 +132,7 @@ def train_on(
         # What is asked besides follows from the step alone, like the batch: a resumed run asks the same.
         others = further_questions(len(prompts), step, batch, order) if rounds else []
         groups = resample(drawn, others, rounds, lambda number, items: draw(solver, items, step, "round", number))
-        rollouts = _rollouts(drawn, groups, weights, resampled=rounds > 0)
+        rollouts = _rollouts(drawn, groups, weights, marking.metric, resampled=rounds > 0)
         return replace(rollouts, metrics={**rollouts.metrics, **metrics})
 
     longest = max(map(len, prompts), default=0)
@@ -112,10 +140,10 @@ def train_on(
 
 
 def _rollouts(
-    drawn: Sequence[Group], groups: Sequence[Group], weights: Sequence[float] | None, resampled: bool
+    drawn: Sequence[Group], groups: Sequence[Group], weights: Sequence[float] | None, metric: str, resampled: bool
 ) -> Rollouts:
-    """The rollouts of `groups`; accuracy is that of what was `drawn` first, which nobody has chosen."""
-    metrics = {"accuracy_to_label": fmean(reward.accuracy for group in drawn for reward in group.rewards)}
+    """The rollouts of `groups`; `metric` is of what was `drawn` first, which nobody has chosen."""
+    metrics = {metric: fmean(reward.accuracy for group in drawn for reward in group.rewards)}
     scales = None
     if weights is not None:
         scales = [weights[group.item] for group in groups for _ in group.samples]
@@ -127,9 +155,18 @@ def _rollouts(
     return Rollouts(samples, [reward.total for group in groups for reward in group.rewards], metrics, scales)
 
 
-def _rewards(ctx: RunContext, samples: Sequence[Sample], labels: Sequence[str]) -> list[SolverReward]:
+def _rewards(
+    ctx: RunContext, labels: Sequence[str], asked: Sequence[int], samples: Sequence[Sample]
+) -> list[SolverReward]:
     answers = answers_of(ctx, samples)
-    pairs = [(answer, label) for answer, label in zip(answers, labels, strict=True) if answer is not None]
+    pairs = [(answer, labels[item]) for answer, item in zip(answers, asked, strict=True) if answer is not None]
     verdicts = iter(ctx.grader.equivalent_pairs(pairs))
     correct = [answer is not None and next(verdicts).equal for answer in answers]
     return solver_rewards(correct, ctx.texts(samples), ctx.config.solver.reward)
+
+
+def _rewards_of_scores(
+    ctx: RunContext, domain: ScoredAnswers, questions: Sequence[str], asked: Sequence[int], samples: Sequence[Sample]
+) -> list[SolverReward]:
+    given = [(questions[item], answer) for item, answer in zip(asked, answers_of(ctx, samples), strict=True)]
+    return solver_rewards(scores_of(domain, given), ctx.texts(samples), ctx.config.solver.reward)

@@ -66,7 +66,7 @@ def judge(ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Cla
 
 def verdicts_of(ctx: InferenceContext) -> Verdicts:
     """The domain's; UserError where it has none."""
-    found = ctx.domain.answers.verdicts
+    found = ctx.domain.checkable.verdicts
     if found is None:
         raise UserError(f"verifier.train: domain {ctx.domain.name} does not say how a verdict is read (Verdicts)")
     return found

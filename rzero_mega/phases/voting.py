@@ -21,23 +21,23 @@ MOST_FORMS = 3
 """Other forms of a question that the votes of a source are spread over."""
 
 
-def collect_votes(
+def solver_alone(votes: VotesConfig) -> VoteSource:
+    """The Solver as the only source, asked about questions as they stand."""
+    return VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
+
+
+def collect_answers(
     ctx: InferenceContext, solver: RolloutEngine, questions: Sequence[WrittenQuestion], votes: VotesConfig, key: str
-) -> list[AnsweredQuestion]:
-    """`votes.samples` answers of one model to every question, and the vote on them, on rank 0; nothing on the others.
+) -> list[Answers]:
+    """`votes.samples` answers of one model to every question, on rank 0; nothing on the others.
 
     `key` names the random streams.
     """
-    source = VoteSource(Voter.SOLVER, reexpressed=False, samples=votes.samples)
-    asked = ask_source(ctx, questions, source, votes.sampling, key)
+    asked = ask_source(ctx, questions, solver_alone(votes), votes.sampling, key)
     with ctx.stopwatch.measure("generate_seconds"):
         samples = draw_where_possible(solver, asked.requests)
-
-    def count() -> list[AnsweredQuestion]:
-        return count_votes(ctx, questions, [source], [asked.read(samples)], votes.unanswered)
-
     with ctx.stopwatch.measure("reward_seconds"):
-        return spmd.kept_on_rank_0(count) or []
+        return spmd.kept_on_rank_0(lambda: list(asked.read(samples))) or []
 
 
 def ask_source(

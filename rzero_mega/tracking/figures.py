@@ -83,6 +83,7 @@ def iteration_figures(data: ReportData) -> list[Figure]:
     questions = [
         Curve("asked", "grey", lambda r: r.value(PhaseName.QUESTIONS, "asked"), dashed=True),
         Curve("labelled", "purple", lambda r: r.value(PhaseName.LABELS, "labelled")),
+        Curve("scored", "purple", lambda r: r.value(PhaseName.LABELS, "scored")),
         Curve("kept", "blue", lambda r: r.value(PhaseName.LABELS, "kept")),
     ]
     difficulty = [
@@ -102,6 +103,7 @@ def iteration_figures(data: ReportData) -> list[Figure]:
     figures = [
         per_iteration(data, "Accuracy on held-out problems", "pass@1, base = before training", accuracy, True),
         label_figure(data),
+        score_figure(data),
         per_iteration(data, "Questions", "per iteration", questions, False),
         per_iteration(data, "Difficulty", "1 \N{MINUS SIGN} mean p̂ of the questions", difficulty, True),
         per_iteration(data, "Diversity", "share of the questions", diversity, True),
@@ -130,6 +132,14 @@ def step_figures(data: ReportData) -> list[Figure]:
         Metric("p̂, mean", "purple", PhaseName.CHALLENGER, "p_hat_mean"),
         Metric("uncertainty reward", "orange", PhaseName.CHALLENGER, "uncertainty_mean"),
     ]
+    title_of_answers, those = "Challenger: votes", votes
+    if data.scored:
+        title_of_answers = "Challenger: scores"
+        those = [
+            Metric("score, mean", "purple", PhaseName.CHALLENGER, "score_mean"),
+            Metric("spread, mean", "blue", PhaseName.CHALLENGER, "spread_mean"),
+            Metric("reward by them", "orange", PhaseName.CHALLENGER, "uncertainty_mean"),
+        ]
     form = [
         Metric("repetition penalty", "orange", PhaseName.CHALLENGER, "repetition_mean"),
         Metric("unique", "purple", PhaseName.CHALLENGER, "unique_share"),
@@ -139,7 +149,7 @@ def step_figures(data: ReportData) -> list[Figure]:
     solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std", (0.0, 1.0))]
     figures = [
         _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
-        _per_step(data, "Challenger: votes", "means over a step's questions", votes, zero=True),
+        _per_step(data, title_of_answers, "means over a step's questions", those, zero=True),
         _per_step(data, "Challenger: questions", "shares of a step's questions", form, zero=True),
         _per_step(data, "Verifier: reward", "mean of a step, ± one standard deviation", verifier, zero=True),
         _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
@@ -219,6 +229,17 @@ def exploit_figure(data: ReportData) -> Figure | None:
         Curve("samples without an answer", "grey", lambda r: r.exploit(PhaseName.LABELS, "unanswered"), dashed=True),
     ]
     return per_iteration(data, "Written questions", "share of the questions, or of their samples", curves, True)
+
+
+def score_figure(data: ReportData) -> Figure | None:
+    """What the answers to the written questions scored, and what they are really worth."""
+    curves = [
+        Curve("score", "purple", lambda r: r.scores.score if r.scores else None),
+        Curve("spread", "grey", lambda r: r.scores.spread if r.scores else None, dashed=True),
+        Curve("hidden quality", "blue", lambda r: r.scores.quality if r.scores else None),
+        Curve("hidden, of kept", "green", lambda r: r.scores.quality_kept if r.scores else None, dashed=True),
+    ]
+    return per_iteration(data, "Answers to the questions", "means; no role learns of hidden quality", curves, True)
 
 
 def label_figure(data: ReportData) -> Figure | None:

@@ -192,6 +192,9 @@ def _log_on(console: Console, times: bool) -> Iterator[None]:
 # Columns in the order in which a narrow terminal does without them, the last first.
 _COLUMNS = ("iteration", "score", "mean", "greedy", "time", "transfer", "kept", "label accuracy", "flawed")
 _SHOWN = ("iteration", "score", "mean", "greedy", "transfer", "label accuracy", "kept", "flawed", "time")
+# The same where answers have scores and no labels.
+_COLUMNS_OF_SCORES = (*_COLUMNS[:-2], "hidden quality", "answers' score", "spread")
+_SHOWN_OF_SCORES = (*_SHOWN[:5], "hidden quality", "answers' score", "spread", "kept", "time")
 
 
 def iterations_table(status: RunStatus, state: str | None = None, width: int = 80) -> Table:
@@ -203,10 +206,11 @@ def iterations_table(status: RunStatus, state: str | None = None, width: int = 8
     unwanted = ["mean", "greedy"] if by_protocol(status) else ["score"]
     if all(row.transfer is None for row in status.iterations):
         unwanted.append("transfer")
-    kept = [name for name in _COLUMNS if name not in unwanted]
+    scored = any(row.scores is not None for row in status.iterations)
+    kept = [name for name in (_COLUMNS_OF_SCORES if scored else _COLUMNS) if name not in unwanted]
     while len(kept) > 2 and _width(kept, rows) > width:
         kept.pop()
-    shown = [name for name in _SHOWN if name in kept]
+    shown = [name for name in (_SHOWN_OF_SCORES if scored else _SHOWN) if name in kept]
     table = Table(title=f"{status.name} · {state or status.state}", title_justify="left")
     for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -287,5 +291,8 @@ def _cells(row: IterationStatus) -> dict[str, str]:
         "label accuracy": percent(row.label_accuracy),
         "kept": NOTHING if row.kept_questions is None else str(row.kept_questions),
         "flawed": percent(row.flawed_questions),
+        "hidden quality": percent(row.scores.quality if row.scores else None),
+        "answers' score": percent(row.scores.score if row.scores else None),
+        "spread": percent(row.scores.spread if row.scores else None),
         "time": duration(seconds) if seconds else NOTHING,
     }

@@ -30,6 +30,12 @@ from rzero_mega.tracking.words import model_text, reason_text
 _ACCURACIES = {"pass1_mean": "Mean pass@1", "pass1_greedy": "Greedy pass@1", "vote_accuracy": "Vote"}
 _SCORE = {"value": "Score"}
 _TRANSFER = {"transfer": "Transfer"}
+_OF_SCORES = {
+    "answers' score": "score",
+    "spread": "spread",
+    "hidden quality": "quality",
+    "hidden, of kept": "quality_kept",
+}
 _STEP_SECONDS = (("generate", "generate_seconds"), ("reward", "reward_seconds"), ("train", "train_seconds"))
 
 
@@ -142,6 +148,10 @@ def tiles(data: ReportData) -> list[Tile]:
     if known:
         first = f"{percent(known[0])} at first" if len(known) > 1 else "in the first iteration"
         found.append(Tile("Label accuracy", percent(known[-1]), first))
+    qualities = [record.scores.quality for record in data.trained if record.scores is not None]
+    if qualities and qualities[-1] is not None:
+        first = f"{percent(qualities[0])} at first" if len(qualities) > 1 else "in the first iteration"
+        found.append(Tile("Hidden quality", percent(qualities[-1]), first))
     told = data.gauged[-1].gauges if data.gauged else None
     if told is not None and told.agreement_in_band is not None:
         note = f"of majorities in band, iteration {data.gauged[-1].name}"
@@ -160,8 +170,11 @@ def iterations_table(data: ReportData) -> Table:
     accuracies = (first, "gain", "greedy", "vote", "transfer", "label accuracy", "all labels", "expected", "weight")
     headings = ("iteration", *accuracies, "asked", "well-formed")
     rows = tuple(_iteration_row(data, record) for record in data.iterations)
-    table = Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time"), rows)
-    for name in ("transfer", "expected", "weight"):
+    table = Table((*headings, "kept", "p̂ mean", "difficulty", "unique", "time", *_OF_SCORES), rows)
+    if data.scored:
+        for name in ("label accuracy", "all labels", "p̂ mean", "difficulty"):
+            table = _without(table, name)
+    for name in ("transfer", "expected", "weight", *_OF_SCORES):
         at = table.headings.index(name)
         table = table if any(row[at] != NOTHING for row in table.rows) else _without(table, name)
     return table
@@ -194,6 +207,7 @@ def _iteration_row(data: ReportData, record: IterationRecord) -> tuple[str, ...]
         _decimal(record.value(PhaseName.CHALLENGER, "difficulty")),
         percent(record.value(PhaseName.QUESTIONS, "unique_share")),
         duration(record.seconds) if record.manifests else NOTHING,
+        *(percent(getattr(record.scores, name) if record.scores else None) for name in _OF_SCORES.values()),
     )
 
 

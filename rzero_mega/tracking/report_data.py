@@ -16,6 +16,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory, RunInfo
+from rzero_mega.tracking.answer_scores import AnswerScores, scores_in
 from rzero_mega.tracking.gauges import BASE_GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.gpu_hours import PhaseUse, run_use
 from rzero_mega.tracking.label_audits import label_audits
@@ -82,6 +83,11 @@ class IterationRecord:
         return self.audits[0].quality if self.audits else NOT_KNOWN
 
     @property
+    def scores(self) -> AnswerScores | None:
+        """Those of the answers to its questions, in a domain that has them in place of labels."""
+        return scores_in(self.manifests.get(PhaseName.LABELS))
+
+    @property
     def gauges(self) -> Gauges | None:
         """Those of the iteration's Solver."""
         manifest = self.manifests.get(PhaseName.EVALUATE)
@@ -146,6 +152,11 @@ class ReportData:
     def base(self) -> IterationRecord | None:
         """The base model's evaluation."""
         return next((record for record in self.iterations if record.iteration == 0), None)
+
+    @property
+    def scored(self) -> bool:
+        """Whether answers have scores in place of labels, as far as a labels phase has shown it."""
+        return any(record.scores is not None for record in self.trained)
 
     @property
     def gauged(self) -> tuple[IterationRecord, ...]:

@@ -18,6 +18,7 @@ from rzero_mega.config.steps import phase_steps
 from rzero_mega.evaluation.judge_report import graded_by
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
+from rzero_mega.tracking.answer_scores import AnswerScores, scores_in
 from rzero_mega.tracking.current import Current, current_phase
 from rzero_mega.tracking.gauges import BASE_GAUGES, Halt, decision_in, gauges_in, halt_of
 from rzero_mega.tracking.label_audits import label_audits
@@ -60,6 +61,7 @@ class IterationStatus:
     are by source of votes. `gauges` are those of the iteration's Solver, `base_gauges` what the base's votes came to,
     `guard` what was decided about them. `learning_rates` are those of the finished training phases.
     `verifier` is what the iteration's Verifier was measured to do, `verdicts` what the one before it did to the labels.
+    `scores` are those of the answers to the iteration's questions, in a domain that has them in place of labels.
     """
 
     iteration: int
@@ -83,6 +85,7 @@ class IterationStatus:
     learning_rates: Mapping[PhaseName, float] = field(default_factory=dict)
     verifier: Measured | None = None
     verdicts: Mapping[str, Any] = field(default_factory=dict)
+    scores: AnswerScores | None = None
 
     @property
     def quality(self) -> LabelQuality:
@@ -204,6 +207,7 @@ def _iteration_status(
         },
         verifier=measured_in(manifests.get(PhaseName.VERIFIER)),
         verdicts=verdicts_in(manifests.get(PhaseName.LABELS)),
+        scores=scores_in(manifests.get(PhaseName.LABELS)),
     )
 
 

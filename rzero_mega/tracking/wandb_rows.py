@@ -25,6 +25,7 @@ from rzero_mega.config import Config, presets_within
 from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunInfo
+from rzero_mega.tracking.answer_scores import SCORES
 from rzero_mega.tracking.gauges import BASE_GAUGES, DECISION, GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.summaries import flat_numbers
@@ -56,6 +57,8 @@ _OF_QUESTIONS = (
     "well_formed_rate",
     "p_hat_mean",
     "difficulty",
+    "score_mean",
+    "spread_mean",
     "uncertainty_mean",
     "repetition_mean",
     "memory_mean",
@@ -106,7 +109,7 @@ def summary_values(manifest: Manifest) -> dict[str, float]:
         shown = {**measured.as_json(), "takes_part": float(measured.takes_part)}
         values |= {f"verifier/{key}": value for key, value in flat_numbers(shown)}
     paper = paper_accuracy(manifest.iteration)
-    if manifest.phase is PhaseName.LABELS and paper is not None:
+    if manifest.phase is PhaseName.LABELS and paper is not None and SCORES not in manifest.summary:
         values["labels/paper_label_accuracy"] = paper
     return values
 

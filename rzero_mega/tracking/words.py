@@ -21,6 +21,8 @@ _REASONS = {
     "support": "too few votes of one source",
     "below_band": "p̂ below the band",
     "above_band": "p̂ above the band",
+    "scores_alike": "spread of scores below the band",
+    "scores_apart": "spread of scores above the band",
     "question_text": "unwanted words in the question",
     "answer": "unwanted answer",
     "answer_text": "unwanted words in the answer",

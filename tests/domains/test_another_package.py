@@ -28,6 +28,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import evaluate, labels, questions, solver
 from rzero_mega.run import RunDirectory
 from tests.domains import reversal
+from tests.domains.package import install
 from tests.domains.reversal import DOMAIN
 from tests.phases.scripted import ScriptedRun, rows, summary
 from tests.phases.training import RolloutsOnly
@@ -38,14 +39,6 @@ SAID = {
     "Level": ("leveL", "level", "level", "LEVEL"),
     "lamp": ("pmla", "pmla", None, "pmal"),
 }
-
-
-def install(folder: Path, **entries: str) -> None:
-    """What pip leaves of a package that has these entry points."""
-    (folder / "reversal-1.0.dist-info").mkdir(parents=True)
-    (folder / "reversal-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: reversal\nVersion: 1.0\n")
-    lines = [f"{name} = {value}" for name, value in entries.items()]
-    (folder / "reversal-1.0.dist-info/entry_points.txt").write_text("\n".join(["[rzero_mega.domains]", *lines]))
 
 
 @pytest.fixture
@@ -108,7 +101,7 @@ def test_every_phase_asks_reads_and_judges_as_the_domain_does(
 
 
 def test_votes_on_a_domain_s_own_forms_are_mapped_back(run: ScriptedRun) -> None:
-    reexpress = run.ctx.domain.answers.reexpress
+    reexpress = run.ctx.domain.checkable.reexpress
     assert reexpress is not None
     (form,) = reexpress("stone", 3)
     assert (form.question, form.restore("stone"), form.restore(None)) == ("enots", "enots", None)
@@ -119,7 +112,7 @@ def test_votes_on_a_domain_s_own_forms_are_mapped_back(run: ScriptedRun) -> None
     [
         ("reversall", None, "domain: 'reversall' is none; did you mean reversal?"),
         ("chess", None, "domain: 'chess' is none; there are mathematics, arithmetic, reversal"),
-        ("chess", "tests.domains.nowhere:DOMAIN", r"domain chess \(.* of reversal\): can't be loaded \(ModuleNotFound"),
+        ("chess", "tests.domains.nowhere:DOMAIN", r"domain chess \(.* of brought\): can't be loaded \(ModuleNotFound"),
         ("chess", "tests.domains.reversal:WORDS", "is a tuple, and no rzero_mega.domains.domain.Domain"),
         ("chess", "tests.domains.reversal:DOMAIN", "calls itself 'reversal'; give the entry point that name"),
         ("other", "tests.domains.reversal:OTHER", "rename its benchmark 'reversal' to other or other.SOMETHING"),
@@ -150,14 +143,15 @@ def test_what_is_no_domain_is_one_line(
 def test_what_a_domain_lacks_is_said_before_anything_starts(
     installed: None, monkeypatch: pytest.MonkeyPatch, settings: list[str], complaint: str
 ) -> None:
-    bare = replace(DOMAIN, answers=replace(DOMAIN.answers, oracle=None, reexpress=None))
+    bare = replace(DOMAIN, answers=replace(DOMAIN.checkable, oracle=None, reexpress=None))
     monkeypatch.setattr(reversal, "DOMAIN", bare)
     with pytest.raises(UserError, match=complaint):
         check_inference(load_config(["paper", "nano"], ["domain=reversal", "evaluation.benchmarks=[]", *settings]))
 
 
 def test_it_is_found_by_name_and_belongs_to_the_run(installed: None, tmp_path: Path) -> None:
-    assert domain_names() == ["mathematics", "arithmetic", "reversal"] and domain_named("reversal") is DOMAIN
+    assert domain_names() == ["mathematics", "arithmetic", "reversal"]
+    assert domain_named("reversal") is DOMAIN
     assert [problem.answers for problem in load_benchmark("reversal:2").problems] == [("spmal",), ("revir",)]
     config = load_config(["paper"], ["domain=reversal"])
     RunDirectory.create_or_open(tmp_path / "run", config, writer=True, texts=run_texts(config)).close()

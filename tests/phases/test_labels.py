@@ -129,7 +129,7 @@ def test_nothing_that_is_trained_on_depends_on_the_truth(
     known = (phase.directory.path / "dataset.jsonl").read_bytes()
     for path in (phase.directory.manifest_path, phase.directory.path / "dataset.jsonl"):
         path.unlink()
-    blind = replace(run.ctx.domain, answers=replace(run.ctx.domain.answers, oracle=None))
+    blind = replace(run.ctx.domain, answers=replace(run.ctx.domain.checkable, oracle=None))
     monkeypatch.setattr(run.ctx, "domain", blind)
     labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
     assert summary(phase)["label_accuracy"] is None

@@ -72,9 +72,10 @@ class MemoryConfig:
 class ChallengerRewardConfig:
     """The Challenger's reward: how unsure the Solver is of the question, less the repetition penalty."""
 
-    uncertainty: str = choice("tent", "min")
+    uncertainty: str = choice("tent", "min", "shortfall", "spread")
     """How unsure the Solver is, by the majority's share p of its samples. tent: 1 - 2|p - 1/2| (paper). min:
-    min(p, 1 - p) (official code)."""
+    min(p, 1 - p) (official code). In a domain whose answers have scores, by these. shortfall: 1 - their mean (J-Zero).
+    spread: twice their standard deviation."""
 
     unanswered_counts_as_doubt: bool = True
     """p is a share of all samples, as in paper and official code: the Solver counts as unsure of a question that it
@@ -179,14 +180,16 @@ class NearDuplicatesConfig:
 class CurationConfig:
     """A question is kept if p lies in the band and nothing below speaks against it.
 
-    p is the share of all samples that gave the majority's answer, the question's label.
+    p is the share of all samples that gave the majority's answer, the question's label. In a domain whose answers have
+    scores in place of labels, twice the standard deviation of a question's scores is in the place of p.
     """
 
     low: float = number(0.25, 0.0, 1.0, kind=of(PhaseName.LABELS, PhaseName.EVALUATE))
     """Lower end of the band of p, inclusive. Raise it where the majority of hard questions is mostly wrong."""
 
     high: float = number(0.75, 0.0, 1.0, kind=of(PhaseName.LABELS, PhaseName.EVALUATE))
-    """Upper end of the band of p, inclusive. Above it questions are too easy to learn from."""
+    """Upper end of the band of p, inclusive. Above it questions are too easy to learn from. Of scores, which teach the
+    more the further they lie apart, set it to 1."""
 
     band_of: str = choice("all", "solver")
     """Whose votes the band is on. all: p as above. solver: p is the share of the Solver's votes on the question as it
