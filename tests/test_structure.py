@@ -250,7 +250,11 @@ def test_a_room_does_not_know_the_packages_of_others(room: str) -> None:
 
 def test_domains_are_known_by_the_protocol_and_the_registry_alone() -> None:
     folders = {f"rzero_mega.domains.{path.parent.name}" for path in (PACKAGE / "domains").glob("*/domain.py")}
-    assert folders == {"rzero_mega.domains.arithmetic", "rzero_mega.domains.mathematics"}
+    assert folders == {
+        "rzero_mega.domains.arithmetic",
+        "rzero_mega.domains.mathematics",
+        "rzero_mega.domains.rewriting",
+    }
     wrong = {
         f"{relative(file)} imports {name}"
         for file in SOURCES

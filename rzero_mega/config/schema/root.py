@@ -91,8 +91,9 @@ class Config:
     Part of the run's name."""
 
     domain: str = value("mathematics", NAMED)
-    """What questions and answers are of: a folder in `rzero_mega/domains/`, mathematics or arithmetic, or a domain of
-    another package, by the name of its entry point. It says how they are read, who judges, and how roles are asked."""
+    """What questions and answers are of: a folder in `rzero_mega/domains/`, mathematics, arithmetic or rewriting, or a
+    domain of another package, by the name of its entry point. It says how they are read, who judges, and how roles are
+    asked."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """The base model."""

@@ -1,0 +1,1 @@
+"""A world without right and wrong: a row of words is to be written better."""
