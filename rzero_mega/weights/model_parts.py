@@ -79,7 +79,7 @@ def write_model(
         written = {file: hashed for one in spmd.all_gather(mine) for file, hashed in one.items()}
         return spmd.on_rank_0(_complete, path, aside, written)
     except BaseException:
-        if spmd.rank() == 0:  # nobody writes any more: each rank has said how it ended
+        if spmd.rank() == 0:  # nobody writes any more: each rank has said how it ended, or one has died, which ends all
             shutil.rmtree(aside, ignore_errors=True)
         raise
 

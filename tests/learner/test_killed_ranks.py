@@ -72,8 +72,9 @@ def test_a_killed_rank_ends_the_others_and_the_last_good_checkpoint_stays(layout
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_model_whose_writer_dies_has_no_name_that_anyone_takes_for_a_model(layout: str, folder: Path) -> None:
+    # There may be none: what the first rank learns of the death before it is ended itself, it clears away.
     left = [Path(file).parts[0] for file in attempt(folder, layout, "model")["files"] if file.endswith(".safetensors")]
-    assert left and all(re.fullmatch(r"\.model\.[0-9a-f]{8}\.tmp", name) for name in left)
+    assert all(re.fullmatch(r"\.model\.[0-9a-f]{8}\.tmp", name) for name in left)
     finished = phase(folder, layout, "killed").path
     assert not list(finished.glob(".model.*")) and len(list((finished / "model").glob("*.safetensors"))) > 2
 
