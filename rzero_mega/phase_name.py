@@ -17,6 +17,11 @@ class PhaseName(StrEnum):
     SOLVER = "solver"
     EVALUATE = "evaluate"
 
+    @property
+    def trains(self) -> bool:
+        """Whether the phase trains a role: it has steps with checkpoints, and not parts, and hands on a model."""
+        return self in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
+
     @classmethod
     def named(cls, name: str) -> PhaseName:
         """The phase that somebody named; UserError if there is none of that name."""
@@ -24,3 +29,7 @@ class PhaseName(StrEnum):
             return cls(name)
         except ValueError:
             raise UserError(f"phase {name}: is one of {', '.join(cls)}") from None
+
+
+TRAINING_PHASES = tuple(phase for phase in PhaseName if phase.trains)
+"""Those that train a role, in their order."""

@@ -11,7 +11,6 @@ from rzero_mega.run import PhaseDirectory, RunDirectory
 from rzero_mega.tracking.gauges import decisions, gauge_history
 
 MODEL = "model"
-_TRAIN = (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
 
 
 def finished_phases(run: RunDirectory, plan: Sequence[PhasePlan]) -> set[tuple[int, PhaseName]]:
@@ -30,7 +29,7 @@ def remove_old_models(run: RunDirectory, plan: Sequence[PhasePlan], keep: int | 
     """Remove the models that are older than the newest `keep` iterations and not needed; None keeps all."""
     if keep is None:
         return
-    trained = sorted(key for key in finished_phases(run, plan) if key[1] in _TRAIN)
+    trained = sorted(key for key in finished_phases(run, plan) if key[1].trains)
     needed = _needed(run, plan)
     for iteration, name in trained:
         if iteration <= trained[-1][0] - keep and Source(iteration, name, MODEL) not in needed:

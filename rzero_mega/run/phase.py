@@ -133,7 +133,7 @@ class PhaseDirectory:
     @property
     def trains(self) -> bool:
         """Whether the phase has steps with checkpoints, and not parts."""
-        return self.phase in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
+        return self.phase.trains
 
     def has_begun(self) -> bool:
         """Whether there is partial work, or the phase is finished."""

@@ -29,8 +29,7 @@ class Current:
 
     def __str__(self) -> str:
         """For instance "iteration 2 · solver · step 5 of 15 · about 4 min 10 s left of the phase"."""
-        trains = self.phase in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
-        unit = "step" if trains else "part"
+        unit = "step" if self.phase.trains else "part"
         done = f"{unit} {self.step}" + (f" of {self.steps}" if self.steps is not None else "") + " done"
         if self.phase is PhaseName.EVALUATE:
             done = f"{self.step} % done"

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from rzero_mega.coevolution.label_audit import AuditedLabels
 from rzero_mega.config.schema.labelled import SFT
-from rzero_mega.phase_name import PhaseName
+from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.report_data import IterationRecord, ReportData
@@ -173,7 +173,7 @@ def _rates_change(data: ReportData) -> bool:
     """Whether a role's learning rate isn't the same in all its steps."""
     return any(
         len({scalar(row, "learning_rate") for record in data.trained for row in record.rows.get(role, ())}) > 1
-        for role in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
+        for role in TRAINING_PHASES
     )
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rzero_mega.atomic import write_text
 from rzero_mega.config import to_yaml
-from rzero_mega.phase_name import PhaseName
+from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures, gauge_figures
 from rzero_mega.tracking.charts import compact
@@ -361,7 +361,7 @@ def step_seconds_table(data: ReportData) -> Table | None:
     """Where the time of a training step goes, as means over the steps."""
     rows = []
     for record in data.trained:
-        for role in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER):
+        for role in TRAINING_PHASES:
             steps = record.rows.get(role, ())
             seconds = [mean(scalar(row, key) for row in steps) for _, key in _STEP_SECONDS]
             if any(value is not None for value in seconds):

@@ -23,7 +23,7 @@ from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.config import Config, presets_within
 from rzero_mega.config.schema import NO_ABLATION
-from rzero_mega.phase_name import PhaseName
+from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.run import Manifest, RunInfo
 from rzero_mega.tracking.answer_scores import SCORES
 from rzero_mega.tracking.gauges import BASE_GAUGES, DECISION, GAUGES, decision_in, gauges_in
@@ -48,7 +48,6 @@ TABLE_COLUMNS = (
     "label is true",
     "votes",
 )
-_ROLES = (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
 _SECTIONS = {PhaseName.QUESTIONS: "questions", PhaseName.LABELS: "labels", PhaseName.EVALUATE: "eval"}
 _PERFORMANCE = ("mfu", "staleness")
 _PERFORMANCE_ENDS = ("_seconds", "_gb", "_mb", "_megabytes", "tokens_per_second", "slots_used")
@@ -83,7 +82,7 @@ def step_axis(role: PhaseName) -> str:
 def axes() -> dict[str, str]:
     """Which axis a key is drawn over, as W&B's patterns; a pattern with more characters goes before one with fewer."""
     sections = ("train", "perf", "questions")
-    by_step = {f"{section}/{role}/*": step_axis(role) for role in _ROLES for section in sections}
+    by_step = {f"{section}/{role}/*": step_axis(role) for role in TRAINING_PHASES for section in sections}
     return {
         **by_step,
         **{f"{section}/*": ITERATION for section in _BY_ITERATION},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from rzero_mega.phase_name import PhaseName
+from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 
 
 class Change(StrEnum):
@@ -66,7 +66,7 @@ NAMED = Kind(Change.IDENTITY, named=True)
 EVALUATION = Kind(Change.IDENTITY, (PhaseName.EVALUATE,))
 EVALUATION_NAMED = Kind(Change.IDENTITY, (PhaseName.EVALUATE,), named=True)
 LABELLING = Kind(Change.IDENTITY, (PhaseName.LABELS,), named=True)
-TRAINING = of(PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
+TRAINING = of(*TRAINING_PHASES)
 SAMPLING = of(*PhaseName)
 GRADING = of(PhaseName.CHALLENGER, PhaseName.LABELS, PhaseName.VERIFIER, PhaseName.SOLVER, PhaseName.EVALUATE)
 FREE = Kind(Change.OPERATIONAL)
