@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from rzero_mega.config.panel import panel_prompts
@@ -12,6 +13,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron.context_parallel import TokenSplit
 from rzero_mega.learner.packing import check_longest_sequence, longest_prompt
 from rzero_mega.rollout.tokenization import PromptEncoder
+from rzero_mega.weights.shape import read_shape
 
 Trained = Literal["challenger", "verifier", "solver"]
 """The roles that are trained."""
@@ -21,6 +23,13 @@ def longest_trainable(config: Config, role: Trained) -> int:
     """Tokens of the longest prompt that the role can be trained on, beside the longest response."""
     response = _training(config, role).sampling.max_new_tokens
     return longest_prompt(response, config.learner.tokens_per_micro_batch, _multiple(config))
+
+
+def longest_usable(config: Config, role: Trained, base: Path) -> int:
+    """Tokens of the longest prompt that the role can be asked, with a token's answer, and trained on."""
+    # All models of a run are of the base's shape.
+    context = engine_context(config, read_shape(base).max_positions)
+    return min(longest_trainable(config, role), context - 1)
 
 
 def longest_trained(config: Config) -> int:

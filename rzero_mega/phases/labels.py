@@ -33,7 +33,7 @@ from rzero_mega.evaluation.predictions import Response
 from rzero_mega.grading.grader import Grader
 from rzero_mega.phases import scored_labels
 from rzero_mega.phases.asking_queue import Ask, responses_kept_by
-from rzero_mega.phases.budgets import engine_context, longest_trainable
+from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.opinion import Opinion, opinion_on
 from rzero_mega.phases.panel_rounds import PanelRounds
@@ -42,7 +42,6 @@ from rzero_mega.phases.replay import judge_replayed, replay_summary, replayed_qu
 from rzero_mega.phases.responses import read_answers
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.tracking.verifier import VERDICTS
-from rzero_mega.weights.shape import read_shape
 
 GREEDY = "greedy"
 """Names the random streams of greedy answers, and stands in their journal where benchmarks have their names."""
@@ -61,9 +60,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs) -> None:
     panel = PanelRounds(ctx, phase, inputs, questions, [WrittenQuestion(row.question, None) for row in replayed])
     panel.draw()
     opinion = opinion_on(ctx, phase, inputs.verifier, panel, len(questions))
-    # All models of a run are of the base's shape.
-    context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
-    longest = min(longest_trainable(ctx.config, "solver"), context - 1)
+    longest = longest_usable(ctx.config, "solver", ctx.base)
     curated = spmd.on_rank_0(_curate, ctx, panel, replayed, inputs.earlier, longest, opinion)
     greedy = _greedy_answers(ctx, phase, inputs.solver, curated.labelled)
     spmd.on_rank_0(_finish, ctx, phase, panel, curated, greedy)

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.evaluation.programs import Sandbox, written_program
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.rollout.protocol import Sample
 
+T = TypeVar("T")
+
 
 def written_questions(
     ctx: InferenceContext, samples: Sequence[Sample], require_boxed: bool
 ) -> list[WrittenQuestion | None]:
     """The question of every response; None where the format is not kept."""
-    texts = ctx.texts(samples)
-    return [ctx.domain.read_question(text, s.finished, require_boxed) for text, s in zip(texts, samples, strict=True)]
+    read = ctx.domain.read_question
+    return [read(text, finished, require_boxed) for text, finished in texts_and_ends(ctx, samples)]
 
 
 def answers_of(ctx: InferenceContext, samples: Sequence[Sample]) -> list[str | None]:
     """The answer of every response; None where there is none, or the response was cut off."""
-    return read_answers(ctx, zip(ctx.texts(samples), (s.finished for s in samples), strict=True))
+    return read_answers(ctx, texts_and_ends(ctx, samples))
 
 
 def read_answers(ctx: InferenceContext, responses: Iterable[tuple[str, bool]]) -> list[str | None]:
     """As `answers_of`; a response is its text, and whether the model ended it itself."""
-    read = ctx.domain.answers.read
+    return read_finished(ctx.domain.answers.read, responses)
+
+
+def read_finished(read: Callable[[str], T | None], responses: Iterable[tuple[str, bool]]) -> list[T | None]:
+    """What is read of every response that the model ended itself; None of one that was cut off."""
     return [read(text) if finished else None for text, finished in responses]
+
+
+def texts_and_ends(ctx: InferenceContext, samples: Sequence[Sample]) -> Iterator[tuple[str, bool]]:
+    """Every sample's text, and whether the model ended it itself."""
+    return zip(ctx.texts(samples), (sample.finished for sample in samples), strict=True)
 
 
 def printed_answers(ctx: InferenceContext, samples: Sequence[Sample]) -> list[str | None]:
     """What the program of every response prints; None where there is none, it fails, or the response was cut off."""
-    texts = ctx.texts(samples)
-    programs = [written_program(text) if s.finished else None for text, s in zip(texts, samples, strict=True)]
+    programs = read_finished(written_program, texts_and_ends(ctx, samples))
     with Sandbox(ctx.config.grading.workers) as sandbox:
         return sandbox.answers(programs)

@@ -16,13 +16,12 @@ from rzero_mega.coevolution.scored_curation import REASONS, curate_scored
 from rzero_mega.coevolution.scores import ScoredQuestion, UnlabelledQuestion, spread
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.evaluation.benchmarks import held_out_questions
-from rzero_mega.phases.budgets import engine_context, longest_trainable
+from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.rounds import costs
 from rzero_mega.phases.scoring import scored_questions
 from rzero_mega.tracking.answer_scores import SCORES, AnswerScores
-from rzero_mega.weights.shape import read_shape
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: ScoredAnswers) -> None:
@@ -30,9 +29,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: Score
     questions = ctx.records(inputs.questions, WrittenQuestion)
     panel = PanelRounds(ctx, phase, inputs, questions)
     panel.draw()
-    # All models of a run are of the base's shape.
-    context = engine_context(ctx.config, read_shape(ctx.base).max_positions)
-    longest = min(longest_trainable(ctx.config, "solver"), context - 1)
+    longest = longest_usable(ctx.config, "solver", ctx.base)
     spmd.on_rank_0(_finish, ctx, phase, panel, domain, inputs.earlier, longest)
 
 

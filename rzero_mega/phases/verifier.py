@@ -18,16 +18,16 @@ from rzero_mega.coevolution.verdicts import Measured, Rates, is_accepted
 from rzero_mega.coevolution.verifier_pairs import Pair, anchored_pairs, audited_pairs, divided, known_pairs
 from rzero_mega.coevolution.verifier_reward import verifier_rewards
 from rzero_mega.evaluation.statistics import accuracy, mean_of
-from rzero_mega.phases.budgets import engine_context, longest_trainable
+from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.prefetcher import Rollouts
+from rzero_mega.phases.responses import read_finished, texts_and_ends
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.verifying import Claim, Judged, judge, verdicts_of
 from rzero_mega.phases.warm_up import warmed_up
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 from rzero_mega.tracking.verifier import MEASURED
-from rzero_mega.weights.shape import read_shape
 
 _log = logging.getLogger(__name__)
 
@@ -47,16 +47,14 @@ class Material:
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: VerifierInputs) -> None:
     """Train V_{i-1} into V_i on the votes of the iteration, and measure whether V_i is to have a say in the next."""
-    config, verifier = ctx.config, ctx.config.verifier
+    verifier = ctx.config.verifier
     material = spmd.on_rank_0(material_of, ctx, inputs.labelled)
     start = Start(inputs.verifier, inputs.base).folders(ctx)
     facts: dict[str, Any] = {"pairs": len(material.trained)}
     if verifier.warm_up.steps and phase.directory.iteration <= verifier.warm_up.iterations:
         start, said = warmed_up(ctx, phase, start, material.warm_up)
         facts |= said
-    # All models of a run are of the base's shape.
-    context = engine_context(config, read_shape(ctx.base).max_positions)
-    longest = min(longest_trainable(config, "verifier"), context - 1)
+    longest = longest_usable(ctx.config, "verifier", ctx.base)
     prompts = [
         both
         for pair in material.trained
@@ -67,10 +65,11 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: VerifierInputs) -> None:
     if not prompts:
         _log.warning("verifier.train: no question has a majority and another answer to learn from; it stays as it is")
         training = replace(training, steps=0, use_step=None)
-    order, size, half = derive_seed(phase.seed_key("order")), training.rollouts_per_prompt, training.prompts_per_step
+    order, size = derive_seed(phase.seed_key("order")), training.rollouts_per_prompt
+    pairs_per_step = training.prompts_per_step // 2
 
     def roll_out(step: int, engine: RolloutEngine) -> Rollouts:
-        batch = solver_batch(len(prompts), step, half // 2, order)
+        batch = solver_batch(len(prompts), step, pairs_per_step, order)
         asked = [prompt for item in batch for prompt in prompts[item]]
         requests = [Request(phase.seed_key(step, i), one, size, training.sampling) for i, one in enumerate(asked)]
         with ctx.stopwatch.measure("generate_seconds"):
@@ -92,7 +91,7 @@ def material_of(ctx: RunContext, labelled: Source) -> Material:
     known = known_pairs(voted, config, verdicts_of(ctx).alter, ctx.config.seed)
     equal = ctx.equal_answers([(pair.right, pair.wrong) for pair in known])
     known = [pair for pair, same in zip(known, equal, strict=True) if not same]
-    audited = [(place, question, answer) for place, question, answer in audited_pairs(voted, config)]
+    audited = audited_pairs(voted, config)
     truths = [rows[place].truth for place, _, _ in audited]
     # Nothing equals the empty text.
     true = ctx.equal_answers([(answer, truth or "") for (_, _, answer), truth in zip(audited, truths, strict=True)])
@@ -107,9 +106,7 @@ def material_of(ctx: RunContext, labelled: Source) -> Material:
 def _rewards(
     ctx: RunContext, samples: Sequence[Sample], anchors: Sequence[bool]
 ) -> tuple[list[float], dict[str, float]]:
-    read = verdicts_of(ctx).read
-    texts = ctx.texts(samples)
-    verdicts = [read(text) if sample.finished else None for text, sample in zip(texts, samples, strict=True)]
+    verdicts = read_finished(verdicts_of(ctx).read, texts_and_ends(ctx, samples))
     rewards = verifier_rewards(verdicts, anchors)
     metrics = {
         "agreement": fmean(rewards),
