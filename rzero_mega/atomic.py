@@ -234,15 +234,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A kill leaves the old folder, the new one, or a leftover from which `recover` restores the old one. An exception
     inside the block removes what was written and leaves the old folder.
     """
-    aside = _aside(path, "tmp")
-    with storage_errors(path):
-        try:
-            aside.mkdir(parents=True)
-            yield aside
-            replace_folder(aside, path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+    aside = aside_of(path)
+    with storage_errors(path), removed_on_failure(aside):
+        aside.mkdir(parents=True)
+        yield aside
+        replace_folder(aside, path)
+
+
+@contextmanager
+def removed_on_failure(folder: Path, by_me: bool = True) -> Iterator[None]:
+    """An exception inside the block removes the folder, as far as it is there; `by_me`: by this process."""
+    try:
+        yield
+    except BaseException:
+        if by_me:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def replace_folder(new: Path, path: Path) -> None:

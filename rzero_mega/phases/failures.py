@@ -9,7 +9,6 @@ failures/step_00007_update_1/
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from rzero_mega import spmd
-from rzero_mega.atomic import aside_of, read_json, recover, replace_folder, storage_errors, write_json, write_text
+from rzero_mega.atomic import (
+    aside_of,
+    read_json,
+    recover,
+    removed_on_failure,
+    replace_folder,
+    storage_errors,
+    write_json,
+    write_text,
+)
 from rzero_mega.config import to_yaml
 from rzero_mega.errors import UserError
 from rzero_mega.learner.guard import FailedUpdate
@@ -116,28 +124,21 @@ class FailurePolicy:
     def _keep(self, folder: Path, step: int, failed: FailedUpdate) -> None:
         """Write the folder, whole or not at all. All ranks write the weights, rank 0 the rest."""
         aside = spmd.on_rank_0(self._begin, folder, step, failed)
-        try:
+        # Nobody writes any more when it is removed: each rank has said how it ended, or one has died, which ends all.
+        with removed_on_failure(aside, by_me=spmd.rank() == 0):
             if self._guard.save_weights:
                 write_weights(self._ctx, self._learner, aside / MODEL)
             spmd.on_rank_0(_complete, aside, folder)
-        except BaseException:
-            if spmd.rank() == 0:  # nobody writes any more: each rank has said how it ended
-                shutil.rmtree(aside, ignore_errors=True)
-            raise
 
     def _begin(self, folder: Path, step: int, failed: FailedUpdate) -> Path:
         """The folder under its temporary name, with everything but the weights."""
         recover(folder.parent)
         aside = aside_of(folder)
-        with storage_errors(folder):
+        with storage_errors(folder), removed_on_failure(aside):
             aside.mkdir(parents=True)
-            try:
-                write_json(aside / DESCRIPTION, self._record(step, failed).as_json())
-                write_text(aside / CONFIG, to_yaml(self._ctx.config))
-                failed.batch.write(aside)
-            except BaseException:
-                shutil.rmtree(aside, ignore_errors=True)
-                raise
+            write_json(aside / DESCRIPTION, self._record(step, failed).as_json())
+            write_text(aside / CONFIG, to_yaml(self._ctx.config))
+            failed.batch.write(aside)
         return aside
 
     def _record(self, step: int, failed: FailedUpdate) -> FailureRecord:

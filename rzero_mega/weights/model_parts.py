@@ -8,7 +8,6 @@ hashes its bytes on the way, so that none is read again. The folder must lie on 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,15 @@ from pathlib import Path
 from torch import Tensor
 
 from rzero_mega import spmd
-from rzero_mega.atomic import aside_of, files_below, fsync_file, replace_folder, sha256, storage_errors
+from rzero_mega.atomic import (
+    aside_of,
+    files_below,
+    fsync_file,
+    removed_on_failure,
+    replace_folder,
+    sha256,
+    storage_errors,
+)
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Slot
 from rzero_mega.weights.hf_folder import HEADER_BYTES, Described, plan_shards, say_dtype, shard_names, write_index
@@ -74,29 +81,22 @@ def write_model(
     """
     aside = spmd.on_rank_0(_begin, path, parts, template)
     mine: Written = {}
-    try:
+    # Nobody writes any more when it is removed: each rank has said how it ended, or one has died, which ends all.
+    with removed_on_failure(aside, by_me=spmd.rank() == 0):
         spmd.all_ranks_write(stream, _write_mine, path, aside, parts, iter(tensors), mine)
         written = {file: hashed for one in spmd.all_gather(mine) for file, hashed in one.items()}
         return spmd.on_rank_0(_complete, path, aside, written)
-    except BaseException:
-        if spmd.rank() == 0:  # nobody writes any more: each rank has said how it ended, or one has died, which ends all
-            shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def _begin(path: Path, parts: Sequence[Part], template: Path) -> Path:
     """The folder under its temporary name, with everything but the weights."""
     aside = aside_of(path)
-    with storage_errors(path):
+    with storage_errors(path), removed_on_failure(aside):
         aside.mkdir(parents=True)
-        try:
-            copy_small_files(template, aside)
-            shards = [part.slots for part in parts]
-            write_index(aside, shards)
-            say_dtype(aside / CONFIG, shards)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+        copy_small_files(template, aside)
+        shards = [part.slots for part in parts]
+        write_index(aside, shards)
+        say_dtype(aside / CONFIG, shards)
     return aside
 
 
