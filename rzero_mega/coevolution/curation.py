@@ -41,12 +41,11 @@ ADVICE = {
 """What to do about questions that are dropped for a reason. Of unanswered ones their votes tell, of flawed ones it is
 the check's name."""
 
-NO_QUESTIONS = (
+_NO_QUESTIONS = (
     "the Challenger has written no well-formed question; see to its prompt (prompts.challenger), "
     "questions.require_boxed, or responses that are cut off (questions.sampling.max_new_tokens), and remove "
     "the questions phase's folder to ask again"
 )
-"""What to do where there is none at all."""
 
 
 def reasons_by_itself(checks: Checks) -> tuple[str, ...]:
@@ -106,23 +105,18 @@ def curate(
     Few kept questions are fine, the Solver's steps then go over them more often. Raises UserError if fewer than
     `minimum_kept` are left, or none.
     """
-    first = set(different(item.question.text for item in labelled))
-    found: list[str | None] = []
+    texts = [item.question.text for item in labelled]
+    found = reasons_by_text(texts, config, copies, overlong)
     for position, item in enumerate(labelled):
-        repeated = config.drop_duplicates and position not in first
-        reason = "duplicate" if repeated else resemblance(position, copies, config)
-        if reason is None and overlong is not None and overlong(item.question.text):
-            reason = "overlong"
-        reason = reason or reason_to_drop(item, config, checks, held_out, banded=ranking is None)
+        reason = found[position] or reason_to_drop(item, config, checks, held_out, banded=ranking is None)
         if reason is None and computable is not None and not computable(item.question.text):
             reason = "no_truth"
         if reason is None and rejected is not None and position in rejected:
             reason = "rejected"
-        found.append(reason)
+        found[position] = reason
     if ranking is not None:
         _drop_low_values(found, ranking)
-    if config.maximum_per_template is not None:
-        drop_templates(found, [item.question.text for item in labelled], config.maximum_per_template)
+    drop_templates(found, texts, config.maximum_per_template)
     kept = [item for item, reason in zip(labelled, found, strict=True) if reason is None]
     dropped = {reason: found.count(reason) for reason in reasons(checks, verified=rejected is not None)}
     if len(kept) < max(1, config.minimum_kept):
@@ -139,8 +133,25 @@ def _drop_low_values(reasons: list[str | None], ranking: Ranking) -> None:
             reasons[position] = "low_value"
 
 
-def drop_templates(reasons: list[str | None], texts: Sequence[str], most: int) -> None:
-    """Of the questions that have no reason yet, give one to those after the first `most` of a template."""
+def reasons_by_text(
+    texts: Sequence[str], config: CurationConfig, copies: Copies | None, overlong: Callable[[str], bool] | None
+) -> list[str | None]:
+    """Why each question is dropped whatever is answered: it repeats or resembles an earlier one, or is too long."""
+    first = set(different(texts))
+    found: list[str | None] = []
+    for position, text in enumerate(texts):
+        repeated = config.drop_duplicates and position not in first
+        reason = "duplicate" if repeated else _resemblance(position, copies, config)
+        if reason is None and overlong is not None and overlong(text):
+            reason = "overlong"
+        found.append(reason)
+    return found
+
+
+def drop_templates(reasons: list[str | None], texts: Sequence[str], most: int | None) -> None:
+    """Of the questions that have no reason yet, give one to those after the first `most` of a template, if any."""
+    if most is None:
+        return
     kept: Counter[str] = Counter()
     for position, text in enumerate(texts):
         if reasons[position] is None:
@@ -150,8 +161,7 @@ def drop_templates(reasons: list[str | None], texts: Sequence[str], most: int) -
                 reasons[position] = "template"
 
 
-def resemblance(position: int, copies: Copies | None, config: CurationConfig) -> str | None:
-    """Why a question is dropped that is like an earlier one."""
+def _resemblance(position: int, copies: Copies | None, config: CurationConfig) -> str | None:
     if copies is None:
         return None
     if config.near_duplicates.drop_seen and copies.seen[position] is not None:
@@ -209,13 +219,18 @@ def _too_few(
     kept: int, labelled: Sequence[VotedQuestion], dropped: dict[str, int], config: CurationConfig, checks: Checks
 ) -> str:
     """What to say of it: why questions were dropped, most of them first, and what to do about each reason."""
-    start = f"labels.curation.minimum_kept: {kept} of {len(labelled)} labelled questions were kept and "
-    start += f"{max(1, config.minimum_kept)} are needed"
-    if not labelled:
-        return f"{start}: {NO_QUESTIONS}"
     found = sorted((reason for reason in dropped if dropped[reason]), key=lambda reason: -dropped[reason])
     shown = [f"{reason} {dropped[reason]} ({_advice(reason, checks) or _unanswered(labelled)})" for reason in found]
-    return f"{start}; dropped: {', '.join(shown)}" if shown else f"{start}; more of them take questions.count"
+    return complaint(kept, len(labelled), "labelled", shown, config)
+
+
+def complaint(kept: int, of: int, what: str, dropped: Sequence[str], config: CurationConfig) -> str:
+    """That too few of so many `what` questions are kept; `dropped` says for each reason how many, and what to do."""
+    start = f"labels.curation.minimum_kept: {kept} of {of} {what} questions were kept and "
+    start += f"{max(1, config.minimum_kept)} are needed"
+    if not of:
+        return f"{start}: {_NO_QUESTIONS}"
+    return f"{start}; dropped: {', '.join(dropped)}" if dropped else f"{start}; more of them take questions.count"
 
 
 def _advice(reason: str, checks: Checks) -> str | None:

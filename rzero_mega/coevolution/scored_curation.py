@@ -6,15 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rzero_mega.coevolution.curation import (
-    ADVICE,
-    NO_QUESTIONS,
-    contains_any,
-    drop_templates,
-    resemblance,
-)
+from rzero_mega.coevolution.curation import ADVICE, complaint, contains_any, drop_templates, reasons_by_text
 from rzero_mega.coevolution.near_duplicates import Copies
-from rzero_mega.coevolution.question_key import different
 from rzero_mega.coevolution.scores import ScoredQuestion, spread
 from rzero_mega.config.schema import CurationConfig
 from rzero_mega.errors import UserError
@@ -54,16 +47,10 @@ def curate_scored(
     on, `copies` near-duplicates by position. Of questions that are the same but for whitespace only the first is looked
     at. UserError if fewer than `minimum_kept` are kept, or none.
     """
-    first = set(different(item.question.text for item in scored))
-    found: list[str | None] = []
-    for position, item in enumerate(scored):
-        repeated = config.drop_duplicates and position not in first
-        reason = "duplicate" if repeated else resemblance(position, copies, config)
-        if reason is None and overlong(item.question.text):
-            reason = "overlong"
-        found.append(reason or _by_itself(item, config, held_out))
-    if config.maximum_per_template is not None:
-        drop_templates(found, [item.question.text for item in scored], config.maximum_per_template)
+    texts = [item.question.text for item in scored]
+    by_text = reasons_by_text(texts, config, copies, overlong)
+    found = [reason or _by_itself(item, config, held_out) for reason, item in zip(by_text, scored, strict=True)]
+    drop_templates(found, texts, config.maximum_per_template)
     kept = found.count(None)
     if kept < max(1, config.minimum_kept):
         raise UserError(too_few(kept, found, config))
@@ -85,10 +72,6 @@ def _by_itself(item: ScoredQuestion, config: CurationConfig, held_out: Callable[
 
 def too_few(kept: int, reasons: Sequence[str | None], config: CurationConfig) -> str:
     """What to say of it: why questions were dropped, most of them first, and what to do about each reason."""
-    start = f"labels.curation.minimum_kept: {kept} of {len(reasons)} scored questions were kept and "
-    start += f"{max(1, config.minimum_kept)} are needed"
-    if not reasons:
-        return f"{start}: {NO_QUESTIONS}"
     counts = Counter(reason for reason in reasons if reason is not None).most_common()
     shown = [f"{reason} {count} ({_ADVICE[reason]})" for reason, count in counts]
-    return f"{start}; dropped: {', '.join(shown)}" if shown else f"{start}; more of them take questions.count"
+    return complaint(kept, len(reasons), "scored", shown, config)
