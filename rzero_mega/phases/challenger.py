@@ -21,7 +21,7 @@ from rzero_mega.coevolution.question_memory import QuestionMemory
 from rzero_mega.coevolution.records import AnsweredQuestion, Answers, WrittenQuestion
 from rzero_mega.coevolution.repetition import cluster_labels
 from rzero_mega.coevolution.scores import ScoredQuestion, UnlabelledQuestion, spread
-from rzero_mega.config.schema import Config
+from rzero_mega.config.schema import Config, RepetitionConfig
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.phases.context import ActivePhase, RunContext
@@ -155,25 +155,20 @@ def _similarities(questions: Sequence[WrittenQuestion | None], memory: QuestionM
 def _metrics(
     responses: int, answered: list[AnsweredQuestion], rewards: list[ChallengerReward], config: Config
 ) -> dict[str, float]:
-    repetition, near = config.challenger.reward.repetition, config.labels.curation.near_duplicates
+    near = config.labels.curation.near_duplicates
     if not answered:
         return {"well_formed_rate": 0.0}
     texts = [question.question.text for question in answered]
     share = fmean(question.vote.share for question in answered)
-    copies = find_copies(texts, (), near.threshold, near.shingle, repetition.tokenizer)
+    copies = find_copies(texts, (), near.threshold, near.shingle, config.challenger.reward.repetition.tokenizer)
     exploits = exploit_shares(answered, copies, checks_of(config))
-    clusters = cluster_labels(texts, repetition.symmetric, repetition.distance_threshold, repetition.tokenizer)
     return {
         "well_formed_rate": len(answered) / responses,
         "p_hat_mean": share,
         "difficulty": 1.0 - share,
-        "uncertainty_mean": fmean(reward.uncertainty for reward in rewards if reward.well_formed),
-        "repetition_mean": fmean(reward.repetition for reward in rewards if reward.well_formed),
-        **_memory_metrics(rewards, config.challenger.reward.memory.weight),
+        **_of_rewards(rewards, config.challenger.reward.memory.weight),
         "unanswered_rate": fmean(answer is None for question in answered for answer in question.answers),
-        "unique_share": unique_share(texts),
-        "clusters_share": clusters_per_question(clusters),
-        "question_length": fmean(len(text) for text in texts),
+        **_of_texts(texts, config.challenger.reward.repetition),
         "answer_length": fmean(question.tokens / question.vote.samples for question in answered),
         "flawed_rate": sum(reward.flaw is not None for reward in rewards) / len(answered),
         **{f"hacking/{name}": value for name, value in exploits.items()},
@@ -184,28 +179,37 @@ def _metrics_of_scores(
     responses: int, scored: list[ScoredQuestion], rewards: list[ChallengerReward], config: Config
 ) -> dict[str, float]:
     """Without hidden quality, which is no one's business while roles are trained."""
-    repetition = config.challenger.reward.repetition
     if not scored:
         return {"well_formed_rate": 0.0}
-    texts = [question.question.text for question in scored]
-    clusters = cluster_labels(texts, repetition.symmetric, repetition.distance_threshold, repetition.tokenizer)
     samples = sum(len(question.answers) for question in scored)
     return {
         "well_formed_rate": len(scored) / responses,
         "score_mean": fmean(fmean(question.scores) for question in scored),
         "spread_mean": fmean(spread(question.scores) for question in scored),
-        "uncertainty_mean": fmean(reward.uncertainty for reward in rewards if reward.well_formed),
-        "repetition_mean": fmean(reward.repetition for reward in rewards if reward.well_formed),
-        **_memory_metrics(rewards, config.challenger.reward.memory.weight),
+        **_of_rewards(rewards, config.challenger.reward.memory.weight),
         "unanswered_rate": sum(question.unanswered for question in scored) / samples,
-        "unique_share": unique_share(texts),
-        "clusters_share": clusters_per_question(clusters),
-        "question_length": fmean(len(text) for text in texts),
+        **_of_texts([question.question.text for question in scored], config.challenger.reward.repetition),
         "answer_length": sum(question.tokens for question in scored) / samples,
     }
 
 
-def _memory_metrics(rewards: list[ChallengerReward], weight: float) -> dict[str, float]:
-    """Of the well-formed questions: the mean penalty, and the share that pays one."""
-    paid = [reward.memory for reward in rewards if reward.well_formed]
-    return {"memory_mean": fmean(paid), "remembered_rate": fmean(pays > 0 for pays in paid)} if weight else {}
+def _of_rewards(rewards: list[ChallengerReward], memory_weight: float) -> dict[str, float]:
+    """Of the well-formed questions: means of the parts; with a memory also the share that pays for being remembered."""
+    earned = [reward for reward in rewards if reward.well_formed]
+    found = {
+        "uncertainty_mean": fmean(reward.uncertainty for reward in earned),
+        "repetition_mean": fmean(reward.repetition for reward in earned),
+    }
+    if memory_weight:
+        found["memory_mean"] = fmean(reward.memory for reward in earned)
+        found["remembered_rate"] = fmean(reward.memory > 0 for reward in earned)
+    return found
+
+
+def _of_texts(texts: list[str], repetition: RepetitionConfig) -> dict[str, float]:
+    clusters = cluster_labels(texts, repetition.symmetric, repetition.distance_threshold, repetition.tokenizer)
+    return {
+        "unique_share": unique_share(texts),
+        "clusters_share": clusters_per_question(clusters),
+        "question_length": fmean(len(text) for text in texts),
+    }
