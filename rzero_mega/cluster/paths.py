@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rzero_mega.config import Config
+from rzero_mega.config.schema.metadata import PathIf
 
 
 def with_absolute_paths(config: Config, here: Path) -> Config:
@@ -16,33 +17,34 @@ def with_absolute_paths(config: Config, here: Path) -> Config:
 
     Names stay what they are: of hub models that are no folder here, shipped prompts, built-in benchmarks and data.
     """
-    absolute: Config = _absolute(config, here, "")
+    absolute: Config = _absolute(config, here)
     return absolute
 
 
-def _absolute(node: Any, here: Path, prefix: str) -> Any:
+def _absolute(node: Any, here: Path) -> Any:
     changed = {}
     for spec in fields(node):
-        key, value = prefix + spec.name, getattr(node, spec.name)
+        value, when = getattr(node, spec.name), spec.metadata.get("path")
         if is_dataclass(value):
-            changed[spec.name] = _absolute(value, here, f"{key}.")
-        elif spec.metadata.get("path") and isinstance(value, list):
-            changed[spec.name] = [_leading(key, text, here) for text in value]
-        elif spec.metadata.get("path") and value is not None:
-            changed[spec.name] = _leading(key, value, here)
+            changed[spec.name] = _absolute(value, here)
+        elif when is not None and isinstance(value, list):
+            changed[spec.name] = [_leading(text, here, when) for text in value]
+        elif when is not None and value is not None:
+            changed[spec.name] = _leading(value, here, when)
     return replace(node, **changed)
 
 
-def _leading(key: str, text: str, here: Path) -> str:
-    return str(here / text) if _is_path(key, text, here) else text
+def _leading(text: str, here: Path, when: PathIf) -> str:
+    return str(here / text) if _is_path(text, here, when) else text
 
 
-def _is_path(key: str, text: str, here: Path) -> bool:
-    """Whether what the key says is a path, and not a name, where it may be either."""
-    if key == "model.path":
-        return (here / text).is_dir()
-    if key in ("evaluation.benchmarks", "labelled.data"):
-        return (here / text).is_file()
-    if key.startswith("prompts.") or key.endswith(".prompt"):
-        return Path(text).suffix in (".yaml", ".yml")
-    return True
+def _is_path(text: str, here: Path, when: PathIf) -> bool:
+    match when:
+        case PathIf.ALWAYS:
+            return True
+        case PathIf.FOLDER:
+            return (here / text).is_dir()
+        case PathIf.FILE:
+            return (here / text).is_file()
+        case PathIf.YAML:
+            return Path(text).suffix in (".yaml", ".yml")

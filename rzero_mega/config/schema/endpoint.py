@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import FREE, choice, number, path, value
+from rzero_mega.config.schema.metadata import FREE, PathIf, choice, number, path, value
 
 
 @dataclass
@@ -69,7 +69,7 @@ class LabelAuditConfig:
     endpoint: EndpointConfig = field(default_factory=lambda: EndpointConfig(temperature=0.7, max_new_tokens=8_192))
     """The oracle."""
 
-    prompt: str | None = path(None)
+    prompt: str | None = path(None, when=PathIf.YAML)
     """How it is asked: a prompt file's name, or the path of one, as in `prompts`. null: the domain's own. Its answer is
     read as the Solver's is; `unanswerable` in it says that a question has none."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import IDENTITY, Change, Kind, choice, of, path, stating
+from rzero_mega.config.schema.metadata import IDENTITY, Change, Kind, PathIf, choice, of, path, stating
 from rzero_mega.config.schema.training import SftConfig
 from rzero_mega.phase_name import PhaseName
 
@@ -23,7 +23,7 @@ class LabelledConfig:
     """What the Solver learns from. votes: R-Zero, its own majority answers to a Challenger's questions. grpo: the
     answers of `data`, by the same reward. sft: cross entropy of the completions of `data`."""
 
-    data: str | None = path(None, Kind(Change.IDENTITY, (PhaseName.SOLVER,), named=True))
+    data: str | None = path(None, Kind(Change.IDENTITY, (PhaseName.SOLVER,), named=True), PathIf.FILE)
     """A JSON-lines file: on every line an object with `question` (asked by the Solver's prompt) or `prompt` (given as
     it stands), and with `answer`, `completion` or both. grpo takes the answer; sft the completion, or else the answer
     in a box. Or `arithmetic:N`: N expressions of nano's world with answer and written steps, none of them held out."""

@@ -38,6 +38,15 @@ class Fixed(StrEnum):
     """A number of steps, which can't get lower than those that are done."""
 
 
+class PathIf(StrEnum):
+    """When a text is a path, and not a name, seen from the folder in which it was typed."""
+
+    ALWAYS = "always"
+    FOLDER = "there is such a folder"
+    FILE = "there is such a file"
+    YAML = "it ends as a YAML file does"
+
+
 @dataclass(frozen=True)
 class Kind:
     """How a key may change. `phases` are those that look at it: all others are none of its business.
@@ -99,14 +108,16 @@ def value(default: Any, kind: Kind | None = None, fixed: Fixed | None = None, **
     return field(default=default, metadata={"kind": kind, "fixed": fixed, **more})
 
 
-def path(default: str | None, kind: Kind | None = None) -> Any:
+def path(default: str | None, kind: Kind | None = None, when: PathIf = PathIf.ALWAYS) -> Any:
     """A text field for what may be a path: `~` at its beginning is the home folder."""
-    return value(default, kind, path=True)
+    return value(default, kind, path=when)
 
 
-def stating(kind: Kind, fixed: Fixed | None = None, path: bool = False, switch: str | None = None) -> dict[str, Any]:
+def stating(
+    kind: Kind, fixed: Fixed | None = None, path: PathIf | None = None, switch: str | None = None
+) -> dict[str, Any]:
     """Metadata of a list, or of a section, whose kind is that of the keys in it that state none.
 
-    `path` says of a list that its texts may be paths, `switch` of a section which key is that of all the others in it.
+    `path` says of a list when its texts are paths, `switch` of a section which key is that of all the others in it.
     """
     return {"kind": kind, "fixed": fixed, "path": path, "switch": switch}

@@ -16,6 +16,7 @@ from rzero_mega.config.schema.metadata import (
     NAMED,
     Change,
     Kind,
+    PathIf,
     choice,
     number,
     of,
@@ -42,7 +43,7 @@ VERIFIER_TRAIN = "verifier.train"
 class ModelConfig:
     """The base model that both roles grow from. Families: Qwen3 (dense and mixtures of experts), Qwen2, Llama."""
 
-    path: str = path("Qwen/Qwen3-8B-Base", NAMED)
+    path: str = path("Qwen/Qwen3-8B-Base", NAMED, PathIf.FOLDER)
     """A folder in Hugging Face format, a hub name (OWNER/NAME), `asset:NAME` for a model shipped with the package, or
     `gguf:PACKAGE` for a GGUF file inside an installed Python package. On nodes without internet, a folder."""
 
@@ -54,21 +55,23 @@ class ModelConfig:
 class PromptsConfig:
     """One prompt file per role. null: the domain's own."""
 
-    challenger: str | None = path(None, NAMED)
+    challenger: str | None = path(None, NAMED, PathIf.YAML)
     """Prompt that asks for questions: a file's name in a folder `prompts` below `rzero_mega/domains/`, or the path of a
     YAML file."""
 
-    solver: str | None = path(None, NAMED)
+    solver: str | None = path(None, NAMED, PathIf.YAML)
     """Prompt around a question, for votes, training and evaluation: a name or a path likewise."""
 
-    paraphrase: str | None = path(None, LABELLING)
+    paraphrase: str | None = path(None, LABELLING, PathIf.YAML)
     """Prompt that asks for a question in other words (`labels.panel.reexpression`): a name or a path likewise."""
 
-    program: str | None = path(None, LABELLING)
+    program: str | None = path(None, LABELLING, PathIf.YAML)
     """Prompt that asks for a program that answers a question (`labels.panel.programs`): a name or a path likewise."""
 
     verifier: str | None = path(
-        None, Kind(Change.IDENTITY, (PhaseName.LABELS, PhaseName.VERIFIER), named=True, switch=VERIFIER_TRAIN)
+        None,
+        Kind(Change.IDENTITY, (PhaseName.LABELS, PhaseName.VERIFIER), named=True, switch=VERIFIER_TRAIN),
+        PathIf.YAML,
     )
     """Prompt that asks whether an answer is right (`verifier`): a name or a path likewise."""
 

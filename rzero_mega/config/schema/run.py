@@ -10,6 +10,7 @@ from rzero_mega.config.schema.metadata import (
     EVALUATION_NAMED,
     FREE,
     GRADING,
+    PathIf,
     choice,
     number,
     path,
@@ -66,7 +67,7 @@ class ProtocolConfig:
 class EvaluationConfig:
     """Phase 5: how well the Solver does, after every iteration, on problems that nobody trains on."""
 
-    benchmarks: list[str] = field(default_factory=list, metadata=stating(EVALUATION_NAMED, path=True))
+    benchmarks: list[str] = field(default_factory=list, metadata=stating(EVALUATION_NAMED, path=PathIf.FILE))
     """Names of benchmarks, as `rzero-mega benchmarks` lists them, or paths: of .jsonl files whose lines have
     `question`, `answer` and maybe `level`, or of YAML definitions. NAME:N is a fixed part: N problems, or N per level
     of arithmetic. Empty: no evaluation."""
