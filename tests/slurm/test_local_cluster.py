@@ -81,22 +81,23 @@ def test_a_requeued_job_restarts_under_its_id(cluster: VirtualCluster) -> None:
 
 
 def test_a_preempted_job_is_told_by_sigterm_requeued_and_finishes(cluster: VirtualCluster) -> None:
-    step = "trap 'echo told; exit 1' TERM; while :; do sleep 0.1; done"
+    # Each task writes into the file itself: what it gave to srun may be lost with srun.
+    events = cluster.folder / "log" / "preempted"
+    step = f"trap 'echo told >> {events}; exit 1' TERM; echo ready >> {events}; while :; do sleep 0.1; done"
     job = cluster.submit(
-        f"""echo "start ${{SLURM_RESTART_COUNT:-0}}"
+        f"""echo "start ${{SLURM_RESTART_COUNT:-0}}" >> {events}
         [ "${{SLURM_RESTART_COUNT:-0}}" = 0 ] || exit 0
         srun --ntasks-per-node=1 bash -c "{step}" || sleep 1000""",
         "--requeue",
         "--nodes=2",
         "--gpus-per-node=8",
     )
-    cluster.wait_output(job, "start 0")
+    # Both tasks must have set their traps: before, SIGTERM ends them without a word.
+    wait_until(lambda: events.exists() and events.read_text().count("ready") == 2, lambda: str(cluster.jobs()[job]))
     urgent = cluster.submit("true", "--partition=urgent", "--nodes=1", "--gpus-per-node=8")
     assert cluster.wait(urgent) == "COMPLETED"
     assert cluster.wait(job) == "COMPLETED"
-    lines = cluster.output(job).splitlines()
-    assert lines.count("told") == 2
-    assert lines.index("told") < lines.index("start 1")
+    assert events.read_text().splitlines() == ["start 0", "ready", "ready", "told", "told", "start 1"]
 
 
 def test_a_step_gets_its_signal_before_the_job_runs_into_its_wall_time(cluster: VirtualCluster) -> None:
