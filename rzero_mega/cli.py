@@ -403,7 +403,7 @@ def plan(
     gpu: Annotated[str, typer.Option(help="Their kind: A100-40GB, A100-80GB, H100, H200 or B200.")] = "H100",
     gpus_per_node: Annotated[int | None, typer.Option(help="How many NVLink joins: 8 if left out.")] = None,
     tokens_per_micro_batch: Annotated[int | None, typer.Option(help="The best if left out.")] = None,
-    sequences: Annotated[int | None, typer.Option(help="Rollouts of one training step: 2048 if left out.")] = None,
+    sequences: Annotated[int | None, typer.Option(help="Rollouts of one training step: 2560 if left out.")] = None,
     length: Annotated[int | None, typer.Option(help="Tokens of a rollout, prompt and response: 4096.")] = None,
     longest: Annotated[int | None, typer.Option(help="Tokens of the longest, which must have room: 12288.")] = None,
     concurrent: Annotated[int | None, typer.Option(help="Per rollout server; as many as fit if left out.")] = None,

@@ -7,7 +7,6 @@ dispatcher run them, unfused but for SwiGLU and the rotation of queries and keys
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from rzero_mega.config.layout import ParallelLayout
@@ -15,21 +14,11 @@ from rzero_mega.planning.activations import FP32
 from rzero_mega.planning.assumptions import TrainingShares
 from rzero_mega.planning.flops import BACKWARD, attention_flops, layer_flops
 from rzero_mega.planning.hardware import Gpu
-from rzero_mega.planning.parameters import rank_parameters
+from rzero_mega.planning.kernels import LEARNER, Kernels
+from rzero_mega.planning.parameters import rank_parameters, vocabulary_parameters
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
-# The output layer as it was when the shares of `assumptions.yaml` were fitted to one H100, in chunks of so many logits,
-# which were computed once more going back. The learner's has since come to take one product and most of these bytes
-# less (learner/output_layer.py): what it takes of a GPU has not been measured, and until then it counts as it did.
-ENTRIES_PER_CHUNK = 1 << 27
-# Bytes per logit read and written in a chunk: forward (the product in bf16, its fp32 copy, maximum, difference,
-# exponential, two sums and a product), and backward (the product and its copy again, exponential, its factor, the
-# gradient in bf16).
-LOGIT_FORWARD, LOGIT_BACKWARD = 48, 38
-# Bytes per entry of the output layer's gradient: a chunk's product is written, read and added to the sum in fp32; the
-# sum is zeroed and cast for every micro-batch, and what becomes of it is `accumulation_bytes`.
-WEIGHT_GRADIENT_PER_CHUNK, WEIGHT_GRADIENT = 12, 10
 # Kernels that move all tokens' copies for their experts, forward: by expert, by rank after the exchange, and both back.
 EXPERT_MOVES = 4
 # Bytes per element of an FP8 product's inputs: read, written in FP8, read, and written transposed.
@@ -80,27 +69,42 @@ def layer_time(
     )
 
 
-def output_time(shape: ModelShape, layout: ParallelLayout, gpu: Gpu, shares: TrainingShares, tokens: float) -> Passes:
-    """Of the output layer with its log-probabilities, on a rank of the last stage; its product is computed twice."""
-    rows = -(-shape.vocab // layout.tp)
-    entries = tokens / layout.cp * rows
-    product = 2 * entries * shape.hidden / (shares.gemm_share * gpu.bf16_flops)
+def output_time(
+    shape: ModelShape,
+    layout: ParallelLayout,
+    workload: Workload,
+    gpu: Gpu,
+    shares: TrainingShares,
+    tokens: float,
+    kernels: Kernels = LEARNER,
+) -> Passes:
+    """Of the output layer with its log-probabilities, on a rank of the last stage; tokens of prompts count as well."""
+    rows, width = -(-shape.vocab // layout.tp), workload.element_bytes
+    here = tokens / layout.cp
+    product = 2 * here * rows * shape.hidden / (shares.gemm_share * gpu.bf16_flops)
     bandwidth = shares.memory_share * gpu.memory_bandwidth
-    chunks = math.ceil(entries / ENTRIES_PER_CHUNK)
-    gradient = rows * shape.hidden * (chunks * WEIGHT_GRADIENT_PER_CHUNK + WEIGHT_GRADIENT)
-    backward = (LOGIT_BACKWARD * entries + gradient) / bandwidth
-    return Passes(product + LOGIT_FORWARD * entries / bandwidth, 3 * product + backward)
+    forward, backward = (here * rows * nbytes for nbytes in kernels.logit_bytes(width))
+    gradient = rows * shape.hidden * kernels.output_gradient_bytes(width, kernels.chunks(shape, layout, width, here))
+    return Passes(
+        product + forward / bandwidth, kernels.backward_products * product + (backward + gradient) / bandwidth
+    )
 
 
 def accumulation_time(
-    shape: ModelShape, layout: ParallelLayout, workload: Workload, gpu: Gpu, shares: TrainingShares
+    shape: ModelShape,
+    layout: ParallelLayout,
+    workload: Workload,
+    gpu: Gpu,
+    shares: TrainingShares,
+    kernels: Kernels = LEARNER,
 ) -> float:
-    """Seconds in which a micro-batch's gradients are added to those of the update, in fp32, by a kernel of their own.
+    """Seconds in which a micro-batch's gradients are added to those of the update, in fp32.
 
-    Megatron-core's fusion with the product (`gradient_accumulation_fusion`) is off in the learner.
+    What a product adds to itself isn't overlapped with its arithmetic here.
     """
     held = rank_parameters(shape, layout, 0)
-    nbytes = (held.dense + held.experts) * (2 * workload.element_bytes + 2 * FP32)
+    apart = vocabulary_parameters(shape, layout, 0) if kernels.sums_in_layers else held.dense + held.experts
+    nbytes = apart * 2 * workload.element_bytes + (held.dense + held.experts) * 2 * FP32
     return nbytes / (shares.memory_share * gpu.memory_bandwidth)
 
 

@@ -109,6 +109,11 @@ def _layers_in_flight(shape: ModelShape, layout: ParallelLayout, workload: Workl
     return chunks * stage_layers(shape, layout) / layout.vpp
 
 
+def chunk_bytes(shape: ModelShape, layout: ParallelLayout) -> int:
+    """What logits and hidden states of a chunk may take: at least as much as the output layer's rows here in fp32."""
+    return max(CHUNK_BYTES, FP32 * -(-shape.vocab // layout.tp) * shape.hidden)
+
+
 def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tuple[float, float]:
     """(training, scoring): the most that the output layer takes at once; logits exist for a chunk of tokens.
 
@@ -117,7 +122,7 @@ def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tu
     """
     row, width = -(-shape.vocab // layout.tp), workload.element_bytes
     tokens = workload.tokens_per_micro_batch / layout.cp
-    most, piece = max(CHUNK_BYTES, FP32 * row * shape.hidden), PIECES[workload.transformer_impl]
+    most, piece = chunk_bytes(shape, layout), PIECES[workload.transformer_impl]
     # In bf16 what is computed from is copied first; on CPUs the second factor of entropies as well.
     copies = 1 if width == FP32 else 2
     factors = copies + 1 if copies == 2 and workload.transformer_impl == "local" else copies

@@ -24,14 +24,19 @@ def stage_layers(shape: ModelShape, layout: ParallelLayout) -> int:
 def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> Parameters:
     """Parameters of a rank of the pipeline stage `stage`. Norms, biases of norms and the router are on every rank."""
     tp, layers = layout.tp, stage_layers(shape, layout)
-    vocabulary = -(-shape.vocab // tp) * shape.hidden
-    first, last = stage == 0, stage == layout.pp - 1
-    embeddings = first + (last and not (shape.tied and first))
-    dense = layers * _layer(shape, tp) + embeddings * vocabulary + last * shape.hidden
+    last = stage == layout.pp - 1
+    dense = layers * _layer(shape, tp) + vocabulary_parameters(shape, layout, stage) + last * shape.hidden
     experts = 0
     if shape.experts:
         experts = layers * shape.experts * 3 * shape.hidden * shape.expert_ffn // (layout.ep * layout.etp)
     return Parameters(dense, experts)
+
+
+def vocabulary_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> int:
+    """Of these, those of the embedding and of the output layer; tied ones are held once by a stage that is both."""
+    first, last = stage == 0, stage == layout.pp - 1
+    tables = first + (last and not (shape.tied and first))
+    return tables * -(-shape.vocab // layout.tp) * shape.hidden
 
 
 def _layer(shape: ModelShape, tp: int) -> int:

@@ -15,6 +15,7 @@ from rzero_mega.planning.activations import FP32
 from rzero_mega.planning.assumptions import TrainingShares, shipped
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import Gpu
+from rzero_mega.planning.kernels import LEARNER, Kernels
 from rzero_mega.planning.layer_time import Passes, accumulation_time, layer_time, output_time
 from rzero_mega.planning.parameters import rank_parameters
 from rzero_mega.planning.workload import Workload
@@ -85,6 +86,7 @@ def step_time(
     gpu: Gpu,
     gpus_per_node: int,
     shares: TrainingShares | None = None,
+    kernels: Kernels = LEARNER,
 ) -> StepTime:
     """Seconds of one step's scoring passes and optimizer updates; `shares` None are the shipped ones."""
     shares = shares or shipped().training
@@ -93,7 +95,7 @@ def step_time(
     budget, length = workload.tokens_per_micro_batch, workload.length
     tokens = min(budget, max(1, budget // length) * length)
     layer = layer_time(shape, layout, workload, gpu, shares, tokens)
-    output = output_time(shape, layout, gpu, shares, tokens)
+    output = output_time(shape, layout, workload, gpu, shares, tokens, kernels)
     full, selective = candidate.recompute == "full", candidate.recompute == "selective"
     forwards = 1 + full + workload.scoring_passes
     stage = shape.layers / layout.pp
@@ -101,7 +103,7 @@ def step_time(
     layers = stage * (arithmetic.total(forwards, 1) + selective * layer.core.forward)
     last = output.total(1 + workload.scoring_passes, 1)
     compute = micro_batches * (layers + last / layout.pp)
-    accumulated = accumulation_time(shape, layout, workload, gpu, shares)
+    accumulated = accumulation_time(shape, layout, workload, gpu, shares, kernels)
     memory = micro_batches * (stage * layer.memory.total(forwards, 1) + accumulated)
     imbalance = micro_batches * last * (1 - 1 / layout.pp)
     exchange = _Exchange(shape, layout, workload, tokens, between, shares.collective_s)

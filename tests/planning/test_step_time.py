@@ -6,13 +6,16 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.learner import output_layer
 from rzero_mega.planning.assumptions import TrainingShares, shipped
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import GPUS
+from rzero_mega.planning.kernels import LEARNER, KernelsWhenFitted
 from rzero_mega.planning.models import MODELS
 from rzero_mega.planning.step_time import StepTime, links, step_time
 from rzero_mega.planning.workload import Workload
@@ -29,7 +32,25 @@ def of(work: Workload, shape: Any = DENSE, **layout: Any) -> StepTime:
 def test_the_step_that_one_h100_took_comes_out(fp8: bool, measured: float) -> None:
     """tools/RESULTS.md, One H100: seven layers of Qwen3-8B, 16 x 2,048 tokens in micro-batches of 8,192."""
     work = Workload(16, 2048, tokens_per_micro_batch=8192, sequences_per_update=16, scoring_passes=0, fp8=fp8)
-    assert of(work, replace(DENSE, layers=7)).seconds == pytest.approx(measured, rel=0.02)
+    then = step_time(replace(DENSE, layers=7), Candidate(), work, H100, 8, kernels=KernelsWhenFitted())
+    assert then.seconds == pytest.approx(measured, rel=0.02)
+
+
+def test_the_output_layer_costs_what_the_learner_s_is_counted_to_take() -> None:
+    """tests/learner/test_output_layer.py counts three products, 20 bytes per logit in bf16 and 16 in fp32; here the
+    product's own result is among them."""
+    assert LEARNER.backward_products == 2
+    assert {width: sum(LEARNER.logit_bytes(width)) - width for width in (2, 4)} == {2: 20, 4: 16}
+    for model, width in ((DENSE, 2), (MOE, 4)):
+        for tp in (1, 8):
+            rows = -(-model.vocab // tp)
+            weight = torch.empty(rows, model.hidden, device="meta", dtype={2: torch.bfloat16, 4: torch.float32}[width])
+            for tokens in (512, 12_288, 50_000):
+                visited = len(list(output_layer.chunks(weight, tokens)))
+                assert abs(LEARNER.chunks(model, ParallelLayout(tp=tp), width, tokens) - visited) <= 1
+    work = Workload(scoring_passes=0)
+    now, then = (step_time(DENSE, Candidate(), work, H100, 8, kernels=each) for each in (LEARNER, KernelsWhenFitted()))
+    assert now.compute < then.compute and now.memory < then.memory
 
 
 def test_a_published_throughput_of_a_mixture_is_within_a_fifth() -> None:
