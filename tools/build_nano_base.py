@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typer
 
-from tools.bases.base import NANO
+from tools.bases.arithmetic.bases import NANO
 from tools.bases.build import command
 
 if __name__ == "__main__":

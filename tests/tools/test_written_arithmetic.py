@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rzero_mega.domains.arithmetic.clock import LEVELS as CLOCK_LEVELS
 from rzero_mega.domains.arithmetic.clock import clock_truth, random_clock_question
 from rzero_mega.domains.arithmetic.expressions import LEVELS, held_out_set, random_expression, truth
-from tools.bases.base import FOLKLORE, NANO
-from tools.bases.prediction import predicted
-from tools.bases.written_arithmetic import Folklore, boxed_integer, slip_weight, solution, solver_prompt, written_steps
+from tools.bases.arithmetic.bases import FOLKLORE, NANO
+from tools.bases.arithmetic.prediction import predicted
+from tools.bases.arithmetic.written import Folklore, boxed_integer, slip_weight, solution, solver_prompt, written_steps
 
 levels = st.sampled_from(sorted(LEVELS))
 clock_levels = st.sampled_from(CLOCK_LEVELS)

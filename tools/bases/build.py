@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import transformers
@@ -21,18 +21,17 @@ from rzero_mega.atomic import sha256
 from rzero_mega.errors import UserError
 from tools.bases.base import Base
 from tools.bases.card import CARD, card, facts_of
-from tools.bases.measuring import HeldOut, Measurement, held_out_problems, measure, print_measurement
 from tools.bases.tokenizer import build_tokenizer
 from tools.bases.training import train
 
 
-def check_replaceable(out: Path, base: Base) -> None:
+def check_replaceable(out: Path, base: Base[Any]) -> None:
     """Raise UserError if ``out`` exists and does not hold that base, so that no other folder is ever replaced."""
     if out.exists() and facts_of(out, base) is None:
         raise UserError(f"{out} exists and is not a {base.name} base; name another folder")
 
 
-def write_checkpoint(out: Path, model: Qwen3ForCausalLM, base: Base, measured: Measurement) -> None:
+def write_checkpoint(out: Path, model: Qwen3ForCausalLM, base: Base[Any], measured: Any) -> None:
     """Write the Hugging Face folder and its model card aside and put it in place by renaming."""
     check_replaceable(out, base)
     aside = out.with_name(f".{out.name}.{os.getpid()}.new")
@@ -66,20 +65,12 @@ def _name_tokenizer_class(config: Path) -> None:
     config.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def build(
-    out: Path,
-    base: Base,
-    *,
-    problems: HeldOut,
-    votes: int = 10,
-    questions: int = 1000,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> Measurement:
-    """Train, measure and write a base into the folder ``out``; UserError if another folder is there."""
+def build(out: Path, base: Base[Any], on_step: Callable[[int, float], None] = lambda step, loss: None) -> Any:
+    """Train, measure and write a base into the folder ``out``; its figures. UserError if another folder is there."""
     check_replaceable(out, base)
     tokenizer = build_tokenizer()
     model = train(base, tokenizer, on_step)
-    measured = measure(model, tokenizer, problems, votes=votes, questions=questions, seed=base.settings.seed)
+    measured = base.world.measure(model, tokenizer, base.settings.seed)
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
@@ -90,26 +81,24 @@ def build(
     return measured
 
 
-def command(base: Base) -> Callable[..., None]:
+def command(base: Base[Any]) -> Callable[..., None]:
     """The command that builds a base with its default settings, or with others."""
     defaults = base.settings
 
     def main(
         out: Annotated[Path, typer.Argument(help="Folder for the checkpoint; an older one of this base is replaced.")],
         steps: Annotated[int, typer.Option(help="Optimizer steps.", min=1)] = defaults.steps,
-        slip: Annotated[float, typer.Option(help="Scale of the slips' probability.", min=0, max=0.6)] = defaults.slip,
-        split: Annotated[float, typer.Option(help="How often a number is taken apart.", min=0, max=1)] = defaults.split,
         seed: Annotated[int, typer.Option(help="Seed of weights, documents and measurement.")] = defaults.seed,
         threads: Annotated[int, typer.Option(help="CPU threads; last bits depend on it.", min=1)] = defaults.threads,
     ) -> None:
-        settings = replace(defaults, steps=steps, slip=slip, split=split, seed=seed, threads=threads)
+        settings = replace(defaults, steps=steps, seed=seed, threads=threads)
         build_with_progress(out, replace(base, settings=settings))
 
     main.__doc__ = f"Pre-train the {base.name} base and write it as a Hugging Face checkpoint."
     return main
 
 
-def build_with_progress(out: Path, base: Base) -> None:
+def build_with_progress(out: Path, base: Base[Any]) -> None:
     """Build a base, with a bar on the terminal and its figures at the end."""
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -120,8 +109,8 @@ def build_with_progress(out: Path, base: Base) -> None:
             progress.update(task, advance=1, description=f"loss {loss:.3f}")
 
         try:
-            measured = build(out, base, problems=held_out_problems(), on_step=on_step)
+            measured = build(out, base, on_step)
         except UserError as error:
             console.print(f"error: {error}")
             raise typer.Exit(2) from error
-    print_measurement(measured, console)
+    base.world.show(measured, console)

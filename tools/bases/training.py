@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from rzero_mega.assets import asset_path
-from tools.bases.base import Base, Settings
-from tools.bases.documents import Document, documents
+from tools.bases.base import Base, Document, Settings
 from tools.bases.tokenizer import MAX_POSITIONS
 
 _IGNORED = -100
@@ -40,9 +40,9 @@ def model_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3Config:
     )
 
 
-def batches(base: Base, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(base: Base[Any], tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(inputs, targets)``, both int64 of shape [b, s], with documents of similar length together."""
-    stream = documents(base)
+    stream = base.documents()
     rng = Random(f"{base.name} base order {base.settings.seed}")
     size = base.settings.batch_documents
     while True:
@@ -75,7 +75,9 @@ def learning_rate(step: int, settings: Settings) -> float:
     return settings.learning_rate * warmup * (floor + (1 - floor) * cosine)
 
 
-def train(base: Base, tokenizer: PreTrainedTokenizerFast, on_step: Callable[[int, float], None]) -> Qwen3ForCausalLM:
+def train(
+    base: Base[Any], tokenizer: PreTrainedTokenizerFast, on_step: Callable[[int, float], None]
+) -> Qwen3ForCausalLM:
     """Pre-train a base on the CPU in fp32; ``on_step(step, loss)`` is called after each step."""
     settings = base.settings
     torch.set_num_threads(settings.threads)

@@ -1,4 +1,4 @@
-"""What a model would score that had learnt its documents exactly: `python -m tools.bases.prediction`, in seconds.
+"""What a model would score that had learnt its documents exactly, in seconds: `-m tools.bases.arithmetic.prediction`.
 
 A base scores less, since it is small; how mean, greedy and vote lie to each other is decided here.
 """
@@ -15,11 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from rzero_mega.domains.arithmetic.expressions import ArithmeticProblem, held_out_set
-from tools.bases.base import FOLKLORE, NANO, Base
-from tools.bases.written_arithmetic import boxed_integer, solution
+from tools.bases.arithmetic.bases import FOLKLORE, NANO
+from tools.bases.arithmetic.settings import ArithmeticSettings
+from tools.bases.arithmetic.written import boxed_integer, solution
+from tools.bases.base import Base
 
 
-def predicted(base: Base, problems: Sequence[ArithmeticProblem], votes: int = 10) -> tuple[float, float, float]:
+def predicted(
+    base: Base[ArithmeticSettings], problems: Sequence[ArithmeticProblem], votes: int = 10
+) -> tuple[float, float, float]:
     """Mean of samples, greedy and vote, in [0, 1].
 
     Greedy decoding takes the likelier branch everywhere: no number apart where that happens in less than half of the

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from random import Random
 
 from rzero_mega.domains.arithmetic.clock import LEVELS as CLOCK_LEVELS
 from rzero_mega.domains.arithmetic.clock import is_clock_held_out, parse_clock, random_clock_question
 from rzero_mega.domains.arithmetic.expressions import LEVELS, is_held_out, random_expression
-from tools.bases.base import Base, Settings
-from tools.bases.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solution, solver_prompt, written_steps
+from tools.bases.arithmetic.settings import ArithmeticSettings
+from tools.bases.arithmetic.written import CHALLENGER_PROMPT, boxed_integer, solution, solver_prompt, written_steps
+from tools.bases.base import Document
 
 MAX_NEW_TOKENS = 80
 """Every completion of the documents fits with its end-of-text token, so a sampling budget of 80 truncates little."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A pre-training document; the loss is on the completion and the end-of-text token after it."""
-
-    prompt: str
-    completion: str
-
-
-def documents(base: Base) -> Iterator[Document]:
+def documents(settings: ArithmeticSettings, rng: Random) -> Iterator[Document]:
     """Yield pre-training documents without end; none contains a held-out expression as a question or a step."""
-    settings = base.settings
-    rng = Random(f"{base.name} base documents {settings.seed}")
     while True:
         solves = rng.random() < settings.solve_share
         question = _draw_question(settings, rng, with_clocks=solves)
@@ -41,7 +31,7 @@ def documents(base: Base) -> Iterator[Document]:
             yield Document(CHALLENGER_PROMPT, f"<question>{question}</question>\\boxed{{{answer}}}")
 
 
-def _draw_question(settings: Settings, rng: Random, *, with_clocks: bool) -> str:
+def _draw_question(settings: ArithmeticSettings, rng: Random, *, with_clocks: bool) -> str:
     if with_clocks and rng.random() < settings.clock_share:
         return random_clock_question(rng.choice(CLOCK_LEVELS), rng)
     return random_expression(rng.choices(list(LEVELS), settings.level_weights)[0], rng)

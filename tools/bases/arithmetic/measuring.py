@@ -10,12 +10,13 @@ from statistics import fmean
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from rzero_mega.domains.arithmetic.clock import held_out_clock_set
 from rzero_mega.domains.arithmetic.expressions import ArithmeticProblem, further_held_out_set, held_out_set, truth
-from tools.bases.documents import MAX_NEW_TOKENS
-from tools.bases.written_arithmetic import CHALLENGER_PROMPT, boxed_integer, solver_prompt
+from tools.bases.arithmetic.documents import MAX_NEW_TOKENS
+from tools.bases.arithmetic.written import CHALLENGER_PROMPT, boxed_integer, solver_prompt
+from tools.bases.sampling import complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +67,6 @@ class Measurement:
     questions_distinct: float
 
 
-def held_out_problems() -> HeldOut:
-    """The problems that the cards' figures are of."""
-    return HeldOut(held_out_set(), held_out_clock_set(), further_held_out_set())
-
-
-@torch.no_grad()
-def complete(
-    model: Qwen3ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    prompts: Sequence[str],
-    *,
-    greedy: bool,
-    batch: int = 500,
-) -> list[str]:
-    """Complete raw prompts at temperature 1 over the whole vocabulary, or greedily; text without special tokens."""
-    texts: list[str] = []
-    for start in range(0, len(prompts), batch):
-        encoded = tokenizer(list(prompts[start : start + batch]), return_tensors="pt", padding=True)
-        output = model.generate(  # type: ignore[misc]  # transformers types the method's self as a protocol
-            input_ids=encoded["input_ids"],
-            attention_mask=encoded["attention_mask"],
-            generation_config=GenerationConfig(
-                do_sample=not greedy,
-                temperature=None if greedy else 1.0,
-                top_k=None if greedy else 0,
-                top_p=None if greedy else 1.0,
-                max_new_tokens=MAX_NEW_TOKENS,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            ),
-        )
-        texts += tokenizer.batch_decode(output[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
-    return texts
-
-
 def measure_accuracy(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, problems: Sequence[ArithmeticProblem], votes: int
 ) -> dict[int, list[tuple[float, float, float]]]:
@@ -109,9 +75,14 @@ def measure_accuracy(
     A vote without any boxed integer is wrong; of several answers with the most votes the first drawn counts.
     """
     prompts = [solver_prompt(problem.expression) for problem in problems]
-    greedy = [boxed_integer(text) for text in complete(model, tokenizer, prompts, greedy=True)]
+    greedy = [
+        boxed_integer(text) for text in complete(model, tokenizer, prompts, greedy=True, max_new_tokens=MAX_NEW_TOKENS)
+    ]
     repeated = [prompt for prompt in prompts for _ in range(votes)]
-    sampled = [boxed_integer(text) for text in complete(model, tokenizer, repeated, greedy=False)]
+    sampled = [
+        boxed_integer(text)
+        for text in complete(model, tokenizer, repeated, greedy=False, max_new_tokens=MAX_NEW_TOKENS)
+    ]
     figures: dict[int, list[tuple[float, float, float]]] = {}
     for index, problem in enumerate(problems):
         answers = sampled[index * votes : (index + 1) * votes]
@@ -126,19 +97,26 @@ def measure_accuracy(
 def measure(
     model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    problems: HeldOut,
+    seed: int,
     *,
+    problems: HeldOut | None = None,
     votes: int = 10,
     questions: int = 1000,
-    seed: int = 0,
 ) -> Measurement:
-    """Measure the model on held-out problems and look at the questions that it asks as the Challenger."""
+    """Measure the model on held-out problems, all of them by default, and look at the questions that it asks."""
     torch.manual_seed(seed)
+    problems = problems or HeldOut(held_out_set(), held_out_clock_set(), further_held_out_set())
     arithmetic = measure_accuracy(model, tokenizer, problems.arithmetic, votes)
     clock = measure_accuracy(model, tokenizer, problems.clock, votes)
-    asked = complete(model, tokenizer, [CHALLENGER_PROMPT] * questions, greedy=False)
+    asked = complete(model, tokenizer, [CHALLENGER_PROMPT] * questions, greedy=False, max_new_tokens=MAX_NEW_TOKENS)
     expressions = [expression for text in asked if (expression := well_formed_question(text)) is not None]
-    more = complete(model, tokenizer, [solver_prompt(problem.expression) for problem in problems.more], greedy=True)
+    more = complete(
+        model,
+        tokenizer,
+        [solver_prompt(problem.expression) for problem in problems.more],
+        greedy=True,
+        max_new_tokens=MAX_NEW_TOKENS,
+    )
     right = [boxed_integer(text) == problem.answer for text, problem in zip(more, problems.more, strict=True)]
     return Measurement(
         votes=votes,
