@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch.distributed as dist
 
@@ -103,6 +103,18 @@ def gather(value: T) -> list[T]:
     values = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
     dist.gather_object(value, values, dst=0, group=group)
     return values or []
+
+
+def send(value: object, to: int) -> None:
+    """Give a value to another rank, which is in `receive`, and wait until it has it."""
+    dist.send_object_list([value], dst=to, group=waiting_group())
+
+
+def receive(source: int) -> Any:
+    """What another rank sends to this one."""
+    box: list[Any] = [None]
+    dist.recv_object_list(box, src=source, group=waiting_group())
+    return box[0]
 
 
 def on_rank_0(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

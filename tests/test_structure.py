@@ -157,7 +157,7 @@ DANGEROUS_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "jobl
 PERMITTED: dict[tuple[str, str], str] = {
     ("rzero_mega/learner/checkpoints/safe_files.py", "pickle"): "an Unpickler that finds plain data classes alone",
     ("rzero_mega/learner/checkpoints/safe_files.py", "torch.load"): "with weights_only=True",
-    ("rzero_mega/weights/transports/tensor.py", "pickle"): "only written: the form in which SGLang takes tensors",
+    ("rzero_mega/weights/transports/payload.py", "pickle"): "only written: the form in which SGLang takes tensors",
     ("rzero_mega/tracking/wandb_run.py", "importlib.import_module"): "a literal: wandb is optional",
     ("rzero_mega/grading/workers/worker.py", "importlib.import_module"): "named by the process that starts this one",
     ("rzero_mega/domains/registry.py", "entry_points"): "a domain that somebody has installed, and names",

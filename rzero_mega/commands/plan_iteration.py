@@ -98,7 +98,8 @@ def _summary(found: IterationTime) -> dict[str, Any]:
 def _update(site: Site) -> dict[str, Any]:
     update = sending(site)
     links = {link.name: link.nbytes for link in update.links}
-    return {"transport": update.transport, "seconds": update.seconds(site), "bytes": links}
+    ranks = list(update.senders)
+    return {"transport": update.transport, "senders": ranks, "seconds": update.seconds(site), "bytes": links}
 
 
 def _values(assumptions: Assumptions) -> dict[str, dict[str, Any]]:
@@ -121,7 +122,8 @@ def _show(site: Site, found: IterationTime, tried: Sequence[Effect], fitted: Fit
     _dominates(console, found)
     update = _update(site)
     links = ", ".join(f"{nbytes / 1e9:,.0f} GB {name}" for name, nbytes in update["bytes"].items())
-    said = f"an update of servers, by {update['transport']}: {update['seconds']:,.0f} s; {links}"
+    by = f"{update['transport']} from rank {', '.join(map(str, update['senders']))}"
+    said = f"an update of servers, by {by}: {update['seconds']:,.0f} s; {links}"
     console.print(said, soft_wrap=True, markup=False, highlight=False)
     if tried:
         console.print(_switches(found, tried))

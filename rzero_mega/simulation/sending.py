@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rzero_mega.planning.parameters import rank_parameters
 from rzero_mega.simulation.site import Site
-from rzero_mega.weights.transports.choice import SyncFacts, choose
+from rzero_mega.weights.transports.choice import SyncFacts, choose, senders
 
 # Bytes of a request for a byte of weights: base64.
 BASE64 = 4 / 3
@@ -30,6 +32,8 @@ class Sending:
 
     transport: str
     stages: tuple[tuple[Link, ...], ...]
+    senders: tuple[int, ...]
+    """The ranks that have the whole stream and hand it out."""
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -48,18 +52,19 @@ def sending(site: Site) -> Sending:
     same_host = all(place.node == 0 for place in placement.servers)
     facts = SyncFacts("cuda", "cuda", same_host, placement.shared_gpus)
     transport = choose(site.config.weights.sync, facts).name
-    # The first rank gets what it doesn't hold itself, one bucket while it passes on the one before.
-    gathered = Link("to the first rank", weights * (1 - _held(site)), "send_bytes_s")
+    ranks = tuple(senders(transport, placement).values())
+    # A sender gets what it doesn't hold itself, one bucket while it passes on the one before.
+    gathered = Link("to each sender", weights - _held(site, ranks), "send_bytes_s")
     if transport == "disk":
         written = Link("to the file system", weights, "update_write_bytes_s")
         read = Link("from the file system, each node", weights, "update_read_bytes_s")
-        return Sending(transport, ((gathered, written), (read,)))
-    if transport == "tensor" and not same_host:
+        return Sending(transport, ((gathered, written), (read,)), ranks)
+    if transport == "tensor" and not facts.handles:
         payloads = BASE64 * weights * sglang.tp * sglang.replicas
         requests = Link("in requests of the first rank", payloads, "request_bytes_s")
-        return Sending(transport, ((gathered, requests),))
-    name = "from the first rank, to every GPU of servers"
-    return Sending(transport, ((gathered, Link(name, weights, "send_bytes_s")),))
+        return Sending(transport, ((gathered, requests),), ranks)
+    name = "from each sender, to every GPU of its servers"
+    return Sending(transport, ((gathered, Link(name, weights, "send_bytes_s")),), ranks)
 
 
 def next_model(site: Site) -> float:
@@ -70,7 +75,9 @@ def next_model(site: Site) -> float:
     return costs.send_fixed_s + site.weight_bytes / costs.model_read_bytes_s
 
 
-def _held(site: Site) -> float:
-    """The share of the model that the first rank holds; most of a mixture is experts."""
+def _held(site: Site, senders: Sequence[int]) -> float:
+    """Bytes of the model that a sender holds itself, one that has the least."""
     layout = site.candidate.layout
-    return 1 / (layout.pp * (layout.ep * layout.etp if site.shape.experts else layout.tp))
+    stages = {rank // (layout.processes // layout.pp) for rank in senders}
+    parameters = [rank_parameters(site.shape, layout, stage) for stage in stages]
+    return float(site.element_bytes * min(held.dense + held.experts for held in parameters))

@@ -64,14 +64,15 @@ class GatheredWeights:
 
 @dataclass(frozen=True)
 class FolderWeights:
-    """`WeightSource` from a model folder, in the order of the family's table; rank 0 reads, others get no bucket."""
+    """`WeightSource` from a model folder, in the order of the family's table; `readers` read, others get no bucket."""
 
     folder: Path
     shape: ModelShape
     bucket_bytes: int
+    readers: tuple[int, ...] = (0,)
 
     def __iter__(self) -> Iterator[Bucket]:
-        if spmd.rank() == 0:
+        if spmd.rank() in self.readers:
             yield from GatheredWeights(self._tensors, self.bucket_bytes)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from rzero_mega.errors import UserError
 from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.names import is_expert
+from rzero_mega.weights.mapping.regions import shard_contents
 from rzero_mega.weights.reshard.fast import bucket_messages
 from rzero_mega.weights.reshard.placement import Shard
 from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_region, plan_evenly, plan_reshard
@@ -53,6 +54,17 @@ class Layout:
             return True
         expert = int(name.split("local_experts.")[1].split(".")[0])
         return rank // self.etp % self.ep == expert // (shape.experts // self.ep)
+
+    def placement(self, shape: ModelShape) -> list[Shard]:
+        """What every rank holds, in bf16."""
+        found = []
+        for entry in entries(shape):
+            for rank in (rank for rank in range(self.ranks) if self.holds(entry, rank, shape)):
+                index, count = self.shard(entry.megatron, rank)
+                contents = shard_contents(entry, shape, index, count)
+                size = (contents.rows, contents.columns)[: len(entry.sizes[0])]
+                found.append(Shard(rank, entry.megatron, index, count, size, torch.bfloat16))
+        return found
 
 
 @dataclass(frozen=True)

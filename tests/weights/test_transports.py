@@ -132,7 +132,7 @@ def facts(**changes: Any) -> SyncFacts:
         ({}, "collective", "NCCL"),
         ({"same_host": False}, "collective", "NCCL"),
         ({"shared_gpus": True}, "tensor", "share GPUs"),
-        ({"shared_gpus": True, "same_host": False}, "disk", "on one GPU, but all see the same"),
+        ({"shared_gpus": True, "same_host": False}, "tensor", "share GPUs"),
         ({"nccl_apart": "NCCL joins no two releases"}, "disk", "no two releases, but all see the same"),
         ({"nccl_apart": "NCCL joins no two releases", "same_host": False}, "disk", "no two releases, but all see"),
         ({"learner_device": "cpu", "server_device": "cpu"}, "collective", "GLOO"),

@@ -279,7 +279,7 @@ class Deaf:
 
     def __init__(self, client: SglangClient) -> None:
         self._client = client
-        self.name, self.url, self.tp = client.name, client.url, client.tp
+        self.name, self.tp, self.node = client.name, client.tp, client.node
 
     def post(self, path: str, body: Any, timeout_s: float | None = None) -> Any:
         return {} if path == "update_weights_from_tensor" else self._client.post(path, body, timeout_s)

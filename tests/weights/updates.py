@@ -65,8 +65,8 @@ def _explain(found: str) -> str:
 class RecordingServer:
     """Stands in for a server where only the order of calls matters; fails at the paths in `failing`."""
 
-    def __init__(self, name: str = "server", failing: Sequence[str] = (), tp: int = 1) -> None:
-        self.name, self.url, self.tp = name, f"http://{name}", tp
+    def __init__(self, name: str = "server", failing: Sequence[str] = (), tp: int = 1, node: int = 0) -> None:
+        self.name, self.url, self.tp, self.node = name, f"http://{name}", tp, node
         self.failing = set(failing)
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Any] = {}

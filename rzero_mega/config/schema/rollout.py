@@ -114,8 +114,8 @@ class WeightsConfig:
 
     sync: str = choice("auto", "disk", "collective", "tensor")
     """Transport to SGLang's servers. collective: one NCCL or gloo broadcast reaches all. tensor: CUDA-IPC handles on
-    one node, else the bytes in the request. disk: safetensors files in `folder`, which auto takes
-    where learner and servers share the GPUs of several nodes. auto picks one and says why."""
+    one node, or where learner and servers share GPUs on each node from a rank there; else the bytes in the request.
+    disk: safetensors files in `folder`. auto picks one and says why."""
 
     bucket_mb: int = number(512, 1)
     """Size of a bucket, MiB. The executor holds two: lower it if an update does not fit beside the model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rzero_mega.config.placement import Placement
 from rzero_mega.errors import UserError
 
 
@@ -18,6 +19,12 @@ class SyncFacts:
     """The servers run on GPUs that the learner uses too."""
     nccl_apart: str = ""
     """Why NCCL joins no group of the learner's and the servers' processes: it refuses another release than its own."""
+
+    @property
+    def handles(self) -> bool:
+        """Whether a rank of the learner can hand its GPU's memory to the servers beside it, and has all of them so."""
+        on_gpus = self.learner_device == self.server_device == "cuda"
+        return on_gpus and (self.same_host or self.shared_gpus)
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,22 @@ def choose(sync: str, facts: SyncFacts) -> Choice:
     if sync != "auto":
         return Choice(sync, f"weights.sync says {sync}")
     devices = f"learner on {facts.learner_device}, servers on {facts.server_device}"
-    if facts.shared_gpus and facts.same_host:
+    if facts.shared_gpus:
         return Choice("tensor", "learner and servers share GPUs, where NCCL refuses two processes but handles work")
     if obstacle:
         return Choice("disk", f"{devices}: {obstacle}, but all see the same folder")
     backend = backend_of(facts.learner_device).upper()
     return Choice("collective", f"{devices}: one {backend} broadcast reaches all servers without a copy on disk")
+
+
+def senders(transport: str, placement: Placement) -> dict[int, int]:
+    """Which rank hands weights out on which node: one beside the servers of each, where handles may be what is sent.
+
+    Elsewhere it is the first rank alone, whatever the node.
+    """
+    if transport != "tensor" or not placement.shared_gpus:
+        return {0: 0}
+    return {0: 0} | {place.node: placement.ranks[place.node].start for place in placement.servers}
 
 
 def _no_broadcast(facts: SyncFacts) -> str:

@@ -32,6 +32,11 @@ class Server(Protocol):
         """Tensor-parallel processes of the server."""
         ...
 
+    @property
+    def node(self) -> int:
+        """The job's node on which it runs, counted from 0."""
+        ...
+
     def post(self, path: str, body: Mapping[str, Any], timeout_s: float | None = None) -> Any:
         """POST JSON to `path` (without leading slash); the decoded answer. Safe to call from several threads."""
         ...

@@ -152,10 +152,3 @@ def test_a_model_s_folder_is_read_by_servers_themselves_and_only_read_here_to_be
     assert (tmp_path / "next" / SINGLE).resolve() == tmp_path / "model" / SINGLE
     assert costs.sent_megabytes == 0 and (costs.verified_megabytes > 0) == check
     assert server.calls[-2][1] == {"new_version": "solver-2-0", "abort_all_requests": False}
-
-
-def test_a_folder_s_weights_that_change_form_are_sent(tmp_path: Path) -> None:
-    handed = HandedFolders(tmp_path, timeout_s=9.0)
-    assert WeightSender(NoTransport(), None, torch.float32, 1, 1, handed).takes_folders
-    assert not WeightSender(NoTransport(), SCHEMES["fp8_block"], torch.float32, 1, 1, handed).takes_folders
-    assert not sender().takes_folders

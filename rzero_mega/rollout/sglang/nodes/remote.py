@@ -59,7 +59,7 @@ class RemoteServer:
                 f"rollout.sglang.host {self.spec.host}: {name} runs on {seen.host} and can't be reached from "
                 f"{socket.gethostname()}; set it to 0.0.0.0"
             )
-        return SglangClient(name, seen.url, self.spec.tp, self._api_key, timeout_s)
+        return SglangClient(name, seen.url, self.spec.tp, self._api_key, timeout_s, self._node)
 
     def alive(self) -> bool:
         """Whether it was not withdrawn and its node has not said that it ended."""

@@ -80,8 +80,8 @@ class SglangEngine:
 
     @property
     def receivers(self) -> Sequence[int]:
-        """The first rank, which sends on."""
-        return (0,)
+        """The ranks that hand weights out: the first one, and one on each other node where servers take handles."""
+        return self._pool.senders
 
     def generate(self, requests: Sequence[Request]) -> list[Sample]:
         """All samples, request-major, then by index; the same list on every rank."""
@@ -224,6 +224,8 @@ class SglangEngine:
         """One pass of all ranks over the source, to all servers that wait; the error that kept it from arriving."""
         folder = self._folder_to_read()
         buckets = iter(self._source if folder is None else ())
+        if folder is None:
+            buckets = self._pool.relay(self._role, self._shape).through(buckets)
         try:
             if spmd.rank() == 0:
                 self._update(buckets, folder)
@@ -235,10 +237,8 @@ class SglangEngine:
         return None
 
     def _folder_to_read(self) -> FolderWeights | None:
-        """The source, if it is a folder that servers read themselves; on the first rank alone."""
-        if spmd.rank() == 0 and isinstance(self._source, FolderWeights) and self._servers.sender.takes_folders:
-            return self._source
-        return None
+        """The source, if it is a folder that servers read themselves."""
+        return self._source if isinstance(self._source, FolderWeights) and self._pool.hands_folders else None
 
     def _update(self, buckets: Iterator[Bucket], folder: FolderWeights | None) -> None:
         waiting, sender = self._servers.waiting(), self._servers.sender

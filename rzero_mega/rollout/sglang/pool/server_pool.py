@@ -33,9 +33,10 @@ from rzero_mega.weights.hf_folder import dtype_named
 from rzero_mega.weights.model_copy import link_model
 from rzero_mega.weights.quantization.folder import write_quantized_folder
 from rzero_mega.weights.quantization.scheme import Scheme
-from rzero_mega.weights.shape import read_shape
+from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import FolderWeights
-from rzero_mega.weights.transports.choice import SyncFacts, choose
+from rzero_mega.weights.transports.choice import Choice, SyncFacts, choose, senders
+from rzero_mega.weights.transports.relay import Relay
 from rzero_mega.weights.transports.select import build_transport
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ class ServerPool:
         self.observer = observer or Nobody()
         self._saves_memory = device_of_servers() == "cuda"
         self._engines = 0
+        self._sync, self._choice = spmd.on_rank_0(self._ways)
+        self._senders = senders(self._choice.name, placement)
+        self._relays: dict[str, Relay] = {}
         self.roles: dict[str, RoleServers] = {}
         self._sources: dict[str, FolderWeights] = {}
 
@@ -70,13 +74,30 @@ class ServerPool:
         """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more."""
         self._engines += 1
         shape = read_shape(model)
-        source = FolderWeights(model, shape, self._weights.bucket_bytes)
+        source = FolderWeights(model, shape, self._weights.bucket_bytes, self.senders)
         stop = tuple(sorted(stop_tokens(model)))
         context = self._rollout.sglang.context_length or shape.max_positions
         engine = SglangEngine(self, role, self._engines, source, shape, stop, context)
         self.make_room()
         spmd.on_rank_0(self._bring_up, role, source, context, engine.version.on_server)
         return engine
+
+    @property
+    def senders(self) -> tuple[int, ...]:
+        """The ranks that hand weights out, the first one among them."""
+        return tuple(self._senders.values())
+
+    def relay(self, role: str, shape: ModelShape) -> Relay:
+        """By which a pass over weights of the shape goes to the role's servers, on every rank."""
+        if role not in self._relays:
+            scheme = quantization_scheme(self._rollout, self._weights, shape)
+            self._relays[role] = Relay(self._senders, self._sync.handles, scheme)
+        return self._relays[role]
+
+    @property
+    def hands_folders(self) -> bool:
+        """Whether servers read a model that is a folder themselves; a broadcast is faster, and FP8 has to be made."""
+        return self._choice.name != "collective" and self._weights.quantization == "none"
 
     def rest(self) -> None:
         """Before the learner needs its memory: have servers that share its GPUs give theirs back."""
@@ -117,10 +138,10 @@ class ServerPool:
             self.roles[role].next_engine()
             return
         self.take_turn(role)
-        scheme = quantization_scheme(self._rollout, self._weights, source.shape)
-        model = self._folder_for_servers(role, source, scheme)
+        relay = self.relay(role, source.shape)
+        model = self._folder_for_servers(role, source, relay.scheme)
         spec = self._spec(model, context, version)
-        sender = self._sender(role, spec, scheme)
+        sender = self._sender(role, spec, relay)
         start = partial(self._start, role, spec)
         servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory, self.observer)
         self.roles[role] = servers
@@ -156,17 +177,21 @@ class ServerPool:
             extra_arguments=tuple(sglang.extra_arguments),
         )
 
-    def _sender(self, role: str, spec: ServerSpec, scheme: Scheme | None) -> WeightSender:
+    def _ways(self) -> tuple[SyncFacts, Choice]:
+        """How weights reach servers."""
         facts = sync_facts(self._placement, self._rollout)
-        choice = choose(self._weights.sync, facts)
-        _log.info("%s: weights go by %s: %s", role, choice.name, choice.reason)
-        folder = self._folder_of_updates(role, facts)
-        transport = build_transport(choice, facts, folder, self._rollout.sglang, self._master(spec))
+        return facts, choose(self._weights.sync, facts)
+
+    def _sender(self, role: str, spec: ServerSpec, relay: Relay) -> WeightSender:
+        choice, ranks = self._choice, ", ".join(map(str, self.senders))
+        several = f"; ranks {ranks} hand them out" if len(self.senders) > 1 else ""
+        _log.info("%s: weights go by %s: %s%s", role, choice.name, choice.reason, several)
+        folder = self._folder_of_updates(role, self._sync)
+        sglang = self._rollout.sglang
+        transport = build_transport(choice, self._sync, folder, sglang, self._master(spec), relay)
         every = self._weights.verify.checksums_every
-        # Where no broadcast reaches the servers, a folder's tensors would reach them one copy per server.
-        links = self._logs.absolute() / f"{role}-next"
-        handed = None if choice.name == "collective" else HandedFolders(links, self._rollout.sglang.start_timeout_s)
-        return WeightSender(transport, scheme, dtype_named(self._rollout.dtype), spec.tp, every, handed)
+        handed = HandedFolders(self._logs.absolute() / f"{role}-next", sglang.start_timeout_s)
+        return WeightSender(transport, relay.scheme, dtype_named(self._rollout.dtype), spec.tp, every, handed)
 
     def _folder_of_updates(self, role: str, facts: SyncFacts) -> Path:
         """Where the disk transport writes: `weights.folder`, or for servers on other nodes a folder of the run's own.

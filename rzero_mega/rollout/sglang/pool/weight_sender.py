@@ -72,7 +72,7 @@ class WeightSender:
         checksums_every: int,
         handed: HandedFolders | None = None,
     ) -> None:
-        """With `handed`, servers read a model that is a folder themselves, unless its weights have to change form."""
+        """With `handed`, servers can read a model that is a folder themselves (`send_folder`)."""
         self._transport, self._scheme, self._dtype, self._tp = transport, scheme, dtype, tp
         self._handed = handed
         self.checksums_every = checksums_every
@@ -98,11 +98,6 @@ class WeightSender:
             stream = quantize_stream(stream, self._scheme)
         report = update_servers(servers, self._transport, stream, version, compare)
         return _costs(report, expected)
-
-    @property
-    def takes_folders(self) -> bool:
-        """Whether `send_folder` works."""
-        return self._handed is not None and self._scheme is None
 
     def send_folder(self, servers: Sequence[Server], source: FolderWeights, version: str, check: bool) -> UpdateCosts:
         """As `send`, of a model's folder that servers read themselves. It is read here, too, if there is a check."""

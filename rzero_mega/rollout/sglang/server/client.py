@@ -50,11 +50,12 @@ class SglangClient:
         tp: int = 1,
         api_key: str | None = None,
         timeout_s: float = SglangConfig.hang_timeout_s,
+        node: int = 0,
     ) -> None:
-        """`api_key` goes into a header and nowhere else."""
+        """`api_key` goes into a header and nowhere else; `node` is the job's on which the server runs."""
         self._name = name
         self._url = url.rstrip("/")
-        self._tp = tp
+        self._tp, self._node = tp, node
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(
@@ -83,6 +84,11 @@ class SglangClient:
     def tp(self) -> int:
         """Tensor-parallel processes of the server."""
         return self._tp
+
+    @property
+    def node(self) -> int:
+        """The job's node on which it runs."""
+        return self._node
 
     def close(self) -> None:
         """Close the connections."""
