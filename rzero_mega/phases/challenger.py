@@ -42,7 +42,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     """Train Q_{i-1} against S_{i-1} into Q_i."""
     config = ctx.config.challenger
     training, prompt = config.training, ctx.challenger_prompt()
-    solver = ctx.engine("solver", ctx.model(inputs.solver))
+    solver = ctx.engine("solver", ctx.model(inputs.solver), wait=False)
     earn = _earnings(ctx, _memory(ctx, inputs.earlier))
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:

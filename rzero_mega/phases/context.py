@@ -98,13 +98,21 @@ class InferenceContext:
         """What is evaluated, and kept out of the training questions."""
         return load_benchmarks(self.config.evaluation)
 
-    def engine(self, role: Role, model: Path) -> RolloutEngine:
-        """An engine on the model of the folder, in the role's place: a role has one engine at a time."""
+    def engine(self, role: Role, model: Path, wait: bool = True) -> RolloutEngine:
+        """An engine on the model of the folder, in the role's place: a role has one engine at a time.
+
+        Without `wait` servers may still be starting when it returns.
+        """
         if self.server_pool is not None:
-            return self.server_pool.engine(role, model)
+            return self.server_pool.engine(role, model, wait)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         rollout = self.config.rollout
         return ShardedEngine(EmbeddedEngine(model, rollout.dtype, rollout.batch_sequences, device))
+
+    @property
+    def servers_apart(self) -> bool:
+        """Whether there are servers, and they take none of the learner's memory."""
+        return self.server_pool is not None and self.server_pool.apart
 
     def rest_servers(self) -> None:
         """Have servers that share the learner's GPUs give their memory back, if there are any. For all ranks."""

@@ -17,7 +17,7 @@ from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.losses.objective import has_base_reference
 from rzero_mega.phases.budgets import Trained, check_trainable
-from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.phases.servers_watched import LEAST_S
 from rzero_mega.phases.start import Start, StartFolders
@@ -61,8 +61,11 @@ def train_policy(
     micro-batch.
     """
     check_trainable(ctx.config, role, longest_prompt)
-    ctx.rest_servers()
     models = start.folders(ctx) if isinstance(start, Start) else start
+    ctx.rest_servers()
+    speaker: Role = "challenger" if role == "challenger" else "solver"
+    # Servers with GPUs of their own start while the learner does.
+    early = ctx.engine(speaker, models.policy, wait=False) if ctx.servers_apart else None
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
         learner = Learner(
             models.policy,
@@ -74,10 +77,14 @@ def train_policy(
             training.sampling.temperature,
             models.base,
         )
-    with _servers_turn(ctx, learner):
-        engine = ctx.engine("challenger" if role == "challenger" else "solver", models.policy)
+    engine = early or _engine_in_turn(ctx, learner, speaker, models.policy)
     steps = _GrpoSteps(ctx, learner, engine, training, roll_out, carried)
     run_steps(ctx, phase, learner, training, steps, models, facts or {}, then)
+
+
+def _engine_in_turn(ctx: RunContext, learner: Learner, role: Role, model: Path) -> RolloutEngine:
+    with _servers_turn(ctx, learner):
+        return ctx.engine(role, model)
 
 
 class _GrpoSteps(Steps):

@@ -128,10 +128,10 @@ def iteration_time(site: Site) -> IterationTime:
 
 
 def _challenger(site: Site, started: set[str]) -> list[Activity]:
-    """The Solver's servers start, then the learner, then the Challenger's; see phases/challenger.py."""
+    """See phases/challenger.py."""
     config, responses = site.config, site.assumptions.responses
     training = config.challenger.training
-    begin = [*_engine(site, "solver", started), *_learner(site), *_engine(site, "challenger", started)]
+    begin = [*_engine(site, "solver", started), *_learner_and_engine(site, "challenger", started)]
     lengths = asked.challenger_lengths(responses)
     drawing = [
         *_drawn(site, ROLLOUTS, asked.written(config, responses)),
@@ -162,7 +162,7 @@ def _solver(site: Site, started: set[str]) -> list[Activity]:
         return [*_learner(site), *_fine_tuning(site, responses.solver_prompt, lengths)]
     enough = training.prompts_per_step if config.solver.over_provision else None
     drawing = _drawn(site, ROLLOUTS, asked.rollouts(config, responses), groups=enough)
-    begin = [*_learner(site), *_engine(site, "solver", started)]
+    begin = _learner_and_engine(site, "solver", started)
     return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)]
 
 
@@ -171,7 +171,7 @@ def _verifier(site: Site, started: set[str]) -> list[Activity]:
     config, responses = site.config, site.assumptions.responses
     training, verifier = config.verifier.training, config.verifier
     drawing = _drawn(site, ROLLOUTS, asked.verdicts_learnt(config, responses))
-    begin = [*_learner(site), *_engine(site, "solver", started)]
+    begin = _learner_and_engine(site, "solver", started)
     lengths = asked.solver_lengths(responses)
     trained = _steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)
     size = verifier.warm_up.sft.sequences_per_update
@@ -211,6 +211,15 @@ def _engine(site: Site, role: str, started: set[str]) -> list[Activity]:
         activities.append(Activity(START, costs.servers_start(site)))
     started.add(role)
     return activities
+
+
+def _learner_and_engine(site: Site, role: str, started: set[str]) -> list[Activity]:
+    """Servers with GPUs of their own start while the learner does; that are there already, get their model after it."""
+    *before, servers = _engine(site, role, started)
+    (learner,) = _learner(site)
+    if site.colocated or servers.name != START:
+        return [learner, *before, servers]
+    return [*before, Activity(START, max(learner.seconds, servers.seconds))]
 
 
 def _learner(site: Site) -> list[Activity]:

@@ -13,9 +13,18 @@ from rzero_mega.atomic import read_jsonl, write_jsonl
 from rzero_mega.config import load_config
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader
+from rzero_mega.phases.context import ActivePhase, Role, RunContext, load_encoder, new_grader
 from rzero_mega.records import Record
-from rzero_mega.rollout.protocol import Arrived, FinishReason, Request, Sample, Scored, logprob_array, token_array
+from rzero_mega.rollout.protocol import (
+    Arrived,
+    FinishReason,
+    Request,
+    RolloutEngine,
+    Sample,
+    Scored,
+    logprob_array,
+    token_array,
+)
 from rzero_mega.rollout.sharded import generate_in_turn
 from rzero_mega.run import RunDirectory
 from rzero_mega.run.stop import StopRequest
@@ -117,7 +126,11 @@ class ScriptedRun:
             StopRequest(),
         )
         real = self.ctx.engine
-        self.ctx.engine = lambda role, model: self.engines.get(role) or real(role, model)  # type: ignore[method-assign]
+
+        def engine(role: Role, model: Path, wait: bool = True) -> RolloutEngine:
+            return self.engines.get(role) or real(role, model, wait)
+
+        self.ctx.engine = engine  # type: ignore[method-assign]
 
     def close(self) -> None:
         self.ctx.grader.close()

@@ -7,7 +7,9 @@ import gzip
 import json
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,6 +92,46 @@ def test_a_phase_leaves_nothing_of_its_learner_in_memory_for_the_next(
     train(runs("forgotten", "learner.checkpoint.every=1"))
     gc.collect()  # as the runner does between phases
     assert left and not [reference for reference in left if reference() is not None]
+
+
+class Apart:
+    """A server pool whose servers start, and take none of the learner's memory, or share it."""
+
+    def __init__(self, apart: bool, calls: list[str]) -> None:
+        self.apart, self._calls = apart, calls
+
+    def rest(self) -> None:
+        self._calls.append("rest")
+
+    def engine(self, role: str, model: Path, wait: bool) -> Any:
+        self._calls.append(f"{role}'s servers" + (" are ready" if wait else " start"))
+        return SimpleNamespace(receivers=())
+
+
+@pytest.mark.parametrize(
+    ("apart", "expected"),
+    [(True, ["rest", "solver's servers start", "learner"]), (False, ["rest", "learner", "solver's servers are ready"])],
+)
+def test_servers_with_gpus_of_their_own_start_while_the_learner_does_and_others_after_it(
+    apart: bool, expected: list[str], runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Starting:
+        def __init__(self, *_: Any) -> None:
+            calls.append("learner")
+
+        offloaded = staticmethod(nullcontext)
+
+        def weights(self, *_: Any) -> None:
+            raise Stopped("seen enough")
+
+    run = runs("beside")
+    monkeypatch.setattr(run.ctx, "server_pool", Apart(apart, calls))
+    monkeypatch.setattr(training, "Learner", Starting)
+    with pytest.raises(Stopped):
+        train(run)
+    assert calls[: len(expected)] == expected
 
 
 def reward(sample: Sample) -> float:

@@ -76,6 +76,9 @@ class OneRole:
     def take_turn(self, role: str, needed: Iterable[str] = ()) -> None:
         pass
 
+    def await_first(self, role: str) -> None:
+        pass
+
 
 def engine_of(rank: int, waits_s: Sequence[float]) -> SglangEngine:
     """An engine whose servers wait so long before they answer a call, in order, and then not at all."""

@@ -12,7 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.assumptions import Assumptions, shipped
 from rzero_mega.planning.hardware import GPUS
-from rzero_mega.simulation.costs import checkpoints
+from rzero_mega.simulation.costs import checkpoints, learner_start, servers_start
 from rzero_mega.simulation.iteration import IterationTime, iteration_time
 from rzero_mega.simulation.site import Site
 from rzero_mega.simulation.switches import effects, on_nodes
@@ -106,6 +106,16 @@ def test_more_questions_than_a_step_takes_shorten_its_end_and_nothing_else() -> 
     before, after = iteration_time(small()), iteration_time(small("solver.over_provision=0.5"))
     changed = {phase for phase, time in seconds(before).items() if time != seconds(after)[phase]}
     assert changed == {PhaseName.SOLVER} and after.seconds < before.seconds
+
+
+def test_servers_with_gpus_of_their_own_start_while_the_learner_does_and_others_after_it() -> None:
+    for site in (small(), small(*COLOCATED)):
+        job, servers, learner = site.assumptions.costs.job_start_s, servers_start(site), learner_start(site)
+        # Of the Challenger's phase, in which both roles' servers start, and the Solver's.
+        begins = servers + learner if site.colocated else max(servers, learner)
+        expected = job + servers + begins + learner
+        assert iteration_time(site).by_activity["start"] == pytest.approx(expected)
+    assert site.colocated and not small().colocated
 
 
 def test_a_job_per_iteration_starts_servers_once() -> None:

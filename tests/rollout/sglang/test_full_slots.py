@@ -47,6 +47,9 @@ class OneRole:
     def take_turn(self, role: str, needed: frozenset[str]) -> None:
         pass
 
+    def await_first(self, role: str) -> None:
+        pass
+
 
 @pytest.fixture
 def virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,9 +170,8 @@ class SglangEngine:
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Bring the source's weights to every server, and check that they arrived."""
         self._source, self.version = source, self._version_of(version)
-        if spmd.rank() == 0:
-            self._servers.want_weights()
         self._pool.make_room()
+        spmd.on_rank_0(self._want_weights)
         self._supply(WEIGHTS)
 
     def close(self) -> None:
@@ -215,9 +214,14 @@ class SglangEngine:
             attempt += 1
             spmd.on_rank_0(self._recover, error, attempt)
 
+    def _want_weights(self) -> None:
+        self._pool.await_first(self._role)
+        self._servers.want_weights()
+
     def _admit(self, needed: frozenset[str]) -> bool:
         """Take the servers' turn, and take in those that are ready; whether one waits for weights."""
         self._pool.take_turn(self._role, needed)
+        self._pool.await_first(self._role)
         return self._servers.admit()
 
     def _send(self) -> UserError | None:

@@ -69,9 +69,15 @@ class ServerPool:
         self._relays: dict[str, Relay] = {}
         self.roles: dict[str, RoleServers] = {}
         self._sources: dict[str, FolderWeights] = {}
+        # What servers were started on that nobody has waited for yet, and the version that they are to say.
+        self._first: dict[str, tuple[FolderWeights, str]] = {}
 
-    def engine(self, role: str, model: Path) -> SglangEngine:
-        """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more."""
+    def engine(self, role: str, model: Path, wait: bool = True) -> SglangEngine:
+        """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more.
+
+        Servers that have to be started are ready when it returns, or without `wait` when it first needs them, or when
+        others need their GPUs (`rest`).
+        """
         self._engines += 1
         shape = read_shape(model)
         source = FolderWeights(model, shape, self._weights.bucket_bytes, self.senders)
@@ -80,6 +86,8 @@ class ServerPool:
         engine = SglangEngine(self, role, self._engines, source, shape, stop, context)
         self.make_room()
         spmd.on_rank_0(self._bring_up, role, source, context, engine.version.on_server)
+        if wait:
+            spmd.on_rank_0(self.await_first, role)
         return engine
 
     @property
@@ -117,6 +125,11 @@ class ServerPool:
             turns.take_turn(self.roles, role, needed, self._rollout.sglang.roles == "together")
 
     @property
+    def apart(self) -> bool:
+        """Whether servers take none of the learner's memory: they have GPUs of their own, or there are no GPUs."""
+        return not (self._placement.shared_gpus and self._saves_memory)
+
+    @property
     def together(self) -> bool:
         """Whether servers of both roles are awake at the same time. Without a memory saver none of them sleeps."""
         return self._rollout.sglang.roles == "together" or not self._saves_memory
@@ -135,6 +148,7 @@ class ServerPool:
         """Start the role's servers on the source's folder; servers that run already will wait for its weights."""
         self._sources[role] = source
         if role in self.roles:
+            self.await_first(role)
             self.roles[role].next_engine()
             return
         self.take_turn(role)
@@ -144,12 +158,21 @@ class ServerPool:
         sender = self._sender(role, spec, relay)
         start = partial(self._start, role, spec)
         servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory, self.observer)
-        self.roles[role] = servers
+        self.roles[role], self._first[role] = servers, (source, version)
+
+    def await_first(self, role: str) -> None:
+        """On the first rank: once servers that were started are ready, have them serve the model that they loaded."""
+        if role not in self._first:
+            return
+        source, version = self._first.pop(role)
+        servers = self.roles[role]
+        self.take_turn(role, turns.WEIGHTS)
         servers.serve_first_weights()
-        if sender.checksums_every:
+        if servers.sender.checksums_every:
             # A model that is never updated is checked here alone.
+            loaded = [replica.client for replica in servers.serving()]
             with self.observer.measure(Activity.VERIFY):
-                sender.check_loaded([replica.client for replica in servers.serving()], source, source.shape, version)
+                servers.sender.check_loaded(loaded, source, source.shape, version)
 
     def _start(self, role: str, spec: ServerSpec, number: int, attempt: int) -> ServerHandle:
         key = os.environ.get(self._rollout.sglang.api_key_env)
