@@ -16,11 +16,13 @@ from rzero_mega.config.schema import (
     EndpointConfig,
     GrpoConfig,
     LabelsConfig,
+    LearnerConfig,
     SolverConfig,
     TrainingConfig,
     VerifierConfig,
 )
 from rzero_mega.config.schema.labelled import SFT, VOTES
+from rzero_mega.config.schema.learner import ADAPTED
 from rzero_mega.config.schema.verifier import USES
 from rzero_mega.errors import UserError
 
@@ -223,6 +225,20 @@ def _check_between(config: Config) -> None:
         )
     if learner.fp8.parameters and learner.fp8.format == "none":
         raise UserError("learner.fp8.parameters: needs learner.fp8.format e4m3 or hybrid; set it to false")
+    _check_lora(learner)
+
+
+def _check_lora(learner: LearnerConfig) -> None:
+    lora = learner.lora
+    unknown = next((name for name in lora.modules if name not in ADAPTED), None)
+    if unknown is not None:
+        raise UserError(f"learner.lora.modules: {unknown!r} is not one of {', '.join(ADAPTED)}")
+    if lora.rank is None:
+        return
+    if not lora.modules:
+        raise UserError("learner.lora.modules: names no layer, and nothing would train; name one, or set rank to null")
+    if learner.fp8.format != "none":
+        raise UserError("learner.lora.rank: no adapters beside weights in FP8; set learner.fp8.format to none")
 
 
 def _check_verifier(config: Config, token_budget: int) -> None:

@@ -100,7 +100,7 @@ def describe_origin(origin: NonFiniteOrigin | None, batch: UpdateBatch, loss: fl
 
 
 def _gradients(model: Model) -> list[Tensor]:
-    found = (getattr(parameter, "main_grad", None) for parameter in model.parameters.values())
+    found = (getattr(parameter, "main_grad", None) for parameter in model.trained.values())
     return [gradient for gradient in found if isinstance(gradient, Tensor)]
 
 

@@ -43,6 +43,7 @@ from rzero_mega.learner.references import References
 from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.planning.flops import SequenceCost, training_flops
 from rzero_mega.planning.hardware import Gpu, gpu_of_device
+from rzero_mega.weights.fingerprint import fingerprint
 from rzero_mega.weights.model_parts import PartedWeights
 from rzero_mega.weights.shape import ModelShape, read_shape
 from rzero_mega.weights.sources import WeightSource
@@ -86,18 +87,21 @@ class Learner:
         longest_response: int,
         temperature: float = 1.0,
         base_folder: Path | None = None,
+        adapter_seed: int = 0,
     ) -> None:
         """Load the model of `model_folder`; it is also the reference of a KL term. The optimizer is fresh.
 
         `base_folder` has the base model, the reference of the other KL term; None: that is `model_folder`'s, too.
         `longest_response` is in tokens, for the loss aggregation `constant`. `temperature` is the one that rollouts are
-        drawn at: policy, old policy and reference are all taken at it. The layout's process groups are running.
+        drawn at: policy, old policy and reference are all taken at it. With `learner.lora` adapters begin with numbers
+        that `adapter_seed` names. The layout's process groups are running.
         """
         self._temperature = temperature
         self._layout, self._config, self._loss = layout, learner, loss
         self._longest_response = longest_response
         self._model = build_model(read_shape(model_folder), layout, learner)
-        load_weights(self._model, model_folder)
+        load_weights(self._model, model_folder, adapter_seed)
+        self._base = spmd.on_rank_0(fingerprint, model_folder) if self._model.adapters else ""
         self._references = References(self._model, loss, base_folder)
         self._optimizer = build_optimizer(self._model, optimizer)
         offload = learner.offload
@@ -138,7 +142,8 @@ class Learner:
         peak = gpu.bf16_flops if self._config.fp8.format == "none" else gpu.fp8_flops
         updates = -(-len(sequences) // self._loss.sequences_per_update)
         passes = has_old_policy(self._loss, updates) + self._references.passes
-        flops = training_flops(self.shape, [sequence.length for sequence in sequences], passes)
+        lengths = [sequence.length for sequence in sequences]
+        flops = training_flops(self.shape, lengths, passes, not self._model.adapters)
         return flops / (seconds * self._config.processes * peak) if peak else None
 
     def replay(self, batch: UpdateBatch) -> ReplayResult:
@@ -200,16 +205,16 @@ class Learner:
         return parted_weights(self._model, config)
 
     def save(self, folder: Path, step: int) -> None:
-        """Write weights, moments and the state of the random generators into an existing, empty folder."""
+        """Write what trains, its moments and the random generators' state into an existing, empty folder."""
         self.start_save(folder, step).finish()
 
     def start_save(self, folder: Path, step: int) -> PendingSave:
         """`save` whose files are written while training goes on; it is complete after `finish` on every rank."""
-        return checkpoint.start_save(folder, self._model, self._optimizer, step)
+        return checkpoint.start_save(folder, self._model, self._optimizer, step, self._base)
 
     def load(self, folder: Path) -> int:
         """Restore what `save` wrote, under this or another layout; returns the step."""
-        return checkpoint.load(folder, self._model, self._optimizer)
+        return checkpoint.load(folder, self._model, self._optimizer, self._base)
 
     def close(self) -> None:
         """There will be no further step: its memory is free once nobody refers to it."""

@@ -106,8 +106,11 @@ class _OutputLoss(torch.autograd.Function):
         targets: Tensor,
         token_loss: TokenLoss,
     ) -> tuple[Tensor, Tensor]:
-        grad_hidden, grad_weight = torch.zeros_like(hidden), torch.empty_like(weight)
-        grad_weight[len(layer.real) :].zero_()
+        grad_hidden = torch.zeros_like(hidden)
+        # Nobody wants that of a weight that doesn't train.
+        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        if grad_weight is not None:
+            grad_weight[len(layer.real) :].zero_()
         losses: list[Tensor] = []
         statistics: list[Tensor] = []
         for chunk in chunks(weight, len(rows)):
@@ -123,10 +126,12 @@ class _OutputLoss(torch.autograd.Function):
         return torch.stack(losses).sum(), found
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         grad_hidden, grad_weight = ctx.gradients
         del ctx.gradients
-        return grad_hidden.mul_(grads[0]), grad_weight.mul_(grads[0]), None, None, None, None
+        if grad_weight is not None:
+            grad_weight.mul_(grads[0])
+        return grad_hidden.mul_(grads[0]), grad_weight, None, None, None, None
 
 
 def _visit(
@@ -134,12 +139,12 @@ def _visit(
     hidden: Tensor,
     targets: Tensor,
     token_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    grad_weight: Tensor,
+    grad_weight: Tensor | None,
     add: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(gradient of the hidden states [n, h], loss [], statistics) of a chunk; `hidden` [n, h] is overwritten.
 
-    The weight's gradient takes the place of what is in `grad_weight`, or is added to that.
+    The weight's gradient takes the place of what is in `grad_weight`, or is added to that; None: it is not computed.
     """
     real = layer.real
     chunk = _chunk(layer, hidden, targets, probabilities=True)
@@ -152,7 +157,8 @@ def _visit(
         (upstream,) = torch.autograd.grad(loss, logprobs)
     # d logprob / d logit = ([it is the target] - softmax) / temperature. A token's factor goes on h numbers, not on v.
     factor = (-upstream / layer.temperature * chunk.share)[:, None]
-    grad_weight[: len(real)].addmm_(residual.T, hidden.mul_(factor), beta=1.0 if add else 0.0)
+    if grad_weight is not None:
+        grad_weight[: len(real)].addmm_(residual.T, hidden.mul_(factor), beta=1.0 if add else 0.0)
     return pulled.mul_(factor), loss.detach(), statistics
 
 

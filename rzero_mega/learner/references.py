@@ -12,6 +12,7 @@ from rzero_mega.config.schema import LossConfig
 from rzero_mega.learner.batch import MicroBatch
 from rzero_mega.learner.forward_backward import score
 from rzero_mega.learner.losses.objective import has_base_reference, has_reference
+from rzero_mega.learner.megatron.lora import switched_off
 from rzero_mega.learner.megatron.model import Model, read_shards
 
 Scores = list[Tensor] | None
@@ -21,7 +22,8 @@ class References:
     """The model at the start of the phase and the base model, as far as the loss compares with them.
 
     Each is this rank's shards in host memory: a second model would double the memory of the weights on the device.
-    Where the two are one model there is one copy of it, and one pass serves both.
+    Where the two are one model there is one copy of it, and one pass serves both. Where adapters train the model at the
+    start is the one without them, and there is no copy of it.
     """
 
     def __init__(self, model: Model, loss: LossConfig, base: Path | None) -> None:
@@ -30,7 +32,8 @@ class References:
         self._start: dict[str, Tensor] | None = None
         self._base: dict[str, Tensor] | None = None
         if has_reference(loss) or (has_base_reference(loss) and base is None):
-            start = {name: weight.to("cpu", copy=True) for name, weight in model.local_weights().items()}
+            held = {} if model.adapters else model.held_weights()
+            start = {name: weight.to("cpu", copy=True) for name, weight in held.items()}
             self._start = start if has_reference(loss) else None
             self._base = start if has_base_reference(loss) and base is None else None
         if has_base_reference(loss) and base is not None:
@@ -62,9 +65,11 @@ class References:
     @contextmanager
     def _holding(self, shards: Mapping[str, Tensor]) -> Iterator[Model]:
         """A model with these weights; that of the policy, whose own are put aside."""
-        present = {name: weight.clone() for name, weight in self._model.local_weights().items()}
+        held = self._model.held_weights()
+        present = {name: held[name].clone() for name in shards}
         self._model.copy_in(shards)
         try:
-            yield self._model
+            with switched_off(self._model.adapters):
+                yield self._model
         finally:
             self._model.copy_in(present)

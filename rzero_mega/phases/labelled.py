@@ -45,7 +45,8 @@ def _fine_tune(
     longest, models = max(len(example.target) for example in examples), start.folders(ctx)
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
-        learner = Learner(models.policy, ctx.layout, ctx.config.learner, loss, optimizer, longest)
+        seed = derive_seed(phase.seed_key("adapters"))
+        learner = Learner(models.policy, ctx.layout, ctx.config.learner, loss, optimizer, longest, adapter_seed=seed)
     order = derive_seed(phase.seed_key("order"))
     steps = SftSteps(ctx, learner, examples, loss.sequences_per_update, order)
     run_steps(ctx, phase, learner, training, steps, models, facts)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from rzero_mega.activity import Activity
 from rzero_mega.coevolution.advantages import group_advantages
+from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.learner import Learner, StepMetrics
@@ -76,6 +77,7 @@ def train_policy(
             training.sampling.max_new_tokens,
             training.sampling.temperature,
             models.base,
+            derive_seed(phase.seed_key("adapters")),
         )
     engine = early or _engine_in_turn(ctx, learner, speaker, models.policy)
     steps = _GrpoSteps(ctx, learner, engine, training, roll_out, carried)

@@ -79,7 +79,16 @@ def _train(
     ctx.rest_servers()
     longest = max(len(example.target) for example in examples)
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
-        learner = Learner(start.policy, ctx.layout, ctx.config.learner, warm_up.sft, warm_up.optimizer, longest)
+        seed = derive_seed(phase.seed_key("warm up", "adapters"))
+        learner = Learner(
+            start.policy,
+            ctx.layout,
+            ctx.config.learner,
+            warm_up.sft,
+            warm_up.optimizer,
+            longest,
+            adapter_seed=seed,
+        )
     order = derive_seed(phase.seed_key("warm up"))
     steps = SftSteps(ctx, learner, examples, warm_up.sft.sequences_per_update, order)
     losses = [steps.take(step, _failed)["loss"] for step in range(1, warm_up.steps + 1)]

@@ -56,11 +56,17 @@ def attention_flops(shape: ModelShape) -> int:
     return 2 * shape.size("queries")
 
 
-def training_flops(shape: ModelShape, lengths: Iterable[int], scoring_passes: int = 0) -> int:
+def training_flops(
+    shape: ModelShape, lengths: Iterable[int], scoring_passes: int = 0, weights_train: bool = True
+) -> int:
     """Of updates on sequences of these lengths, which are scored so often besides.
+
+    Where adapters train there are no gradients of weights; the adapters' own products are left out.
 
     What is computed a second time (recomputation, the output layer in the backward pass) is not counted: Chowdhery et
     al., "PaLM" (arXiv 2204.02311, appendix B).
     """
     cost = SequenceCost.of(shape)
-    return (1 + BACKWARD + scoring_passes) * sum(cost(length) for length in lengths)
+    lengths = list(lengths)
+    saved = 0 if weights_train else cost.linear * sum(lengths)
+    return (1 + BACKWARD + scoring_passes) * sum(cost(length) for length in lengths) - saved

@@ -15,7 +15,7 @@ from rzero_mega.planning.assumptions import TrainingShares
 from rzero_mega.planning.flops import BACKWARD, attention_flops, layer_flops
 from rzero_mega.planning.hardware import Gpu
 from rzero_mega.planning.kernels import LEARNER, Kernels
-from rzero_mega.planning.parameters import rank_parameters, vocabulary_parameters
+from rzero_mega.planning.parameters import trained_parameters, vocabulary_parameters
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
@@ -58,12 +58,12 @@ def layer_time(
     """Of a micro-batch of so many tokens, all of sequences of the workload's length."""
     here = tokens / (layout.tp * layout.cp)
     products = here * layer_flops(shape) / _linear_rate(workload, gpu, shares)
-    # Backward computes five products where forward has two.
+    # Backward computes five products where forward has two. What adapters multiply is left out.
     core = here * attention_flops(shape) * workload.length / (shares.attention_share * gpu.bf16_flops)
     memory = _memory_bytes(shape, layout, workload, tokens)
     bandwidth = shares.memory_share * gpu.memory_bandwidth
     return LayerTime(
-        Passes(products, BACKWARD * products),
+        Passes(products, products if workload.adapter_rank else BACKWARD * products),
         Passes(core, 2.5 * core),
         Passes(memory.forward / bandwidth, memory.backward / bandwidth),
     )
@@ -85,9 +85,10 @@ def output_time(
     bandwidth = shares.memory_share * gpu.memory_bandwidth
     forward, backward = (here * rows * nbytes for nbytes in kernels.logit_bytes(width))
     gradient = rows * shape.hidden * kernels.output_gradient_bytes(width, kernels.chunks(shape, layout, width, here))
-    return Passes(
-        product + forward / bandwidth, kernels.backward_products * product + (backward + gradient) / bandwidth
-    )
+    products = kernels.backward_products
+    if workload.adapter_rank:  # without the gradient of its weight
+        products, gradient = products - 1, 0.0
+    return Passes(product + forward / bandwidth, products * product + (backward + gradient) / bandwidth)
 
 
 def accumulation_time(
@@ -102,8 +103,10 @@ def accumulation_time(
 
     What a product adds to itself isn't overlapped with its arithmetic here.
     """
-    held = rank_parameters(shape, layout, 0)
-    apart = vocabulary_parameters(shape, layout, 0) if kernels.sums_in_layers else held.dense + held.experts
+    held = trained_parameters(shape, layout, 0, workload)
+    # Adapters' gradients come out of products of their own kind, which sum nothing.
+    sums_in_layers = kernels.sums_in_layers and not workload.adapter_rank
+    apart = vocabulary_parameters(shape, layout, 0) if sums_in_layers else held.dense + held.experts
     nbytes = apart * 2 * workload.element_bytes + (held.dense + held.experts) * 2 * FP32
     return nbytes / (shares.memory_share * gpu.memory_bandwidth)
 

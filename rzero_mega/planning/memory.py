@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32, layer_bytes, norm_bytes
 from rzero_mega.planning.candidate import Candidate
-from rzero_mega.planning.parameters import Parameters, rank_parameters, stage_layers
+from rzero_mega.planning.parameters import Parameters, rank_parameters, stage_layers, trained_parameters
 from rzero_mega.planning.workload import TransformerImpl, Workload
 from rzero_mega.weights.shape import ModelShape
 
@@ -21,8 +21,8 @@ class LearnerMemory:
     """Bytes of one rank.
 
     `logits` is the most that log-probabilities need at once, `workspace` the most that a layer's backward pass does;
-    the two never meet. `reference` is the copy of the weights that is put aside while the reference model is scored,
-    `scored_logits` what that needs of logits.
+    the two never meet. `reference` is the copy of the weights that is put aside while a reference model is scored which
+    isn't the policy without its adapters, `scored_logits` what that needs of logits.
     """
 
     weights: float
@@ -69,7 +69,11 @@ def stage_memory(shape: ModelShape, candidate: Candidate, workload: Workload, st
     """
     layout, width = candidate.layout, workload.element_bytes
     parameters = rank_parameters(shape, layout, stage)
-    held = parameters.dense + parameters.experts
+    trained = trained_parameters(shape, layout, stage, workload)
+    held, gradients = parameters.dense + parameters.experts, trained.dense + trained.experts
+    adapters = gradients if workload.adapter_rank else 0
+    # The model at the start of the phase is the policy's with its adapters off.
+    aside = workload.scoring_passes > (Workload.scoring_passes if adapters else 0)
     tokens, last = workload.tokens_per_micro_batch, stage == layout.pp - 1
     layer = layer_bytes(shape, candidate, workload)
     activations, workspace = layer.saved, layer.workspace
@@ -80,13 +84,13 @@ def stage_memory(shape: ModelShape, candidate: Candidate, workload: Workload, st
         saved += tokens * norm_bytes(shape, workload.transformer_impl, width) / layout.token_ranks
     logits = _logits(shape, layout, workload) if last else (0.0, 0.0)
     return LearnerMemory(
-        weights=held * width,
-        gradients=held * FP32,
-        optimizer=_optimizer(parameters, layout, width),
+        weights=(held + adapters) * width,
+        gradients=gradients * FP32,
+        optimizer=_optimizer(trained, layout, width),
         activations=saved,
         workspace=tokens * workspace,
         logits=logits[0],
-        reference=held * width if workload.scoring_passes else 0.0,
+        reference=held * width if aside else 0.0,
         scored_logits=logits[1],
     )
 
@@ -118,7 +122,7 @@ def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tu
     """(training, scoring): the most that the output layer takes at once; logits exist for a chunk of tokens.
 
     A chunk is logits and hidden states in the weights' type, a piece of either in fp32. In training a hidden state has
-    its gradient in the chunk, and there are besides the gradients of all hidden states and of the weight.
+    its gradient in the chunk, and there are besides the gradients of all hidden states, and of the weight if it trains.
     """
     row, width = -(-shape.vocab // layout.tp), workload.element_bytes
     tokens = workload.tokens_per_micro_batch / layout.cp
@@ -130,4 +134,5 @@ def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tu
     entropies = FP32 * factors * min(tokens * shape.hidden, piece)
     scoring = min(tokens * width * (row + shape.hidden), most) + normalized
     training = min(tokens * width * (row + 2 * shape.hidden), most) + max(normalized, entropies)
-    return training + width * (tokens + row) * shape.hidden, scoring
+    gradients = tokens if workload.adapter_rank else tokens + row
+    return training + width * gradients * shape.hidden, scoring

@@ -24,6 +24,7 @@ def overrides(estimate: LayoutEstimate, request: PlanRequest) -> list[str]:
         "learner.tokens_per_micro_batch": estimate.tokens_per_micro_batch,
         "learner.offload": "all" if estimate.server_placement == "turns" else "none",
         "learner.fp8.format": "hybrid" if request.workload.fp8 else "none",
+        "learner.lora.rank": request.workload.adapter_rank or "null",
     }
     servers = estimate.servers
     if request.server_placement == "elsewhere":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
 
@@ -37,6 +38,22 @@ def vocabulary_parameters(shape: ModelShape, layout: ParallelLayout, stage: int)
     first, last = stage == 0, stage == layout.pp - 1
     tables = first + (last and not (shape.tied and first))
     return tables * -(-shape.vocab // layout.tp) * shape.hidden
+
+
+def trained_parameters(shape: ModelShape, layout: ParallelLayout, stage: int, workload: Workload) -> Parameters:
+    """Those of a rank of the pipeline stage that have gradients: all, or its adapters'."""
+    if not workload.adapter_rank:
+        return rank_parameters(shape, layout, stage)
+    queries, keys = shape.size("queries"), shape.size("keys")
+    # Of (whole, cut over tensor parallelism): A [r, i] and B [o, r], of which the cut one lies along the cut of W.
+    sides = {
+        "linear_qkv": (shape.hidden, queries + 2 * keys),
+        "linear_proj": (shape.hidden, queries),
+        "linear_fc1": (shape.hidden, 2 * shape.ffn),
+        "linear_fc2": (shape.hidden, shape.ffn),
+    }
+    numbers = sum(whole + cut // layout.tp for whole, cut in (sides[name] for name in workload.adapted))
+    return Parameters(stage_layers(shape, layout) * workload.adapter_rank * numbers, 0)
 
 
 def _layer(shape: ModelShape, tp: int) -> int:

@@ -93,6 +93,8 @@ class PlanRequest:
                 scoring_passes=_scoring_passes(known),
                 element_bytes=4 if known.learner.dtype == "float32" else 2,
                 fp8=fp8,
+                adapter_rank=known.learner.lora.rank or 0,
+                adapted=tuple(known.learner.lora.modules),
             ),
             gpus_per_node=gpus_per_node,
             server_placement=placement,

@@ -17,7 +17,7 @@ from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import Gpu
 from rzero_mega.planning.kernels import LEARNER, Kernels
 from rzero_mega.planning.layer_time import Passes, accumulation_time, layer_time, output_time
-from rzero_mega.planning.parameters import rank_parameters
+from rzero_mega.planning.parameters import trained_parameters
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
 
@@ -199,7 +199,7 @@ def _update_seconds(
     shape: ModelShape, layout: ParallelLayout, workload: Workload, gpu: Gpu, link: float, shares: TrainingShares
 ) -> tuple[float, float, float]:
     """Of an optimizer update: gradients reduced in fp32, weights gathered, and AdamW's arithmetic."""
-    held = rank_parameters(shape, layout, 0)
+    held = trained_parameters(shape, layout, 0, workload)
     ranks = layout.dp * layout.cp
     dense = held.dense * (ranks - 1) / ranks
     experts = held.experts * (layout.expert_dp - 1) / layout.expert_dp

@@ -17,7 +17,8 @@ class Workload:
     longest may have, for which a micro-batch and a server must have room;
     `sequences_per_update` of them make an optimizer update. `scoring_passes` counts the forward passes besides
     training: old policy, reference, and the base model where the loss compares with that. `element_bytes` is the size
-    of a weight and of an activation: 2 or 4.
+    of a weight and of an activation: 2 or 4. With an `adapter_rank` the layers of `adapted` have adapters
+    (`learner.lora`), and these alone train.
     """
 
     sequences: int = 2048
@@ -29,6 +30,8 @@ class Workload:
     element_bytes: int = 2
     fp8: bool = False
     transformer_impl: TransformerImpl = "transformer_engine"
+    adapter_rank: int = 0
+    adapted: tuple[str, ...] = ()
 
     @property
     def smallest_micro_batch(self) -> int:

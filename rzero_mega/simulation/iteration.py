@@ -311,6 +311,8 @@ def _train_seconds(site: Site, sequences: int, per_update: int, tokens: float, s
         scoring_passes=scoring,
         element_bytes=4 if learner.dtype == "float32" else 2,
         fp8=learner.fp8.format != "none",
+        adapter_rank=learner.lora.rank or 0,
+        adapted=tuple(learner.lora.modules),
     )
     per_node = site.config.placement.gpus_per_node
     modelled = step_time(site.shape, site.candidate, work, site.gpu, per_node, site.assumptions.training)

@@ -136,6 +136,8 @@ def _planned(site: Site) -> Sequence[str]:
         sequences_per_update=training.grpo.sequences_per_update,
         element_bytes=4 if config.learner.dtype == "float32" else 2,
         fp8=config.learner.fp8.format != "none",
+        adapter_rank=config.learner.lora.rank or 0,
+        adapted=tuple(config.learner.lora.modules),
     )
     per_node = config.placement.gpus_per_node
     request = PlanRequest(site.shape, config.learner.processes, site.gpu, work, per_node, server_placement="elsewhere")

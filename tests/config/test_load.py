@@ -197,6 +197,9 @@ def test_bounds_are_inclusive(bound: str) -> None:
         (["learner.profile=[1, 16]"], "learner.profile"),
         (["learner.layout.sequence_parallel=true"], "learner.layout.sequence_parallel"),
         (["learner.fp8.parameters=true"], "learner.fp8.parameters"),
+        (["learner.lora.modules=[q_proj]"], "learner.lora.modules"),
+        (["learner.lora.rank=8", "learner.lora.modules=[]"], "learner.lora.modules"),
+        (["learner.lora.rank=8", "learner.fp8.format=hybrid"], "learner.lora.rank"),
         (["learner.tokens_per_micro_batch=4096"], "learner.tokens_per_micro_batch"),
     ],
 )

@@ -24,7 +24,14 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from rzero_mega import spmd  # noqa: E402
-from rzero_mega.config.schema import GrpoConfig, LearnerConfig, LossConfig, OptimizerConfig, SftConfig  # noqa: E402
+from rzero_mega.config.schema import (  # noqa: E402
+    GrpoConfig,
+    LearnerConfig,
+    LoraConfig,
+    LossConfig,
+    OptimizerConfig,
+    SftConfig,
+)
 from rzero_mega.errors import UserError  # noqa: E402
 from rzero_mega.learner.batch import TrainingSequence  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
@@ -51,9 +58,9 @@ class TrainingCase(LayoutCase):
     """Train `model` for the steps `first`..`last` under a layout, beginning and ending at a checkpoint if one is given.
 
     `grpo` and `optimizer` hold values that differ from the defaults; with `sft` the loss is that of fine-tuning, with
-    updates of the size that `grpo` says. `base` is the model of the KL term to the base. With `reversed_order` each
-    update's rollouts come last first. With `bucket_bytes` the trained weights are also taken by the fast executor, in
-    buckets of that size, by the last rank, and after another step by all ranks.
+    updates of the size that `grpo` says; with `lora` adapters train. `base` is the model of the KL term to the base.
+    With `reversed_order` each update's rollouts come last first. With `bucket_bytes` the trained weights are also taken
+    by the fast executor, in buckets of that size, by the last rank, and after another step by all ranks.
     """
 
     model: str
@@ -68,6 +75,7 @@ class TrainingCase(LayoutCase):
     optimizer: dict[str, Any] = field(default_factory=dict)
     sft: bool = False
     base: str | None = None
+    lora: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,8 @@ def _outcome(folder: Path, name: str) -> Outcome:
 
 def _run(case: TrainingCase, folder: Path) -> None:
     start_process_groups(case.layout, 0)
-    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=case.tokens_per_micro_batch)
+    lora = LoraConfig(**case.lora)
+    settings = LearnerConfig(dtype="float32", tokens_per_micro_batch=case.tokens_per_micro_batch, lora=lora)
     optimizer = OptimizerConfig(**case.optimizer)
     loss: LossConfig = GrpoConfig(**case.grpo)
     if case.sft:

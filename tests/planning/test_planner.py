@@ -175,6 +175,21 @@ def test_fp8_speeds_up_linear_layers_alone() -> None:
     assert plain / 2 < fp8 < 0.7 * plain
 
 
+def test_adapters_take_gradients_and_states_of_their_own_and_no_copy_for_the_reference() -> None:
+    shape, whole = MODELS["Qwen3-8B"], Workload()
+    adapters = replace(whole, adapter_rank=32, adapted=("linear_qkv", "linear_proj", "linear_fc1", "linear_fc2"))
+    before, after = (learner_memory(shape, Candidate(), work) for work in (whole, adapters))
+    # Of h = 4096, queries 4096, keys 1024 and ffn 12288, times 36 layers and rank 32.
+    numbers = 36 * 32 * ((4096 + 6144) + (4096 + 4096) + (4096 + 24576) + (12288 + 4096))
+    assert (after.gradients, after.optimizer) == (4 * numbers, 12 * numbers)
+    assert after.weights - before.weights == 2 * numbers
+    assert (before.reference > 0, after.reference) == (True, 0.0)
+    assert learner_memory(shape, Candidate(), replace(adapters, scoring_passes=3)).reference == before.reference
+    assert (
+        step_time(shape, Candidate(), adapters, H100, 8).seconds < step_time(shape, Candidate(), whole, H100, 8).seconds
+    )
+
+
 def test_an_8b_model_trains_on_a_node_and_not_on_one_gpu() -> None:
     alone = request(gpus=1, smaller_micro_batches=True)
     assert recommended(alone, estimates(alone)) is None

@@ -27,7 +27,14 @@ from rzero_mega.config.schema.coevolution import (
 )
 from rzero_mega.config.schema.endpoint import EndpointConfig, JudgeConfig, LabelAuditConfig
 from rzero_mega.config.schema.labelled import LabelledConfig
-from rzero_mega.config.schema.learner import CheckpointConfig, Fp8Config, GuardConfig, LayoutConfig, LearnerConfig
+from rzero_mega.config.schema.learner import (
+    CheckpointConfig,
+    Fp8Config,
+    GuardConfig,
+    LayoutConfig,
+    LearnerConfig,
+    LoraConfig,
+)
 from rzero_mega.config.schema.rollout import RolloutConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.config.schema.root import NO_ABLATION, Config, ModelConfig, PromptsConfig
 from rzero_mega.config.schema.run import (
@@ -76,6 +83,7 @@ __all__ = [
     "LabelsGuardConfig",
     "LayoutConfig",
     "LearnerConfig",
+    "LoraConfig",
     "LossConfig",
     "MemoryConfig",
     "ModelConfig",

@@ -75,6 +75,30 @@ class Fp8Config:
     """Leave the first and the last layer in bf16, where FP8 costs most accuracy. Not with the recipe delayed."""
 
 
+ADAPTED = ("linear_qkv", "linear_proj", "linear_fc1", "linear_fc2")
+"""Linear layers that can have adapters, by Megatron's names."""
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (LoRA, arXiv 2106.09685): a phase trains B A of W + (alpha / rank) B A, and W stays.
+
+    Gradients, moments and checkpoints are those of the adapters alone, and no second model is held for the KL term to
+    the start. The model that a phase hands on is a whole one, with the products added; the next phase begins new
+    adapters on it. Dense models, not in FP8. Learning rates are those of adapters, often ten times larger.
+    """
+
+    rank: int | None = number(None, 1)
+    """Rows of A and columns of B, in each layer. null: no adapters, all weights train."""
+
+    alpha: float = number(32.0, 0.0)
+    """What B A is multiplied by is alpha / rank."""
+
+    modules: list[str] = field(default_factory=lambda: list(ADAPTED))
+    """Which linear layers have adapters: linear_qkv (queries, keys and values), linear_proj (attention's output),
+    linear_fc1 (gate and up projection), linear_fc2 (down projection)."""
+
+
 @dataclass
 class CheckpointConfig:
     """Checkpoints of a training phase: as often as `share` or `every` says, and one after the last step.
@@ -173,6 +197,9 @@ class LearnerConfig:
 
     fp8: Fp8Config = field(default_factory=Fp8Config, metadata=stating(TRAINING, Fixed.CHECKPOINT))
     """Linear layers in FP8."""
+
+    lora: LoraConfig = field(default_factory=LoraConfig, metadata=stating(TRAINING, Fixed.CHECKPOINT))
+    """Adapters that train in the weights' place."""
 
     profile: list[int] = field(default_factory=list, metadata={**stating(FREE), "minimum": 1})
     """Steps of both training phases, from 1, of which each rank writes a trace by torch's profiler, rollouts and all:

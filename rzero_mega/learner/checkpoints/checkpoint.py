@@ -2,7 +2,7 @@
 
 The state of the generators is rank 0's, and every rank gets it back: no rank draws from them in training. Dropout is 0,
 and rollouts and prompts are drawn from streams named by (seed, iteration, phase, step, item). So the step is the
-position in the data, under every layout.
+position in the data, under every layout. Where adapters train, their weights and moments are all that is in it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from rzero_mega import spmd
 from rzero_mega.errors import UserError
+from rzero_mega.learner.checkpoints.adapters import check_adapters, said_of_adapters, sharded_adapters
 from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.checkpoints.positions import positions_without_padding
 from rzero_mega.learner.checkpoints.safe_files import check_files, tensor_names
@@ -38,12 +39,13 @@ EXTRA_STATE = "_extra_state"
 
 
 @calls_megatron
-def start_save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int) -> PendingSave:
+def start_save(folder: Path, model: Model, optimizer: MegatronOptimizer, step: int, base: str = "") -> PendingSave:
     """Begin a checkpoint in the empty `folder`; every rank takes part, and calls `finish` on what it gets.
 
-    The next step may begin at once. Every rank holds in host memory what it has yet to write.
+    The next step may begin at once. Every rank holds in host memory what it has yet to write. `base` names the weights
+    that adapters belong to, which stay out of it.
     """
-    state = _sharded_state(model, optimizer, loading=False)
+    state = _sharded_state(model, optimizer, loading=False) | said_of_adapters(model, base)
     state["step"], state["shape"] = step, asdict(model.shape)
     return PendingSave(folder, state)
 
@@ -61,7 +63,9 @@ def load_model_only(folder: Path, model: Model) -> None:
     """
     if has_checksums(folder):
         _check_checksums(folder)
-    _check_shape(folder, check_files(folder), model)
+    common = check_files(folder)
+    _check_shape(folder, common, model)
+    check_adapters(folder, common, model, "")
     state = {"model": _sharded_weights(model, {})}
     try:
         loaded = dist_checkpointing.load(state, str(folder), strict=StrictHandling.RAISE_UNEXPECTED)
@@ -71,7 +75,7 @@ def load_model_only(folder: Path, model: Model) -> None:
 
 
 @calls_megatron
-def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
+def load(folder: Path, model: Model, optimizer: MegatronOptimizer, base: str = "") -> int:
     """Restore a checkpoint into a model and a fresh optimizer; returns its step.
 
     UserError names a file that is missing, damaged or holds anything but plain data, and in what the models differ if
@@ -80,6 +84,7 @@ def load(folder: Path, model: Model, optimizer: MegatronOptimizer) -> int:
     step = _check_checksums(folder)
     common = check_files(folder)
     _check_shape(folder, common, model)
+    check_adapters(folder, common, model, base)
     _check_training_state(folder, common)
     updates = _updates(folder, common)
     state = _sharded_state(model, optimizer, loading=True)
@@ -199,7 +204,10 @@ def _reason(error: BaseException) -> str:
 def _load_weights(model: Model, weights: dict[str, Any]) -> None:
     for number, chunk in enumerate(model.chunks):
         result = bare(chunk).load_state_dict(weights[_chunk_name(number)], strict=False)
-        wrong = [key for key in (*result.missing_keys, *result.unexpected_keys) if not key.endswith(EXTRA_STATE)]
+        # Of a model with adapters these alone are loaded.
+        frozen = {name for name, p in bare(chunk).named_parameters() if not p.requires_grad}
+        unloaded = {*result.missing_keys, *result.unexpected_keys} - frozen
+        wrong = [key for key in unloaded if not key.endswith(EXTRA_STATE)]
         if wrong:
             raise RuntimeError(f"weights missing from or unknown to the model: {wrong}")
 
@@ -223,7 +231,10 @@ def _sharded_state(model: Model, optimizer: MegatronOptimizer, loading: bool) ->
 
 
 def _sharded_weights(model: Model, metadata: dict[str, Any]) -> dict[str, Any]:
-    return {_chunk_name(number): _sharded_chunk(chunk, metadata) for number, chunk in enumerate(model.chunks)}
+    chunks = enumerate(model.chunks)
+    if model.adapters:
+        return {_chunk_name(number): sharded_adapters(chunk) for number, chunk in chunks}
+    return {_chunk_name(number): _sharded_chunk(chunk, metadata) for number, chunk in chunks}
 
 
 def _sharded_chunk(chunk: torch.nn.Module, metadata: dict[str, Any]) -> dict[str, Any]:

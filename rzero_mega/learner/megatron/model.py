@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,20 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
-from rzero_mega.config.schema import LearnerConfig
+from rzero_mega.config.schema import LearnerConfig, LoraConfig
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.fp8 import check_fp8, fp8_settings
+from rzero_mega.learner.megatron.lora import (
+    Adapter,
+    AddedWeights,
+    adapters_of,
+    attach_adapters,
+    begin_adapters,
+    check_lora,
+)
 from rzero_mega.learner.megatron.policy_model import PolicyModel
 from rzero_mega.learner.megatron.process_groups import transformer_settings
-from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec
+from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec, norms_apart
 from rzero_mega.learner.megatron.switches import Kernels, accumulate_in_layers, switches
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
@@ -43,28 +52,43 @@ RECOMPUTE: dict[str, dict[str, Any]] = {
 class Model:
     """One rank's part of the model: its wrapped chunks, their configuration, and its parameters by global name.
 
-    A rank has one chunk, or with an interleaved pipeline (`vpp`) that many, from the first layers to the last.
+    A rank has one chunk, or with an interleaved pipeline (`vpp`) that many, from the first layers to the last. With
+    `adapters`, by the names of the parameters that they are added to, these alone train, as `lora` says.
     """
 
     shape: ModelShape
     config: TransformerConfig
     chunks: list[DistributedDataParallel]
     parameters: dict[str, torch.nn.Parameter]
+    lora: LoraConfig
+    adapters: dict[str, Adapter]
+
+    @property
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """What has gradients on this rank."""
+        if not self.adapters:
+            return self.parameters
+        return {f"{at}.{name}": p for at, one in self.adapters.items() for name, p in one.named_parameters()}
 
     @property
     def buffers(self) -> list[Any]:
         """Megatron's buffers of parameters and gradients, those of experts too."""
         return [buffer for chunk in self.chunks for buffer in (*chunk.buffers, *chunk.expert_parallel_buffers)]
 
-    def local_weights(self) -> dict[str, Tensor]:
-        """This rank's shards by Megatron name, as they train; copies where they train in FP8."""
+    def local_weights(self) -> Mapping[str, Tensor]:
+        """This rank's shards of the policy by Megatron name; copies where they train in FP8 or have adapters."""
+        held = self.held_weights()
+        return AddedWeights(held, self.adapters) if self.adapters else held
+
+    def held_weights(self) -> dict[str, Tensor]:
+        """`local_weights` without what adapters add."""
         return {name: _plain(parameter.data) for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def copy_in(self, weights: Mapping[str, Tensor]) -> None:
-        """Overwrite this rank's shards with `weights`, which has the names of `local_weights`."""
-        for name, parameter in self.parameters.items():
-            parameter.data.copy_(weights[name])
+        """Overwrite shards of this rank's with `weights`, by the names of `held_weights`."""
+        for name, weight in weights.items():
+            self.parameters[name].data.copy_(weight)
 
 
 def _plain(weight: Tensor) -> Tensor:
@@ -83,6 +107,7 @@ def build_model(
     """
     check_layout(shape, layout)
     check_fp8(learner.fp8, shape, layout, learner.dtype)
+    check_lora(learner.lora, shape)
     config = transformer_config(shape, layout, learner)
     stages: list[int | None] = [None] if layout.vpp == 1 else list(range(layout.vpp))
     ddp = DistributedDataParallelConfig(
@@ -93,15 +118,22 @@ def build_model(
         overlap_param_gather=False,
         fp8_param_gather=learner.fp8.parameters,
     )
-    chunks = [_build_chunk(shape, config, ddp, spec(config, stage), stage) for stage in stages]
-    if learner.fused_kernels and torch.cuda.is_available():
+    adapt = None if learner.lora.rank is None else partial(attach_adapters, lora=learner.lora, config=config)
+    specs = [spec(config, stage) for stage in stages]
+    if adapt is not None:
+        specs = [norms_apart(one) for one in specs]
+    chunks = [_build_chunk(shape, config, ddp, one, at, adapt) for one, at in zip(specs, stages, strict=True)]
+    if adapt is None and learner.fused_kernels and torch.cuda.is_available():
         accumulate_in_layers(chunks)
     if learner.overlap_gradient_reduction:
         # Micro-batches but the last accumulate; the schedules leave this context for the last.
         config.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
     first_expert = parallel_state.get_expert_model_parallel_rank() * (shape.experts // layout.ep)
     parameters = {name: p for chunk in chunks for name, p in global_parameters(chunk, first_expert)}
-    return Model(shape, config, chunks, parameters)
+    adapters = {name: one for chunk in chunks for name, one in adapters_of(chunk).items()}
+    own = {id(p) for adapter in adapters.values() for p in adapter.parameters()}
+    parameters = {name: p for name, p in parameters.items() if id(p) not in own}
+    return Model(shape, config, chunks, parameters, learner.lora, adapters)
 
 
 def _build_chunk(
@@ -110,8 +142,11 @@ def _build_chunk(
     ddp: DistributedDataParallelConfig,
     spec: ModuleSpec | TransformerBlockSubmodules,
     vp_stage: int | None,
+    adapt: Callable[[torch.nn.Module], None] | None,
 ) -> DistributedDataParallel:
     gpt: torch.nn.Module = build_gpt(shape, config, spec, vp_stage)
+    if adapt is not None:
+        adapt(gpt)
     if torch.cuda.is_available():
         gpt.cuda(torch.cuda.current_device())
     if config.params_dtype != torch.float32:
@@ -143,11 +178,16 @@ def build_gpt(
     )
 
 
-def load_weights(model: Model, folder: Path) -> None:
-    """Fill the model from a folder in Hugging Face format. An optimizer must be built afterwards: it copies them."""
+def load_weights(model: Model, folder: Path, adapter_seed: int = 0) -> None:
+    """Fill the model from a folder in Hugging Face format. An optimizer must be built afterwards: it copies them.
+
+    Adapters, if it has them, begin with numbers that the seed names, and add nothing.
+    """
     # These are the weights themselves, but for FP8 parameters: of those they are copies, filled and copied back.
-    local = model.local_weights()
+    local = model.held_weights()
     _fill(local, model.shape, folder)
+    tp = parallel_state.get_tensor_model_parallel_world_size()
+    begin_adapters(model.adapters, adapter_seed, tp, parallel_state.get_tensor_model_parallel_rank())
     for name, parameter in model.parameters.items():
         if is_float8tensor(parameter.data):
             with torch.no_grad():
@@ -157,8 +197,8 @@ def load_weights(model: Model, folder: Path) -> None:
 
 
 def read_shards(model: Model, folder: Path) -> dict[str, Tensor]:
-    """This rank's shards of another model of the same shape, as `Model.local_weights` has them, in host memory."""
-    shards = {name: torch.empty_like(weight, device="cpu") for name, weight in model.local_weights().items()}
+    """This rank's shards of another model of the same shape, as `Model.held_weights` has them, in host memory."""
+    shards = {name: torch.empty_like(weight, device="cpu") for name, weight in model.held_weights().items()}
     _fill(shards, model.shape, folder)
     return shards
 

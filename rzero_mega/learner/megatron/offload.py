@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from megatron.core.optimizer import MegatronOptimizer
@@ -38,7 +39,8 @@ class Offloader:
         """Free the memory; returns the number of bytes freed. Until `reload` the tensors must not be touched."""
         if self._offloaded:
             raise RuntimeError("offloaded already")
-        weights = _storages(buffer.param_data for buffer in self._model.buffers)
+        frozen = (p.data for p in self._model.parameters.values() if not p.requires_grad)
+        weights = _storages(chain((buffer.param_data for buffer in self._model.buffers), frozen))
         kept = set() if self._what == "all" else set(weights)
         for storage in _storages(buffer.grad_data for buffer in self._model.buffers).values():
             self._offloaded.append(_Offloaded(storage, storage.nbytes(), None))

@@ -45,6 +45,21 @@ def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
     return spec
 
 
+def norms_apart(spec: ModuleSpec | TransformerBlockSubmodules) -> ModuleSpec | TransformerBlockSubmodules:
+    """The spec of a dense model without norms fused with the linear layer behind them, whose input nobody else sees.
+
+    Adapters take that input. Local modules are that already.
+    """
+    if isinstance(spec, TransformerBlockSubmodules):
+        return spec
+    from megatron.core.extensions.transformer_engine import TEColumnParallelLinear, TENorm
+
+    layer = spec.submodules
+    layer.input_layernorm = layer.pre_mlp_layernorm = TENorm
+    layer.self_attention.submodules.linear_qkv = layer.mlp.submodules.linear_fc1 = TEColumnParallelLinear
+    return spec
+
+
 def local_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
     """Spec of Megatron's own modules, with RMSNorm and attention that run anywhere, on GPUs too."""
     from rzero_mega.learner.megatron.layers import RMSNorm, SdpaCoreAttention
