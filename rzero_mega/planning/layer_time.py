@@ -87,7 +87,7 @@ def output_time(
     gradient = rows * shape.hidden * kernels.output_gradient_bytes(width, kernels.chunks(shape, layout, width, here))
     products = kernels.backward_products
     if workload.adapter_rank:  # without the gradient of its weight
-        products, gradient = products - 1, 0.0
+        products, gradient = products - 1, 0
     return Passes(product + forward / bandwidth, products * product + (backward + gradient) / bandwidth)
 
 
