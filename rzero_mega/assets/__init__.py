@@ -1,4 +1,4 @@
-"""Files that ship inside the package: the nano base and the folklore base."""
+"""Files that ship inside the package: the bases of nano, folklore and rewriting."""
 
 from __future__ import annotations
 

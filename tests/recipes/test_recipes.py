@@ -16,7 +16,7 @@ from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
 from rzero_mega.domains.mathematics.checks import CHECKS
-from rzero_mega.domains.prompts import PLACEHOLDERS, prompt_of
+from rzero_mega.domains.prompts import PLACEHOLDERS, has_prompt, prompt_of
 from rzero_mega.domains.registry import built_in_benchmark
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
@@ -44,7 +44,7 @@ TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]
 HOPPER = (9, 0)
 ROOM = H100.memory * (1 - MEMORY_MARGIN)
-ON_CPUS = ("nano", "nano_labelled", "folklore", "smollm2", "smollm2_words")
+ON_CPUS = ("nano", "nano_labelled", "folklore", "rewriting", "smollm2", "smollm2_words")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
 # What the templates of the prompts may take besides the request.
@@ -121,6 +121,7 @@ def test_the_recipes_of_the_specification_are_shipped() -> None:
         "qwen3_4b",
         "qwen3_4b_labelled",
         "qwen3_8b",
+        "rewriting",
         "smollm2",
         "smollm2_words",
     ]
@@ -175,7 +176,8 @@ def test_recipes_build_without_torch_the_engines_and_nemo_run() -> None:
 def test_prompts_and_benchmarks_of_a_recipe_exist(name: str) -> None:
     config = recipe(name)
     for role in ROLES:
-        prompt_of(config, role).check_role(PLACEHOLDERS.get(role, ("question",)))
+        if role in ("challenger", "solver") or has_prompt(config, role):
+            prompt_of(config, role).check_role(PLACEHOLDERS.get(role, ("question",)))
     for benchmark in config.evaluation.benchmarks:
         kind = benchmark.partition(":")[0]
         if built_in_benchmark(kind) is not None:

@@ -33,14 +33,17 @@ from tools.bases.arithmetic.written import boxed_integer, written_steps
 from tools.bases.base import Base, Document, Settings
 from tools.bases.build import build, command
 from tools.bases.card import CARD, card, facts_of
+from tools.bases.rewriting import measuring as rewriting
+from tools.bases.rewriting.bases import REWRITING
 from tools.bases.sampling import complete
 from tools.bases.tokenizer import ALPHABET, EOS, PAD, UNKNOWN
 from tools.bases.training import batches, learning_rate
 
-BASES: list[Base] = [NANO, FOLKLORE]
+BASES: list[Base] = [NANO, FOLKLORE, REWRITING]
 FEW = HeldOut(held_out_set(1), held_out_clock_set(1), further_held_out_set()[:2])
 QUICKLY: dict[str, Callable[..., Any]] = {
     "arithmetic": partial(measure, problems=FEW, votes=2, questions=4),
+    "rewriting": partial(rewriting.measure, per_level=1, samples=2, questions=4),
 }
 
 
@@ -114,6 +117,7 @@ def test_the_vocabulary_is_full_and_a_multiple_of_eight(shipped: PreTrainedToken
     [
         (NANO, "ab7c0035b9b8ec8e"),
         (FOLKLORE, "d35c5fcd7dd21ea3"),
+        (REWRITING, "623405ce76e01830"),
     ],
     ids=[base.name for base in BASES],
 )
