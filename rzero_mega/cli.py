@@ -419,12 +419,12 @@ def plan(
 ) -> None:
     """List the parallel layouts that fit, with memory per GPU and estimated step time, and pick one.
 
-    With --iteration, simulate an iteration of a recipe: seconds, GPU-hours and idle share of each phase.
+    With --iteration, simulate one of a recipe, or of the run --from which: seconds, GPU-hours, idle share by phase.
     """
-    if recipe is None and (iteration or overrides):
-        raise UserError("--recipe: needed for an iteration, and for overrides")
+    if recipe is None and (overrides or (iteration and not fitted)):
+        raise UserError("--recipe: needed for overrides, and for an iteration that is not --from a run")
     config = None if recipe is None else _config(recipe, overrides)
-    if iteration and config is not None:
+    if iteration:
         from rzero_mega.commands.plan_iteration import simulate
 
         simulate(config, gpu, nodes, assumptions, fitted, job_per, switches, as_json)

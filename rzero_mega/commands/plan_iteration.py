@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from rich.table import Table
 
 from rzero_mega.coevolution.stretch import checked_per
 from rzero_mega.config.schema import Config
+from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.assumptions import Assumptions, read_assumptions, shipped
 from rzero_mega.planning.hardware import gpu_named
-from rzero_mega.simulation.fit import Fit, fit
+from rzero_mega.run import RunDirectory
+from rzero_mega.simulation.fit import Fit, fit, seconds_taken
 from rzero_mega.simulation.iteration import IterationTime, iteration_time
 from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
@@ -30,7 +32,7 @@ NOTE = (
 
 
 def simulate(
-    config: Config,
+    config: Config | None,
     gpu: str,
     nodes: int | None,
     assumptions: Path | None,
@@ -39,21 +41,39 @@ def simulate(
     switches: bool,
     as_json: bool,
 ) -> None:
-    """Print the iteration of a configuration; UserError for one that can't be simulated, before anything is printed."""
-    config = config if nodes is None else on_nodes(config, nodes)
+    """Print the iteration of a configuration, or of the `run`'s own, beside what that took.
+
+    UserError for one that can't be simulated, before anything is printed.
+    """
     assumed = shipped() if assumptions is None else read_assumptions(assumptions)
     kind, per = gpu_named(gpu), checked_per(job_per)
     fitted = None if run is None else fit(run, kind, assumed)
-    site = Site(config, kind, assumed if fitted is None else fitted.assumptions, per)
+    took: Mapping[PhaseName, float] = {}
+    if config is None:
+        assert run is not None
+        directory = RunDirectory.open_existing(run)
+        config, took = directory.config, seconds_taken(directory) if nodes is None else {}
+    config = config if nodes is None else on_nodes(config, nodes)
+    assumed = assumed if fitted is None else fitted.assumptions
+    if took:
+        # A phase's time begins in its job.
+        assumed = assumed.with_values({"costs.job_start_s": 0.0}, "left out beside what phases took")
+    site = Site(config, kind, assumed, per)
     found = iteration_time(site)
     tried = list(effects(site)) if switches else []
     if as_json:
-        say(json_text(site, found, tried, fitted))
+        say(json_text(site, found, tried, fitted, took))
     else:
-        _show(site, found, tried, fitted)
+        _show(site, found, tried, fitted, took)
 
 
-def json_text(site: Site, found: IterationTime, tried: Sequence[Effect], fitted: Fit | None) -> str:
+def json_text(
+    site: Site,
+    found: IterationTime,
+    tried: Sequence[Effect],
+    fitted: Fit | None,
+    took: Mapping[PhaseName, float],
+) -> str:
     """Everything in seconds, GPU-hours and shares."""
     return json.dumps(
         {
@@ -65,6 +85,7 @@ def json_text(site: Site, found: IterationTime, tried: Sequence[Effect], fitted:
                 {
                     "phase": str(phase.phase),
                     "seconds": phase.seconds,
+                    "took": took.get(phase.phase),
                     "idle": phase.idle,
                     "draws": phase.draws,
                     "activities": [asdict(activity) for activity in phase.activities],
@@ -111,14 +132,20 @@ def _values(assumptions: Assumptions) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _show(site: Site, found: IterationTime, tried: Sequence[Effect], fitted: Fit | None) -> None:
+def _show(
+    site: Site,
+    found: IterationTime,
+    tried: Sequence[Effect],
+    fitted: Fit | None,
+    took: Mapping[PhaseName, float],
+) -> None:
     console = new_console()
     if fitted is not None:
         for item in fitted.fitted:
             console.print(f"fitted: {item}", soft_wrap=True, markup=False, highlight=False)
         kept = ", ".join(fitted.kept)
         console.print(f"kept from the file: {kept}", soft_wrap=True, markup=False, highlight=False)
-    console.print(_phases(site, found))
+    console.print(_phases(site, found, took))
     _dominates(console, found)
     update = _update(site)
     links = ", ".join(f"{nbytes / 1e9:,.0f} GB {name}" for name, nbytes in update["bytes"].items())
@@ -136,20 +163,31 @@ def _table(title: str, columns: Sequence[str], caption: str | None = None) -> Ta
     return table
 
 
-def _phases(site: Site, found: IterationTime) -> Table:
+def _phases(site: Site, found: IterationTime, took: Mapping[PhaseName, float]) -> Table:
     config = site.config
     title = (
         f"{config.recipe}: one iteration on {found.gpus} x {site.gpu.name}, as the code is, a job per {site.job_per}"
     )
-    table = _table(title, ("phase", "minutes", "GPU-hours", "idle", "draws", "most of it"), NOTE)
+    measured = ("took",) if took else ()
+    table = _table(title, ("phase", "minutes", *measured, "GPU-hours", "idle", "draws", "most of it"), NOTE)
     for phase in found.phases:
         most = list(phase.by_activity.items())[:3]
         said = ", ".join(f"{name} {seconds / max(phase.seconds, 1e-9):.0%}" for name, seconds in most if seconds > 0)
-        cells = (f"{phase.seconds / 60:.1f}", f"{phase.gpu_hours:.1f}", f"{phase.idle:.0%}", str(phase.draws), said)
-        table.add_row(str(phase.phase), *cells)
-    whole = (f"{found.seconds / 60:.1f}", f"{found.gpu_hours:.1f}", f"{found.idle:.0%}")
+        minutes = (f"{phase.seconds / 60:.1f}", *_minutes(took, (phase.phase,)))
+        cells = (f"{phase.gpu_hours:.1f}", f"{phase.idle:.0%}", str(phase.draws), said)
+        table.add_row(str(phase.phase), *minutes, *cells)
+    minutes = (f"{found.seconds / 60:.1f}", *_minutes(took, [phase.phase for phase in found.phases]))
+    whole = (*minutes, f"{found.gpu_hours:.1f}", f"{found.idle:.0%}")
     table.add_row("all", *whole, str(sum(phase.draws for phase in found.phases)), "", style="bold")
     return table
+
+
+def _minutes(took: Mapping[PhaseName, float], phases: Sequence[PhaseName]) -> tuple[str, ...]:
+    """What the phases took together, for a table that has a column of it."""
+    if not took:
+        return ()
+    known = all(phase in took for phase in phases)
+    return (f"{sum(took[phase] for phase in phases) / 60:.1f}" if known else "–",)
 
 
 def _dominates(console: Console, found: IterationTime) -> None:

@@ -91,7 +91,7 @@ class DecodeStep:
     element_bytes: int
     decoding: Decoding
 
-    def seconds(self, running: int, cached: float) -> float:
+    def seconds(self, running: float, cached: float) -> float:
         """Of a decode step of so many sequences, with `cached` tokens in all."""
         shape, decoding = self.shape, self.decoding
         dense, experts = self._parameters

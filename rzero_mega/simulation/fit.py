@@ -39,6 +39,7 @@ FEWEST_LINES = 8
 # Bytes of a server's log that are looked at.
 MOST_BYTES = 256 << 20
 _DECODE = re.compile(r"Decode batch.*?#running-req: (\d+), #token: (\d+),.*?gen throughput \(token/s\): ([0-9.]+)")
+_AFTER_NOTHING = re.compile(r"Prefill batch.*?#running-req: 0\b")
 _TIME = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 _READY = "The server is fired up"
 
@@ -99,7 +100,7 @@ def fit(path: Path, gpu: Gpu, assumed: Assumptions) -> Fit:
     """What a run says; UserError names the folder if it is none, or if nothing can be fitted to it."""
     directory = RunDirectory.open_existing(path)
     fitted = list[Fitted]()
-    for look in (_decode, _servers_start, _lengths, _well_formed, _training, _updates, _checkpoints, _job_start):
+    for look in _LOOKS:
         found = look(_Run(path, directory.config, directory, gpu, assumed))
         for item in found:
             assumed = assumed.with_values(item.values, f"{path}, {item.observations} observations")
@@ -107,6 +108,16 @@ def fit(path: Path, gpu: Gpu, assumed: Assumptions) -> Fit:
     if not fitted:
         raise UserError(f"{path}: holds nothing that assumptions can be fitted to: no finished step, no server's log")
     return Fit(assumed, tuple(fitted))
+
+
+def seconds_taken(directory: RunDirectory) -> dict[PhaseName, float]:
+    """What each phase took that is finished, on average over the iterations after the base's evaluation."""
+    seconds: dict[PhaseName, list[float]] = {}
+    for phase in directory.phases():
+        manifest = phase.manifest() if phase.iteration else None
+        if manifest is not None:
+            seconds.setdefault(phase.phase, []).append(manifest.seconds)
+    return {phase: fmean(taken) for phase, taken in seconds.items()}
 
 
 def _decode(run: _Run) -> list[Fitted]:
@@ -125,10 +136,10 @@ def _decode(run: _Run) -> list[Fitted]:
     fixed, per_sequence = _line(seen)
     values = {"decoding.fixed_s": fixed, "decoding.per_sequence_s": per_sequence}
     loads = [running for running, _ in seen]
-    return [Fitted(f"decode steps of {min(loads)} to {max(loads)} draws", values, len(seen))]
+    return [Fitted(f"decode steps of {min(loads):g} to {max(loads):g} draws", values, len(seen))]
 
 
-def _line(seen: Sequence[tuple[int, float]]) -> tuple[float, float]:
+def _line(seen: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """(at nothing, slope) of least squares, neither below 0."""
     mean_x, mean_y = fmean(x for x, _ in seen), fmean(y for _, y in seen)
     spread = sum((x - mean_x) ** 2 for x, _ in seen)
@@ -144,6 +155,15 @@ def _servers_start(run: _Run) -> list[Fitted]:
     seconds = [found for log in _server_logs(run.path) if (found := _until_ready(log)) is not None]
     reading = run.site.weight_bytes / run.assumptions.costs.model_read_bytes_s
     return _median("servers' start", "costs.server_start_s", [max(0.0, value - reading) for value in seconds])
+
+
+def _learner_start(run: _Run) -> list[Fitted]:
+    """Of the run's timeline, without reading the model."""
+    site = _learner_site(run)
+    reading = site.weight_bytes / run.assumptions.costs.model_read_bytes_s
+    spans = read_timeline(run.path / TIMELINE)
+    seconds = [max(0.0, span.seconds - reading) for span in spans if span.name == Activity.START_LEARNER]
+    return _median("the learner's start", "costs.learner_start_s", seconds)
 
 
 def _lengths(run: _Run) -> list[Fitted]:
@@ -193,6 +213,12 @@ def _training(run: _Run) -> list[Fitted]:
     return _median("a step's training over what is modelled", "costs.train_factor", factors)
 
 
+def _rewards(run: _Run) -> list[Fitted]:
+    """On average: the model has one number for all roles, whose rewards take unlike times."""
+    seconds = [value for phase, _, _ in _trainings(run) for value in run.rows(phase, "reward_seconds")]
+    return [Fitted("a step's rewards", {"costs.reward_step_s": fmean(seconds)}, len(seconds))] if seconds else []
+
+
 def _updates(run: _Run) -> list[Fitted]:
     """An update with the hashes of its tensors, over what is modelled; and the probes."""
     site, fitted = run.site, list[Fitted]()
@@ -238,6 +264,20 @@ def _job_start(run: _Run) -> list[Fitted]:
     return _median("jobs' start", "costs.job_start_s", gaps) if (run.path / "jobs").is_dir() else []
 
 
+_LOOKS = (
+    _decode,
+    _servers_start,
+    _learner_start,
+    _lengths,
+    _well_formed,
+    _training,
+    _rewards,
+    _updates,
+    _checkpoints,
+    _job_start,
+)
+
+
 def _median(what: str, key: str, values: Sequence[float]) -> list[Fitted]:
     return [Fitted(what, {key: median(values)}, len(values))] if values else []
 
@@ -272,13 +312,23 @@ def _server_logs(run: Path) -> list[Path]:
     return [path for path in logs if path.name.startswith(("challenger-", "solver-")) and path.is_file()]
 
 
-def _decode_lines(log: Path) -> Iterator[tuple[int, int, float]]:
-    """(draws running, tokens cached, tokens per second) of every decode batch that it tells of."""
+def _decode_lines(log: Path) -> Iterator[tuple[float, int, float]]:
+    """(draws running, tokens cached, tokens per second) between two lines that tell of decode batches.
+
+    A line's rate is that since the line before: so the draws are the mean of both lines', and of a time in which the
+    server had nothing to do, as before a prefill with none running, nothing is said.
+    """
+    before: int | None = None
     for line in _lines(log):
+        if _AFTER_NOTHING.search(line):
+            before = None
         match = _DECODE.search(line)
-        rate = _number(_float(match[3])) if match else None
-        if match and rate and 0 < int(match[1]) < 1 << 20:
-            yield int(match[1]), min(int(match[2]), 1 << 40), rate
+        if match is None or not 0 < int(match[1]) < 1 << 20:
+            continue
+        running, rate = int(match[1]), _number(_float(match[3]))
+        if before is not None and rate:
+            yield (before + running) / 2, min(int(match[2]), 1 << 40), rate
+        before = running
 
 
 def _until_ready(log: Path) -> float | None:

@@ -9,8 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from rzero_mega.cli import app
+from rzero_mega.commands import plan_iteration
 from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
 from tests.simulation.small import FEW
+from tests.simulation.test_fit import write_run
 
 
 def run(*arguments: str) -> str:
@@ -42,6 +45,21 @@ def test_one_s_own_assumptions_go_over_the_shipped(tmp_path: Path) -> None:
         for more in ((), ("--assumptions", str(tmp_path / "slow.yaml")))
     )
     assert slow["seconds"] - usual["seconds"] == pytest.approx(900 - 90)
+
+
+def test_a_run_s_own_iteration_stands_beside_what_its_phases_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run")
+    # Of phases that finished: the run here has steps alone.
+    taken = {PhaseName.CHALLENGER: 1234.0, PhaseName.EVALUATE: 60.0}
+    monkeypatch.setattr(plan_iteration, "seconds_taken", lambda _: taken)
+    done = CliRunner().invoke(
+        app, ["plan", "--iteration", "--no-switches", "--json", "--from", str(tmp_path / "run")], catch_exceptions=False
+    )
+    found = json.loads(done.output)
+    assert {phase["phase"]: phase["took"] for phase in found["phases"] if phase["took"]} == taken
+    assert found["assumptions"]["costs"]["job_start_s"]["value"] == 0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from rzero_mega.recipes import load_recipe
@@ -21,11 +23,13 @@ from rzero_mega.run.events import append_event
 from rzero_mega.run.timeline import Span
 from rzero_mega.simulation.costs import CHECKPOINT_BYTES
 from rzero_mega.simulation.drawing import Lengths
-from rzero_mega.simulation.fit import Fit, fit
+from rzero_mega.simulation.fit import Fit, fit, seconds_taken
 from rzero_mega.simulation.iteration import iteration_time, train_seconds
 from rzero_mega.simulation.site import Site
 
 H100 = GPUS["H100"]
+# What SGLang wrote on a CPU in an iteration of nano: lines of decoding, and of prefills with nothing running.
+REAL_LOG = Path(__file__).with_name("nano_server.log")
 ROLES = ("challenger", "verifier", "solver")
 RECIPE = ("run.minimum_free_mb=0", "verifier.train=true", *(f"{role}.training.steps=3" for role in ROLES))
 
@@ -36,8 +40,10 @@ def server_log(fixed: float, per_sequence: float, site: Site) -> str:
     step = DecodeStep(model_named(site.config.model.path), H100, 1, 2, none.decoding)
     lines = ["[2026-11-29 11:00:00] Load weight begin.", "no time here"]
     lines += ["[2026-11-29 11:01:08] The server is fired up and ready to roll!"]
+    before = 1
     for running in range(1, 257, 5):
-        rate, cached = running / step.seconds(running, 700 * running), 700 * running
+        load, before, cached = (before + running) / 2, running, 700 * running
+        rate = load / step.seconds(load, cached)
         lines.append(
             f"[2026-11-29 11:02:00 TP0] Decode batch, #running-req: {running}, #token: {cached}, token usage: 0.1, "
             f"cuda graph: True, gen throughput (token/s): {rate:.3f}, #queue-req: 0"
@@ -59,7 +65,16 @@ def write_run(path: Path, engine: str = "sglang") -> Site:
             for step, length in enumerate((500.0, 600.0, 700.0), start=1):
                 seconds = 1.5 * train_seconds(site, training, prompt + length)
                 row = {"response_length": length, "truncated_rate": 0.05, "train_seconds": seconds}
-                phase.log_step(step, {**row, "update_seconds": 40.0, "probe_seconds": 2.0, "well_formed_rate": 0.8})
+                phase.log_step(
+                    step,
+                    {
+                        **row,
+                        "update_seconds": 40.0,
+                        "probe_seconds": 2.0,
+                        "well_formed_rate": 0.8,
+                        "reward_seconds": 0.7,
+                    },
+                )
     (path / "servers").mkdir()
     (path / "servers" / "solver-0.log").write_text(server_log(0.004, 2e-5, site))
     (path / "jobs").mkdir()
@@ -79,6 +94,7 @@ def write_run(path: Path, engine: str = "sglang") -> Site:
         # And steps without one.
         for begun, took in ((1.0, seconds), (0.0, 0.01), (0.0, 0.01)):
             append_line(path / "timeline.jsonl", Span("main", "checkpoint", 1.0, took, {"begun": begun}).as_json())
+    append_line(path / "timeline.jsonl", Span("main", "start learner", 1.0, 30.0).as_json())
     return site
 
 
@@ -99,8 +115,10 @@ def test_what_a_run_shows_is_found_again(run: Path) -> None:
     assert new.decoding.per_sequence_s == pytest.approx(2e-5, rel=0.01)
     assert new.costs.train_factor == pytest.approx(1.5) and counted["costs.train_factor"] == 9
     assert new.costs.job_start_s == 150 and counted["costs.job_start_s"] == 1
-    assert new.costs.probe_s == 2 and new.responses.well_formed_share == pytest.approx(0.8)
     site = Site(load_recipe("qwen3_8b", RECIPE), H100, new)
+    assert new.costs.learner_start_s == pytest.approx(30 - site.weight_bytes / new.costs.model_read_bytes_s)
+    assert new.costs.reward_step_s == pytest.approx(0.7) and counted["costs.reward_step_s"] == 9
+    assert new.costs.probe_s == 2 and new.responses.well_formed_share == pytest.approx(0.8)
     copied = new.costs.checkpoint_passes * CHECKPOINT_BYTES * site.parameters / site.config.learner.processes
     assert copied / new.costs.checkpoint_copy_bytes_s == pytest.approx(12)
     assert counted["costs.checkpoint_passes"] == 3
@@ -114,8 +132,22 @@ def test_what_a_run_shows_is_found_again(run: Path) -> None:
     sent = sum(activity.seconds for activity in one.activities if activity.name == "sending weights")
     checked = sum(activity.seconds for activity in one.activities if activity.name == "verification")
     assert sent + checked == pytest.approx(2 * 40 + 3 * 2, rel=0.01)
-    assert not set(found.kept) & counted.keys() and "costs.learner_start_s" in found.kept
+    assert not set(found.kept) & counted.keys() and "costs.turn_fixed_s" in found.kept
     assert new.sources["costs.probe_s"] == f"{run}, 9 observations"
+
+
+def test_a_real_server_that_was_idle_between_calls_is_taken_for_as_fast_as_it_was(run: Path) -> None:
+    text = REAL_LOG.read_text()
+    (run / "servers" / "solver-0.log").write_text(text)
+    speed = fit(run, H100, shipped()).assumptions.decoding
+    # Between lines that both tell of 256 draws, the server decoded: this many tokens a second.
+    lines = [line for line in text.splitlines() if "Decode" in line or "#running-req: 0," in line]
+    full = [b for a, b in pairwise(lines) if all("Decode batch, #running-req: 256," in line for line in (a, b))]
+    step = fmean(256 / float(line.split("(token/s): ")[1].split(",")[0]) for line in full)
+    assert len(full) > 8
+    assert speed.fixed_s + 256 * speed.per_sequence_s == pytest.approx(step, rel=0.1)
+    # Lines that end a call, with a few draws left of many, tell of no step that takes next to nothing.
+    assert 0.005 < speed.fixed_s < step / 3
 
 
 def test_an_embedded_run_tells_of_its_learner_alone(tmp_path: Path) -> None:
@@ -152,6 +184,23 @@ def test_a_line_without_sense_is_no_observation(run: Path, line: str) -> None:
     log = run / "servers" / "solver-0.log"
     log.write_text(log.read_text() + f"{line}\n" * 50)
     assert fit(run, H100, shipped()).assumptions.decoding == before.assumptions.decoding
+
+
+def test_what_phases_took_is_told_of_finished_ones_after_the_base_s_evaluation(tmp_path: Path) -> None:
+    with RunDirectory.create_or_open(tmp_path / "run", load_recipe("qwen3_8b", RECIPE), writer=True) as run:
+        for iteration, name, ends in (
+            (0, PhaseName.EVALUATE, True),
+            (1, PhaseName.CHALLENGER, True),
+            (2, PhaseName.CHALLENGER, True),
+            (2, PhaseName.SOLVER, False),
+        ):
+            phase = run.phase(iteration, name)
+            phase.begin({})
+            if ends:
+                phase.finish({}, {})
+        taken = seconds_taken(run)
+        both = [run.phase(n, PhaseName.CHALLENGER).manifest() for n in (1, 2)]
+    assert taken == {PhaseName.CHALLENGER: pytest.approx(sum(m.seconds for m in both if m) / 2)}
 
 
 def test_too_few_lines_are_none(run: Path) -> None:
