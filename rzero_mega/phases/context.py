@@ -32,7 +32,7 @@ from rzero_mega.records import R, read_records
 from rzero_mega.rollout.embedded import EmbeddedEngine
 from rzero_mega.rollout.protocol import RolloutEngine, Sample
 from rzero_mega.rollout.sglang.nodes.job_files import job_node_from
-from rzero_mega.rollout.sglang.pool.choices import placement_here
+from rzero_mega.rollout.sglang.pool.choices import placement_here, served_adapters
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
 from rzero_mega.rollout.sglang.pool.server_work import Observer
 from rzero_mega.rollout.sharded import ShardedEngine
@@ -250,7 +250,8 @@ def open_server_pool(config: Config, logs: Path, observer: Observer | None = Non
         yield None
         return
     job = job_node_from(os.environ)
-    with closing(ServerPool(config.rollout, config.weights, placement_here(config), job, logs, observer)) as pool:
+    placement, adapters = placement_here(config), served_adapters(config)
+    with closing(ServerPool(config.rollout, config.weights, placement, job, logs, observer, adapters)) as pool:
         yield pool
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rzero_mega.atomic import read_json, write_json
 from rzero_mega.errors import UserError
 from rzero_mega.phases.sample_json import plain, read_sample
 from rzero_mega.rollout.protocol import Sample
+from rzero_mega.weights.adapters import Adapters, adapters_in
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.sources import WeightSource
 
@@ -68,13 +69,33 @@ class LockableWeights(WeightSource):
         self._source = source
         self.locked = False
 
-    def __iter__(self) -> Iterator[Bucket]:
+    def check(self) -> None:
+        """UserError while they are locked."""
         if self.locked:
             raise UserError(
                 "a server had to be replaced while rollouts were drawn ahead, and the weights it needs are no longer "
                 "the learner's; run the same command again: it goes on from the last checkpoint"
             )
+
+    def __iter__(self) -> Iterator[Bucket]:
+        self.check()
         return iter(self._source)
+
+    @property
+    def adapters(self) -> Adapters | None:
+        """Those of the source, locked as it is."""
+        found = adapters_in(self._source)
+        return None if found is None else replace(found, source=_LockedWith(self, found.source))
+
+
+@dataclass(frozen=True)
+class _LockedWith:
+    weights: LockableWeights
+    source: WeightSource
+
+    def __iter__(self) -> Iterator[Bucket]:
+        self.weights.check()
+        return iter(self.source)
 
 
 class RolloutPrefetcher:

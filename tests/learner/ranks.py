@@ -39,6 +39,7 @@ from rzero_mega.learner.megatron.model import tensor_shard  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.run.checksums import folder_hashes  # noqa: E402
 from rzero_mega.weights import hf_folder  # noqa: E402
+from rzero_mega.weights.adapters import adapters_in, peft_tensors  # noqa: E402
 from rzero_mega.weights.mapping import entries  # noqa: E402
 from rzero_mega.weights.model_parts import write_model  # noqa: E402
 from rzero_mega.weights.reshard.placement import gather_placement, local_shards  # noqa: E402
@@ -143,6 +144,7 @@ def _run(case: TrainingCase, folder: Path) -> None:
             learner.save(Path(case.save), case.last)
     weights = {name: tensor.clone() for name, tensor in learner.export()}
     if case.bucket_bytes is not None:
+        _check_adapters(learner, case)
         _check_parts(learner, case, folder / f"{case.name}-parts")
         _check_executor(learner, case)
     if torch.distributed.get_rank() == 0:
@@ -156,6 +158,21 @@ def _in_order(case: TrainingCase, sequences: list[TrainingSequence]) -> list[Tra
         return sequences
     size = GrpoConfig(**case.grpo).sequences_per_update
     return [s for i in range(0, len(sequences), size) for s in reversed(sequences[i : i + size])]
+
+
+def _check_adapters(learner: Learner, case: TrainingCase) -> None:
+    """Adapters come apart as well, by both executors: added to the base they are what is handed out."""
+    sums = {name: tensor.clone() for name, tensor in learner.export()}
+    for executor in ("fast", "reference") if case.lora else ():
+        settings: Any = SimpleNamespace(executor=executor, bucket_bytes=case.bucket_bytes)
+        found = adapters_in(learner.weights(range(torch.distributed.get_world_size()), settings))
+        assert found is not None
+        tensors, scale = peft_tensors(tensors_of(found.source)), found.lora.alpha / (found.lora.rank or 1)
+        with hf_folder.HfWeights(Path(case.model)) as base:
+            for name in (name for name in tensors if name.endswith(".lora_B.weight")):
+                product = tensors[name] @ tensors[name.replace("lora_B", "lora_A")]
+                own = name.removeprefix("base_model.model.").replace("lora_B.", "")
+                torch.testing.assert_close(base.tensor(own) + scale * product, sums[own])
 
 
 def _check_executor(learner: Learner, case: TrainingCase) -> None:

@@ -124,6 +124,10 @@ class WeightsConfig:
     """Where `sync: disk` writes. null: this machine's temporary folder, or for servers on other nodes a folder of the
     run's own. Servers on other nodes must see it under the same path."""
 
+    adapters: str = choice("alone", "added", kind=LAST_BITS)
+    """What SGLang's servers get of `learner.lora`. alone: the adapters, beside the model of the phase's start; updates
+    are as small as they are, and servers multiply with them too. added: whole weights, as for the embedded engine."""
+
     quantization: str = choice("none", "fp8_block", "fp8_tensor", kind=SAMPLING)
     """Send linear layers in FP8 (e4m3) to the servers: a scale per 128 x 128 block, or per tensor, which SGLang cannot
     load into a running server. Halves the servers' weights; rollouts then differ from the learner's policy."""

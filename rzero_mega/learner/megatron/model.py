@@ -68,7 +68,8 @@ class Model:
         """What has gradients on this rank."""
         if not self.adapters:
             return self.parameters
-        return {f"{at}.{name}": p for at, one in self.adapters.items() for name, p in one.named_parameters()}
+        layers = {name.removesuffix(".weight"): adapter for name, adapter in self.adapters.items()}
+        return {f"{layer}.lora.{name}": p for layer, one in layers.items() for name, p in one.named_parameters()}
 
     @property
     def buffers(self) -> list[Any]:

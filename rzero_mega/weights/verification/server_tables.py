@@ -78,6 +78,12 @@ def _expert_ffn(shape: ModelShape, tp: int) -> int:
     return _up_to(shape.expert_ffn, FFN_MULTIPLE * tp)
 
 
+def padded_on_cpu(shape: ModelShape, tp: int) -> str:
+    """Which size of a dense model's linear layers `tp` ranks on CPUs fill up with zeros; "" if none."""
+    sizes = {"ffn": (_ffn(shape, tp), shape.ffn), "heads": (_keys(shape, tp), shape.kv_heads * shape.head_dim)}
+    return next((name for name, (padded, size) in sizes.items() if padded != size), "")
+
+
 VOCABULARY_ROWS = Sharding(0, _vocabulary, lambda shape: _up_to(shape.vocab, VOCABULARY_MULTIPLE))
 QUERY_ROWS, QUERY_COLUMNS = (Sharding(dim, _queries, lambda shape: shape.heads * shape.head_dim) for dim in (0, 1))
 KEY_ROWS = Sharding(0, _keys, lambda shape: shape.kv_heads * shape.head_dim, lambda shape: shape.kv_heads)

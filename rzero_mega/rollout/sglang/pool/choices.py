@@ -12,18 +12,20 @@ from pathlib import Path
 import torch
 
 from rzero_mega.config.placement import Placement, on_one_machine, placement_of
-from rzero_mega.config.schema import Config, RolloutConfig, SglangConfig, WeightsConfig
+from rzero_mega.config.schema import Config, LoraConfig, RolloutConfig, SglangConfig, WeightsConfig
 from rzero_mega.errors import UserError
 from rzero_mega.open_files import allow_many_open_files
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
 from rzero_mega.rollout.sglang.pool.draw_queue import Supply
 from rzero_mega.rollout.sglang.server.installation import learning, nccl_of, servers_python, this_python
 from rzero_mega.rollout.sglang.server.process import check_startable
+from rzero_mega.weights.adapters import hf_modules
 from rzero_mega.weights.mapping import entries, hf_sizes
 from rzero_mega.weights.quantization.scheme import SCHEMES, Scheme
 from rzero_mega.weights.quantization.server_limits import TargetServer, check_servable
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.transports.choice import SyncFacts, choose
+from rzero_mega.weights.verification.server_tables import padded_on_cpu
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,38 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     return scheme
 
 
+def served_adapters(config: Config) -> LoraConfig | None:
+    """The adapters that go to servers without what they are added to; None where whole weights are sent."""
+    lora = config.learner.lora
+    return None if lora.rank is None or config.weights.adapters == "added" else lora
+
+
+def check_adapters(config: Config, shape: ModelShape) -> None:
+    """UserError names the key if servers can't have the adapters that go to them."""
+    if served_adapters(config) is None:
+        return
+    way = "set it to added, which sends whole weights"
+    if config.weights.quantization != "none":
+        raise UserError(
+            f"weights.adapters: alone, beside weights that weights.quantization rounds, is not there; {way}"
+        )
+    tp = config.rollout.sglang.tp
+    if device_of_servers() == "cpu" and padded_on_cpu(shape, tp):
+        raise UserError(
+            f"weights.adapters: SGLang's CPU servers fill up this model's {padded_on_cpu(shape, tp)} to share it out, "
+            f"and not its adapters; {way}"
+        )
+
+
+def adapter_arguments(lora: LoraConfig | None) -> list[str]:
+    """What servers are started with to have room for adapters: the one that serves, and the next."""
+    if lora is None:
+        return []
+    native = ["--lora-backend", "torch_native"] if device_of_servers() == "cpu" else []
+    sizes = ["--max-lora-rank", str(lora.rank), "--max-loras-per-batch", "2"]
+    return ["--enable-lora", *sizes, "--lora-target-modules", *hf_modules(lora), *native]
+
+
 def check_room_for_roles(sglang: SglangConfig) -> None:
     """UserError if both roles' servers are to be awake on the same GPUs, each with all of their memory."""
     bounded = any(argument.startswith("--mem-fraction-static") for argument in sglang.extra_arguments)
@@ -117,3 +151,4 @@ def check_servers(config: Config, shape: ModelShape) -> None:
     warn_of_open_files(config)
     choose(config.weights.sync, sync_facts(placement_here(config), config.rollout))
     quantization_scheme(config.rollout, config.weights, shape)
+    check_adapters(config, shape)

@@ -191,7 +191,8 @@ class Dispatch:
 
     def _call(self, desk: _Desk, draws: Sequence[Draw]) -> None:
         desk.work.asked(len(draws), self._clock())
-        self._start(self._listen(_Call(desk, dict(enumerate(draws))), generate_body(draws, self._stop, self._context)))
+        body = self._version.request(generate_body(draws, self._stop, self._context))
+        self._start(self._listen(_Call(desk, dict(enumerate(draws))), body))
 
     async def _listen(self, call: _Call, body: dict[str, Any]) -> None:
         """Report every event of a call, and its end."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from enum import Enum
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,25 @@ from rzero_mega.rollout.limits import check_prompts
 from rzero_mega.rollout.protocol import Arrived, Draw, Follow, Request, RolloutEngine, Sample, Scored, Whole, draws_of
 from rzero_mega.rollout.sglang.pool.dispatch import AtEnough, Dispatch, Enough, Taken, all_wanted
 from rzero_mega.rollout.sglang.pool.followed import FollowedDraws
-from rzero_mega.rollout.sglang.pool.role_servers import ReplicaState, RoleServers
+from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
 from rzero_mega.rollout.sglang.pool.wire import Version, read_score, score_body
+from rzero_mega.weights.adapters import Adapters, adapters_in
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.sources import FolderWeights, WeightSource
 
 if TYPE_CHECKING:
     from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+
+
+class Pass(Enum):
+    """What servers are sent: whole weights, those of the engine's beginning, adapters beside these."""
+
+    WHOLE = "whole"
+    BASE = "base"
+    ADAPTERS = "adapters"
 
 
 class UnitsUnderWay:
@@ -50,7 +60,8 @@ class SglangEngine:
     """One policy on servers that outlive it. Made by `ServerPool.engine`.
 
     Weights are those of `source`, under the present version; a server that was replaced gets them from there, for which
-    all ranks pass over the source once more.
+    all ranks pass over the source once more. Of a source that has adapters apart a server that takes some gets these
+    alone, beside the weights that the engine began with, which it gets first if it hasn't them.
     """
 
     def __init__(
@@ -68,7 +79,8 @@ class SglangEngine:
         `context` bounds a prompt and its response together, in tokens.
         """
         self._pool, self._role, self._number = pool, role, number
-        self._source, self._shape = source, shape
+        # The weights now, and those that adapters of them are added to.
+        self._source, self._base, self._shape = source, source, shape
         self._stop_tokens, self._context = stop_tokens, context
         self.version = self._version_of(0)
         self._updates = 0
@@ -169,7 +181,8 @@ class SglangEngine:
 
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Bring the source's weights to every server, and check that they arrived."""
-        self._source, self.version = source, self._version_of(version)
+        self._source = source
+        self.version = replace(self._version_of(version), adapted=self._adapters() is not None)
         self._pool.make_room()
         spmd.on_rank_0(self._want_weights)
         self._supply(WEIGHTS)
@@ -203,14 +216,16 @@ class SglangEngine:
         return Dispatch(self._servers, draws, self.version, stop, context, taken, more_follow, at_enough)
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
-        answers = watched_generate(self._servers.serving()[0], score_body(sequences))
+        answers = watched_generate(self._servers.serving()[0], self.version.request(score_body(sequences)))
         return [read_score(s, a, self.version) for s, a in zip(sequences, answers, strict=True)]
 
     def _supply(self, needed: frozenset[str]) -> None:
         """Until no server waits for weights: send them, over and over if a server dies of it."""
         attempt = 0
-        while spmd.on_rank_0(self._admit, needed):
-            error = self._send()
+        while passes := spmd.on_rank_0(self._admit, needed):
+            error = None
+            for one in passes:
+                error = error or self._send(one)
             attempt += 1
             spmd.on_rank_0(self._recover, error, attempt)
 
@@ -218,21 +233,35 @@ class SglangEngine:
         self._pool.await_first(self._role)
         self._servers.want_weights()
 
-    def _admit(self, needed: frozenset[str]) -> bool:
-        """Take the servers' turn, and take in those that are ready; whether one waits for weights."""
+    def _admit(self, needed: frozenset[str]) -> list[Pass]:
+        """Take the servers' turn, and take in those that are ready; what has to be sent to those that wait."""
         self._pool.take_turn(self._role, needed)
         self._pool.await_first(self._role)
-        return self._servers.admit()
+        if not self._servers.admit():
+            return []
+        if self._adapters() is None:
+            return [Pass.WHOLE]
+        return [Pass.BASE, Pass.ADAPTERS] if self._without_base() else [Pass.ADAPTERS]
 
-    def _send(self) -> UserError | None:
-        """One pass of all ranks over the source, to all servers that wait; the error that kept it from arriving."""
-        folder = self._folder_to_read()
-        buckets = iter(self._source if folder is None else ())
-        if folder is None:
+    def _adapters(self) -> Adapters | None:
+        """What is sent alone where servers take adapters; None: whole weights are sent."""
+        return adapters_in(self._source) if self._pool.takes_adapters else None
+
+    def _without_base(self) -> list[Replica]:
+        return [replica for replica in self._servers.waiting() if replica.base != self._number]
+
+    def _send(self, what: Pass) -> UserError | None:
+        """One pass of all ranks over a source, to all servers that need it; the error that kept it from arriving."""
+        source, adapters = self._base if what is Pass.BASE else self._source, self._adapters()
+        if what is Pass.ADAPTERS and adapters is not None:
+            source = adapters.source
+        folder = self._folder_to_read(source)
+        buckets = iter(source if folder is None else ())
+        if folder is None and what is not Pass.ADAPTERS:
             buckets = self._pool.relay(self._role, self._shape).through(buckets)
         try:
             if spmd.rank() == 0:
-                self._update(buckets, folder)
+                self._update(what, source, buckets, folder)
         except UserError as error:
             return error
         finally:
@@ -240,24 +269,33 @@ class SglangEngine:
                 pass
         return None
 
-    def _folder_to_read(self) -> FolderWeights | None:
+    def _folder_to_read(self, source: WeightSource) -> FolderWeights | None:
         """The source, if it is a folder that servers read themselves."""
-        return self._source if isinstance(self._source, FolderWeights) and self._pool.hands_folders else None
+        return source if isinstance(source, FolderWeights) and self._pool.hands_folders else None
 
-    def _update(self, buckets: Iterator[Bucket], folder: FolderWeights | None) -> None:
-        waiting, sender = self._servers.waiting(), self._servers.sender
+    def _update(
+        self, what: Pass, source: WeightSource, buckets: Iterator[Bucket], folder: FolderWeights | None
+    ) -> None:
+        waiting, sender, adapters = self._servers.waiting(), self._servers.sender, self._adapters()
+        if what is Pass.BASE:
+            waiting = self._without_base()
         check = sender.checksums_every > 0 and self._updates % sender.checksums_every == 0
         self._updates += 1
         clients = [replica.client for replica in waiting]
         with self._pool.observer.measure(Activity.SEND) as counts:
-            if folder is None:
+            if what is Pass.ADAPTERS and adapters is not None:
+                costs = sender.send_adapters(clients, adapters, buckets, self.version.on_server, check)
+            elif folder is None:
                 costs = sender.send(clients, buckets, self._shape, self.version.on_server, check)
             else:
                 costs = sender.send_folder(clients, folder, self.version.on_server, check)
             counts |= asdict(costs)
         self._pool.observer.updated(self._role, costs)
         for replica in waiting:
-            replica.state = ReplicaState.SERVING
+            if what is not Pass.ADAPTERS:
+                replica.base = self._number if source is self._base else None
+            if what is not Pass.BASE:
+                replica.state = ReplicaState.SERVING
 
     def _recover(self, error: UserError | None, attempt: int) -> None:
         if error is not None:

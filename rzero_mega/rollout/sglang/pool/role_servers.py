@@ -40,7 +40,8 @@ class ReplicaState(Enum):
 class Replica:
     """A server as one of its role: what it can be used for, and how often a server of its number has been started.
 
-    `released` is what it has given back of its memory (see `turns`).
+    `released` is what it has given back of its memory (see `turns`), `base` the number of the engine whose first
+    weights it has: adapters may have come beside them, and nothing else.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Replica:
     starts: int
     state: ReplicaState = ReplicaState.STARTING
     released: frozenset[str] = frozenset()
+    base: int | None = None
 
     @property
     def name(self) -> str:
@@ -109,9 +111,14 @@ class RoleServers:
         """Servers that generate."""
         return self._in(ReplicaState.SERVING)
 
-    def serve_first_weights(self) -> None:
-        """Wait until all servers are ready; they serve the weights of the folder that they were started on."""
+    def serve_first_weights(self, engine: int | None = None) -> None:
+        """Wait until all servers are ready; they serve the weights of the folder that they were started on.
+
+        These are the first ones of the engine of that number, if there is one.
+        """
         self._await_all(ReplicaState.SERVING)
+        for replica in self._replicas:
+            replica.base = engine
 
     def want_weights(self) -> None:
         """Servers that serve wait for other weights from now on."""

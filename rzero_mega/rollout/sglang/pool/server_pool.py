@@ -15,12 +15,18 @@ import torch
 from rzero_mega import spmd
 from rzero_mega.activity import Activity
 from rzero_mega.config.placement import Placement
-from rzero_mega.config.schema import RolloutConfig, WeightsConfig
+from rzero_mega.config.schema import LoraConfig, RolloutConfig, WeightsConfig
 from rzero_mega.rollout.limits import stop_tokens
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
 from rzero_mega.rollout.sglang.nodes.start import start_server
 from rzero_mega.rollout.sglang.pool import turns
-from rzero_mega.rollout.sglang.pool.choices import check_nodes, device_of_servers, quantization_scheme, sync_facts
+from rzero_mega.rollout.sglang.pool.choices import (
+    adapter_arguments,
+    check_nodes,
+    device_of_servers,
+    quantization_scheme,
+    sync_facts,
+)
 from rzero_mega.rollout.sglang.pool.engine import SglangEngine
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.server_work import Nobody, Observer
@@ -53,8 +59,11 @@ class ServerPool:
         job: JobNode | None,
         logs: Path,
         observer: Observer | None = None,
+        adapters: LoraConfig | None = None,
     ) -> None:
         """Nothing is started yet. `logs` is where servers write; what they do is told the `observer`.
+
+        With `adapters` servers have room for those, beside the model that they were started on.
 
         UserError if there are places on other nodes without a `job` that has processes there.
         """
@@ -62,15 +71,16 @@ class ServerPool:
         self._rollout, self._weights, self._placement, self._job = rollout, weights, placement, job
         self._logs = logs
         self.observer = observer or Nobody()
-        self._saves_memory = device_of_servers() == "cuda"
+        self._saves_memory, self._adapters = device_of_servers() == "cuda", adapters
         self._engines = 0
         self._sync, self._choice = spmd.on_rank_0(self._ways)
         self._senders = senders(self._choice.name, placement)
         self._relays: dict[str, Relay] = {}
         self.roles: dict[str, RoleServers] = {}
         self._sources: dict[str, FolderWeights] = {}
-        # What servers were started on that nobody has waited for yet, and the version that they are to say.
-        self._first: dict[str, tuple[FolderWeights, str]] = {}
+        # What servers were started on that nobody has waited for yet, the version that they are to say, and the
+        # number of the engine whose first weights these are.
+        self._first: dict[str, tuple[FolderWeights, str, int]] = {}
 
     def engine(self, role: str, model: Path, wait: bool = True) -> SglangEngine:
         """An engine that speaks for the model of the folder; the role's earlier engine must not be used any more.
@@ -134,6 +144,11 @@ class ServerPool:
         """Whether servers of both roles are awake at the same time. Without a memory saver none of them sleeps."""
         return self._rollout.sglang.roles == "together" or not self._saves_memory
 
+    @property
+    def takes_adapters(self) -> bool:
+        """Whether adapters go to servers without the weights that they are added to."""
+        return self._adapters is not None
+
     def close(self) -> None:
         """End all servers."""
         for servers in self.roles.values():
@@ -158,16 +173,16 @@ class ServerPool:
         sender = self._sender(role, spec, relay)
         start = partial(self._start, role, spec)
         servers = RoleServers(role, start, self._rollout.sglang, sender, self._saves_memory, self.observer)
-        self.roles[role], self._first[role] = servers, (source, version)
+        self.roles[role], self._first[role] = servers, (source, version, self._engines)
 
     def await_first(self, role: str) -> None:
         """On the first rank: once servers that were started are ready, have them serve the model that they loaded."""
         if role not in self._first:
             return
-        source, version = self._first.pop(role)
+        source, version, engine = self._first.pop(role)
         servers = self.roles[role]
         self.take_turn(role, turns.WEIGHTS)
-        servers.serve_first_weights()
+        servers.serve_first_weights(engine)
         if servers.sender.checksums_every:
             # A model that is never updated is checked here alone.
             loaded = [replica.client for replica in servers.serving()]
@@ -197,7 +212,7 @@ class ServerPool:
             max_total_tokens=sglang.max_total_tokens,
             context_length=context,
             memory_saver=True,
-            extra_arguments=tuple(sglang.extra_arguments),
+            extra_arguments=(*sglang.extra_arguments, *adapter_arguments(self._adapters)),
         )
 
     def _ways(self) -> tuple[SyncFacts, Choice]:
@@ -214,7 +229,8 @@ class ServerPool:
         transport = build_transport(choice, self._sync, folder, sglang, self._master(spec), relay)
         every = self._weights.verify.checksums_every
         handed = HandedFolders(self._logs.absolute() / f"{role}-next", sglang.start_timeout_s)
-        return WeightSender(transport, relay.scheme, dtype_named(self._rollout.dtype), spec.tp, every, handed)
+        dtype, limit = dtype_named(self._rollout.dtype), sglang.hang_timeout_s
+        return WeightSender(transport, relay.scheme, dtype, spec.tp, every, handed, limit)
 
     def _folder_of_updates(self, role: str, facts: SyncFacts) -> Path:
         """Where the disk transport writes: `weights.folder`, or for servers on other nodes a folder of the run's own.

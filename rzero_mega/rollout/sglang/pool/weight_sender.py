@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
+from rzero_mega.weights.adapters import Adapters
 from rzero_mega.weights.bucket import Bucket
 from rzero_mega.weights.model_copy import link_model
 from rzero_mega.weights.quantization.scheme import Scheme, quantize_stream
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.sources import FolderWeights
+from rzero_mega.weights.transports.adapters import AdapterTransport, LoadedAdapters
 from rzero_mega.weights.transports.disk import ReadyFolder
 from rzero_mega.weights.transports.parallel import on_every
 from rzero_mega.weights.transports.protocol import Server, Transport
@@ -71,8 +73,13 @@ class WeightSender:
         tp: int,
         checksums_every: int,
         handed: HandedFolders | None = None,
+        adapters_timeout_s: float | None = None,
     ) -> None:
-        """With `handed`, servers can read a model that is a folder themselves (`send_folder`)."""
+        """With `handed`, servers can read a model that is a folder themselves (`send_folder`).
+
+        Loading adapters may take a server `adapters_timeout_s`; None leaves it to the server's client.
+        """
+        self._loaded, self._adapters_timeout_s = LoadedAdapters(), adapters_timeout_s
         self._transport, self._scheme, self._dtype, self._tp = transport, scheme, dtype, tp
         self._handed = handed
         self.checksums_every = checksums_every
@@ -98,6 +105,16 @@ class WeightSender:
             stream = quantize_stream(stream, self._scheme)
         report = update_servers(servers, self._transport, stream, version, compare)
         return _costs(report, expected)
+
+    def send_adapters(
+        self, servers: Sequence[Server], adapters: Adapters, buckets: Iterable[Bucket], version: str, check: bool
+    ) -> UpdateCosts:
+        """Load the adapters in the buckets on servers that have their base, under the version's name.
+
+        With `check` servers compare hashes. UserError as `send`.
+        """
+        transport = AdapterTransport(version, adapters.lora, self._loaded, check, self._adapters_timeout_s)
+        return _costs(update_servers(servers, transport, buckets, version), None)
 
     def send_folder(self, servers: Sequence[Server], source: FolderWeights, version: str, check: bool) -> UpdateCosts:
         """As `send`, of a model's folder that servers read themselves. It is read here, too, if there is a check."""

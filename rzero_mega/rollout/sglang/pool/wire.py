@@ -15,10 +15,18 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Version:
-    """A weight version as engines number it, and as the servers carry it: unique over the life of the servers."""
+    """A weight version as engines number it, and as the servers carry it: unique over the life of the servers.
+
+    With `adapted` requests name the adapter that is loaded under that version, beside the base that is served.
+    """
 
     number: int
     on_server: str
+    adapted: bool = False
+
+    def request(self, body: Body) -> Body:
+        """The body of a request to these weights."""
+        return {**body, "lora_path": self.on_server} if self.adapted else body
 
 
 class MalformedAnswer(UserError):
