@@ -82,7 +82,7 @@ def run(
 
 @app.command()
 def phase(recipe: Recipe, iteration: int, name: str, overrides: Overrides = None) -> None:
-    """Run one phase (challenger, questions, labels, verifier, solver, evaluate) of one iteration."""
+    """Run one phase (challenger, questions, labels, verifier, critic, solver, evaluate) of one iteration."""
     from rzero_mega.commands.run import run_phases
 
     run_phases(_config(recipe, overrides), iteration, name)

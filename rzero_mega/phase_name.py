@@ -14,13 +14,14 @@ class PhaseName(StrEnum):
     QUESTIONS = "questions"
     LABELS = "labels"
     VERIFIER = "verifier"
+    CRITIC = "critic"
     SOLVER = "solver"
     EVALUATE = "evaluate"
 
     @property
     def trains(self) -> bool:
         """Whether the phase trains a role: it has steps with checkpoints, and not parts, and hands on a model."""
-        return self in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.SOLVER)
+        return self in (PhaseName.CHALLENGER, PhaseName.VERIFIER, PhaseName.CRITIC, PhaseName.SOLVER)
 
     @classmethod
     def named(cls, name: str) -> PhaseName:

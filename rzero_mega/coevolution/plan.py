@@ -5,6 +5,8 @@ labels them, and S_i is trained on them from S_{i-1}. Q_0 and S_0 are the base m
 is the last of these alone. `challenger.start` and `solver.start` may put the base model in the place of Q_{i-1} and
 S_{i-1} where these are trained from, and nowhere else. With `verifier.train` a third role follows the labels: V_i is
 trained from V_{i-1} on the votes of iteration i, and has a say in the labels of iteration i + 1, in no earlier ones.
+With `critic.train` it is a Critic in the same place: C_i is trained from C_{i-1} on the scored answers of iteration i,
+scores what the Solver of iteration i answers, and in iteration i + 1 what is answered before C_{i+1}.
 """
 
 from __future__ import annotations
@@ -64,13 +66,14 @@ class ChallengerInputs:
     """The Challenger that is trained, and the frozen Solver it learns against.
 
     The KL reference is the Challenger itself, as it is at the start of the phase. `earlier` is what it is not to ask
-    again, `base` the base model where the phase compares or averages with it.
+    again, `base` the base model where the phase compares or averages with it. `critic` scores the Solver's answers.
     """
 
     challenger: Source
     solver: Source
     earlier: EarlierDataSets = EarlierDataSets(0)
     base: Source | None = None
+    critic: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Paraphrasers:
 class LabelsInputs:
     """The Solver that votes, the questions, and the data sets of earlier iterations that they are compared with.
 
-    `verifier` is whose verdicts the votes are held against, if the gate on it is open.
+    `verifier` is whose verdicts the votes are held against, if the gate on it is open; `critic` scores the answers.
     """
 
     solver: Source
@@ -130,6 +133,7 @@ class LabelsInputs:
     others: OtherVoters = OtherVoters(())
     paraphrasers: Paraphrasers | None = None
     verifier: Source | None = None
+    critic: Source | None = None
 
     def model(self, voter: Voter) -> Source:
         """The model of one who votes."""
@@ -146,16 +150,32 @@ class VerifierInputs:
 
 
 @dataclass(frozen=True)
+class CriticInputs:
+    """The Critic that is trained, or the base model, and the answers of its iteration's labels.
+
+    `rival` is whose answers are to be worse than those; None where the Solver who gave them is that one. `first` is
+    the first Critic, and `fixed` the answers that all of them score; None where they are this one and these.
+    """
+
+    critic: Source
+    scored: Source
+    rival: Source | None = None
+    first: Source | None = None
+    fixed: Source | None = None
+
+
+@dataclass(frozen=True)
 class SolverInputs:
     """The Solver that is trained, itself the KL reference as in `ChallengerInputs`, and its data set.
 
-    `earlier` are further data sets that it is trained on.
+    `earlier` are further data sets that it is trained on, `critic` scores its answers.
     """
 
     solver: Source
     dataset: Source
     earlier: EarlierDataSets = EarlierDataSets(0)
     base: Source | None = None
+    critic: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +195,14 @@ class EvaluateInputs:
 
 
 PhaseInputs = (
-    ChallengerInputs | QuestionsInputs | LabelsInputs | VerifierInputs | SolverInputs | LabelledInputs | EvaluateInputs
+    ChallengerInputs
+    | QuestionsInputs
+    | LabelsInputs
+    | VerifierInputs
+    | CriticInputs
+    | SolverInputs
+    | LabelledInputs
+    | EvaluateInputs
 )
 
 _NAMES: dict[type[PhaseInputs], PhaseName] = {
@@ -183,6 +210,7 @@ _NAMES: dict[type[PhaseInputs], PhaseName] = {
     QuestionsInputs: PhaseName.QUESTIONS,
     LabelsInputs: PhaseName.LABELS,
     VerifierInputs: PhaseName.VERIFIER,
+    CriticInputs: PhaseName.CRITIC,
     SolverInputs: PhaseName.SOLVER,
     LabelledInputs: PhaseName.SOLVER,
     EvaluateInputs: PhaseName.EVALUATE,
@@ -192,6 +220,7 @@ _OUTPUTS = {
     PhaseName.QUESTIONS: "questions",
     PhaseName.LABELS: "dataset",
     PhaseName.VERIFIER: "model",
+    PhaseName.CRITIC: "model",
     PhaseName.SOLVER: "model",
     PhaseName.EVALUATE: "scores",
 }
@@ -234,8 +263,8 @@ def iteration_plan(config: Config, decisions: Mapping[int, Decision] = NO_DECISI
 
     There is no evaluation without benchmarks and gauges, none of the base without benchmarks or with
     `evaluation.base_model` false, no challenger phase with `challenger.train` false, where the base model writes the
-    questions of every iteration, and no Verifier without `verifier.train`. With a `labelled.method` an iteration trains
-    its Solver on `labelled.data`, and there is neither Challenger nor Verifier.
+    questions of every iteration, and no Verifier or Critic without `verifier.train` or `critic.train`. With a
+    `labelled.method` an iteration trains its Solver on `labelled.data`, and there is no other role.
 
     `decisions` are those of the guard so far, by iteration: what the phases are does not depend on them, but which
     Solver one starts from, and who votes.
@@ -302,11 +331,13 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     config = widened(config) if by_guard else config
     solver, challenger, plans = _model(PhaseName.SOLVER, before), BASE, []
     earlier, none = EarlierDataSets(iteration - 1), EarlierDataSets(0)
+    has_critic = config.critic.train
+    scorer = _model(PhaseName.CRITIC, iteration - 1) if has_critic and iteration > 1 else None
     if config.challenger.train:
         start = BASE if config.challenger.start == "base" else _model(PhaseName.CHALLENGER, iteration - 1)
         remembered = earlier if config.challenger.reward.memory.weight else none
         base = _base_of(config.challenger.training)
-        plans.append(PhasePlan(iteration, ChallengerInputs(start, solver, remembered, base)))
+        plans.append(PhasePlan(iteration, ChallengerInputs(start, solver, remembered, base, scorer)))
         challenger = plans[-1].output
     questions = PhasePlan(iteration, QuestionsInputs(challenger))
     others, paraphrasers = _others(before, config, by_guard), None
@@ -315,17 +346,28 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
         paraphrasers = Paraphrasers(writer, judge=BASE)
     has_verifier = config.verifier.train
     judge = _model(PhaseName.VERIFIER, iteration - 1) if has_verifier and iteration > 1 else None
-    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers, judge))
-    verifier = [_verifier(iteration, config)] if has_verifier else []
+    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers, judge, scorer))
+    third = [_verifier(iteration, config)] if has_verifier else []
+    third += [_critic(iteration, solver, config)] if has_critic else []
     start = BASE if config.solver.start == "base" else solver
     trained_on = earlier if config.solver.accumulate else none
-    train = SolverInputs(start, labels.output, trained_on, _base_of(config.solver.training))
-    return [*plans, questions, labels, *verifier, PhasePlan(iteration, train)]
+    newest = _model(PhaseName.CRITIC, iteration) if has_critic else None
+    train = SolverInputs(start, labels.output, trained_on, _base_of(config.solver.training), newest)
+    return [*plans, questions, labels, *third, PhasePlan(iteration, train)]
 
 
 def _verifier(iteration: int, config: Config) -> PhasePlan:
     before, votes = _model(PhaseName.VERIFIER, iteration - 1), Source(iteration, PhaseName.LABELS, "labelled")
     return PhasePlan(iteration, VerifierInputs(before, votes, _base_of(config.verifier.training)))
+
+
+def _critic(iteration: int, solver: Source, config: Config) -> PhasePlan:
+    rival = BASE if solver != BASE and config.critic.rival_answers else None
+    first = fixed = None
+    if iteration > 1 and config.critic.fixed_answers:
+        first, fixed = _model(PhaseName.CRITIC, 1), Source(1, PhaseName.LABELS, "scored")
+    scored = Source(iteration, PhaseName.LABELS, "scored")
+    return PhasePlan(iteration, CriticInputs(_model(PhaseName.CRITIC, iteration - 1), scored, rival, first, fixed))
 
 
 def _base_of(training: TrainingConfig) -> Source | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, pstdev
 from typing import Any
@@ -21,13 +21,25 @@ def shortfall(scores: Sequence[float]) -> float:
     return 1.0 - fmean(scores)
 
 
+def one_judge(judges: Iterable[str | None]) -> str | None:
+    """Whose scores are put together; ValueError if they are of more than one.
+
+    Scores of two Critics have nothing in common, neither a zero nor a unit.
+    """
+    found = sorted({judge or "the domain" for judge in judges})
+    if len(found) > 1:
+        raise ValueError(f"scores of {' and '.join(found)} can't be put together")
+    return None if found in ([], ["the domain"]) else found[0]
+
+
 @dataclass(frozen=True)
 class ScoredQuestion:
     """scored.jsonl: a question, the Solver's answers to it by sample index, and why curation dropped it (None: kept).
 
     An answer is None where a sample gave none, and its score is 0. `qualities` are what the answers are really worth,
     for audits alone: 0 where there is no answer, None where the domain can't tell. `tokens` counts those of all
-    samples, `cut_off` the samples that did not end by themselves.
+    samples, `cut_off` the samples that did not end by themselves. `judge` is the Critic that the scores are of, None
+    where they are the domain's own.
     """
 
     question: WrittenQuestion
@@ -37,6 +49,7 @@ class ScoredQuestion:
     tokens: int
     cut_off: int
     dropped: str | None = None
+    judge: str | None = None
 
     @property
     def kept(self) -> bool:
@@ -67,6 +80,7 @@ class ScoredQuestion:
             "tokens": self.tokens,
             "kept": self.kept,
             "dropped": self.dropped,
+            **({} if self.judge is None else {"judge": self.judge}),
         }
 
     @classmethod
@@ -80,9 +94,8 @@ class ScoredQuestion:
         if not answers or not len(answers) == len(scores) == len(qualities):
             raise ValueError(f"{len(answers)} answers, {len(scores)} scores and {len(qualities)} qualities")
         counts = field(row, "tokens", int), field(row, "cut_off", int)
-        return cls(
-            WrittenQuestion.from_json(row), answers, scores, qualities, *counts, optional_field(row, "dropped", str)
-        )
+        dropped, judge = optional_field(row, "dropped", str), optional_field({"judge": None, **row}, "judge", str)
+        return cls(WrittenQuestion.from_json(row), answers, scores, qualities, *counts, dropped, judge)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from random import Random
 
 from rzero_mega.coevolution.question_key import different, question_key
 from rzero_mega.coevolution.records import VotedQuestion
+from rzero_mega.coevolution.set_aside import set_aside
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.config.schema import VerifierConfig
 
@@ -30,14 +31,6 @@ class Pair:
     wrong: str
 
 
-def set_aside(question: str, share: float) -> bool:
-    """Whether the question is one of those that no Verifier is trained on; of all questions it is this share.
-
-    A question is told by its text alone: it is set aside in every iteration, and on every machine.
-    """
-    return derive_seed("verifier", "set aside", question_key(question)) < share * 2**64
-
-
 def anchored_pairs(voted: Sequence[VotedQuestion], config: VerifierConfig) -> list[Pair]:
     """Majority and rarest answer of each different question that is not set aside and has enough votes.
 
@@ -49,7 +42,7 @@ def anchored_pairs(voted: Sequence[VotedQuestion], config: VerifierConfig) -> li
         tally = item.vote.tally
         if item.vote.answered < config.least_votes or len(tally) < 2 or tally[0][1] == tally[1][1]:
             continue
-        if not set_aside(item.question.text, config.gate.share):
+        if not set_aside("verifier", item.question.text, config.gate.share):
             found.append(Pair(place, item.question.text, tally[0][0], tally[-1][0]))
     return found
 
@@ -69,7 +62,7 @@ def known_pairs(voted: Sequence[VotedQuestion], config: VerifierConfig, alter: A
 
 def divided(pairs: Sequence[Pair], config: VerifierConfig) -> tuple[list[Pair], list[Pair]]:
     """(pairs to warm up on, pairs to measure by): those of the questions set aside, `gate.pairs` at most."""
-    aside = [set_aside(pair.question, config.gate.share) for pair in pairs]
+    aside = [set_aside("verifier", pair.question, config.gate.share) for pair in pairs]
     training = [pair for pair, measured in zip(pairs, aside, strict=True) if not measured]
     return training, [pair for pair, measured in zip(pairs, aside, strict=True) if measured][: config.gate.pairs]
 
@@ -79,7 +72,7 @@ def audited_pairs(voted: Sequence[VotedQuestion], config: VerifierConfig) -> lis
     found: list[tuple[int, str, str]] = []
     for place, item in _different(voted):
         tally = item.vote.tally
-        if len(tally) >= 2 and set_aside(item.question.text, config.gate.share):
+        if len(tally) >= 2 and set_aside("verifier", item.question.text, config.gate.share):
             found += [(place, item.question.text, tally[0][0]), (place, item.question.text, tally[-1][0])]
     return found[: 2 * config.gate.pairs]
 

@@ -105,6 +105,11 @@ def _check_domain(config: Config, domain: Domain) -> None:
         raise UserError(
             f"verifier.train: domain {domain.name} does not say how a verdict is read (Verdicts); set it to false"
         )
+    if config.critic.train:
+        raise UserError(
+            f"critic.train: answers of domain {domain.name} are right or wrong, and a Critic's are better or worse; "
+            "set it to false, and maybe verifier.train to true"
+        )
     exact = any(source.reexpressed for source in vote_sources(labels)) and not asks_paraphrases(labels)
     if exact and answers.reexpress is None:
         raise UserError(
@@ -145,5 +150,6 @@ def check_stretch(config: Config, iteration: int, name: str | None) -> None:
         PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model, labels.gauges.questions",
         PhaseName.CHALLENGER: "challenger.train",
         PhaseName.VERIFIER: "verifier.train",
+        PhaseName.CRITIC: "critic.train",
     }
     raise UserError(f"iteration {iteration}: has no phase {name} by this configuration ({keys[PhaseName(name)]})")

@@ -44,6 +44,8 @@ class Replay:
                 return self.config.challenger.training
             case PhaseName.VERIFIER:
                 return self.config.verifier.training
+            case PhaseName.CRITIC:
+                return TrainingConfig(optimizer=self.config.critic.optimizer)
             case _:
                 return self.config.solver.training
 
@@ -55,6 +57,8 @@ class Replay:
     @property
     def loss(self) -> LossConfig:
         """The loss of the phase that it happened in."""
+        if self.failure.phase is PhaseName.CRITIC:
+            return self.config.critic.loss
         return self.config.labelled.sft if self.fine_tunes else self.training.grpo
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rzero_mega.coevolution.uncertainty import UNCERTAINTIES_OF_SCORES
 from rzero_mega.config.schema import Config
 from rzero_mega.config.schema.labelled import VOTES
-from rzero_mega.domains.domain import Domain
+from rzero_mega.domains.domain import Domain, ScoredAnswers
 from rzero_mega.errors import UserError
 
 
@@ -23,6 +23,13 @@ def check_scored(config: Config, domain: Domain) -> None:
                 f"{key}: is for answers that are right or wrong, and those of domain {domain.name} have scores; set it "
                 f"to {instead}"
             )
+    critic, answers = config.critic, domain.answers
+    known = isinstance(answers, ScoredAnswers) and (answers.corruptions or critic.rival_answers)
+    if critic.train and not known:
+        raise UserError(
+            f"critic.rival_answers: domain {domain.name} has no corruptions, and without the base's answers no order "
+            "of two answers is known; set it to 1, or critic.train to false"
+        )
 
 
 def _of_votes(config: Config) -> Iterator[tuple[str, bool, str]]:

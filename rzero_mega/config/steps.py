@@ -41,6 +41,8 @@ def phase_steps(config: Config, phase: PhaseName, questions: int | None, replaye
             return rounds_over_questions(config.labels) * len(here)
         case PhaseName.VERIFIER:
             return config.verifier.training.steps
+        case PhaseName.CRITIC:
+            return config.critic.steps
         case PhaseName.SOLVER:
             return config.solver.training.steps
         case PhaseName.EVALUATE:

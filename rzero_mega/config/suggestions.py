@@ -11,6 +11,8 @@ _SIBLING = 0.75
 # From here on there is no doubt which key was meant.
 _CERTAIN = 0.9
 _MOST = 3
+# Sections of what few runs have.
+_RARE = ("verifier.", "critic.")
 # The last part of a key as other frameworks, papers and shells have it, and what it is called here.
 SYNONYMS = {
     "adam_beta1": "beta1",
@@ -105,7 +107,7 @@ def _ranked(wanted: str, keys: list[str]) -> list[str]:
 
     def is_asked_for(key: str) -> bool:
         """What few runs have goes last, unless it is named."""
-        return wanted.startswith("verifier.") or not key.startswith("verifier.")
+        return wanted.startswith(_RARE) or not key.startswith(_RARE)
 
     ranked = sorted(keys, key=lambda key: (is_asked_for(key), likeness(key)), reverse=True)
     return ranked[:1] if likeness(ranked[0]) >= _CERTAIN else ranked[:_MOST]

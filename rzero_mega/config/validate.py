@@ -205,10 +205,12 @@ def _check_between(config: Config) -> None:
     _check_guard(config)
     _check_replay(config)
     _check_verifier(config, budget)
+    _check_critic(config)
     learner = config.learner
     roles: list[ChallengerConfig | SolverConfig | VerifierConfig] = [config.challenger, config.solver]
     roles += [config.verifier] if config.verifier.train else []
     longest = max(role.training.steps for role in roles)
+    longest = max(longest, config.critic.steps if config.critic.train else 0)
     if max(learner.profile, default=0) > longest:
         raise UserError(f"learner.profile: step {max(learner.profile)} is past the last of {longest} steps")
     ParallelLayout.from_config(learner.layout, learner.processes)
@@ -259,6 +261,36 @@ def _check_verifier(config: Config, token_budget: int) -> None:
             "answers that count as right; make it even"
         )
     _check_training("verifier.training", verifier.training, token_budget)
+
+
+def _check_critic(config: Config) -> None:
+    if not config.critic.train:
+        return
+    if config.labelled.method != VOTES:
+        raise UserError(
+            f"critic.train: a Critic learns from answers to the run's own questions, and with labelled.method "
+            f"{config.labelled.method} there are none; set it to false"
+        )
+    if config.learner.layout.cp > 1:
+        raise UserError(
+            "learner.layout.cp: the two answers of a Critic's pair are in one micro-batch, whose tokens context "
+            "parallelism would spread; set it to 1"
+        )
+    if config.learner.lora.rank is not None:
+        raise UserError(
+            "learner.lora.rank: a Critic's head is no adapter, and would not train beside them; set it to null"
+        )
+    if config.learner.fp8.format != "none":
+        raise UserError(
+            "learner.fp8.format: a Critic that scores goes to host memory and back, which is not there for weights in "
+            "FP8; set it to none"
+        )
+    for role in ("challenger", "solver"):
+        if getattr(config, role).training.ahead:
+            raise UserError(
+                f"{role}.training.ahead: answers are scored by the processes of the learner, which trains while "
+                "rollouts are drawn ahead; set it to 0"
+            )
 
 
 def _check_replay(config: Config) -> None:

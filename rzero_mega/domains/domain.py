@@ -9,6 +9,7 @@ from random import Random
 from typing import Protocol
 
 from rzero_mega.coevolution.checks import GENERAL, Check
+from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import Corrupt
 from rzero_mega.coevolution.label_audit import COMPUTED
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.config.schema import GradingConfig
@@ -87,6 +88,10 @@ class ScoredAnswers:
     quality: Callable[[str, str], float | None] | None = None
     """Of a question and an answer to it, from 0 to 1, what the answer is really worth; None where that can't be
     computed. As an oracle it is for audits and benchmarks alone, and no role learns of it."""
+
+    corruptions: Mapping[str, Corrupt] = field(default_factory=dict)
+    """For a Critic, `critic.train`: ways to make an answer worse, by what each does to it. They know nothing of
+    `quality`, and leave alone an answer that they might not make worse."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ RESULTS: Mapping[str, Result] = {
     "balanced accuracy": Result(PhaseName.VERIFIER, "measured/balanced_accuracy"),
     "true-accept": Result(PhaseName.VERIFIER, "measured/true_accept"),
     "false-accept": Result(PhaseName.VERIFIER, "measured/false_accept"),
+    "critic and quality": Result(PhaseName.CRITIC, "measured/quality", share=False),
+    "critic and the first": Result(PhaseName.CRITIC, "measured/drift/correlation", share=False),
     "rejected": Result(PhaseName.LABELS, "verdicts/rejected_share"),
     "vote on fixed questions": Result(PhaseName.EVALUATE, "gauges/vote_accuracy"),
 }

@@ -18,7 +18,8 @@ from rzero_mega.config.schema import LossConfig
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch
 from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS, TokenInputs, merged
 from rzero_mega.learner.losses.gspo import SequenceMap
-from rzero_mega.learner.losses.objective import has_sequence_ratio, token_loss
+from rzero_mega.learner.losses.objective import has_sequence_ratio, is_pairwise, token_loss
+from rzero_mega.learner.losses.pairwise import pairs_loss
 from rzero_mega.learner.megatron.compat import calls_megatron
 from rzero_mega.learner.megatron.model import Model
 from rzero_mega.learner.megatron.policy_model import bare
@@ -39,13 +40,38 @@ def score(model: Model, micro_batches: Sequence[MicroBatch], temperature: float 
         found[rows] = response_logprobs(layer, hidden, rows, micro_batch.targets[rows])
         return found
 
+    return _scored(model, micro_batches, [partial(logprobs_of, micro_batch) for micro_batch in micro_batches])
+
+
+def _scored(
+    model: Model, micro_batches: Sequence[MicroBatch], outputs: Sequence[Callable[..., Tensor]]
+) -> list[Tensor] | None:
     for chunk in model.chunks:
         chunk.eval()
-    outputs = [partial(logprobs_of, micro_batch) for micro_batch in micro_batches]
     scores = _schedule(model, micro_batches, outputs, forward_only=True, collect_non_loss_data=True)
     for chunk in model.chunks:
         chunk.train()
     return scores if parallel_state.is_pipeline_last_stage() else None
+
+
+@calls_megatron
+@torch.no_grad()
+def score_answers(model: Model, micro_batches: Sequence[MicroBatch]) -> list[Tensor] | None:
+    """A Critic's score where a response token would be predicted, else as `score`: a sequence has one such place."""
+
+    def scores_of(micro_batch: MicroBatch, hidden: Tensor, non_loss_data: bool = False) -> Tensor:
+        found = torch.zeros(len(micro_batch.targets), device=hidden.device)
+        found[micro_batch.rows] = _answer_scores(model, micro_batch, hidden)
+        return found
+
+    return _scored(model, micro_batches, [partial(scores_of, micro_batch) for micro_batch in micro_batches])
+
+
+def _answer_scores(model: Model, micro_batch: MicroBatch, hidden: Tensor) -> Tensor:
+    """Of every sequence of the micro-batch, in their order there, [n] in fp32."""
+    weight = bare(model.chunks[-1]).output_weight
+    found: Tensor = hidden[micro_batch.rows].float() @ weight[0].float()
+    return found
 
 
 @calls_megatron
@@ -58,6 +84,11 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
     def loss_of(
         micro_batch: MicroBatch, old: Tensor | None, reference: Tensor | None, base: Tensor | None, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        if is_pairwise(config):
+            scores, weights = _answer_scores(model, micro_batch, hidden), micro_batch.loss_weight[micro_batch.rows]
+            loss, statistics = pairs_loss(scores, weights)
+            loss = loss + bare(model.chunks[-1]).nothing_of_output_layer()
+            return loss, torch.zeros([], dtype=torch.int, device=loss.device), statistics
         layer, rows = _output_layer(model, update.temperature), micro_batch.rows
         inputs = TokenInputs(
             loss_weight=micro_batch.loss_weight,

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 import torch
-from megatron.core import parallel_state
 from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LearnerConfig, LossConfig, OptimizerConfig, WeightsConfig
-from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch
+from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence
 from rzero_mega.learner.checkpoints import checkpoint
 from rzero_mega.learner.checkpoints.async_save import PendingSave
 from rzero_mega.learner.diagnosis import diagnose
@@ -30,18 +28,21 @@ from rzero_mega.learner.guard import (
     stop_training,
 )
 from rzero_mega.learner.losses.grpo import MAXIMA, STATISTICS, SUMS
-from rzero_mega.learner.losses.objective import has_base_reference, has_old_policy, has_reference, loss_weights
+from rzero_mega.learner.losses.objective import (
+    has_base_reference,
+    has_old_policy,
+    has_reference,
+    is_pairwise,
+    loss_weights,
+)
 from rzero_mega.learner.megatron.compat import calls_megatron
-from rzero_mega.learner.megatron.context_parallel import TokenSplit
-from rzero_mega.learner.megatron.fp8 import token_multiple
 from rzero_mega.learner.megatron.model import build_model, load_weights
 from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
-from rzero_mega.learner.megatron.process_groups import device
-from rzero_mega.learner.packing import plan_micro_batches
 from rzero_mega.learner.references import References
+from rzero_mega.learner.spread import by_sequence, local_micro_batches
 from rzero_mega.learner.update_batch import UpdateBatch
-from rzero_mega.planning.flops import SequenceCost, training_flops
+from rzero_mega.planning.flops import training_flops
 from rzero_mega.planning.hardware import Gpu, gpu_of_device
 from rzero_mega.weights.fingerprint import fingerprint
 from rzero_mega.weights.model_parts import PartedWeights
@@ -92,6 +93,7 @@ class Learner:
         """Load the model of `model_folder`; it is also the reference of a KL term. The optimizer is fresh.
 
         `base_folder` has the base model, the reference of the other KL term; None: that is `model_folder`'s, too.
+        With a pairwise loss it is a Critic: a model that has a head, which is zero in one that comes without.
         `longest_response` is in tokens, for the loss aggregation `constant`. `temperature` is the one that rollouts are
         drawn at: policy, old policy and reference are all taken at it. With `learner.lora` adapters begin with numbers
         that `adapter_seed` names. The layout's process groups are running.
@@ -99,7 +101,8 @@ class Learner:
         self._temperature = temperature
         self._layout, self._config, self._loss = layout, learner, loss
         self._longest_response = longest_response
-        self._model = build_model(read_shape(model_folder), layout, learner)
+        shape = read_shape(model_folder)
+        self._model = build_model(replace(shape, scores=1) if is_pairwise(loss) else shape, layout, learner)
         load_weights(self._model, model_folder, adapter_seed)
         self._base = spmd.on_rank_0(fingerprint, model_folder) if self._model.adapters else ""
         self._references = References(self._model, loss, base_folder)
@@ -182,7 +185,7 @@ class Learner:
         At temperature 1, as rollout engines score, whatever the temperature of the updates is.
         """
         micro_batches = self._micro_batches(sequences)
-        return _by_sequence(micro_batches, score(self._model, micro_batches), len(sequences))
+        return by_sequence(micro_batches, score(self._model, micro_batches), len(sequences))
 
     @property
     def shape(self) -> ModelShape:
@@ -224,23 +227,10 @@ class Learner:
 
     def _micro_batches(self, sequences: Sequence[TrainingSequence]) -> list[MicroBatch]:
         """This data-parallel rank's micro-batches of one update."""
-        layout = self._layout
-        split = TokenSplit(
-            cp=layout.cp,
-            cp_rank=parallel_state.get_context_parallel_rank(),
-            sequence_parallel_ranks=layout.sequence_parallel_ranks,
-            token_multiple=token_multiple(self._config.fp8),
-        )
-        plan = plan_micro_batches(
-            [s.length + -s.length % split.sequence_multiple for s in sequences],
-            self._config.tokens_per_micro_batch,
-            layout.dp,
-            SequenceCost.of(self._model.shape),
-            layout.micro_batch_multiple,
-        )
         weights = loss_weights(self._loss, [len(s.response) for s in sequences], self._longest_response)
-        mine = plan[parallel_state.get_data_parallel_rank()]
-        return [build_micro_batch(sequences, weights, indices, split, device()) for indices in mine]
+        return local_micro_batches(
+            sequences, weights, self._model.shape, self._layout, self._config, 2 if is_pairwise(self._loss) else 1
+        )
 
     def _local_updates(self, slices: Sequence[Sequence[TrainingSequence]]) -> list[LocalUpdate]:
         """This rank's part of a step's updates, with what their losses compare with, scored before the first update."""
@@ -265,7 +255,7 @@ class Learner:
         """The update, one of so many of its step, with its log-probabilities by sequence, gathered on every rank."""
 
         def gather(scores: Sequence[Tensor] | None) -> tuple[tuple[float, ...], ...]:
-            return tuple(tuple(row) for row in _by_sequence(update.micro_batches, scores, len(rollouts)))
+            return tuple(tuple(row) for row in by_sequence(update.micro_batches, scores, len(rollouts)))
 
         old = gather(update.old_logprobs) if has_old_policy(self._loss, updates) else None
         reference = gather(update.reference_logprobs) if has_reference(self._loss) else None
@@ -289,19 +279,6 @@ class Learner:
 def _gpu() -> Gpu | None:
     """The data sheet of the GPU that this process trains on."""
     return gpu_of_device(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-
-
-def _by_sequence(micro_batches: Sequence[MicroBatch], scores: Sequence[Tensor] | None, count: int) -> list[list[float]]:
-    """Scores of every response token by sequence, on every rank; `scores` is None but on the last stage."""
-    mine: list[tuple[int, int, float]] = []
-    for micro_batch, logprobs in zip(micro_batches, scores or [], strict=False):
-        mask, indices = micro_batch.response_mask, micro_batch.indices
-        columns = (x[mask].tolist() for x in (micro_batch.segment_ids, micro_batch.position_ids[0], logprobs))
-        mine += [(indices[segment], position, value) for segment, position, value in zip(*columns, strict=True)]
-    merged: list[dict[int, float]] = [{} for _ in range(count)]
-    for index, position, value in chain.from_iterable(spmd.all_gather(mine)):
-        merged[index][position] = value
-    return [[values[position] for position in sorted(values)] for values in merged]
 
 
 def _metrics(rows: list[Tensor], checks: list[GradientCheck], skipped: int) -> StepMetrics:

@@ -25,17 +25,21 @@ from rzero_mega.config.schema import Config, RepetitionConfig
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.judging import judge_facts, judge_of
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.question_stream import QuestionStream
 from rzero_mega.phases.responses import written_questions
-from rzero_mega.phases.scoring import scored_questions
+from rzero_mega.phases.scoring import Judge, scored_questions
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import collect_answers, count_votes, solver_alone
 from rzero_mega.rollout.protocol import LeadingEngine, Request, RolloutEngine
 
-Earn: TypeAlias = Callable[[list[WrittenQuestion | None], list[Answers]], tuple[list[float], dict[str, float]]]
-"""From the question of every response and the answers to each question: every reward, and the step's metrics."""
+Asked: TypeAlias = tuple[list[WrittenQuestion | None], list[Answers]]
+"""The question of every response, None where there is none, and the answers to each question."""
+
+Earn: TypeAlias = Callable[[Callable[[], Asked]], tuple[list[float], dict[str, float]]]
+"""From what rank 0 is asked for: every reward, and the step's metrics. For all ranks."""
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
@@ -43,7 +47,11 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     config = ctx.config.challenger
     training, prompt = config.training, ctx.challenger_prompt()
     solver = ctx.engine("solver", ctx.model(inputs.solver), wait=False)
-    earn = _earnings(ctx, _memory(ctx, inputs.earlier))
+    memory, facts = _memory(ctx, inputs.earlier), dict[str, str]()
+    earn: Earn = partial(_by_votes, ctx, memory)
+    if isinstance(ctx.domain.answers, ScoredAnswers):
+        judge = judge_of(ctx, ctx.domain.answers, inputs.critic)
+        earn, facts = partial(_by_scores, ctx, ctx.domain.answers, judge, memory), judge_facts(judge)
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
         requests = [
@@ -59,11 +67,11 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
         written = [question for question in questions if question is not None]
         answers = collect_answers(ctx, solver, written, config.votes, key)
         with ctx.stopwatch.measure("reward_seconds"):
-            totals, metrics = spmd.on_rank_0(earn, questions, answers)
+            totals, metrics = earn(lambda: (questions, answers))
         return Rollouts(samples, totals, metrics)
 
     start = Start(inputs.challenger, inputs.base)
-    train_policy(ctx, phase, "challenger", start, training, len(prompt), roll_out)
+    train_policy(ctx, phase, "challenger", start, training, len(prompt), roll_out, facts=facts)
     solver.close()
 
 
@@ -80,12 +88,8 @@ def _streamed(
     stream = QuestionStream(ctx, config.votes, config.reward.require_boxed, solver.context, key)
     with ctx.stopwatch.measure("generate_seconds"):
         samples, votes = challenger.generate_followed(requests, solver, stream.follow)
-
-    def reward() -> tuple[list[float], dict[str, float]]:
-        return earn(*stream.outcome(len(samples), votes))
-
     with ctx.stopwatch.measure("reward_seconds"):
-        totals, metrics = spmd.on_rank_0(reward)
+        totals, metrics = earn(lambda: stream.outcome(len(samples), votes))
     return Rollouts(samples, totals, metrics)
 
 
@@ -102,35 +106,32 @@ def _memory(ctx: RunContext, earlier: EarlierDataSets) -> QuestionMemory | None:
     return found[0] if found else None
 
 
-def _earnings(ctx: RunContext, memory: QuestionMemory | None) -> Earn:
-    """By votes on the answers, or by their scores."""
-    if isinstance(ctx.domain.answers, ScoredAnswers):
-        return partial(_by_scores, ctx, ctx.domain.answers, memory)
-    return partial(_by_votes, ctx, memory)
-
-
 def _by_votes(
-    ctx: RunContext, memory: QuestionMemory | None, questions: list[WrittenQuestion | None], answers: list[Answers]
+    ctx: RunContext, memory: QuestionMemory | None, asked: Callable[[], Asked]
 ) -> tuple[list[float], dict[str, float]]:
-    votes = ctx.config.challenger.votes
-    written = [question for question in questions if question is not None]
-    answered = count_votes(ctx, written, [solver_alone(votes)], [answers], votes.unanswered)
-    rewards, metrics = reward_questions(questions, answered, ctx.config, memory)
-    return [reward.total for reward in rewards], metrics
+    def earn() -> tuple[list[float], dict[str, float]]:
+        votes, (questions, answers) = ctx.config.challenger.votes, asked()
+        written = [question for question in questions if question is not None]
+        answered = count_votes(ctx, written, [solver_alone(votes)], [answers], votes.unanswered)
+        rewards, metrics = reward_questions(questions, answered, ctx.config, memory)
+        return [reward.total for reward in rewards], metrics
+
+    return spmd.on_rank_0(earn)
 
 
 def _by_scores(
-    ctx: RunContext,
-    domain: ScoredAnswers,
-    memory: QuestionMemory | None,
-    questions: list[WrittenQuestion | None],
-    answers: list[Answers],
+    ctx: RunContext, domain: ScoredAnswers, judge: Judge, memory: QuestionMemory | None, asked: Callable[[], Asked]
 ) -> tuple[list[float], dict[str, float]]:
-    scored = scored_questions(domain, [question for question in questions if question is not None], answers)
-    similarities, config = _similarities(questions, memory), ctx.config
-    scores = [question.scores for question in scored]
-    rewards = scored_challenger_rewards(questions, scores, config.challenger.reward, similarities)
-    return [reward.total for reward in rewards], _metrics_of_scores(len(questions), scored, rewards, config)
+    questions, answers = spmd.on_rank_0(asked)
+    scored = scored_questions(judge, domain, [question for question in questions if question is not None], answers)
+
+    def earn() -> tuple[list[float], dict[str, float]]:
+        similarities, config = _similarities(questions, memory), ctx.config
+        scores = [question.scores for question in scored]
+        rewards = scored_challenger_rewards(questions, scores, config.challenger.reward, similarities)
+        return [reward.total for reward in rewards], _metrics_of_scores(len(questions), scored, rewards, config)
+
+    return spmd.on_rank_0(earn)
 
 
 def reward_questions(

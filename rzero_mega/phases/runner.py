@@ -15,6 +15,7 @@ import torch
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import (
     ChallengerInputs,
+    CriticInputs,
     EvaluateInputs,
     LabelledInputs,
     LabelsInputs,
@@ -31,7 +32,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import Config
 from rzero_mega.evaluation.texts import run_texts
 from rzero_mega.learner.megatron.process_groups import start_process_groups, watched_ranks
-from rzero_mega.phases import challenger, evaluate, labelled, labels, questions, solver, verifier
+from rzero_mega.phases import challenger, critic, evaluate, labelled, labels, questions, solver, verifier
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader, open_server_pool
 from rzero_mega.phases.guard import end_if_stopped
 from rzero_mega.phases.retention import remove_old_models, unneeded_outputs
@@ -121,6 +122,8 @@ def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
             labels.run(ctx, phase, inputs)
         case VerifierInputs():
             verifier.run(ctx, phase, inputs)
+        case CriticInputs():
+            critic.run(ctx, phase, inputs)
         case SolverInputs():
             solver.run(ctx, phase, inputs)
         case LabelledInputs():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,13 +11,14 @@ from rzero_mega import spmd
 from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.near_duplicates import find_copies
 from rzero_mega.coevolution.plan import LabelsInputs, Source
-from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.coevolution.scored_curation import REASONS, curate_scored
 from rzero_mega.coevolution.scores import ScoredQuestion, UnlabelledQuestion, spread
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.judging import judge_facts, judge_of
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.rounds import costs
 from rzero_mega.phases.scoring import scored_questions
@@ -30,23 +31,25 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: Score
     panel = PanelRounds(ctx, phase, inputs, questions)
     panel.draw()
     longest = longest_usable(ctx.config, "solver", ctx.base)
-    spmd.on_rank_0(_finish, ctx, phase, panel, domain, inputs.earlier, longest)
+    (answers,) = spmd.on_rank_0(panel.answers)
+    judge = judge_of(ctx, domain, inputs.critic)
+    scored = scored_questions(judge, domain, panel.asked, answers)
+    spmd.on_rank_0(_finish, ctx, phase, scored, answers, inputs.earlier, longest, judge_facts(judge))
 
 
 def _finish(
     ctx: RunContext,
     phase: ActivePhase,
-    panel: PanelRounds,
-    domain: ScoredAnswers,
+    scored: Sequence[ScoredQuestion],
+    answers: Sequence[Answers],
     earlier_data: Iterable[Source],
     longest: int,
+    facts: Mapping[str, str],
 ) -> None:
-    """From the answers of all parts to what is kept, in which no prompt has more than `longest` tokens."""
-    (answers,) = panel.answers()
-    scored = scored_questions(domain, panel.asked, answers)
+    """From the scored answers of all parts to what is kept, in which no prompt has more than `longest` tokens."""
     config, tokenizer = ctx.config.labels.curation, ctx.config.challenger.reward.repetition.tokenizer
     earlier = [row.question for source in earlier_data for row in ctx.records(source, UnlabelledQuestion)]
-    near, texts = config.near_duplicates, [question.text for question in panel.asked]
+    near, texts = config.near_duplicates, [item.question.text for item in scored]
     copies = find_copies(texts, earlier, near.threshold, near.shingle, tokenizer)
 
     def overlong(question: str) -> bool:
@@ -54,7 +57,7 @@ def _finish(
 
     curated = curate_scored(scored, config, held_out_questions(ctx.benchmarks), copies, overlong)
     found = costs(answers)
-    summary = {**_summary(curated), "label_tokens": found["tokens"], "costs": {"solver": found}}
+    summary = {**_summary(curated), "label_tokens": found["tokens"], "costs": {"solver": found}, **facts}
     dataset = [UnlabelledQuestion(item.question.text) for item in curated if item.kept]
     write_jsonl(phase.directory.path / "scored.jsonl", (item.as_json() for item in curated))
     write_jsonl(phase.directory.path / "dataset.jsonl", (item.as_json() for item in dataset))

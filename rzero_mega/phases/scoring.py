@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.coevolution.scores import ScoredQuestion
 from rzero_mega.domains.domain import ScoredAnswers
 
 
-def scores_of(domain: ScoredAnswers, given: Sequence[tuple[str, str | None]]) -> list[float]:
-    """The score of each (question, answer) that roles are rewarded by; 0 without an answer. ValueError as `_share`.
+class Judge(Protocol):
+    """Whose scores answers are rewarded by. All that is rewarded goes through one. For all ranks."""
 
-    All that is rewarded goes through here: a judge that learns takes the rule's place in it.
-    """
-    return [0.0 if answer is None else _share(domain.score(question, answer)) for question, answer in given]
+    @property
+    def name(self) -> str | None:
+        """Which Critic it is; None of the domain itself. Scores of judges of different names are never put together."""
+        ...
+
+    def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
+        """Of each (question, answer), from 0 to 1; 0 without an answer. The same on every rank."""
+        ...
+
+
+class DomainJudge:
+    """The domain's own score."""
+
+    name = None
+
+    def __init__(self, domain: ScoredAnswers) -> None:
+        self._domain = domain
+
+    def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
+        """ValueError for what a domain calls a score and is none."""
+        return [0.0 if answer is None else _share(self._domain.score(question, answer)) for question, answer in given]
 
 
 def scored_questions(
-    domain: ScoredAnswers, questions: Sequence[WrittenQuestion], answers: Sequence[Answers]
+    judge: Judge, domain: ScoredAnswers, questions: Sequence[WrittenQuestion], answers: Sequence[Answers]
 ) -> list[ScoredQuestion]:
-    """Each question with the answers to it, their scores, and for audits what they are really worth."""
+    """Each question with the answers to it, their scores, and for audits what they are really worth. For all ranks."""
+    scores = iter(
+        judge.scores(
+            [
+                (question.text, answer)
+                for question, given in zip(questions, answers, strict=True)
+                for answer in given.answers
+            ]
+        )
+    )
     return [
         ScoredQuestion(
             question,
             given.answers,
-            tuple(scores_of(domain, [(question.text, answer) for answer in given.answers])),
+            tuple(next(scores) for _ in given.answers),
             tuple(quality_of(domain, question.text, answer) for answer in given.answers),
             given.tokens,
             given.cut_off,
+            judge=judge.name,
         )
         for question, given in zip(questions, answers, strict=True)
     ]

@@ -18,11 +18,12 @@ from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.judging import judge_facts, judge_of
 from rzero_mega.phases.over_provision import OverProvision
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.resampling import Group, resample
 from rzero_mega.phases.responses import answers_of
-from rzero_mega.phases.scoring import scores_of
+from rzero_mega.phases.scoring import Judge
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
@@ -30,7 +31,7 @@ from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
 
 @dataclass(frozen=True)
 class Marking:
-    """How responses are rewarded: `rewards` takes, for each, the number of its question and the sample, on rank 0.
+    """How responses are rewarded: `rewards` takes, for each, the number of its question and the sample, on every rank.
 
     `metric` is what the mean of the rewards' accuracy is called.
     """
@@ -47,8 +48,10 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
     start = Start(inputs.solver, inputs.base)
     if isinstance(ctx.domain.answers, ScoredAnswers):
         questions = [row.question for row in ctx.records(inputs.dataset, UnlabelledQuestion)]
-        marking = Marking(partial(_rewards_of_scores, ctx, ctx.domain.answers, questions), "score")
-        train_on(ctx, phase, start, [ctx.solver_prompt(question) for question in questions], marking)
+        judge = judge_of(ctx, ctx.domain.answers, inputs.critic)
+        marking = Marking(partial(_rewards_of_scores, ctx, judge, questions), "score")
+        prompts = [ctx.solver_prompt(question) for question in questions]
+        train_on(ctx, phase, start, prompts, marking, judge_facts(judge))
         return
     dataset, facts = ctx.records(inputs.dataset, TrainingQuestion), None
     if ctx.config.solver.accumulate:
@@ -75,7 +78,11 @@ def _accumulated(ctx: RunContext, inputs: SolverInputs) -> Accumulated:
 
 def by_labels(ctx: RunContext, labels: Sequence[str]) -> Marking:
     """`labels[i]` is what is to be answered to question i."""
-    return Marking(partial(_rewards, ctx, labels), "accuracy_to_label")
+
+    def rewards(asked: Sequence[int], samples: Sequence[Sample]) -> list[SolverReward]:
+        return spmd.on_rank_0(_rewards, ctx, labels, asked, samples)
+
+    return Marking(rewards, "accuracy_to_label")
 
 
 def train_on(
@@ -116,7 +123,7 @@ def train_on(
     def rewarded(items: Sequence[int], samples: Sequence[Sample]) -> list[Group]:
         asked = [item for item in items for _ in range(size)]
         with ctx.stopwatch.measure("reward_seconds"):
-            rewards = spmd.on_rank_0(marking.rewards, asked, samples)
+            rewards = marking.rewards(asked, samples)
         places = [slice(size * i, size * (i + 1)) for i in range(len(items))]
         return [Group(item, samples[place], rewards[place]) for item, place in zip(items, places, strict=True)]
 
@@ -166,7 +173,9 @@ def _rewards(
 
 
 def _rewards_of_scores(
-    ctx: RunContext, domain: ScoredAnswers, questions: Sequence[str], asked: Sequence[int], samples: Sequence[Sample]
+    ctx: RunContext, judge: Judge, questions: Sequence[str], asked: Sequence[int], samples: Sequence[Sample]
 ) -> list[SolverReward]:
-    given = [(questions[item], answer) for item, answer in zip(asked, answers_of(ctx, samples), strict=True)]
-    return solver_rewards(scores_of(domain, given), ctx.texts(samples), ctx.config.solver.reward)
+    """For all ranks: a Critic scores on all of them."""
+    answers = spmd.on_rank_0(answers_of, ctx, samples)
+    scores = judge.scores([(questions[item], answer) for item, answer in zip(asked, answers, strict=True)])
+    return spmd.on_rank_0(lambda: solver_rewards(scores, ctx.texts(samples), ctx.config.solver.reward))

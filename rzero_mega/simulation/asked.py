@@ -82,6 +82,12 @@ def verdicts_measured(config: Config, responses: Responses) -> Call:
     return (_of_solver(2 * verifier.gate.pairs, verifier.samples, verifier.sampling, responses),)
 
 
+def rival_answers(config: Config, responses: Responses) -> Call:
+    """The base's answers that a Critic's Solver is to surpass (phases/critic.py)."""
+    count = round(responses.well_formed_share * config.questions.count)
+    return (_of_solver(count, config.critic.rival_answers, config.labels.votes.sampling, responses),)
+
+
 def evaluated(config: Config, responses: Responses, gauges: bool) -> Call:
     """All benchmarks and the gauges' questions, long answers first, in one call (phases/asking_queue.py)."""
     found = []

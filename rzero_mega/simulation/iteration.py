@@ -183,6 +183,23 @@ def _verifier(site: Site, started: set[str]) -> list[Activity]:
     return [*(warm if verifier.warm_up.steps else []), *begin, *trained, *_engine(site, "solver", started), *measured]
 
 
+def _critic(site: Site, started: set[str]) -> list[Activity]:
+    """The base's answers, then updates on pairs; scoring answers, here and in other phases, isn't modelled."""
+    config, responses = site.config, site.assumptions.responses
+    lengths = asked.solver_lengths(responses)
+    size, steps = config.critic.loss.sequences_per_update, config.critic.steps
+    tokens = responses.solver_prompt + lengths.mean(config.labels.votes.sampling.max_new_tokens)
+    train = _train_seconds(site, size, size, tokens, scoring=0)
+    drawing = _drawn(site, VOTES, asked.rival_answers(config, responses), as_it_comes=True)
+    return [
+        *(_engine(site, "solver", started) + drawing if config.critic.rival_answers else []),
+        *_learner(site),
+        Activity(TRAINING, steps * train, steps * train * config.learner.processes),
+        Activity(CHECKPOINTS, costs.checkpoints(site, steps, train)),
+        Activity(MODEL, costs.model_folder(site)),
+    ]
+
+
 def _evaluate(site: Site, started: set[str]) -> list[Activity]:
     config, responses = site.config, site.assumptions.responses
     gauges = config.labels.gauges.questions > 0 and config.labelled.method == "votes"
@@ -195,6 +212,7 @@ _PHASES: dict[PhaseName, Callable[[Site, set[str]], list[Activity]]] = {
     PhaseName.QUESTIONS: _questions,
     PhaseName.LABELS: _labels,
     PhaseName.VERIFIER: _verifier,
+    PhaseName.CRITIC: _critic,
     PhaseName.SOLVER: _solver,
     PhaseName.EVALUATE: _evaluate,
 }

@@ -14,6 +14,7 @@ from rzero_mega.coevolution.label_audit import AuditedLabels
 from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.tracking.charts import Bars, Series, grouped_bars, histogram_chart, line_chart, stacked_rows
+from rzero_mega.tracking.critic import critic_in
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.report_data import IterationRecord, ReportData
 from rzero_mega.tracking.summaries import duration, histogram, scalar
@@ -24,6 +25,7 @@ PHASE_COLOURS: dict[PhaseName, str] = {
     PhaseName.QUESTIONS: "yellow",
     PhaseName.LABELS: "purple",
     PhaseName.VERIFIER: "grey",
+    PhaseName.CRITIC: "grey",
     PhaseName.SOLVER: "blue",
     PhaseName.EVALUATE: "green",
 }
@@ -146,12 +148,14 @@ def step_figures(data: ReportData) -> list[Figure]:
         Metric("well-formed", "green", PhaseName.CHALLENGER, "well_formed_rate"),
     ]
     verifier = [Metric("reward", "grey", PhaseName.VERIFIER, "reward_mean", "reward_std", (0.0, 1.0))]
+    critic = [Metric("loss", "grey", PhaseName.CRITIC, "loss")]
     solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std", (0.0, 1.0))]
     figures = [
         _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
         _per_step(data, title_of_answers, "means over a step's questions", those, zero=True),
         _per_step(data, "Challenger: questions", "shares of a step's questions", form, zero=True),
         _per_step(data, "Verifier: reward", "mean of a step, ± one standard deviation", verifier, zero=True),
+        _per_step(data, "Critic: loss", "-log σ(better - worse), nats per pair", critic, zero=True),
         _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
     ]
     if data.config.labelled.method == SFT:
@@ -163,6 +167,7 @@ def step_figures(data: ReportData) -> list[Figure]:
         roles = [
             Metric("Challenger", "orange", PhaseName.CHALLENGER, key),
             Metric("Verifier", "grey", PhaseName.VERIFIER, key),
+            Metric("Critic", "grey", PhaseName.CRITIC, key),
             Metric("Solver", "blue", PhaseName.SOLVER, key),
         ]
         figures.append(_per_step(data, title, note, roles, shares, zero))
@@ -216,6 +221,24 @@ def verifier_figure(data: ReportData) -> Figure | None:
         Curve("balanced, real votes", "grey", rate("balanced_accuracy", audited=True), dashed=True),
     ]
     return per_iteration(data, "Verifier", "on known pairs; dashed by the truth, where it is known", curves, True)
+
+
+def critic_figure(data: ReportData) -> Figure | None:
+    """How Critics order pairs that they were not shown, kind by kind, over the iterations."""
+    found = {record.iteration: critic_in(record.manifests.get(PhaseName.CRITIC)) for record in data.trained}
+    kinds = dict.fromkeys(kind for measured in found.values() if measured is not None for kind in measured.kinds)
+
+    def share(kind: str) -> Callable[[IterationRecord], float | None]:
+        def value(record: IterationRecord) -> float | None:
+            measured = found[record.iteration]
+            reliability = None if measured is None else measured.kinds.get(kind)
+            return None if reliability is None else reliability.share
+
+        return value
+
+    colours = itertools.cycle(("blue", "green", "orange", "purple", "yellow", "grey"))
+    curves = [Curve(kind, colour, share(kind)) for kind, colour in zip(kinds, colours, strict=False)]
+    return per_iteration(data, "Critic", "share of pairs in the right order, by kind", curves, True)
 
 
 def exploit_figure(data: ReportData) -> Figure | None:
@@ -372,6 +395,7 @@ def _steps(data: ReportData, metric: Metric) -> Series | None:
     planned = {
         PhaseName.CHALLENGER: data.config.challenger.training.steps,
         PhaseName.VERIFIER: data.config.verifier.training.steps,
+        PhaseName.CRITIC: data.config.critic.steps,
         PhaseName.SOLVER: data.config.solver.training.steps,
     }
     for record in data.trained:

@@ -14,6 +14,7 @@ from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures, gauge_figures
 from rzero_mega.tracking.charts import compact
+from rzero_mega.tracking.critic import critic_headings, critic_in, critic_rows
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.gauge_rows import LONG, guard_lines, long_rows, stages
 from rzero_mega.tracking.gpu_hours import of_last_iteration
@@ -100,6 +101,8 @@ def render(data: ReportData) -> str:
         guard=guard_lines((record.iteration, record.guard) for record in data.trained),
         verifier=verifier_table(data),
         verifier_figure=figures.verifier_figure(data),
+        critic=critic_table(data),
+        critic_figure=figures.critic_figure(data),
         exploit_figure=figures.exploit_figure(data),
         exploit_line=exploit_line(data),
         exploits=exploits_tables(data),
@@ -307,6 +310,13 @@ def verifier_table(data: ReportData) -> Table | None:
         for r in data.trained
     )
     return Table(HEADINGS_OF_VERIFIER, tuple(rows)) if rows else None
+
+
+def critic_table(data: ReportData) -> Table | None:
+    """What every Critic does; None without one."""
+    found = [(record.iteration, critic_in(record.manifests.get(PhaseName.CRITIC))) for record in data.trained]
+    rows = critic_rows(found)
+    return Table(critic_headings(found), tuple(rows)) if rows else None
 
 
 def dropped_table(data: ReportData) -> Table | None:

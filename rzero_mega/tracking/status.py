@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rzero_mega.coevolution.critic_measures import MeasuredCritic
 from rzero_mega.coevolution.gauges import Gauges
 from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.label_guard import Decision
@@ -19,6 +20,7 @@ from rzero_mega.evaluation.judge_report import graded_by
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.answer_scores import AnswerScores, scores_in
+from rzero_mega.tracking.critic import critic_in
 from rzero_mega.tracking.current import Current, current_phase
 from rzero_mega.tracking.gauges import BASE_GAUGES, Halt, decision_in, gauges_in, halt_of
 from rzero_mega.tracking.label_audits import label_audits
@@ -60,7 +62,8 @@ class IterationStatus:
     those of the labels, by every oracle that was asked. `graded_by` says by whose word answers are right. `label_costs`
     are by source of votes. `gauges` are those of the iteration's Solver, `base_gauges` what the base's votes came to,
     `guard` what was decided about them. `learning_rates` are those of the finished training phases.
-    `verifier` is what the iteration's Verifier was measured to do, `verdicts` what the one before it did to the labels.
+    `verifier` is what the iteration's Verifier was measured to do, `verdicts` what the one before it did to the labels,
+    `critic` what the iteration's Critic was measured to do.
     `scores` are those of the answers to the iteration's questions, in a domain that has them in place of labels.
     """
 
@@ -84,6 +87,7 @@ class IterationStatus:
     guard: Decision | None = None
     learning_rates: Mapping[PhaseName, float] = field(default_factory=dict)
     verifier: Measured | None = None
+    critic: MeasuredCritic | None = None
     verdicts: Mapping[str, Any] = field(default_factory=dict)
     scores: AnswerScores | None = None
 
@@ -169,8 +173,9 @@ def _iteration_status(
     run: RunDirectory, iteration: int, planned: Set[tuple[int, PhaseName]], alive: bool
 ) -> IterationStatus:
     names = tuple(PhaseName) if iteration > 0 else (PhaseName.EVALUATE,)
-    if not run.config.verifier.train:  # no phase that is left out, but a role that the run does not have
-        names = tuple(name for name in names if name is not PhaseName.VERIFIER)
+    # No phase that is left out, but a role that the run does not have.
+    roles = {PhaseName.VERIFIER: run.config.verifier.train, PhaseName.CRITIC: run.config.critic.train}
+    names = tuple(name for name in names if roles.get(name, True))
     folders = {name: run.phase(iteration, name) for name in names}
     manifests = {name: folder.manifest() for name, folder in folders.items()}
     written, config = _written(manifests.get(PhaseName.QUESTIONS)), _config(run, iteration)
@@ -206,6 +211,7 @@ def _iteration_status(
             name: rate for name, manifest in manifests.items() if (rate := _number(manifest, "learning_rate"))
         },
         verifier=measured_in(manifests.get(PhaseName.VERIFIER)),
+        critic=critic_in(manifests.get(PhaseName.CRITIC)),
         verdicts=verdicts_in(manifests.get(PhaseName.LABELS)),
         scores=scores_in(manifests.get(PhaseName.LABELS)),
     )

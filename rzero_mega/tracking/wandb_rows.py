@@ -6,6 +6,7 @@ W&B puts keys with the same beginning into one section of its page:
     labels/     what the votes gave, what curation kept and what labels are worth, per iteration
     gauges/     what the Solver's answers to the fixed questions tell of its labels, per iteration
     verifier/   what the Verifier does on known pairs, and on real votes by the truth, per iteration
+    critic/     how the Critic orders pairs, kind by kind, its bias of length and its drift, per iteration
     questions/  written questions per iteration; challenger/ below it: a step's questions
     train/      challenger/ and solver/: reward, loss, KL, per step
     perf/       challenger/ and solver/: seconds and tokens per step, the learner's MFU, what servers do, what is sent
@@ -26,6 +27,7 @@ from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.run import Manifest, RunInfo
 from rzero_mega.tracking.answer_scores import SCORES
+from rzero_mega.tracking.critic import critic_in
 from rzero_mega.tracking.gauges import BASE_GAUGES, DECISION, GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.label_audits import paper_accuracy
 from rzero_mega.tracking.summaries import flat_numbers
@@ -51,7 +53,7 @@ TABLE_COLUMNS = (
 _SECTIONS = {PhaseName.QUESTIONS: "questions", PhaseName.LABELS: "labels", PhaseName.EVALUATE: "eval"}
 _PERFORMANCE = ("mfu", "staleness")
 _PERFORMANCE_ENDS = ("_seconds", "_gb", "_mb", "_megabytes", "tokens_per_second", "slots_used")
-_BY_ITERATION = ("eval", "labels", "gauges", "verifier", "questions", "perf/seconds", "gpus")
+_BY_ITERATION = ("eval", "labels", "gauges", "verifier", "critic", "questions", "perf/seconds", "gpus")
 _OF_QUESTIONS = (
     "well_formed_rate",
     "p_hat_mean",
@@ -107,6 +109,10 @@ def summary_values(manifest: Manifest) -> dict[str, float]:
     if measured is not None:
         shown = {**measured.as_json(), "takes_part": float(measured.takes_part)}
         values |= {f"verifier/{key}": value for key, value in flat_numbers(shown)}
+    ranked = critic_in(manifest) if manifest.phase is PhaseName.CRITIC else None
+    if ranked is not None:
+        shown = {**ranked.as_json(), "takes_part": float(ranked.takes_part)}
+        values |= {f"critic/{key}": value for key, value in flat_numbers(shown)}
     paper = paper_accuracy(manifest.iteration)
     if manifest.phase is PhaseName.LABELS and paper is not None and SCORES not in manifest.summary:
         values["labels/paper_label_accuracy"] = paper

@@ -19,7 +19,8 @@ class ModelShape:
     """A decoder: sizes, and the features in which the families differ.
 
     `rope_factor` is Llama 3's, or None. `experts` is 0 for a dense model; otherwise every layer routes each token to
-    `experts_per_token` of them, whose weights sum to one if `normalised_routing`.
+    `experts_per_token` of them, whose weights sum to one if `normalised_routing`. `scores` is 1 for a Critic, which has
+    a head that makes one number of a hidden state, and 0 for every model that writes.
     """
 
     family: str
@@ -41,6 +42,7 @@ class ModelShape:
     experts_per_token: int = 0
     expert_ffn: int = 0
     normalised_routing: bool = True
+    scores: int = 0
 
     def size(self, dim: str) -> int:
         """Length of a dimension by its name in the mapping tables: a field, or `queries` and `keys` of all heads."""

@@ -161,8 +161,27 @@ def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
     assert "3/solver/model" in written
 
 
+def test_a_critic_is_trained_after_the_labels_and_scores_its_solver_and_the_next_labels() -> None:
+    plan = [str(phase) for phase in iteration_plan(config("critic.train=true", "iterations=2"))]
+    assert plan == [
+        "1/challenger: base, base -> model",
+        "1/questions: 1/challenger/model -> questions",
+        "1/labels: base, 1/questions/questions -> dataset",
+        "1/critic: base, 1/labels/scored -> model",
+        "1/solver: base, 1/labels/dataset, 1/critic/model -> model",
+        "2/challenger: 1/challenger/model, 1/solver/model, 1/critic/model -> model",
+        "2/questions: 2/challenger/model -> questions",
+        "2/labels: 1/solver/model, 2/questions/questions, 1/labels/dataset, 1/critic/model -> dataset",
+        "2/critic: 1/critic/model, 2/labels/scored, base, 1/critic/model, 1/labels/scored -> model",
+        "2/solver: 1/solver/model, 2/labels/dataset, 2/critic/model -> model",
+    ]
+    without = iteration_plan(config("critic={train: true, rival_answers: 0, fixed_answers: 0}", "iterations=2"))
+    assert "2/critic: 1/critic/model, 2/labels/scored -> model" in map(str, without)
+
+
 def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
-    assert [str(name) for name in PhaseName] == ["challenger", "questions", "labels", "verifier", "solver", "evaluate"]
+    names = ["challenger", "questions", "labels", "verifier", "critic", "solver", "evaluate"]
+    assert [str(name) for name in PhaseName] == names
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from rzero_mega.coevolution.checks import NO_CHECKS
 from rzero_mega.coevolution.curation import curate, reasons
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
+from rzero_mega.coevolution.set_aside import set_aside
 from rzero_mega.coevolution.verdicts import Rates, candidates, share_accepting, weighed
-from rzero_mega.coevolution.verifier_pairs import anchored_pairs, audited_pairs, divided, known_pairs, set_aside
+from rzero_mega.coevolution.verifier_pairs import anchored_pairs, audited_pairs, divided, known_pairs
 from rzero_mega.coevolution.verifier_reward import verifier_rewards
 from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.config import load_config
@@ -66,7 +67,9 @@ def test_what_is_measured_on_is_never_trained_on() -> None:
     assert 270 < len(trained) < 330 and {pair.question for pair in warm} == trained
     assert len(measured) == len(audited) == 20
     assert trained.isdisjoint(pair.question for pair in measured) and trained.isdisjoint(audited)
-    assert all(set_aside(f" {pair.question}\n", 0.25) for pair in measured), "whitespace makes no other question"
+    assert all(set_aside("verifier", f" {pair.question}\n", 0.25) for pair in measured), (
+        "whitespace makes no other question"
+    )
 
 
 def test_rewards_are_for_agreement_with_what_counts_as_right_and_nothing_unread_earns() -> None:

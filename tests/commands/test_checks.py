@@ -114,7 +114,11 @@ def test_a_run_under_another_configuration_or_in_use_is_told_by_a_dry_run() -> N
     ("iteration", "name", "message"),
     [
         (1, "chalenger", "chalenger: no such phase; did you mean challenger?"),
-        (1, "train", "train: no such phase; there are challenger, questions, labels, verifier, solver, evaluate"),
+        (
+            1,
+            "train",
+            "train: no such phase; there are challenger, questions, labels, verifier, critic, solver, evaluate",
+        ),
         (4, "solver", "iteration 4: the run has 1 to 3"),
         (4, None, "iteration 4: the run has 1 to 3"),
         (0, "solver", "iteration 0: has only evaluate"),

@@ -50,7 +50,7 @@ def test_a_key_without_a_kind_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "learner.fp8.format",
             Change.PHASE,
-            ["challenger", "verifier", "solver"],
+            ["challenger", "verifier", "critic", "solver"],
             Fixed.CHECKPOINT,
         ),
         ("checks.too_long", Change.PHASE, ["challenger", "labels"], None),
@@ -111,7 +111,7 @@ def test_keys_of_a_verifier_have_changed_where_there_is_one_before_or_after() ->
 
 def test_a_key_has_a_switch_that_is_a_key_with_no_switch_of_its_own() -> None:
     switches = {kind.switch for kind in kinds().values() if kind.switch is not None}
-    assert switches == {"verifier.train"} and all(kinds()[key].switch is None for key in switches)
+    assert switches == {"verifier.train", "critic.train"} and all(kinds()[key].switch is None for key in switches)
     assert is_looked_at("verifier.train", values_of(load_config()))
 
 

@@ -33,7 +33,7 @@ from rzero_mega.tracking.gauges import decisions
 from rzero_mega.tracking.status import models_line, run_status
 
 MODELS = (PhaseName.CHALLENGER, PhaseName.SOLVER)
-PHASES = [name for name in PhaseName if name is not PhaseName.VERIFIER]
+PHASES = [name for name in PhaseName if name not in (PhaseName.VERIFIER, PhaseName.CRITIC)]
 """Those of an iteration without a Verifier."""
 
 OUTPUTS = {

@@ -26,7 +26,7 @@ from rzero_mega.tracking.use_rows import remark, uneven_lines, use_values
 from tests.tracking.timelines import BEGAN, COLOCATED, ON_CPUS, SPLIT, drawing, training_phase
 
 SOLVER = PhaseName.SOLVER
-NAMES = [name for name in PhaseName if name is not PhaseName.VERIFIER]
+NAMES = [name for name in PhaseName if name not in (PhaseName.VERIFIER, PhaseName.CRITIC)]
 
 
 def test_what_is_inside_of_something_else_counts_once() -> None:

@@ -25,6 +25,7 @@ from rzero_mega.config.schema.coevolution import (
     TeachingConfig,
     VotesConfig,
 )
+from rzero_mega.config.schema.critic import CriticConfig, CriticGateConfig
 from rzero_mega.config.schema.endpoint import EndpointConfig, JudgeConfig, LabelAuditConfig
 from rzero_mega.config.schema.labelled import LabelledConfig
 from rzero_mega.config.schema.learner import (
@@ -52,6 +53,7 @@ from rzero_mega.config.schema.training import (
     GrpoConfig,
     LossConfig,
     OptimizerConfig,
+    PairwiseConfig,
     SamplingConfig,
     SftConfig,
     TrainingConfig,
@@ -68,6 +70,8 @@ __all__ = [
     "CheckpointConfig",
     "ChecksConfig",
     "Config",
+    "CriticConfig",
+    "CriticGateConfig",
     "CurationConfig",
     "EndpointConfig",
     "EvaluationConfig",
@@ -89,6 +93,7 @@ __all__ = [
     "ModelConfig",
     "NearDuplicatesConfig",
     "OptimizerConfig",
+    "PairwiseConfig",
     "PanelConfig",
     "ParaphraseConfig",
     "PlacementConfig",

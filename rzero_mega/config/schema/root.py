@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from rzero_mega.config.preset_files import ablation_names
 from rzero_mega.config.schema.checks import ChecksConfig
 from rzero_mega.config.schema.coevolution import ChallengerConfig, LabelsConfig, QuestionsConfig, SolverConfig
+from rzero_mega.config.schema.critic import CriticConfig
 from rzero_mega.config.schema.labelled import LabelledConfig
 from rzero_mega.config.schema.learner import LearnerConfig
 from rzero_mega.config.schema.metadata import (
@@ -36,7 +37,7 @@ from rzero_mega.config.schema.verifier import VerifierConfig
 from rzero_mega.phase_name import PhaseName
 
 NO_ABLATION = "none"
-VERIFIER_TRAIN = "verifier.train"
+VERIFIER_TRAIN, CRITIC_TRAIN = "verifier.train", "critic.train"
 
 
 @dataclass
@@ -122,6 +123,11 @@ class Config:
         default_factory=VerifierConfig, metadata=stating(of(PhaseName.VERIFIER), switch=VERIFIER_TRAIN)
     )
     """A third role between phases 3 and 4, off by default: it learns which answers are right."""
+
+    critic: CriticConfig = field(
+        default_factory=CriticConfig, metadata=stating(of(PhaseName.CRITIC), switch=CRITIC_TRAIN)
+    )
+    """A third role in the same place, where answers have scores; off by default: it learns which of two is better."""
 
     solver: SolverConfig = field(default_factory=SolverConfig, metadata=stating(of(PhaseName.SOLVER)))
     """Phase 4: the Solver's training."""

@@ -108,7 +108,21 @@ class SftConfig:
     """Examples per optimizer update. A step makes one update, and the steps go over the data in epochs."""
 
 
-LossConfig = GrpoConfig | SftConfig
+@dataclass
+class PairwiseConfig:
+    """The loss of a Critic: -log σ(score of the better answer - score of the worse one), mean over an update's pairs
+    (Bradley-Terry)."""
+
+    pairs_per_update: int = number(64, 1)
+    """Pairs per optimizer update. A step makes one update, and the steps go over all pairs in epochs."""
+
+    @property
+    def sequences_per_update(self) -> int:
+        """Two answers of each pair."""
+        return 2 * self.pairs_per_update
+
+
+LossConfig = GrpoConfig | SftConfig | PairwiseConfig
 
 
 @dataclass

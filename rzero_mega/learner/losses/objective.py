@@ -1,4 +1,4 @@
-"""Which loss an update has, and what it compares with: GRPO's, or that of supervised fine-tuning."""
+"""Which loss an update has, and what it compares with: GRPO's, that of supervised fine-tuning, or a Critic's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from rzero_mega.config.schema import GrpoConfig, LossConfig
+from rzero_mega.config.schema import GrpoConfig, LossConfig, PairwiseConfig
 from rzero_mega.learner.losses.aggregation import token_mean, token_weights
 from rzero_mega.learner.losses.grpo import TokenInputs, grpo_loss
 from rzero_mega.learner.losses.sft import sft_loss
@@ -23,7 +23,14 @@ def loss_weights(config: LossConfig, lengths: Sequence[int], longest_response: i
     """Weight of every response token of each sequence of an update; `lengths` are those of the responses."""
     if isinstance(config, GrpoConfig):
         return token_weights(config.loss_aggregation, lengths, config.sequences_per_micro_batch, longest_response)
+    if is_pairwise(config):
+        return [2.0 / max(1, len(lengths))] * len(lengths)
     return token_mean(lengths)
+
+
+def is_pairwise(config: LossConfig) -> bool:
+    """Whether the loss is one of scores, of a model that has a head, and of two sequences at a time."""
+    return isinstance(config, PairwiseConfig)
 
 
 def has_old_policy(config: LossConfig, updates: int) -> bool:

@@ -37,6 +37,7 @@ from rzero_mega.learner.megatron.switches import Kernels, accumulate_in_layers, 
 from rzero_mega.planning.layout_rules import check_layout
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
+from rzero_mega.weights.mapping.dense import SCORE
 from rzero_mega.weights.mapping.names import global_parameters, is_expert
 from rzero_mega.weights.scatter import scatter_hf
 from rzero_mega.weights.shape import ModelShape
@@ -99,12 +100,17 @@ def _plain(weight: Tensor) -> Tensor:
 
 @calls_megatron
 def build_model(
-    shape: ModelShape, layout: ParallelLayout, learner: LearnerConfig, spec: LayerSpec = layer_spec
+    shape: ModelShape,
+    layout: ParallelLayout,
+    learner: LearnerConfig,
+    spec: LayerSpec = layer_spec,
+    frozen: bool = False,
 ) -> Model:
     """Allocate this rank's part of the model; weights are whatever memory holds until `load_weights`.
 
-    `spec` says which modules its layers are built of; anything but the default is for comparisons. UserError names the
-    key of a layout or an FP8 recipe that does not suit the model or this machine.
+    `spec` says which modules its layers are built of; anything but the default is for comparisons. A `frozen` model has
+    no gradients, nor memory for them. UserError names the key of a layout or an FP8 recipe that does not suit the model
+    or this machine.
     """
     check_layout(shape, layout)
     check_fp8(learner.fp8, shape, layout, learner.dtype)
@@ -123,8 +129,9 @@ def build_model(
     specs = [spec(config, stage) for stage in stages]
     if adapt is not None:
         specs = [norms_apart(one) for one in specs]
-    chunks = [_build_chunk(shape, config, ddp, one, at, adapt) for one, at in zip(specs, stages, strict=True)]
-    if adapt is None and learner.fused_kernels and torch.cuda.is_available():
+    change = _freeze if frozen else adapt
+    chunks = [_build_chunk(shape, config, ddp, one, at, change) for one, at in zip(specs, stages, strict=True)]
+    if change is None and learner.fused_kernels and torch.cuda.is_available():
         accumulate_in_layers(chunks)
     if learner.overlap_gradient_reduction:
         # Micro-batches but the last accumulate; the schedules leave this context for the last.
@@ -137,17 +144,24 @@ def build_model(
     return Model(shape, config, chunks, parameters, learner.lora, adapters)
 
 
+def _freeze(model: torch.nn.Module) -> None:
+    model.requires_grad_(False)
+
+
 def _build_chunk(
     shape: ModelShape,
     config: TransformerConfig,
     ddp: DistributedDataParallelConfig,
     spec: ModuleSpec | TransformerBlockSubmodules,
     vp_stage: int | None,
-    adapt: Callable[[torch.nn.Module], None] | None,
+    change: Callable[[torch.nn.Module], None] | None,
 ) -> DistributedDataParallel:
-    gpt: torch.nn.Module = build_gpt(shape, config, spec, vp_stage)
-    if adapt is not None:
-        adapt(gpt)
+    policy = build_gpt(shape, config, spec, vp_stage)
+    if shape.scores:
+        policy.add_head()
+    gpt: torch.nn.Module = policy
+    if change is not None:
+        change(gpt)
     if torch.cuda.is_available():
         gpt.cuda(torch.cuda.current_device())
     if config.params_dtype != torch.float32:
@@ -182,7 +196,8 @@ def build_gpt(
 def load_weights(model: Model, folder: Path, adapter_seed: int = 0) -> None:
     """Fill the model from a folder in Hugging Face format. An optimizer must be built afterwards: it copies them.
 
-    Adapters, if it has them, begin with numbers that the seed names, and add nothing.
+    Adapters, if it has them, begin with numbers that the seed names, and add nothing. The head of a Critic is zero
+    where the folder has none: there is the base model.
     """
     # These are the weights themselves, but for FP8 parameters: of those they are copies, filled and copied back.
     local = model.held_weights()
@@ -206,7 +221,12 @@ def read_shards(model: Model, folder: Path) -> dict[str, Tensor]:
 
 def _fill(local: Mapping[str, Tensor], shape: ModelShape, folder: Path) -> None:
     with HfWeights(folder) as weights:
-        scatter_hf(entries(shape), weights.tensor, local, shape, tensor_shard)
+        has_head = SCORE in weights.names()
+
+        def read(name: str) -> Tensor:
+            return weights.tensor(name) if name != SCORE or has_head else torch.zeros(shape.scores, shape.hidden)
+
+        scatter_hf(entries(shape), read, local, shape, tensor_shard)
 
 
 def tensor_shard(name: str) -> tuple[int, int]:

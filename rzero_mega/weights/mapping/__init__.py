@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rzero_mega.weights.mapping import llama, qwen2, qwen3, qwen3_moe
+from rzero_mega.weights.mapping.dense import SCORE_RULE
 from rzero_mega.weights.mapping.table import Entry, expand, hf_sizes
 from rzero_mega.weights.shape import ModelShape
 
@@ -11,7 +12,8 @@ _TABLES = {"qwen3": qwen3.rules, "qwen3_moe": qwen3_moe.rules, "qwen2": qwen2.ru
 
 def entries(shape: ModelShape) -> list[Entry]:
     """Every tensor of a model of this shape, with its names on both sides."""
-    return expand(_TABLES[shape.family](shape), shape)
+    rules = _TABLES[shape.family](shape)
+    return expand((*rules, SCORE_RULE) if shape.scores else rules, shape)
 
 
 __all__ = ["Entry", "entries", "hf_sizes"]

@@ -63,6 +63,10 @@ QKV_BIAS = Rule(
     (("queries",), ("keys",), ("keys",)),
     FusedQkv(),
 )
+SCORE = "score.weight"
+"""A Critic's head, on both sides: transformers' models for sequence classification call it so."""
+
+SCORE_RULE = Rule(SCORE, (SCORE,), (("scores", "hidden"),), REPLICATED)
 _HEAD = Rule(OUTPUT, ("lm_head.weight",), (("vocab", "hidden"),), Vocabulary())
 
 

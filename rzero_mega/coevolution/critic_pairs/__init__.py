@@ -1,0 +1,39 @@
+"""Pairs of answers whose order is known before anybody judges them: what a Critic learns from and is measured on.
+
+A file for each way to know it. A kind of pairs has a name, by which its reliability is told.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rzero_mega.coevolution.set_aside import set_aside
+from rzero_mega.config.schema import CriticGateConfig
+
+
+@dataclass(frozen=True)
+class RankedPair:
+    """Two answers to a question, of which one is better as far as its `kind` knows."""
+
+    kind: str
+    question: str
+    better: str
+    worse: str
+
+
+def divided(pairs: Sequence[RankedPair], gate: CriticGateConfig) -> tuple[list[RankedPair], list[RankedPair]]:
+    """(pairs to train on, pairs to measure by): those of questions set aside, `gate.pairs` of each kind at most."""
+    training, measured = list[RankedPair](), defaultdict[str, list[RankedPair]](list)
+    for pair in pairs:
+        if set_aside("critic", pair.question, gate.share):
+            measured[pair.kind].append(pair)
+        else:
+            training.append(pair)
+    return training, [pair for of_kind in measured.values() for pair in of_kind[: gate.pairs]]
+
+
+def of_kinds(pairs: Sequence[RankedPair], closed: Collection[str]) -> list[RankedPair]:
+    """Those of the kinds that the gate hasn't closed."""
+    return [pair for pair in pairs if pair.kind not in closed]

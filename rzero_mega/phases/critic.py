@@ -1,0 +1,205 @@
+"""Phase between labels and solver where answers have scores: the Critic learns which answer is better, and is measured.
+
+It takes no server: its learner's forward pass is what it scores with, and the base's answers are drawn by the Solver's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rzero_mega import spmd
+from rzero_mega.activity import Activity
+from rzero_mega.coevolution.critic_measures import (
+    Drift,
+    MeasuredCritic,
+    length_bias,
+    rank_correlation,
+    reliabilities,
+)
+from rzero_mega.coevolution.critic_pairs import RankedPair, divided, of_kinds
+from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_over_corrupted
+from rzero_mega.coevolution.critic_pairs.solver_over_base import solver_over_base
+from rzero_mega.coevolution.plan import CriticInputs, Source, solver_batch
+from rzero_mega.coevolution.scores import ScoredQuestion
+from rzero_mega.coevolution.set_aside import set_aside
+from rzero_mega.coevolution.streams import derive_seed
+from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.learner.learner import Learner
+from rzero_mega.learner.scorer import scored_sequence
+from rzero_mega.phases.asking_queue import Ask, responses_kept_by
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.judging import AnswerScorer, AnswerTokens
+from rzero_mega.phases.responses import read_answers
+from rzero_mega.phases.scoring import quality_of
+from rzero_mega.phases.start import Start
+from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
+from rzero_mega.rollout.protocol import Request
+from rzero_mega.tracking.critic import MEASURED, measured_critic
+
+_log = logging.getLogger(__name__)
+
+RIVAL = "critic/rival"
+"""Stands in the journal where benchmarks have their names, of which none has a slash; names the random streams too."""
+
+Answered = dict[str, tuple[str | None, ...]]
+"""The answers to questions, each of which is there once."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What answers give a Critic: pairs to train on and others to measure by, of `known` order.
+
+    `answered` are (question, answer, what that is really worth) of questions on which it isn't trained; `fixed` those
+    that all Critics score.
+    """
+
+    trained: list[RankedPair]
+    measured: list[RankedPair]
+    answered: list[tuple[str, str, float | None]]
+    fixed: list[tuple[str, str]]
+
+
+def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
+    """Train C_{i-1} into C_i on pairs of known order, and measure which kinds of these C_i can be trusted with."""
+    critic, domain = ctx.config.critic, ctx.domain.answers
+    assert isinstance(domain, ScoredAnswers)  # `check_run` has seen to it
+    rivals = _rival_answers(ctx, phase, inputs)
+    closed = spmd.on_rank_0(_closed, ctx, inputs.critic)
+    material = spmd.on_rank_0(_material, ctx, domain, inputs, rivals, closed)
+    tokens = AnswerTokens(ctx)
+    pairs = [(tokens.of(pair.question, pair.better), tokens.of(pair.question, pair.worse)) for pair in material.trained]
+    # A token more of each has its score's place.
+    pairs = [pair for pair in pairs if max(map(len, pair)) <= tokens.most and sum(map(len, pair)) + 2 <= tokens.budget]
+    training = TrainingConfig(steps=critic.steps, optimizer=critic.optimizer)
+    if not pairs:
+        _log.warning("critic.train: no pair of known order is there to learn from; it stays as it is")
+        training.steps = 0
+    ctx.rest_servers()
+    models = Start(inputs.critic).folders(ctx)
+    optimizer = training.optimizer.in_iteration(phase.directory.iteration)
+    with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
+        learner = Learner(models.policy, ctx.layout, ctx.config.learner, critic.loss, optimizer, longest_response=1)
+    steps = _PairSteps(ctx, learner, pairs, critic.loss.pairs_per_update, derive_seed(phase.seed_key("order")))
+    facts = {"pairs": len(pairs), "closed_before": list(closed)}
+    run_steps(ctx, phase, learner, training, steps, models, facts, partial(_measure, ctx, inputs, material))
+
+
+class _PairSteps(Steps):
+    """An update on the next pairs a step. Nothing but the learner has to be saved."""
+
+    shown: ClassVar = {"loss": "loss", "norm": "grad_norm"}
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        learner: Learner,
+        pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+        per_step: int,
+        order: int,
+    ) -> None:
+        """`pairs` are the tokens of both answers, the better one first; `order` names the stream of epochs' orders."""
+        self._ctx, self._learner, self._pairs = ctx, learner, pairs
+        self._per_step, self._order = per_step, order
+
+    def take(self, step: int, on_failure: OnFailure) -> Row:
+        """The step's row."""
+        batch = solver_batch(len(self._pairs), step, self._per_step, self._order)
+        sequences = [scored_sequence(tokens) for item in batch for tokens in self._pairs[item]]
+        found, used = train_step(self._ctx, self._learner, sequences, on_failure)
+        return {
+            "loss": found.loss,
+            "grad_norm": found.grad_norm,
+            "epoch": step * self._per_step / len(self._pairs),
+            "updates": float(found.updates),
+            "skipped_updates": found.skipped_updates,
+            "tokens": float(sum(sequence.length for sequence in sequences)),
+            **used,
+        }
+
+
+def _rival_answers(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> Answered:
+    """The rival's answers to the questions, on rank 0; nothing on the others, and where there is no rival."""
+    if inputs.rival is None:
+        return {}
+    questions, samples = list(_answered(ctx, inputs.scored)), ctx.config.critic.rival_answers
+    sampling, key = ctx.config.labels.votes.sampling, phase.seed_key(RIVAL)
+    asks = [
+        Ask(RIVAL, place, sample, Request(f"{key}/{place}", ctx.solver_prompt(question), 1, sampling, sample, False))
+        for place, question in enumerate(questions)
+        for sample in range(samples)
+    ]
+    engine = ctx.engine("solver", ctx.model(inputs.rival))
+    engine.prepare()
+    responses = responses_kept_by(ctx, phase, engine, asks)
+    ordered = sorted(responses, key=lambda one: one.place)
+    answers = read_answers(ctx, ((one.text, one.finished) for one in ordered))
+    found: dict[str, list[str | None]] = {}
+    for one, answer in zip(ordered, answers, strict=True):
+        found.setdefault(questions[one.problem], []).append(answer)
+    return {question: tuple(given) for question, given in found.items()}
+
+
+def _answered(ctx: RunContext, scored: Source) -> Answered:
+    """The Solver's answers to each question, whatever curation made of it."""
+    found: Answered = {}
+    for row in ctx.records(scored, ScoredQuestion):
+        found.setdefault(row.question.text, row.answers)
+    return found
+
+
+def _closed(ctx: RunContext, critic: Source) -> tuple[str, ...]:
+    """The kinds that the Critic before was found not to be trusted with; none before there was one."""
+    return () if critic.phase is None else measured_critic(ctx.run, critic.iteration).closed
+
+
+def _material(
+    ctx: RunContext, domain: ScoredAnswers, inputs: CriticInputs, rivals: Answered, closed: Sequence[str]
+) -> Material:
+    config, answered = ctx.config.critic, _answered(ctx, inputs.scored)
+    pairs = intact_over_corrupted(answered, domain.corruptions, ctx.config.seed)
+    pairs += solver_over_base(answered, rivals)
+    trained, measured = divided(pairs, config.gate)
+    aside = [question for question in answered if set_aside("critic", question, config.gate.share)]
+    given = [(q, answer) for q in aside for answer in dict.fromkeys(answered[q]) if answer is not None]
+    audited = [(question, answer, quality_of(domain, question, answer)) for question, answer in given]
+    first = _answered(ctx, inputs.fixed or inputs.scored)
+    fixed = [(question, next((a for a in answers if a is not None), None)) for question, answers in first.items()]
+    kept = [(question, answer) for question, answer in fixed if answer is not None]
+    return Material(of_kinds(trained, closed), measured, audited[: config.gate.pairs], kept[: config.fixed_answers])
+
+
+def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: Path) -> Mapping[str, Any]:
+    """What the Critic of the folder does, for the phase's summary. For all ranks."""
+    pairs, answered = material.measured, [(question, answer) for question, answer, _ in material.answered]
+    given = [
+        *((pair.question, pair.better) for pair in pairs),
+        *((pair.question, pair.worse) for pair in pairs),
+        *answered,
+        *material.fixed,
+    ]
+    scores = _known(AnswerScorer(ctx, model).scores(given))
+    better, worse, rest = scores[: len(pairs)], scores[len(pairs) : 2 * len(pairs)], scores[2 * len(pairs) :]
+    own, now = rest[: len(answered)], rest[len(answered) :]
+    drift = None
+    if inputs.first is not None and material.fixed:
+        drift = Drift.of(_known(AnswerScorer(ctx, ctx.model(inputs.first)).scores(material.fixed)), now)
+    worth = [(score, value) for score, (_, _, value) in zip(own, material.answered, strict=True) if value is not None]
+    quality = rank_correlation([score for score, _ in worth], [value for _, value in worth])
+    kinds, gate = reliabilities(pairs, better, worse), ctx.config.critic.gate
+    measured = MeasuredCritic(kinds, gate.minimum, length_bias(answered, own), drift, quality)
+    if spmd.rank() == 0:
+        told = ", ".join(f"{kind} {found.share:.3f}" for kind, found in kinds.items()) or "none to measure by"
+        part = "scores answers" if measured.takes_part else f"does not score (critic.gate.minimum {gate.minimum:g})"
+        _log.info("critic: right order by kind of pair: %s; it %s", told, part)
+    return {MEASURED: measured.as_json()}
+
+
+def _known(scores: Sequence[float | None]) -> list[float]:
+    """With 0, as of a base's Critic, for what is too long to be scored."""
+    return [0.0 if score is None else score for score in scores]

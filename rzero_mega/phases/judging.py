@@ -1,0 +1,93 @@
+"""Who scores answers: the domain itself, or a Critic that the gate lets, by forward passes of the learner's ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rzero_mega import spmd
+from rzero_mega.activity import Activity
+from rzero_mega.coevolution.critic_measures import LengthBias, sigmoid
+from rzero_mega.coevolution.plan import Source
+from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.learner.scorer import Scorer
+from rzero_mega.phases.budgets import longest_trained
+from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.scoring import DomainJudge, Judge
+from rzero_mega.rollout.limits import end_token
+from rzero_mega.tracking.critic import measured_critic
+from rzero_mega.weights.shape import read_shape
+
+
+def judge_of(ctx: RunContext, domain: ScoredAnswers, critic: Source | None) -> Judge:
+    """The Critic's, if there is one and its gate is open; else the domain's. For all ranks."""
+    own = DomainJudge(domain)
+    if critic is None or not ctx.config.critic.weight:
+        return own
+    measured = spmd.on_rank_0(measured_critic, ctx.run, critic.iteration)
+    if not measured.takes_part:
+        return own
+    name = f"{critic}@{ctx.hashes([critic])[str(critic)][:12]}"
+    bias = measured.length if ctx.config.critic.remove_length else None
+    return CriticJudge(AnswerScorer(ctx, ctx.model(critic)), own, name, ctx.config.critic.weight, bias)
+
+
+def judge_facts(judge: Judge) -> dict[str, str]:
+    """For a phase's summary: which Critic scored in it; nothing where the domain did."""
+    return {} if judge.name is None else {"judge": judge.name}
+
+
+class CriticJudge:
+    """σ of a Critic's score, or a mean of that and the domain's own."""
+
+    def __init__(
+        self, scorer: AnswerScorer, domain: DomainJudge, name: str, weight: float, bias: LengthBias | None
+    ) -> None:
+        """`weight` is the Critic's share; the `bias` is removed from its scores, None leaves them as they are."""
+        self._scorer, self._domain, self._weight, self._bias = scorer, domain, weight, bias
+        self.name: str | None = name
+
+    def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
+        """See `Judge`."""
+        answered = [(question, answer) for question, answer in given if answer is not None]
+        found, own = iter(self._scorer.scores(answered)), self._domain.scores(given)
+        judged = [0.0 if answer is None else self._judged(answer, next(found)) for _, answer in given]
+        return [self._weight * his + (1.0 - self._weight) * its for his, its in zip(judged, own, strict=True)]
+
+    def _judged(self, answer: str, score: float | None) -> float:
+        if score is None:
+            return 0.0
+        return sigmoid(score if self._bias is None else self._bias.removed(score, answer))
+
+
+class AnswerScorer:
+    """A Critic's scores of answers. Every rank makes the same calls."""
+
+    def __init__(self, ctx: RunContext, folder: Path) -> None:
+        """Load the Critic of the folder, into host memory."""
+        self._ctx = ctx
+        with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
+            self._scorer = Scorer(folder, ctx.layout, ctx.config.learner)
+        self._tokens = AnswerTokens(ctx)
+
+    def scores(self, answered: Sequence[tuple[str, str]]) -> list[float | None]:
+        """Of each (question, answer), any number; None of what no micro-batch and no context holds."""
+        tokens = [self._tokens.of(question, answer) for question, answer in answered]
+        fit = [one for one in tokens if len(one) <= self._tokens.most]
+        self._ctx.rest_servers()
+        found = iter(self._scorer.score(fit))
+        return [next(found) if len(one) <= self._tokens.most else None for one in tokens]
+
+
+class AnswerTokens:
+    """What a Critic reads: the Solver's prompt, the answer, and the token that ends it, at which the score stands."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        self._ctx, self._end = ctx, end_token(ctx.base)
+        self.budget = longest_trained(ctx.config)
+        # The score takes the place of a token more.
+        self.most = min(read_shape(ctx.base).max_positions, self.budget) - 1
+
+    def of(self, question: str, answer: str) -> tuple[int, ...]:
+        """Of a question and an answer to it."""
+        return (*self._ctx.solver_prompt(question), *self._ctx.encoder.encode_said(answer), self._end)

@@ -1,0 +1,87 @@
+"""What a run's Critics were measured to do, as their phases left it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rzero_mega.coevolution.critic_measures import MeasuredCritic
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.records import record_if_sound
+from rzero_mega.run import Manifest, RunDirectory
+from rzero_mega.tracking.summaries import NOTHING, percent
+
+MEASURED = "measured"
+"""In the summary of a critic phase."""
+
+
+def critic_in(manifest: Manifest | None) -> MeasuredCritic | None:
+    """Out of a critic phase's manifest, to be shown; None where it has nothing that can be read."""
+    return None if manifest is None else record_if_sound(manifest.summary.get(MEASURED), MeasuredCritic)
+
+
+def measured_critic(run: RunDirectory, iteration: int) -> MeasuredCritic:
+    """That of an iteration's Critic, to go by; UserError names a manifest that lacks it or has it malformed."""
+    phase = run.phase(iteration, PhaseName.CRITIC)
+    manifest = phase.manifest()
+    try:
+        return MeasuredCritic.from_json(manifest.summary[MEASURED] if manifest is not None else {})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"{MEASURED} is missing or malformed ({error!r})"
+        raise UserError(f"{phase.manifest_path}: {what}; remove {phase.path} to redo the phase") from None
+
+
+Found = Iterable[tuple[int, MeasuredCritic | None]]
+"""Iterations with their Critic."""
+
+
+def critic_headings(found: Found) -> tuple[str, ...]:
+    """Of the report's table: how it orders pairs, by kind, and what else was measured."""
+    before, after = ("Critic of iteration",), ("takes part", "length", "order as the first", "shift", "hidden quality")
+    return (*before, *_kinds(found), *after)
+
+
+def critic_rows(found: Found) -> list[tuple[str, ...]]:
+    """Cells in the order of the headings."""
+    given = [(iteration, measured) for iteration, measured in found if measured is not None]
+    kinds = _kinds(given)
+    return [(str(iteration), *_cells(measured, kinds)) for iteration, measured in given]
+
+
+def critic_lines(found: Found) -> list[str]:
+    """A line for each Critic, for the terminal."""
+    lines = []
+    for iteration, measured in found:
+        if measured is None:
+            continue
+        kinds = [
+            f"{kind} {percent(of_kind.share)}{' (closed)' if kind in measured.closed else ''}"
+            for kind, of_kind in measured.kinds.items()
+        ]
+        said = f"C{iteration}: right order of {', '.join(kinds) or 'no pair'}"
+        lines.append(said if measured.takes_part else f"{said}; kept out by critic.gate")
+    return lines
+
+
+def _kinds(found: Found) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(kind for _, measured in found if measured is not None for kind in measured.kinds))
+
+
+def _cells(measured: MeasuredCritic, kinds: Iterable[str]) -> tuple[str, ...]:
+    shares = [
+        NOTHING if found is None else f"{percent(found.share)} of {found.pairs}"
+        for found in (measured.kinds.get(kind) for kind in kinds)
+    ]
+    drift = measured.drift
+    return (
+        *shares,
+        "yes" if measured.takes_part else "no",
+        _signed(measured.length.correlation),
+        _signed(drift.correlation if drift else None),
+        _signed(drift.shift if drift else None),
+        _signed(measured.quality),
+    )
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.2f}"

@@ -1,0 +1,197 @@
+"""A Critic learns from the answers of an iteration, is measured, and scores: real weights, one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rzero_mega.coevolution.critic_measures import sigmoid
+from rzero_mega.coevolution.plan import BASE, CriticInputs, EarlierDataSets, LabelsInputs, SolverInputs, Source
+from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.coevolution.scores import UnlabelledQuestion
+from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.errors import UserError
+from rzero_mega.phase_name import PhaseName
+from rzero_mega.phases import critic, labels, solver, steps
+from rzero_mega.phases.context import ActivePhase
+from rzero_mega.phases.judging import judge_of
+from tests.learner.forked_ranks import LayoutCase
+from tests.phases.critic_ranks import run_cases
+from tests.phases.scored import SCORED
+from tests.phases.scripted import ScriptedRun, rows, summary
+from tests.phases.test_verifier_killed import TIMES, Killed, in_call
+from tests.phases.training import RolloutsOnly
+
+SETTINGS = (
+    "domain=rewriting",
+    "critic.train=true",
+    "critic={steps: 3, loss: {pairs_per_update: 4}, fixed_answers: 3}",
+    "critic.optimizer={learning_rate: 0.001, weight_decay: 0.0}",
+    "critic.gate={share: 0.3, pairs: 3, minimum: 0.0}",
+    "learner.tokens_per_micro_batch=512",
+    "learner.checkpoint={every: 1, asynchronous: false}",
+    "labels.votes.samples=3",
+    "labels.curation={low: 0.0, high: 1.0, drop_held_out: false}",
+    "solver.training={prompts_per_step: 1, rollouts_per_prompt: 3, grpo: {sequences_per_update: 3}}",
+    "evaluation.benchmarks=[]",
+)
+ANSWERS = Source(1, PhaseName.LABELS, "scored")
+FIRST, SECOND = (Source(iteration, PhaseName.CRITIC, "model") for iteration in (1, 2))
+
+
+@pytest.fixture
+def runs(training_runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun]:
+    return lambda name, *overrides: training_runs(name, *SETTINGS, *overrides)
+
+
+def train(run: ScriptedRun) -> ActivePhase:
+    if run.directory.phase(1, PhaseName.LABELS).manifest() is None:
+        run.leave(PhaseName.LABELS, "scored", SCORED)
+    phase = run.begin(PhaseName.CRITIC)
+    critic.run(run.ctx, phase, CriticInputs(BASE, ANSWERS))
+    return phase
+
+
+def left(phase: ActivePhase) -> tuple[dict[str, bytes], dict[str, Any], list[dict[str, Any]]]:
+    """The model's bytes, what the manifest says, and the rows but for times."""
+    folder = phase.directory.path / "model"
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    said = {key: value for key, value in summary(phase).items() if not key.endswith(TIMES)}
+    logged = [{key: value for key, value in row.items() if not key.endswith(TIMES)} for row in rows(phase, "metrics")]
+    return files, said, logged
+
+
+MOMENTS: dict[str, tuple[Any, str, int]] = {
+    "after two steps": (critic, "train_step", 3),
+    "while it is measured": (critic, "AnswerScorer", 1),
+    "as it is finished": (steps, "_finish", 1),
+}
+
+
+def test_it_learns_from_pairs_of_known_order_and_goes_on_to_the_same_bytes_whenever_it_was_killed(
+    runs: Callable[..., ScriptedRun],
+) -> None:
+    undisturbed = left(train(runs("undisturbed")))
+    _, said, logged = undisturbed
+    assert logged[0]["loss"] == pytest.approx(0.6931, abs=1e-3) and len(logged) == 3 and logged[-1]["grad_norm"] > 0
+    measured = said["measured"]
+    assert set(measured["kinds"]) == {"dropped_word", "repeated_word", "foreign_word", "broken_order"}
+    assert measured["takes_part"] and measured["drift"] is None and measured["quality"] is not None
+    assert said["closed_before"] == [] and said["pairs"] > 20
+    for moment, (owner, name, number) in MOMENTS.items():
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(owner, name, in_call(number, getattr(owner, name)))
+            train(runs(moment))
+        phase = train(runs(moment))
+        assert phase.directory.manifest().attempts == 2, moment  # type: ignore[union-attr]
+        assert left(phase) == undisturbed, moment
+
+
+def test_the_next_one_goes_on_without_closed_kinds_surpasses_the_base_and_is_held_against_the_first(
+    runs: Callable[..., ScriptedRun],
+) -> None:
+    run = runs("two", "critic.gate.minimum=1.0", "critic.steps=1")
+    first = summary(train(run))["measured"]
+    assert first["closed"], "one step does not order everything"
+    run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)
+    base = run.script("solver", lambda _prompt, _index: "rival words")
+    phase = run.begin(PhaseName.CRITIC, iteration=2)
+    answers = Source(2, PhaseName.LABELS, "scored")
+    critic.run(run.ctx, phase, CriticInputs(FIRST, answers, rival=BASE, first=FIRST, fixed=ANSWERS))
+    said = summary(phase)
+    assert len(base.requests) == 6 and said["closed_before"] == first["closed"]
+    assert said["measured"]["kinds"]["solver_over_base"]["pairs"] > 0
+    assert -1 <= said["measured"]["drift"]["correlation"] <= 1
+
+
+class Judged:
+    """A run with a Critic that was measured so, and a task to answer."""
+
+    def __init__(self, run: ScriptedRun) -> None:
+        self.run, self.phase = run, train(run)
+        self.task = SCORED[0].question.text
+        self.given = [(self.task, answer) for answer in SCORED[0].answers]
+
+    def scores(self) -> Sequence[float]:
+        domain = self.run.ctx.domain.answers
+        assert isinstance(domain, ScoredAnswers)
+        return judge_of(self.run.ctx, domain, FIRST).scores(self.given)
+
+
+def test_the_solver_and_the_labels_go_by_its_scores_which_say_whose_they_are(
+    runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = Judged(runs("judged"))
+    run, scores = judged.run, judged.scores()
+    assert 0.0 < scores[0] != scores[1] < 1.0 and scores[2] == 0.0, "without an answer there is nothing to score"
+
+    run.leave(PhaseName.LABELS, "dataset", [UnlabelledQuestion(judged.task)], iteration=3)
+    engine = run.script("solver", lambda _prompt, index: SCORED[0].answers[index] or "!")
+    training = RolloutsOnly(engine, 1)
+    monkeypatch.setattr(solver, "train_policy", training)
+    dataset = Source(3, PhaseName.LABELS, "dataset")
+    solver.run(run.ctx, run.begin(PhaseName.SOLVER), SolverInputs(BASE, dataset, critic=FIRST))
+    assert training.drawn[0].rewards == pytest.approx(scores, abs=1e-5)
+    assert training.facts is not None and training.facts["judge"].startswith("1/critic/model@")
+
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(judged.task, None)], iteration=2)
+    phase = run.begin(PhaseName.LABELS, iteration=2)
+    questions = Source(2, PhaseName.QUESTIONS, "questions")
+    labels.run(run.ctx, phase, LabelsInputs(BASE, questions, EarlierDataSets(0), critic=FIRST))
+    (row,) = rows(phase, "scored")
+    assert row["scores"] == pytest.approx(scores, abs=1e-5) and row["judge"] == training.facts["judge"]
+
+
+def test_scores_are_mixed_with_the_domain_s_and_length_is_taken_out_of_them(runs: Callable[..., ScriptedRun]) -> None:
+    judged = Judged(runs("judged"))
+    whole, config = judged.scores(), judged.run.ctx.config.critic
+    config.weight = 0.25
+    expected = [0.25 * his + 0.75 * its for his, its in zip(whole, SCORED[0].scores, strict=True)]
+    assert judged.scores() == pytest.approx(expected, abs=1e-5)
+    config.weight, config.remove_length = 1.0, True
+    length = summary(judged.phase)["measured"]["length"]
+    corrected = [
+        sigmoid(logit(value) - length["slope"] * (len(answer) - length["mean"]))
+        for value, answer in zip(whole[:2], (answer for _, answer in judged.given[:2] if answer), strict=True)
+    ]
+    assert length["slope"] != 0.0 and judged.scores() == pytest.approx([*corrected, 0.0], abs=1e-4)
+    config.weight = 0.0
+    assert judged.scores() == list(SCORED[0].scores)
+
+
+def logit(share: float) -> float:
+    from math import log
+
+    return log(share / (1 - share))
+
+
+def test_a_critic_that_the_gate_keeps_out_leaves_scoring_to_the_domain(runs: Callable[..., ScriptedRun]) -> None:
+    judged = Judged(runs("shut", "critic.steps=0", "critic.gate.minimum=0.6"))
+    measured = summary(judged.phase)["measured"]
+    assert {found["share"] for found in measured["kinds"].values()} == {0.5}, "a zero head is a coin"
+    assert not measured["takes_part"] and judged.scores() == list(SCORED[0].scores)
+
+
+def test_a_damaged_measure_is_named_with_its_manifest(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("damaged")
+    directory = run.directory.phase(1, PhaseName.CRITIC)
+    directory.begin({})
+    (directory.path / "model").mkdir()
+    (directory.path / "model" / "config.json").write_text("{}")
+    directory.finish({"model": Path("model")}, {"measured": {"kinds": {}}})
+    domain = run.ctx.domain.answers
+    assert isinstance(domain, ScoredAnswers)
+    with pytest.raises(UserError, match=r"critic/manifest\.json: measured is missing or malformed"):
+        judge_of(run.ctx, domain, FIRST)
+
+
+@pytest.mark.gloo
+def test_on_two_ranks_it_learns_is_measured_and_scores_as_on_one(tmp_path: Path) -> None:
+    found = run_cases([LayoutCase("one"), LayoutCase("two", dp=2)], tmp_path)
+    (said, scores), (said_by_two, scores_by_two) = found["one"], found["two"]
+    assert scores_by_two == pytest.approx(scores, abs=1e-4) and len(set(scores)) > 10
+    assert said["pairs"] == said_by_two["pairs"] > 0 and said["loss"] == pytest.approx(said_by_two["loss"], abs=1e-5)
+    assert said["measured"]["kinds"].keys() == said_by_two["measured"]["kinds"].keys()
