@@ -23,7 +23,9 @@ from rzero_mega.config.schema import RolloutConfig, SglangConfig, VerifyConfig, 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.sglang.nodes.job_files import JobNode
 from rzero_mega.rollout.sglang.pool import server_pool
+from rzero_mega.rollout.sglang.pool.engine import Pass, SglangEngine
 from rzero_mega.rollout.sglang.pool.server_pool import ServerPool
+from rzero_mega.rollout.sglang.pool.turns import EVERYTHING
 from rzero_mega.rollout.sglang.server.client import SglangClient
 from rzero_mega.rollout.sglang.server.command import ServerSpec
 from rzero_mega.weights.bucket import Bucket, to_buckets
@@ -140,7 +142,26 @@ def updates(folder: Path) -> dict[str, Any]:
             if started and version == 1:
                 started["solver-1-a1"].endures = 2
             found[f"after {version}"] = {name: factors(server) for name, server in started.items() if server.alive()}
+        found["passes"] = passes_of(engine)
     return found
+
+
+def passes_of(engine: SglangEngine) -> list[str]:
+    """Those that a rank is in where the first of two fails on the first rank."""
+    sent: list[str] = []
+    wanted = [[Pass.BASE, Pass.ADAPTERS], []]
+
+    def send(what: Pass) -> UserError | None:
+        sent.append(what.value)
+        return UserError("failed") if spmd.rank() == 0 else None
+
+    with (
+        patch.object(engine, "_admit", lambda _: wanted.pop(0)),
+        patch.object(engine, "_send", send),
+        patch.object(engine, "_recover", lambda *_: None),
+    ):
+        engine._supply(EVERYTHING)
+    return sent
 
 
 def wrong_on_1(rank: int) -> Iterator[tuple[str, Tensor]]:

@@ -35,6 +35,11 @@ def test_an_update_of_which_another_node_s_server_dies_is_repeated_by_all_sender
 
 
 @pytest.mark.gloo
+def test_no_rank_begins_a_pass_after_one_that_failed_on_the_first_rank(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["updates"]["passes"] for rank in ranks] == [["base"], ["base"]]
+
+
+@pytest.mark.gloo
 def test_another_sender_s_buckets_become_fp8_there_and_what_can_not_is_named_by_the_first_rank(
     ranks: list[dict[str, Any]],
 ) -> None:

@@ -223,9 +223,10 @@ class SglangEngine:
         """Until no server waits for weights: send them, over and over if a server dies of it."""
         attempt = 0
         while passes := spmd.on_rank_0(self._admit, needed):
-            error = None
             for one in passes:
-                error = error or self._send(one)
+                error = self._send(one)
+                if spmd.on_rank_0(bool, error):  # no rank begins a pass that the first one isn't in
+                    break
             attempt += 1
             spmd.on_rank_0(self._recover, error, attempt)
 
