@@ -230,7 +230,7 @@ def critic_figure(data: ReportData) -> Figure | None:
 
     def share(kind: str) -> Callable[[IterationRecord], float | None]:
         def value(record: IterationRecord) -> float | None:
-            measured = found[record.iteration]
+            measured = found.get(record.iteration)  # the base's iteration has none
             reliability = None if measured is None else measured.kinds.get(kind)
             return None if reliability is None else reliability.share
 

@@ -54,11 +54,11 @@ def page(run: RunDirectory) -> str:
 
 def test_status_and_report_name_its_phase_at_its_place_and_its_steps(run: RunDirectory) -> None:
     status, shown = run_status(run), page(run)
-    assert status.phases == tuple(PhaseName) == tuple(status.iterations[1].phases)
+    names = tuple(name for name in PhaseName if name is not PhaseName.CRITIC)
+    assert status.phases == names == tuple(status.iterations[1].phases)
     assert status.iterations[1].phases[PhaseName.VERIFIER].state == "finished"
-    assert [shown.index(f"<th>{name}</th>") for name in PhaseName] == sorted(
-        shown.index(f"<th>{name}</th>") for name in PhaseName
-    )
+    places = [shown.index(f"<th>{name}</th>") for name in names]
+    assert places == sorted(places)
     for words in ("Verifier: reward", "iteration 1, verifier", "Can the Verifier be trusted?", "92.5 % [88.0, 96.0]"):
         assert words in shown, words
 
