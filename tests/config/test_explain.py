@@ -42,7 +42,7 @@ def test_a_key_is_explained_in_lines_of_80_columns(name: str) -> None:
 
 
 def test_a_value_shows_type_default_range_and_who_sets_it() -> None:
-    assert explain("labels.curation.low").splitlines()[:8] == [
+    assert explain("labels.curation.low").splitlines()[:9] == [
         "labels.curation.low",
         "",
         "  type                       float",
@@ -50,6 +50,7 @@ def test_a_value_shows_type_default_range_and_who_sets_it() -> None:
         "  allowed                    0 to 1",
         "  set by nano                0.4",
         "  set by official_code       0.3",
+        "  set by rewriting           0.2",
         "  set by smollm2             0.25",
     ]
     assert "  set by ablation no_filter  0.0" in explain("labels.curation.low").splitlines()
