@@ -13,7 +13,7 @@ NEWEST_MEGATRON ?= 0.19.2
 NEWEST := $(VENV)-megatron-$(NEWEST_MEGATRON)
 # What Megatron has a part in, about four minutes on two cores. What is ours alone, such as conversions that are killed,
 # is tested once, by `make test`.
-NEWEST_TESTS := $(addprefix tests/learner/, test_megatron_version.py test_parity.py test_layouts.py test_lora.py checkpoints megatron)
+NEWEST_TESTS := $(addprefix tests/learner/, test_megatron_version.py test_parity.py test_layouts.py test_lora.py test_critic.py checkpoints megatron)
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 

@@ -79,6 +79,8 @@ def train_policy(
             models.base,
             derive_seed(phase.seed_key("adapters")),
         )
+    if early is not None:
+        early.prepare()  # or the first step's times would have the servers' start in them
     engine = early or _engine_in_turn(ctx, learner, speaker, models.policy)
     steps = _GrpoSteps(ctx, learner, engine, training, roll_out, carried)
     run_steps(ctx, phase, learner, training, steps, models, facts or {}, then)

@@ -1,8 +1,9 @@
-"""Which parallel layouts divide which models."""
+"""Which parallel layouts divide which models, and which models have adapters."""
 
 from __future__ import annotations
 
 from rzero_mega.config.layout import ParallelLayout
+from rzero_mega.config.schema import LoraConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights.shape import ModelShape
 
@@ -38,3 +39,9 @@ def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
         )
     if shape.experts and layout.tp > 1 and not layout.sequence_parallel:
         raise UserError("learner.layout.sequence_parallel: experts with tp above 1 need it; set it to true")
+
+
+def check_lora(lora: LoraConfig, shape: ModelShape) -> None:
+    """UserError names the key if the model can't have adapters."""
+    if lora.rank is not None and shape.experts:
+        raise UserError("learner.lora.rank: mixtures of experts have no adapters here; set it to null")

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from rzero_mega.config.schema import Config
 from rzero_mega.errors import UserError
 from rzero_mega.planning.hardware import Gpu, gpu_named
+from rzero_mega.planning.layout_rules import check_lora
 from rzero_mega.planning.models import model_named
 from rzero_mega.planning.workload import Workload
 from rzero_mega.weights.shape import ModelShape
@@ -101,6 +102,7 @@ class PlanRequest:
             concurrent=concurrent,
             smaller_micro_batches=tokens_per_micro_batch is None,
         )
+        check_lora(known.learner.lora, request.shape)
         check_request(request)
         return request
 

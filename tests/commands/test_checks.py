@@ -47,6 +47,7 @@ def nano(*overrides: str) -> Config:
             "learner.layout.tp: 3 does not divide the model's 32",
         ),
         ("qwen3_8b", "learner.layout.pp=7 learner.processes=28 placement.nodes=4", "learner.layout.pp: 7 stages"),
+        ("qwen3_30b_a3b", "learner.lora.rank=8", "learner.lora.rank: mixtures of experts have no adapters"),
         ("qwen3_14b", "seed=0", "placement.nodes: servers on several nodes need a job"),
         ("qwen3_8b", "rollout.sglang.extra_arguments=[--tp-size=2]", "rollout.sglang.extra_arguments: --tp-size"),
         (

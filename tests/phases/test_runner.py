@@ -34,7 +34,9 @@ from rzero_mega.tracking.status import models_line, run_status
 
 MODELS = (PhaseName.CHALLENGER, PhaseName.SOLVER)
 PHASES = [name for name in PhaseName if name not in (PhaseName.VERIFIER, PhaseName.CRITIC)]
-"""Those of an iteration without a Verifier."""
+"""Those of an iteration without a Verifier or a Critic."""
+NEWER = ("verifier", "critic", "lora", "adapters")
+"""What names of keys and inputs say that a run has never heard of."""
 
 OUTPUTS = {
     PhaseName.CHALLENGER: "model",
@@ -103,23 +105,26 @@ def inputs_of(settings: Config) -> dict[str, Any]:
     return {f"{phase.iteration}/{phase.phase}": phase.manifest().inputs for phase in run.phases()}  # type: ignore[union-attr]
 
 
-def test_a_run_that_began_before_there_were_verifiers_goes_on_in_the_middle_of_its_labels(
+def test_a_run_that_began_before_there_were_verifiers_critics_and_adapters_goes_on_in_the_middle_of_its_labels(
     config: Any, done: list[tuple[str, str]]
 ) -> None:
     whole, before = config("run.name=whole", "iterations=2"), config("run.name=before", "iterations=2")
     runner.run_phases(whole, StopRequest())
-    assert not any("verifier" in name for inputs in inputs_of(whole).values() for name in inputs)
+    made_from = [name for inputs in inputs_of(whole).values() for name in inputs]
+    assert not any(newer in name for name in made_from for newer in NEWER)
     for stretch in (Stretch(0), Stretch(1, PhaseName.CHALLENGER), Stretch(1, PhaseName.QUESTIONS)):
         runner.run_phases(before, StopRequest(), stretch)
     path = run_path(before)
     with RunDirectory.create_or_open(path, before, writer=True) as run:
-        values = {key: value for key, value in values_of(before).items() if "verifier" not in key}
+        values = {key: value for key, value in values_of(before).items() if not any(newer in key for newer in NEWER)}
         labelling = run.phase(1, PhaseName.LABELS)
         labelling.begin(inputs_of(whole)["1/labels"], values)
         labelling.write_part(0, [])
     info = read_sealed(path / "run.json", "restore it")
     assert "prompts.verifier" not in info["texts"]
-    del info["config"]["verifier"], info["config"]["prompts"]["verifier"]
+    recorded = info["config"]
+    del recorded["verifier"], recorded["prompts"]["verifier"], recorded["critic"]
+    del recorded["learner"]["lora"], recorded["weights"]["adapters"]
     write_sealed(path / "run.json", info)
     done.clear()
     runner.run_phases(before, StopRequest())

@@ -105,14 +105,17 @@ class Apart:
 
     def engine(self, role: str, model: Path, wait: bool) -> Any:
         self._calls.append(f"{role}'s servers" + (" are ready" if wait else " start"))
-        return SimpleNamespace(receivers=())
+        return SimpleNamespace(receivers=(), prepare=lambda: self._calls.append("waited for"))
 
 
 @pytest.mark.parametrize(
     ("apart", "expected"),
-    [(True, ["rest", "solver's servers start", "learner"]), (False, ["rest", "learner", "solver's servers are ready"])],
+    [
+        (True, ["rest", "solver's servers start", "learner", "waited for", "the first step"]),
+        (False, ["rest", "learner", "solver's servers are ready", "rest", "the first step"]),
+    ],
 )
-def test_servers_with_gpus_of_their_own_start_while_the_learner_does_and_others_after_it(
+def test_servers_apart_start_while_the_learner_does_others_after_it_and_all_are_ready_before_the_first_step(
     apart: bool, expected: list[str], runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -124,6 +127,7 @@ def test_servers_with_gpus_of_their_own_start_while_the_learner_does_and_others_
         offloaded = staticmethod(nullcontext)
 
         def weights(self, *_: Any) -> None:
+            calls.append("the first step")
             raise Stopped("seen enough")
 
     run = runs("beside")
@@ -131,7 +135,7 @@ def test_servers_with_gpus_of_their_own_start_while_the_learner_does_and_others_
     monkeypatch.setattr(training, "Learner", Starting)
     with pytest.raises(Stopped):
         train(run)
-    assert calls[: len(expected)] == expected
+    assert calls == expected
 
 
 def reward(sample: Sample) -> float:

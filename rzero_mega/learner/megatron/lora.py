@@ -24,9 +24,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from rzero_mega.config.schema import LoraConfig
-from rzero_mega.errors import UserError
 from rzero_mega.weights.mapping.names import global_parameters
-from rzero_mega.weights.shape import ModelShape
 
 COLUMN = ("linear_qkv", "linear_fc1")
 """Layers whose rows are cut over tensor parallelism; those of the other ones' matrices that are cut are columns."""
@@ -75,12 +73,6 @@ class Adapter(torch.nn.Module):
     def added_to(self, weight: Tensor) -> Tensor:
         """W + scale · B A, of this rank's shard, in its type."""
         return torch.addmm(weight.float(), self.b.float(), self.a.float(), alpha=self.scale).to(weight.dtype)
-
-
-def check_lora(lora: LoraConfig, shape: ModelShape) -> None:
-    """UserError names the key if the model can't have adapters."""
-    if lora.rank is not None and shape.experts:
-        raise UserError("learner.lora.rank: mixtures of experts have no adapters here; set it to null")
 
 
 def attach_adapters(gpt: torch.nn.Module, lora: LoraConfig, config: TransformerConfig) -> None:

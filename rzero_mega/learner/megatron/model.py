@@ -28,13 +28,12 @@ from rzero_mega.learner.megatron.lora import (
     adapters_of,
     attach_adapters,
     begin_adapters,
-    check_lora,
 )
 from rzero_mega.learner.megatron.policy_model import PolicyModel
 from rzero_mega.learner.megatron.process_groups import transformer_settings
 from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec, norms_apart
 from rzero_mega.learner.megatron.switches import Kernels, accumulate_in_layers, switches
-from rzero_mega.planning.layout_rules import check_layout
+from rzero_mega.planning.layout_rules import check_layout, check_lora
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.mapping.dense import SCORE

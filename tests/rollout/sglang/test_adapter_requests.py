@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 
 from rzero_mega.config import load_config
-from rzero_mega.config.schema import LoraConfig
+from rzero_mega.config.schema import LoraConfig, SglangConfig
 from rzero_mega.errors import UserError
 from rzero_mega.planning.models import MODELS
 from rzero_mega.rollout.sglang.pool.choices import adapter_arguments, check_adapters, served_adapters
+from rzero_mega.rollout.sglang.pool.engine import SglangEngine
+from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState
+from rzero_mega.rollout.sglang.pool.server_work import Nobody
+from rzero_mega.rollout.sglang.pool.weight_sender import UpdateCosts
 from rzero_mega.rollout.sglang.pool.wire import Version
+from rzero_mega.weights.adapters import AdaptedWeights, Adapters
 from rzero_mega.weights.bucket import to_buckets
 from rzero_mega.weights.transports.adapters import AdapterTransport, LoadedAdapters
+from tests.rollout.sglang.stand_in import StandInServer
 from tests.weights.updates import RecordingServer
 
 LORA = LoraConfig(rank=2, alpha=4.0, modules=["linear_qkv"])
@@ -59,3 +67,48 @@ def test_servers_have_room_for_adapters_only_where_they_get_them() -> None:
         with pytest.raises(UserError, match=r"^weights\.adapters: .*set it to added"):
             check_adapters(config, found)
     assert served_adapters(load_config([], ["learner.lora.rank=8", "weights.adapters=added"])) is None
+
+
+class Role:
+    """`RoleServers` of one server, and its sender, which notes what is sent and whether that is checked."""
+
+    checksums_every = 2
+
+    def __init__(self) -> None:
+        self.replica = Replica("solver", 0, StandInServer("a", []), SglangConfig(), 1, ReplicaState.SERVING)
+        self.sender, self.sent = self, list[tuple[str, bool]]()
+
+    def want_weights(self) -> None:
+        self.replica.state = ReplicaState.WAITING
+
+    def waiting(self) -> list[Replica]:
+        return [self.replica] if self.replica.state is ReplicaState.WAITING else []
+
+    admit = waiting
+
+    def send(self, *arguments: Any) -> UpdateCosts:
+        self.sent.append(("base", arguments[-1]))
+        return UpdateCosts(0.0, 0.0, 0.0, 0.0)
+
+    def send_adapters(self, *arguments: Any) -> UpdateCosts:
+        self.sent.append(("adapters", arguments[-1]))
+        return UpdateCosts(0.0, 0.0, 0.0, 0.0)
+
+
+def test_every_second_update_is_checked_whether_the_server_needs_its_base_first_or_not() -> None:
+    role = Role()
+    pool = SimpleNamespace(
+        roles={"solver": role},
+        observer=Nobody(),
+        takes_adapters=True,
+        make_room=lambda: None,
+        await_first=lambda _: None,
+        take_turn=lambda *_: None,
+        relay=lambda *_: SimpleNamespace(through=iter),
+    )
+    engine = SglangEngine(cast(Any, pool), "solver", 1, [], MODELS["Qwen3-0.6B"], [], context=10)
+    for version, has_base in enumerate((False, True, False, False), 1):
+        role.replica.base = engine._number if has_base else None
+        engine.update_weights(AdaptedWeights([], Adapters([], LORA)), version)
+    first, second = [("base", True), ("adapters", True)], [("base", False), ("adapters", False)]
+    assert role.sent == [*first, ("adapters", False), *first, *second]

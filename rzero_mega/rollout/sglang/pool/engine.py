@@ -281,7 +281,8 @@ class SglangEngine:
         if what is Pass.BASE:
             waiting = self._without_base()
         check = sender.checksums_every > 0 and self._updates % sender.checksums_every == 0
-        self._updates += 1
+        if what is not Pass.BASE:  # both passes of an update are checked, or none
+            self._updates += 1
         clients = [replica.client for replica in waiting]
         with self._pool.observer.measure(Activity.SEND) as counts:
             if what is Pass.ADAPTERS and adapters is not None:
