@@ -148,12 +148,16 @@ def _show(
     console.print(_phases(site, found, took))
     _dominates(console, found)
     update = _update(site)
-    links = ", ".join(f"{nbytes / 1e9:,.0f} GB {name}" for name, nbytes in update["bytes"].items())
+    links = ", ".join(f"{_gb(nbytes)} GB {name}" for name, nbytes in update["bytes"].items())
     by = f"{update['transport']} from rank {', '.join(map(str, update['senders']))}"
     said = f"an update of servers, by {by}: {update['seconds']:,.0f} s; {links}"
     console.print(said, soft_wrap=True, markup=False, highlight=False)
     if tried:
         console.print(_switches(found, tried))
+
+
+def _gb(nbytes: float) -> str:
+    return f"{nbytes / 1e9:,.0f}" if nbytes >= 1e9 else f"{nbytes / 1e9:.2g}"
 
 
 def _table(title: str, columns: Sequence[str], caption: str | None = None) -> Table:

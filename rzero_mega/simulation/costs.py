@@ -8,10 +8,12 @@ from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
 from rzero_mega.weights.shard_bytes import SHARD_BYTES
 
-# Bytes of a parameter in a checkpoint: weights in bf16; fp32 weights and two moments.
-CHECKPOINT_BYTES = 2 + 3 * 4
-# And of what of it a learner puts aside for servers on its GPUs (`learner.offload`); gradients are dropped.
-OFFLOADED_BYTES = {"none": 0, "optimizer": 3 * 4, "all": CHECKPOINT_BYTES}
+# Bytes of a parameter that trains: fp32 weights and two moments; in a checkpoint its weights in bf16 as well.
+STATE_BYTES = 3 * 4
+CHECKPOINT_BYTES = 2 + STATE_BYTES
+# What a learner puts aside for servers on its GPUs (`learner.offload`): bytes of a parameter that trains, and of any in
+# bf16; gradients are dropped.
+OFFLOADED_BYTES = {"none": (0, 0), "optimizer": (STATE_BYTES, 0), "all": (STATE_BYTES, 2)}
 
 
 def servers_start(site: Site) -> float:
@@ -29,15 +31,20 @@ def learner_start(site: Site) -> float:
 
 
 def send(site: Site) -> float:
-    """New weights on their way to all servers of a role."""
+    """New weights, or adapters, on their way to all servers of a role."""
     return sending(site).seconds(site)
 
 
 def hashing(site: Site, updates: int) -> float:
-    """Of so many updates: every tensor hashed on the first rank's GPU; nothing where weights are sent in FP8."""
+    """Of so many updates: every tensor hashed on the first rank's GPU; nothing where weights are sent in FP8.
+
+    Of adapters by the first rank's CPU.
+    """
+    costs = site.assumptions.costs
+    rate = costs.hash_bytes_s if site.sends_adapters else costs.gpu_hash_bytes_s
     every = site.config.weights.verify.checksums_every
     hashed = len(range(0, updates, every)) if every and site.config.weights.quantization == "none" else 0
-    return hashed * site.weight_bytes / site.assumptions.costs.gpu_hash_bytes_s
+    return hashed * site.sent_bytes / rate
 
 
 def probes(site: Site, steps: int) -> float:
@@ -56,7 +63,8 @@ def turn(site: Site, roles: float = 1.0) -> float:
 def parking(site: Site) -> float:
     """The learner gives up its memory for servers on its GPUs, and takes it back."""
     costs, learner = site.assumptions.costs, site.config.learner
-    nbytes = OFFLOADED_BYTES[learner.offload] * site.parameters / learner.processes
+    states, weights = OFFLOADED_BYTES[learner.offload]
+    nbytes = (states * site.trained + weights * site.parameters) / learner.processes
     return 2 * (costs.turn_fixed_s + nbytes / costs.turn_bytes_s) if nbytes and site.colocated else 0.0
 
 
@@ -65,7 +73,7 @@ def checkpoints(site: Site, steps: int, step_s: float) -> float:
     costs, config = site.assumptions.costs, site.config.learner.checkpoint
     if not steps:
         return 0.0
-    held = CHECKPOINT_BYTES * site.parameters
+    held = CHECKPOINT_BYTES * site.trained
     write = held / costs.checkpoint_write_bytes_s
     copy = costs.checkpoint_passes * held / site.config.learner.processes / costs.checkpoint_copy_bytes_s
     in_step = copy if config.asynchronous else copy + write

@@ -244,7 +244,7 @@ def _checkpoints(run: _Run) -> list[Fitted]:
     waited = [span.seconds for span in spans if span.name == Activity.CHECKPOINT and span.counts.get(BEGUN, 1.0)]
     if not waited:
         return []
-    held = costs.CHECKPOINT_BYTES * _learner_site(run).parameters / run.config.learner.processes
+    held = costs.CHECKPOINT_BYTES * _learner_site(run).trained / run.config.learner.processes
     passes = median(waited) * run.assumptions.costs.checkpoint_copy_bytes_s / held
     return [Fitted(f"checkpoints, {median(waited):.3g} s each", {"costs.checkpoint_passes": passes}, len(waited))]
 

@@ -47,7 +47,21 @@ class Sending:
 
 
 def sending(site: Site) -> Sending:
-    """How new weights reach all servers of a role."""
+    """How new weights, or adapters of those that are there, reach all servers of a role."""
+    return _adapters(site) if site.sends_adapters else _whole(site)
+
+
+def _adapters(site: Site) -> Sending:
+    """All of them are gathered, and then in one request per server, whatever whole weights go by."""
+    nbytes, sglang = site.sent_bytes, site.config.rollout.sglang
+    held = site.element_bytes * site.trained_on(site.candidate.layout, 0)
+    gathered = Link("to each sender", nbytes - held, "send_bytes_s")
+    payloads = BASE64 * nbytes * sglang.tp * sglang.replicas
+    requests = Link("in requests of the first rank", payloads, "request_bytes_s")
+    return Sending("adapters", ((gathered,), (requests,)), (0,))
+
+
+def _whole(site: Site) -> Sending:
     placement, weights, sglang = site.placement, site.weight_bytes, site.config.rollout.sglang
     same_host = all(place.node == 0 for place in placement.servers)
     facts = SyncFacts("cuda", "cuda", same_host, placement.shared_gpus)
@@ -69,8 +83,9 @@ def sending(site: Site) -> Sending:
 
 def next_model(site: Site) -> float:
     """Seconds until a role's servers that run have the model of an earlier phase: by broadcast, else they read it."""
-    if sending(site).transport == "collective":
-        return sending(site).seconds(site)
+    whole = _whole(site)
+    if whole.transport == "collective":
+        return whole.seconds(site)
     costs = site.assumptions.costs
     return costs.send_fixed_s + site.weight_bytes / costs.model_read_bytes_s
 

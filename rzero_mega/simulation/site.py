@@ -16,8 +16,9 @@ from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import Gpu
 from rzero_mega.planning.layout_rules import check_layout, check_lora
 from rzero_mega.planning.models import model_named
-from rzero_mega.planning.parameters import total_parameters
+from rzero_mega.planning.parameters import total_parameters, trained_parameters
 from rzero_mega.planning.servers import DecodeStep, kv_bytes
+from rzero_mega.planning.workload import Workload
 from rzero_mega.simulation.drawing import Fleet
 from rzero_mega.simulation.servers import ServerSpeed
 from rzero_mega.weights.shape import ModelShape
@@ -90,6 +91,28 @@ class Site:
     def weight_bytes(self) -> float:
         """Of the whole model as servers have it."""
         return float(self.parameters * self.element_bytes)
+
+    @cached_property
+    def trained(self) -> int:
+        """Parameters that train: the model's, or those of its adapters."""
+        return self.trained_on(ParallelLayout(), 0)
+
+    def trained_on(self, layout: ParallelLayout, stage: int) -> int:
+        """Those of a rank of the layout's pipeline stage."""
+        lora = self.config.learner.lora
+        work = Workload(adapter_rank=lora.rank or 0, adapted=tuple(lora.modules))
+        held = trained_parameters(self.shape, layout, stage, work)
+        return held.dense + held.experts
+
+    @property
+    def sends_adapters(self) -> bool:
+        """Whether updates are adapters alone, beside the weights that servers have."""
+        return self.config.learner.lora.rank is not None and self.config.weights.adapters == "alone"
+
+    @property
+    def sent_bytes(self) -> float:
+        """Of an update."""
+        return float(self.trained * self.element_bytes) if self.sends_adapters else self.weight_bytes
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -10,7 +10,7 @@ from rzero_mega.recipes import load_recipe
 
 from rzero_mega.planning.assumptions import shipped
 from rzero_mega.planning.hardware import GPUS
-from rzero_mega.simulation.costs import model_folder
+from rzero_mega.simulation.costs import checkpoints, hashing, model_folder, parking
 from rzero_mega.simulation.iteration import iteration_time
 from rzero_mega.simulation.sending import Sending, next_model, sending
 from rzero_mega.simulation.site import Site
@@ -106,3 +106,24 @@ def test_a_model_s_folder_takes_all_ranks_less_than_one_and_as_much_as_the_file_
     costs = here.assumptions.costs
     alone = here.weight_bytes * (1 / costs.model_write_bytes_s + 1 / costs.hash_bytes_s)
     assert here.weight_bytes / costs.checkpoint_write_bytes_s < model_folder(here) < alone / 2
+
+
+def test_updates_and_checkpoints_are_those_of_adapters_where_these_train_and_models_stay_whole() -> None:
+    rank = "learner.lora.rank=32"
+    whole, added, alone = site("qwen3_8b"), site("qwen3_8b", rank, "weights.adapters=added"), site("qwen3_8b", rank)
+    shape, server, costs = whole.shape, whole.config.rollout.sglang, whole.assumptions.costs
+    rows = {"queries, keys, values": 4096 + 2 * 1024, "output": 4096, "gate, up": 2 * 12288, "down": 4096}
+    columns = {"queries, keys, values": 4096, "output": 4096, "gate, up": 4096, "down": 12288}
+    adapters = shape.layers * 32 * (sum(rows.values()) + sum(columns.values()))
+    assert alone.trained == added.trained == adapters < whole.trained / 90
+    assert sending(added) == sending(whole) and sending(whole).transport == "tensor"
+    found = sending(alone)
+    payloads = 4 / 3 * 2 * adapters * server.tp * server.replicas
+    assert (found.transport, nbytes(found)) == ("adapters", {"request_bytes_s": pytest.approx(payloads)})
+    assert hashing(alone, 1) == pytest.approx(2 * adapters / costs.hash_bytes_s)
+    for here in (alone, added):
+        share = adapters / whole.trained
+        assert checkpoints(here, 1, 60.0) == pytest.approx(share * checkpoints(whole, 1, 60.0))
+        set_aside, all_of_it = (parking(one) - 2 * costs.turn_fixed_s for one in (here, whole))
+        assert set_aside == pytest.approx((12 * share + 2) / 14 * all_of_it)
+        assert (next_model(here), model_folder(here)) == (next_model(whole), model_folder(whole))

@@ -85,7 +85,8 @@ class LoraConfig:
 
     Gradients, moments and checkpoints are those of the adapters alone, and no second model is held for the KL term to
     the start. The model that a phase hands on is a whole one, with the products added; the next phase begins new
-    adapters on it. Dense models, not in FP8. Learning rates are those of adapters, often ten times larger.
+    adapters on it. Dense models, not in FP8. Learning rates are those of adapters, larger than those of
+    whole weights.
     """
 
     rank: int | None = number(None, 1)
