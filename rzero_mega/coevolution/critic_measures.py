@@ -81,6 +81,14 @@ class LengthBias:
         )
 
 
+def correlation_within(questions: Sequence[str], first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Rank correlation of two values of answers, both against their means over the answers to the same question.
+
+    A Critic that learns from pairs has no common zero between questions.
+    """
+    return rank_correlation(_within(questions, first), _within(questions, second))
+
+
 NO_BIAS = LengthBias(None, 0.0, 0.0)
 
 
@@ -123,7 +131,8 @@ class MeasuredCritic:
     """What a Critic does on pairs that it was not shown, by kind, and what the gate makes of that.
 
     `closed` are the kinds that the next one isn't trained on; it `takes_part`, and scores, if one is left. `quality`
-    is the rank correlation of its scores with what answers are really worth, where that is known: for the report alone.
+    is the rank correlation, within questions, of its scores with what answers are really worth where that is known, for
+    the report alone.
     """
 
     kinds: Mapping[str, Reliability]

@@ -17,8 +17,8 @@ from rzero_mega.activity import Activity
 from rzero_mega.coevolution.critic_measures import (
     Drift,
     MeasuredCritic,
+    correlation_within,
     length_bias,
-    rank_correlation,
     reliabilities,
 )
 from rzero_mega.coevolution.critic_pairs import RankedPair, divided, of_kinds
@@ -71,8 +71,8 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     assert isinstance(domain, ScoredAnswers)  # `check_run` has seen to it
     rivals = _rival_answers(ctx, phase, inputs)
     closed = spmd.on_rank_0(_closed, ctx, inputs.critic)
-    material = spmd.on_rank_0(_material, ctx, domain, inputs, rivals, closed)
     tokens = AnswerTokens(ctx)
+    material = spmd.on_rank_0(_material, ctx, domain, inputs, rivals, closed, tokens)
     pairs = [(tokens.of(pair.question, pair.better), tokens.of(pair.question, pair.worse)) for pair in material.trained]
     # A token more of each has its score's place.
     pairs = [pair for pair in pairs if max(map(len, pair)) <= tokens.most and sum(map(len, pair)) + 2 <= tokens.budget]
@@ -154,24 +154,41 @@ def _answered(ctx: RunContext, scored: Source) -> Answered:
 
 
 def _closed(ctx: RunContext, critic: Source) -> tuple[str, ...]:
-    """The kinds that the Critic before was found not to be trusted with; none before there was one."""
-    return () if critic.phase is None else measured_critic(ctx.run, critic.iteration).closed
+    """The kinds that the Critic before was found not to be trusted with; none before there was one.
+
+    None either where it takes no part: with all of them closed it would never learn again.
+    """
+    if critic.phase is None:
+        return ()
+    measured = measured_critic(ctx.run, critic.iteration)
+    return measured.closed if measured.takes_part else ()
 
 
 def _material(
-    ctx: RunContext, domain: ScoredAnswers, inputs: CriticInputs, rivals: Answered, closed: Sequence[str]
+    ctx: RunContext,
+    domain: ScoredAnswers,
+    inputs: CriticInputs,
+    rivals: Answered,
+    closed: Sequence[str],
+    tokens: AnswerTokens,
 ) -> Material:
+    """What is measured on can be scored: what is too long would count as if it were nothing in particular."""
     config, answered = ctx.config.critic, _answered(ctx, inputs.scored)
     pairs = intact_over_corrupted(answered, domain.corruptions, ctx.config.seed)
     pairs += solver_over_base(answered, rivals)
     trained, measured = divided(pairs, config.gate)
+    measured = [pair for pair in measured if all(tokens.fits(pair.question, a) for a in (pair.better, pair.worse))]
     aside = [question for question in answered if set_aside("critic", question, config.gate.share)]
-    given = [(q, answer) for q in aside for answer in dict.fromkeys(answered[q]) if answer is not None]
+    given = [(q, answer) for q in aside for answer in _scorable(tokens, q, answered[q])]
     audited = [(question, answer, quality_of(domain, question, answer)) for question, answer in given]
     first = _answered(ctx, inputs.fixed or inputs.scored)
-    fixed = [(question, next((a for a in answers if a is not None), None)) for question, answers in first.items()]
-    kept = [(question, answer) for question, answer in fixed if answer is not None]
-    return Material(of_kinds(trained, closed), measured, audited[: config.gate.pairs], kept[: config.fixed_answers])
+    fixed = [(q, answer) for q, answers in first.items() for answer in _scorable(tokens, q, answers)[:1]]
+    return Material(of_kinds(trained, closed), measured, audited[: config.gate.pairs], fixed[: config.fixed_answers])
+
+
+def _scorable(tokens: AnswerTokens, question: str, answers: Sequence[str | None]) -> list[str]:
+    """The different answers that are there and that a Critic can score."""
+    return [a for a in dict.fromkeys(answers) if a is not None and tokens.fits(question, a)]
 
 
 def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: Path) -> Mapping[str, Any]:
@@ -189,8 +206,11 @@ def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: P
     drift = None
     if inputs.first is not None and material.fixed:
         drift = Drift.of(_known(AnswerScorer(ctx, ctx.model(inputs.first)).scores(material.fixed)), now)
-    worth = [(score, value) for score, (_, _, value) in zip(own, material.answered, strict=True) if value is not None]
-    quality = rank_correlation([score for score, _ in worth], [value for _, value in worth])
+    worth = [(row, value) for row, (_, _, value) in enumerate(material.answered) if value is not None]
+    rows = [row for row, _ in worth]
+    quality = correlation_within(
+        [material.answered[row][0] for row in rows], [own[row] for row in rows], [value for _, value in worth]
+    )
     kinds, gate = reliabilities(pairs, better, worse), ctx.config.critic.gate
     measured = MeasuredCritic(kinds, gate.minimum, length_bias(answered, own), drift, quality)
     if spmd.rank() == 0:
@@ -201,5 +221,5 @@ def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: P
 
 
 def _known(scores: Sequence[float | None]) -> list[float]:
-    """With 0, as of a base's Critic, for what is too long to be scored."""
-    return [0.0 if score is None else score for score in scores]
+    """Of answers that can all be scored."""
+    return [score for score in scores if score is not None]

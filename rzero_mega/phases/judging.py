@@ -50,8 +50,11 @@ class CriticJudge:
     def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
         """See `Judge`."""
         answered = [(question, answer) for question, answer in given if answer is not None]
-        found, own = iter(self._scorer.scores(answered)), self._domain.scores(given)
+        found = iter(self._scorer.scores(answered))
         judged = [0.0 if answer is None else self._judged(answer, next(found)) for _, answer in given]
+        if self._weight == 1.0:
+            return judged
+        own = self._domain.scores(given)
         return [self._weight * his + (1.0 - self._weight) * its for his, its in zip(judged, own, strict=True)]
 
     def _judged(self, answer: str, score: float | None) -> float:
@@ -64,8 +67,9 @@ class AnswerScorer:
     """A Critic's scores of answers. Every rank makes the same calls."""
 
     def __init__(self, ctx: RunContext, folder: Path) -> None:
-        """Load the Critic of the folder, into host memory."""
+        """Load the Critic of the folder, into host memory; it is built where servers may have been."""
         self._ctx = ctx
+        ctx.rest_servers()
         with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
             self._scorer = Scorer(folder, ctx.layout, ctx.config.learner)
         self._tokens = AnswerTokens(ctx)
@@ -73,9 +77,8 @@ class AnswerScorer:
     def scores(self, answered: Sequence[tuple[str, str]]) -> list[float | None]:
         """Of each (question, answer), any number; None of what no micro-batch and no context holds."""
         tokens = [self._tokens.of(question, answer) for question, answer in answered]
-        fit = [one for one in tokens if len(one) <= self._tokens.most]
         self._ctx.rest_servers()
-        found = iter(self._scorer.score(fit))
+        found = iter(self._scorer.score([one for one in tokens if len(one) <= self._tokens.most]))
         return [next(found) if len(one) <= self._tokens.most else None for one in tokens]
 
 
@@ -91,3 +94,7 @@ class AnswerTokens:
     def of(self, question: str, answer: str) -> tuple[int, ...]:
         """Of a question and an answer to it."""
         return (*self._ctx.solver_prompt(question), *self._ctx.encoder.encode_said(answer), self._end)
+
+    def fits(self, question: str, answer: str) -> bool:
+        """Whether a Critic can score it."""
+        return len(self.of(question, answer)) <= self.most

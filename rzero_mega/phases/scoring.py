@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from rzero_mega import spmd
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.coevolution.scores import ScoredQuestion
 from rzero_mega.domains.domain import ScoredAnswers
@@ -32,7 +33,10 @@ class DomainJudge:
         self._domain = domain
 
     def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
-        """ValueError for what a domain calls a score and is none."""
+        """The first rank asks the domain. ValueError for what a domain calls a score and is none."""
+        return spmd.on_rank_0(self._scores, given)
+
+    def _scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
         return [0.0 if answer is None else _share(self._domain.score(question, answer)) for question, answer in given]
 
 
@@ -40,21 +44,15 @@ def scored_questions(
     judge: Judge, domain: ScoredAnswers, questions: Sequence[WrittenQuestion], answers: Sequence[Answers]
 ) -> list[ScoredQuestion]:
     """Each question with the answers to it, their scores, and for audits what they are really worth. For all ranks."""
-    scores = iter(
-        judge.scores(
-            [
-                (question.text, answer)
-                for question, given in zip(questions, answers, strict=True)
-                for answer in given.answers
-            ]
-        )
-    )
+    said = [(one.text, answer) for one, given in zip(questions, answers, strict=True) for answer in given.answers]
+    scores = iter(judge.scores(said))
+    qualities = iter(spmd.on_rank_0(lambda: [quality_of(domain, *one) for one in said]))
     return [
         ScoredQuestion(
             question,
             given.answers,
             tuple(next(scores) for _ in given.answers),
-            tuple(quality_of(domain, question.text, answer) for answer in given.answers),
+            tuple(next(qualities) for _ in given.answers),
             given.tokens,
             given.cut_off,
             judge=judge.name,

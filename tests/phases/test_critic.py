@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.critic_measures import sigmoid
+from rzero_mega.coevolution.critic_measures import NO_BIAS, MeasuredCritic, Reliability, sigmoid
 from rzero_mega.coevolution.plan import BASE, CriticInputs, EarlierDataSets, LabelsInputs, SolverInputs, Source
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.coevolution.scores import UnlabelledQuestion
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases import critic, labels, solver, steps
+from rzero_mega.phases import critic, judging, labels, solver, steps
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.judging import judge_of
 from tests.learner.forked_ranks import LayoutCase
@@ -91,20 +91,33 @@ def test_it_learns_from_pairs_of_known_order_and_goes_on_to_the_same_bytes_whene
 
 
 def test_the_next_one_goes_on_without_closed_kinds_surpasses_the_base_and_is_held_against_the_first(
-    runs: Callable[..., ScriptedRun],
+    runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runs("two", "critic.gate.minimum=1.0", "critic.steps=1")
-    first = summary(train(run))["measured"]
-    assert first["closed"], "one step does not order everything"
+    run = runs("two", "critic.steps=1")
+    train(run)
+    kinds = {"dropped_word": Reliability(2, 0.0), "repeated_word": Reliability(2, 2.0)}
+    monkeypatch.setattr(critic, "measured_critic", lambda *_: MeasuredCritic(kinds, 0.6, NO_BIAS))
     run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)
     base = run.script("solver", lambda _prompt, _index: "rival words")
     phase = run.begin(PhaseName.CRITIC, iteration=2)
     answers = Source(2, PhaseName.LABELS, "scored")
     critic.run(run.ctx, phase, CriticInputs(FIRST, answers, rival=BASE, first=FIRST, fixed=ANSWERS))
     said = summary(phase)
-    assert len(base.requests) == 6 and said["closed_before"] == first["closed"]
+    assert len(base.requests) == 6 and said["closed_before"] == ["dropped_word"]
     assert said["measured"]["kinds"]["solver_over_base"]["pairs"] > 0
     assert -1 <= said["measured"]["drift"]["correlation"] <= 1
+
+
+def test_where_all_kinds_are_closed_the_next_one_is_trained_on_all_of_them(
+    runs: Callable[..., ScriptedRun],
+) -> None:
+    run = runs("trapped", "critic.gate.minimum=1.0", "critic.steps=1")
+    first = summary(train(run))["measured"]
+    assert not first["takes_part"], "one step does not order everything"
+    run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)
+    phase = run.begin(PhaseName.CRITIC, iteration=2)
+    critic.run(run.ctx, phase, CriticInputs(FIRST, Source(2, PhaseName.LABELS, "scored")))
+    assert summary(phase)["closed_before"] == [] and summary(phase)["pairs"] > 0
 
 
 class Judged:
@@ -195,3 +208,14 @@ def test_on_two_ranks_it_learns_is_measured_and_scores_as_on_one(tmp_path: Path)
     assert scores_by_two == pytest.approx(scores, abs=1e-4) and len(set(scores)) > 10
     assert said["pairs"] == said_by_two["pairs"] > 0 and said["loss"] == pytest.approx(said_by_two["loss"], abs=1e-5)
     assert said["measured"]["kinds"].keys() == said_by_two["measured"]["kinds"].keys()
+
+
+def test_servers_have_made_way_before_a_critic_is_built(
+    runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On GPUs that they share it would find no room."""
+    ctx, done = runs("room").ctx, list[str]()
+    monkeypatch.setattr(ctx, "rest_servers", lambda: done.append("rest"))
+    monkeypatch.setattr(judging, "Scorer", lambda *_: done.append("built"))
+    judging.AnswerScorer(ctx, ctx.model(BASE))
+    assert done == ["rest", "built"]

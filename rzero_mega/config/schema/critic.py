@@ -21,7 +21,7 @@ class CriticGateConfig:
     minimum: float = number(0.6, 0.0, 1.0)
     """Least share of a kind's pairs that it orders as they are known to be. A kind below it isn't trained on in the
     next iteration, and is measured again there. Without any kind that reaches it the domain's own score stands in for
-    the Critic's. 0.5 is a coin."""
+    the Critic's, and the next one is trained on all of them. 0.5 is a coin."""
 
     share: float = number(0.25, 0.0, 0.9)
     """Share of all questions, by a hash of their text, that no Critic is trained on: it is measured on them."""

@@ -19,15 +19,19 @@ def dropped_word(question: str, answer: str, rng: Random) -> str | None:
 
 
 def repeated_word(question: str, answer: str, rng: Random) -> str | None:
-    """With a word a second time, behind itself."""
+    """With a word once more, behind itself, where the order is right and stays so."""
     words = answer.split()
+    if words != sorted(words) or not set(words) & set(question.split()):
+        return None
     place = rng.randrange(len(words))
     return " ".join([*words[: place + 1], *words[place:]])
 
 
 def foreign_word(question: str, answer: str, rng: Random) -> str | None:
-    """With a word that is in neither."""
+    """With a word that is in neither, where the order is right and no word is there twice."""
     words, known = answer.split(), {*question.split(), *answer.split()}
+    if words != sorted(set(words)) or not set(words) & set(question.split()):
+        return None
     while True:
         word = "".join(rng.choices(ascii_lowercase, k=rng.randint(2, LONGEST_WORD)))
         if word not in known:
@@ -38,7 +42,7 @@ def foreign_word(question: str, answer: str, rng: Random) -> str | None:
 def broken_order(question: str, answer: str, rng: Random) -> str | None:
     """With the words that are in the order of the alphabet, of which there are two at least, turned round."""
     words = answer.split()
-    if len(set(words)) < 2 or words != sorted(words):
+    if len(set(words)) < 2 or words != sorted(words) or not set(words) & set(question.split()):
         return None
     return " ".join(reversed(words))
 
