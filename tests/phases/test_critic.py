@@ -20,9 +20,9 @@ from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.judging import judge_of
 from tests.learner.forked_ranks import LayoutCase
 from tests.phases.critic_ranks import run_cases
+from tests.phases.killed import TIMES, assert_it_goes_on
 from tests.phases.scored import SCORED
 from tests.phases.scripted import ScriptedRun, rows, summary
-from tests.phases.test_verifier_killed import TIMES, Killed, in_call
 from tests.phases.training import RolloutsOnly
 
 SETTINGS = (
@@ -74,20 +74,12 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
 def test_it_learns_from_pairs_of_known_order_and_goes_on_to_the_same_bytes_whenever_it_was_killed(
     runs: Callable[..., ScriptedRun],
 ) -> None:
-    undisturbed = left(train(runs("undisturbed")))
-    _, said, logged = undisturbed
+    _, said, logged = assert_it_goes_on(runs, train, left, MOMENTS)
     assert logged[0]["loss"] == pytest.approx(0.6931, abs=1e-3) and len(logged) == 3 and logged[-1]["grad_norm"] > 0
     measured = said["measured"]
     assert set(measured["kinds"]) == {"dropped_word", "repeated_word", "foreign_word", "broken_order"}
     assert measured["takes_part"] and measured["drift"] is None and measured["quality"] is not None
     assert said["closed_before"] == [] and said["pairs"] > 20
-    for moment, (owner, name, number) in MOMENTS.items():
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(owner, name, in_call(number, getattr(owner, name)))
-            train(runs(moment))
-        phase = train(runs(moment))
-        assert phase.directory.manifest().attempts == 2, moment  # type: ignore[union-attr]
-        assert left(phase) == undisturbed, moment
 
 
 def test_the_next_one_goes_on_without_closed_kinds_surpasses_the_base_and_is_held_against_the_first(

@@ -12,6 +12,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import steps, training, verifier, warm_up
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.labelled import SftSteps
+from tests.phases.killed import TIMES, Killed, assert_it_goes_on, in_call
 from tests.phases.scripted import ScriptedRun, rows
 from tests.phases.voted import VOTED
 
@@ -32,27 +33,6 @@ SETTINGS = (
     "learner.tokens_per_micro_batch=512",
     "learner.checkpoint={every: 1, asynchronous: false}",
 )
-TIMES = ("seconds", "tokens_per_second")
-
-
-class Killed(BaseException):
-    """What comes instead of the call."""
-
-
-def in_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which does not come back from its call of that number."""
-    calls = 0
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            raise Killed
-        return function(*arguments, **options)
-
-    return call
-
-
 MOMENTS: dict[str, tuple[Any, str, int]] = {
     "in the warm-up": (SftSteps, "take", 2),
     "before the warm-up is written down": (warm_up, "_keep", 1),
@@ -90,16 +70,9 @@ def runs(training_runs: Callable[..., ScriptedRun]) -> Callable[[str], ScriptedR
 def test_it_goes_on_to_the_same_model_manifest_and_rows_whenever_it_was_killed(
     runs: Callable[[str], ScriptedRun],
 ) -> None:
-    undisturbed = left(train(runs("undisturbed")))
+    undisturbed = assert_it_goes_on(runs, train, left, MOMENTS)
     assert undisturbed[2]["warm_up_loss_last"] < undisturbed[2]["warm_up_loss_first"]
     assert len(undisturbed[3]) == STEPS and undisturbed[2]["measured"]["right"] == 4
-    for moment, (owner, name, number) in MOMENTS.items():
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(owner, name, in_call(number, getattr(owner, name)))
-            train(runs(moment))
-        phase = train(runs(moment))
-        assert phase.directory.manifest().attempts == 2, moment  # type: ignore[union-attr]
-        assert left(phase) == undisturbed, moment
 
 
 def test_a_warm_up_that_is_done_is_not_done_again_unless_its_model_has_changed(

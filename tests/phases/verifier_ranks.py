@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,13 @@ compat.install()
 from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from rzero_mega import spmd  # noqa: E402
-from rzero_mega.atomic import write_jsonl  # noqa: E402
 from rzero_mega.coevolution.plan import BASE, Source, VerifierInputs  # noqa: E402
-from rzero_mega.config import load_config  # noqa: E402
-from rzero_mega.config.layout import ParallelLayout  # noqa: E402
-from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
 from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases import verifier  # noqa: E402
-from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader  # noqa: E402
-from rzero_mega.phases.runner import open_run  # noqa: E402
-from rzero_mega.run import PhaseDirectory, RunDirectory  # noqa: E402
-from rzero_mega.run.stop import StopRequest  # noqa: E402
-from rzero_mega.tracking.progress import Progress  # noqa: E402
+from rzero_mega.run import PhaseDirectory  # noqa: E402
 from rzero_mega.weights import hf_folder  # noqa: E402
-from rzero_mega.weights.base_model import resolve_base_model  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
-from tests.phases.scripted import Bar  # noqa: E402
+from tests.phases.on_ranks import phase_on_ranks  # noqa: E402
 from tests.phases.voted import VOTED  # noqa: E402
 
 # The large epsilon makes AdamW a smooth function of the gradient, as in tests/learner/test_layouts.py.
@@ -77,30 +66,12 @@ def _outcome(phase: PhaseDirectory) -> Outcome:
 
 
 def _run(case: LayoutCase, folder: Path) -> None:
-    spread = (f"learner.processes={case.processes}", f"learner.layout.tp={case.tp}")
-    config = load_config(["paper", "nano"], [*SETTINGS, *spread])
-    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    start_process_groups(layout, config.seed)
-    base = spmd.on_rank_0(resolve_base_model, config.model, folder / "models")
-    grader, progress = new_grader(config), Progress("test", 1, writer=False)
-    with closing(grader), open_run(folder / case.name, config) as run:
-        ctx = RunContext(
-            config, load_encoder(base), grader, None, run, layout, base, progress, wandb=None, stop=StopRequest()
-        )
-        bar: Any = Bar()
-        phase = ActivePhase(run.phase(1, PhaseName.VERIFIER), bar, config.seed)
-        spmd.on_rank_0(_begin, run, phase.directory)
-        with patch.object(hf_folder, "SHARD_BYTES", 1_000_000):  # the model is several files
-            verifier.run(ctx, phase, VerifierInputs(BASE, Source(1, PhaseName.LABELS, "labelled")))
-
-
-def _begin(run: RunDirectory, phase: PhaseDirectory) -> None:
-    """The phase, with votes to learn from."""
-    labels = run.phase(1, PhaseName.LABELS)
-    labels.begin({})
-    write_jsonl(labels.path / "labelled.jsonl", (question.as_json() for question in VOTED))
-    labels.finish({"labelled": Path("labelled.jsonl")}, {})
-    phase.begin({})
+    settings = [*SETTINGS, f"learner.processes={case.processes}", f"learner.layout.tp={case.tp}"]
+    with (
+        phase_on_ranks(folder, case.name, settings, PhaseName.VERIFIER, "labelled", VOTED) as (ctx, phase),
+        patch.object(hf_folder, "SHARD_BYTES", 1_000_000),  # the model is several files
+    ):
+        verifier.run(ctx, phase, VerifierInputs(BASE, Source(1, PhaseName.LABELS, "labelled")))
 
 
 if __name__ == "__main__":
