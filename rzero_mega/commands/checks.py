@@ -27,7 +27,7 @@ from rzero_mega.evaluation.endpoint.key import check_key
 from rzero_mega.evaluation.readings import reading_named
 from rzero_mega.evaluation.texts import ROLES, run_texts
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.planning.layout_rules import check_layout, check_lora
+from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.planning.models import known_model
 from rzero_mega.rollout.sglang.server.command import check_extra_arguments
 from rzero_mega.run import RunDirectory, run_path
@@ -58,8 +58,8 @@ def check_run(config: Config, as_job: bool = False) -> None:
     """
     placement, shape = placement_of(config), known_model(config.model.path)
     if shape is not None:
-        check_layout(shape, ParallelLayout.from_config(config.learner.layout, config.learner.processes))
-        check_lora(config.learner.lora, shape)
+        layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+        check_learner(shape, layout, config.learner.lora)
     if not as_job:
         check_key(config.evaluation.judge.endpoint, "evaluation.judge.endpoint")
     if not as_job and any(place.node for place in placement.servers):

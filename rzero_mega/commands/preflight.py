@@ -22,7 +22,7 @@ from rzero_mega.inspection.model import inspect_tokenizer
 from rzero_mega.phases.budgets import check_budgets
 from rzero_mega.phases.context import load_encoder
 from rzero_mega.phases.labelled_data import training_data
-from rzero_mega.planning.layout_rules import check_layout, check_lora
+from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.rollout.sglang.pool.choices import check_servers
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.tracking.prometheus import check_prometheus
@@ -38,8 +38,7 @@ def preflight(config: Config, trains: bool = True) -> ModelShape:
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
     base = resolve_base_model(config.model, Path(config.run.root) / ".models")
     shape = read_shape(base)
-    check_layout(shape, layout)
-    check_lora(config.learner.lora, shape)
+    check_learner(shape, layout, config.learner.lora)
     check_prometheus(config.tracking.prometheus)
     asked = panel_prompts(config)
     if "program" in asked:

@@ -21,7 +21,7 @@ from rzero_mega.learner.megatron.process_groups import start_process_groups
 from rzero_mega.learner.update_batch import read_batch
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.failures import CONFIG, MODEL, FailureRecord, read_failure
-from rzero_mega.planning.layout_rules import check_layout, check_lora
+from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.terminal import say
 from rzero_mega.weights.shape import read_shape
@@ -87,8 +87,8 @@ def open_replay(folder: Path, model: Path | None, overrides: Sequence[str]) -> R
         hint = "give the weights with --model" if model is None else "give a folder in Hugging Face format"
         raise UserError(f"{weights}: no such folder; {hint}")
     shape = read_shape(weights)
-    check_layout(shape, ParallelLayout.from_config(config.learner.layout, config.learner.processes))
-    check_lora(config.learner.lora, shape)
+    layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
+    check_learner(shape, layout, config.learner.lora)
     read_batch(folder, shape.vocab)
     return Replay(folder, weights, config, failure)
 

@@ -6,9 +6,10 @@ It takes no server: its learner's forward pass is what it scores with, and the b
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +41,8 @@ from rzero_mega.phases.scoring import quality_of
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
 from rzero_mega.rollout.protocol import Request
-from rzero_mega.tracking.critic import MEASURED, measured_critic
+from rzero_mega.tracking.critic import measured_critic
+from rzero_mega.tracking.measured import MEASURED
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +71,11 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     """Train C_{i-1} into C_i on pairs of known order, and measure which kinds of these C_i can be trusted with."""
     critic, domain = ctx.config.critic, ctx.domain.answers
     assert isinstance(domain, ScoredAnswers)  # `check_run` has seen to it
-    rivals = _rival_answers(ctx, phase, inputs)
+    answered = _answered(ctx, inputs.scored)
+    rivals = _rival_answers(ctx, phase, inputs, list(answered))
     closed = spmd.on_rank_0(_closed, ctx, inputs.critic)
     tokens = AnswerTokens(ctx)
-    material = spmd.on_rank_0(_material, ctx, domain, inputs, rivals, closed, tokens)
+    material = spmd.on_rank_0(_material, ctx, domain, answered, rivals, inputs.fixed, closed, tokens)
     pairs = [(tokens.of(pair.question, pair.better), tokens.of(pair.question, pair.worse)) for pair in material.trained]
     # A token more of each has its score's place.
     pairs = [pair for pair in pairs if max(map(len, pair)) <= tokens.most and sum(map(len, pair)) + 2 <= tokens.budget]
@@ -123,12 +126,12 @@ class _PairSteps(Steps):
         }
 
 
-def _rival_answers(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> Answered:
+def _rival_answers(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs, questions: Sequence[str]) -> Answered:
     """The rival's answers to the questions, on rank 0; nothing on the others, and where there is no rival."""
     if inputs.rival is None:
         return {}
-    questions, samples = list(_answered(ctx, inputs.scored)), ctx.config.critic.rival_answers
-    sampling, key = ctx.config.labels.votes.sampling, phase.seed_key(RIVAL)
+    samples, sampling = ctx.config.critic.rival_answers, ctx.config.labels.votes.sampling
+    key = phase.seed_key(RIVAL)
     asks = [
         Ask(RIVAL, place, sample, Request(f"{key}/{place}", ctx.solver_prompt(question), 1, sampling, sample, False))
         for place, question in enumerate(questions)
@@ -167,28 +170,29 @@ def _closed(ctx: RunContext, critic: Source) -> tuple[str, ...]:
 def _material(
     ctx: RunContext,
     domain: ScoredAnswers,
-    inputs: CriticInputs,
+    answered: Answered,
     rivals: Answered,
+    fixed: Source | None,
     closed: Sequence[str],
     tokens: AnswerTokens,
 ) -> Material:
     """What is measured on can be scored: what is too long would count as if it were nothing in particular."""
-    config, answered = ctx.config.critic, _answered(ctx, inputs.scored)
+    config = ctx.config.critic
     pairs = intact_over_corrupted(answered, domain.corruptions, ctx.config.seed)
     pairs += solver_over_base(answered, rivals)
     trained, measured = divided(pairs, config.gate)
     measured = [pair for pair in measured if all(tokens.fits(pair.question, a) for a in (pair.better, pair.worse))]
     aside = [question for question in answered if set_aside("critic", question, config.gate.share)]
-    given = [(q, answer) for q in aside for answer in _scorable(tokens, q, answered[q])]
-    audited = [(question, answer, quality_of(domain, question, answer)) for question, answer in given]
-    first = _answered(ctx, inputs.fixed or inputs.scored)
-    fixed = [(q, answer) for q, answers in first.items() for answer in _scorable(tokens, q, answers)[:1]]
-    return Material(of_kinds(trained, closed), measured, audited[: config.gate.pairs], fixed[: config.fixed_answers])
+    given = ((q, answer) for q in aside for answer in _scorable(tokens, q, answered[q]))
+    audited = [(q, answer, quality_of(domain, q, answer)) for q, answer in islice(given, config.gate.pairs)]
+    first = answered if fixed is None else _answered(ctx, fixed)
+    firsts = ((q, answer) for q, answers in first.items() for answer in islice(_scorable(tokens, q, answers), 1))
+    return Material(of_kinds(trained, closed), measured, audited, list(islice(firsts, config.fixed_answers)))
 
 
-def _scorable(tokens: AnswerTokens, question: str, answers: Sequence[str | None]) -> list[str]:
+def _scorable(tokens: AnswerTokens, question: str, answers: Sequence[str | None]) -> Iterator[str]:
     """The different answers that are there and that a Critic can score."""
-    return [a for a in dict.fromkeys(answers) if a is not None and tokens.fits(question, a)]
+    return (a for a in dict.fromkeys(answers) if a is not None and tokens.fits(question, a))
 
 
 def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: Path) -> Mapping[str, Any]:

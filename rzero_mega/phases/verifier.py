@@ -27,7 +27,7 @@ from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.verifying import Claim, Judged, judge, verdicts_of
 from rzero_mega.phases.warm_up import warmed_up
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
-from rzero_mega.tracking.verifier import MEASURED
+from rzero_mega.tracking.measured import MEASURED
 
 _log = logging.getLogger(__name__)
 

@@ -41,6 +41,12 @@ def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
         raise UserError("learner.layout.sequence_parallel: experts with tp above 1 need it; set it to true")
 
 
+def check_learner(shape: ModelShape, layout: ParallelLayout, lora: LoraConfig) -> None:
+    """UserError names the key if the model can't be trained under the layout, or can't have the adapters."""
+    check_layout(shape, layout)
+    check_lora(lora, shape)
+
+
 def check_lora(lora: LoraConfig, shape: ModelShape) -> None:
     """UserError names the key if the model can't have adapters."""
     if lora.rank is not None and shape.experts:

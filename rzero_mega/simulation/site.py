@@ -14,7 +14,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.planning.assumptions import Assumptions
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.hardware import Gpu
-from rzero_mega.planning.layout_rules import check_layout, check_lora
+from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.planning.models import model_named
 from rzero_mega.planning.parameters import total_parameters, trained_parameters
 from rzero_mega.planning.servers import DecodeStep, kv_bytes
@@ -45,8 +45,7 @@ class Site:
         if self.config.rollout.engine != "sglang":
             raise UserError("rollout.engine: an iteration is simulated on SGLang's servers; set it to sglang")
         placement_of(self.config)
-        check_layout(self.shape, self.candidate.layout)
-        check_lora(self.config.learner.lora, self.shape)
+        check_learner(self.shape, self.candidate.layout, self.config.learner.lora)
 
     @classmethod
     def of_learner(cls, config: Config, gpu: Gpu, assumptions: Assumptions) -> Site:

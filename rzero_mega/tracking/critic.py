@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rzero_mega.coevolution.critic_measures import MeasuredCritic
-from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.records import record_if_sound
 from rzero_mega.run import Manifest, RunDirectory
+from rzero_mega.tracking.measured import measured_by, measured_if_sound
 from rzero_mega.tracking.summaries import NOTHING, percent
-
-MEASURED = "measured"
-"""In the summary of a critic phase."""
 
 
 def critic_in(manifest: Manifest | None) -> MeasuredCritic | None:
     """Out of a critic phase's manifest, to be shown; None where it has nothing that can be read."""
-    return None if manifest is None else record_if_sound(manifest.summary.get(MEASURED), MeasuredCritic)
+    return measured_if_sound(manifest, MeasuredCritic)
 
 
 def measured_critic(run: RunDirectory, iteration: int) -> MeasuredCritic:
-    """That of an iteration's Critic, to go by; UserError names a manifest that lacks it or has it malformed."""
-    phase = run.phase(iteration, PhaseName.CRITIC)
-    manifest = phase.manifest()
-    try:
-        return MeasuredCritic.from_json(manifest.summary[MEASURED] if manifest is not None else {})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"{MEASURED} is missing or malformed ({error!r})"
-        raise UserError(f"{phase.manifest_path}: {what}; remove {phase.path} to redo the phase") from None
+    """That of an iteration's Critic, to go by. UserError as `measured_by`."""
+    return measured_by(run, iteration, PhaseName.CRITIC, MeasuredCritic)
 
 
 Found = Iterable[tuple[int, MeasuredCritic | None]]

@@ -6,19 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rzero_mega.coevolution.verdicts import Measured
-from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.records import record_if_sound
 from rzero_mega.run import Manifest, RunDirectory
+from rzero_mega.tracking.measured import measured_by, measured_if_sound
 from rzero_mega.tracking.summaries import NOTHING, percent, scalar
 
-MEASURED, VERDICTS = "measured", "verdicts"
-"""In the summary of a verifier phase: what it was measured to do; in that of labels: what its verdicts did there."""
+VERDICTS = "verdicts"
+"""In the summary of labels: what verdicts did there."""
 
 
 def measured_in(manifest: Manifest | None) -> Measured | None:
     """Out of a verifier phase's manifest, to be shown; None where it has nothing that can be read."""
-    return None if manifest is None else record_if_sound(manifest.summary.get(MEASURED), Measured)
+    return measured_if_sound(manifest, Measured)
 
 
 def verdicts_in(manifest: Manifest | None) -> Mapping[str, Any]:
@@ -28,14 +27,8 @@ def verdicts_in(manifest: Manifest | None) -> Mapping[str, Any]:
 
 
 def measured_verifier(run: RunDirectory, iteration: int) -> Measured:
-    """That of an iteration's Verifier, to go by; UserError names a manifest that lacks it or has it malformed."""
-    phase = run.phase(iteration, PhaseName.VERIFIER)
-    manifest = phase.manifest()
-    try:
-        return Measured.from_json(manifest.summary[MEASURED] if manifest is not None else {})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"{MEASURED} is missing or malformed ({error!r})"
-        raise UserError(f"{phase.manifest_path}: {what}; remove {phase.path} to redo the phase") from None
+    """That of an iteration's Verifier, to go by. UserError as `measured_by`."""
+    return measured_by(run, iteration, PhaseName.VERIFIER, Measured)
 
 
 HEADINGS = (

@@ -20,18 +20,19 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from rzero_mega.coevolution.critic_measures import MeasuredCritic
 from rzero_mega.coevolution.label_audit import LabelAudit
 from rzero_mega.coevolution.records import LabelledQuestion
+from rzero_mega.coevolution.verdicts import Measured
 from rzero_mega.config import Config, presets_within
 from rzero_mega.config.schema import NO_ABLATION
 from rzero_mega.phase_name import TRAINING_PHASES, PhaseName
 from rzero_mega.run import Manifest, RunInfo
 from rzero_mega.tracking.answer_scores import SCORES
-from rzero_mega.tracking.critic import critic_in
 from rzero_mega.tracking.gauges import BASE_GAUGES, DECISION, GAUGES, decision_in, gauges_in
 from rzero_mega.tracking.label_audits import paper_accuracy
+from rzero_mega.tracking.measured import measured_if_sound
 from rzero_mega.tracking.summaries import flat_numbers
-from rzero_mega.tracking.verifier import measured_in
 from rzero_mega.tracking.words import diagnostic_text, model_text, reason_text
 
 ITERATION = "iteration"
@@ -51,6 +52,10 @@ TABLE_COLUMNS = (
     "votes",
 )
 _SECTIONS = {PhaseName.QUESTIONS: "questions", PhaseName.LABELS: "labels", PhaseName.EVALUATE: "eval"}
+_MEASURED: dict[PhaseName, type[Measured | MeasuredCritic]] = {
+    PhaseName.VERIFIER: Measured,
+    PhaseName.CRITIC: MeasuredCritic,
+}
 _PERFORMANCE = ("mfu", "staleness")
 _PERFORMANCE_ENDS = ("_seconds", "_gb", "_mb", "_megabytes", "tokens_per_second", "slots_used")
 _BY_ITERATION = ("eval", "labels", "gauges", "verifier", "critic", "questions", "perf/seconds", "gpus")
@@ -105,14 +110,11 @@ def summary_values(manifest: Manifest) -> dict[str, float]:
         plain = {key: value for key, value in manifest.summary.items() if key not in _ELSEWHERE}
         values |= {f"{section}/{_short(key)}": value for key, value in flat_numbers(plain)}
         values |= _gauge_values(manifest)
-    measured = measured_in(manifest) if manifest.phase is PhaseName.VERIFIER else None
+    kind = _MEASURED.get(manifest.phase)
+    measured = None if kind is None else measured_if_sound(manifest, kind)
     if measured is not None:
         shown = {**measured.as_json(), "takes_part": float(measured.takes_part)}
-        values |= {f"verifier/{key}": value for key, value in flat_numbers(shown)}
-    ranked = critic_in(manifest) if manifest.phase is PhaseName.CRITIC else None
-    if ranked is not None:
-        shown = {**ranked.as_json(), "takes_part": float(ranked.takes_part)}
-        values |= {f"critic/{key}": value for key, value in flat_numbers(shown)}
+        values |= {f"{manifest.phase}/{key}": value for key, value in flat_numbers(shown)}
     paper = paper_accuracy(manifest.iteration)
     if manifest.phase is PhaseName.LABELS and paper is not None and SCORES not in manifest.summary:
         values["labels/paper_label_accuracy"] = paper

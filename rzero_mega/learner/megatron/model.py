@@ -33,7 +33,7 @@ from rzero_mega.learner.megatron.policy_model import PolicyModel
 from rzero_mega.learner.megatron.process_groups import transformer_settings
 from rzero_mega.learner.megatron.spec import LayerSpec, layer_spec, norms_apart
 from rzero_mega.learner.megatron.switches import Kernels, accumulate_in_layers, switches
-from rzero_mega.planning.layout_rules import check_layout, check_lora
+from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.mapping.dense import SCORE
@@ -111,9 +111,8 @@ def build_model(
     no gradients, nor memory for them. UserError names the key of a layout or an FP8 recipe that does not suit the model
     or this machine.
     """
-    check_layout(shape, layout)
+    check_learner(shape, layout, learner.lora)
     check_fp8(learner.fp8, shape, layout, learner.dtype)
-    check_lora(learner.lora, shape)
     config = transformer_config(shape, layout, learner)
     stages: list[int | None] = [None] if layout.vpp == 1 else list(range(layout.vpp))
     ddp = DistributedDataParallelConfig(
