@@ -7,6 +7,7 @@ follow from the command do not check again.
 from __future__ import annotations
 
 import logging
+import os
 
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.coevolution.solver_reward import format_pieces
@@ -31,6 +32,7 @@ from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.planning.models import known_model
 from rzero_mega.rollout.sglang.server.command import check_extra_arguments
 from rzero_mega.run import RunDirectory, run_path
+from rzero_mega.run.determinism import deterministic_variables
 from rzero_mega.tracking.gauges import halt_of
 
 _log = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ def check_run(config: Config, as_job: bool = False) -> None:
         check_key(config.evaluation.judge.endpoint, "evaluation.judge.endpoint")
     if not as_job and any(place.node for place in placement.servers):
         raise UserError("placement.nodes: servers on several nodes need a job; `rzero-mega submit` makes one")
+    if config.learner.deterministic and not as_job:
+        deterministic_variables(os.environ)
     if config.rollout.engine == "sglang":
         check_extra_arguments(config.rollout.sglang.extra_arguments)
     check_inference(config)

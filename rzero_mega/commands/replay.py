@@ -98,7 +98,7 @@ def run_replay(replay: Replay) -> list[str]:
     torch.set_num_threads(1)
     config, training, failure = replay.config, replay.training, replay.failure
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    start_process_groups(layout, config.seed)
+    start_process_groups(layout, config.seed, deterministic=config.learner.deterministic)
     sampling = training.sampling
     learner = Learner(
         replay.model,

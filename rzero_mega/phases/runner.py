@@ -138,7 +138,9 @@ def _dispatch(ctx: RunContext, phase: ActivePhase, inputs: PhaseInputs) -> None:
 def _open_context(config: Config, stop: StopRequest) -> Iterator[RunContext]:
     torch.set_num_threads(1)
     layout = ParallelLayout.from_config(config.learner.layout, config.learner.processes)
-    start_process_groups(layout, config.seed, config.learner.collective_timeout_s)
+    start_process_groups(
+        layout, config.seed, config.learner.collective_timeout_s, deterministic=config.learner.deterministic
+    )
     first = spmd.rank() == 0
     with ExitStack() as stack:
         run = stack.enter_context(open_run(run_path(config), config))

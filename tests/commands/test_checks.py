@@ -89,6 +89,15 @@ def test_a_fault_is_told_by_a_dry_run(recipe: str, overrides: str, message: str)
     assert sorted(Path().rglob("*")) == before
 
 
+def test_a_variable_that_contradicts_a_deterministic_learner_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NCCL_ALGO", "Tree")
+    checks.check_run(nano())
+    with pytest.raises(UserError, match=r"^learner\.deterministic: the environment has NCCL_ALGO=Tree"):
+        checks.check_run(nano("learner.deterministic=true"))
+
+
 def test_a_prompt_with_two_forms_has_the_placeholders_of_its_role_in_both(tmp_path: Path) -> None:
     (tmp_path / "prompt.yaml").write_text("user: Solve {question}.\nraw: Solve.\n")
     with pytest.raises(UserError, match=r"prompts\.solver: prompt\.yaml: the placeholder \{question\} is missing"):

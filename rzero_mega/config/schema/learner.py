@@ -181,6 +181,10 @@ class LearnerConfig:
     """On GPUs, kernels that do several of a layer's operations at once, and weight gradients summed in the products
     that they come from. false to debug."""
 
+    deterministic: bool = value(False, LAST_BITS)
+    """The same step on the same GPUs and layout gives the same weights to the last bit: kernels and reductions that sum
+    in a fixed order, which are slower, and an error at an operation that has none. CPUs do so anyway."""
+
     overlap_gradient_reduction: bool = value(True, LAST_BITS)
     """Sum gradients over data-parallel ranks while the last backward pass runs, not after it. false to debug."""
 

@@ -266,6 +266,7 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         # group in the gradient norm.
         perform_initialization=True,
         **switches(shape, learner, on_cuda, Kernels.installed()).settings(),
+        deterministic_mode=learner.deterministic,
         variable_seq_lengths=True,
         # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.
         batch_p2p_comm=False,

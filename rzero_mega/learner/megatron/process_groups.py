@@ -16,22 +16,32 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import LearnerConfig
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron import compat
+from rzero_mega.run.determinism import deterministic_variables
 from rzero_mega.run.heartbeat import heartbeat
 from rzero_mega.run.launch import STORE, check_rank
 
 
 def start_process_groups(
-    layout: ParallelLayout, seed: int, collective_timeout_s: float = LearnerConfig.collective_timeout_s
+    layout: ParallelLayout,
+    seed: int,
+    collective_timeout_s: float = LearnerConfig.collective_timeout_s,
+    deterministic: bool = False,
 ) -> None:
     """Start torch.distributed (as torchrun says, or alone) and Megatron's groups, or check those that are there.
 
     `collective_timeout_s` is how long a rank waits for the others in a collective. What rank 0 does alone is waited for
-    without a limit (`spmd`).
+    without a limit (`spmd`). `deterministic` is `learner.deterministic`: from here on this process sums in a fixed
+    order. The variables that say so go to the servers that it starts, too.
 
     Raises RuntimeError if the groups are those of another layout: the sizes of groups and of the model's configuration
     must agree, or gradients are silently summed over the wrong ranks.
     """
     compat.install()
+    if deterministic:
+        os.environ.update(deterministic_variables(os.environ))
+        torch.use_deterministic_algorithms(True)
+        # Memory that nobody has written is not read here either; to fill it would take time in every step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     from megatron.core import parallel_state, tensor_parallel
 
     _start_distributed(layout.processes, timedelta(seconds=collective_timeout_s))
