@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from rzero_mega.config import Config, load_config, preset_names
-from rzero_mega.config.load import what_is_no_preset
+from rzero_mega.config.load import what_is_no_preset, with_presets
 from rzero_mega.errors import UserError
 
 
@@ -22,15 +22,22 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a recipe with `key=value` overrides; `name` may be a YAML file, put over `paper`.
 
-    UserError for an unknown recipe says which one may have been meant.
+    RECIPE+PRESET puts a preset over the recipe, nano+rzero_plus for instance; so do more of them, in order.
+    UserError for an unknown recipe or preset says which one may have been meant.
     """
+    name, *presets = [name] if _is_source(name) else name.split("+")
     if name not in recipe_names():
-        if name not in preset_names() and not (Path(name).suffix in (".yaml", ".yml") and Path(name).is_file()):
+        if not _is_source(name):
             raise UserError(f"{name}: {what_is_no_preset(name, [*recipe_names(), *preset_names()])}")
-        return load_config(["paper", name], overrides)
+        return load_config(["paper", name, *presets], overrides)
     recipe = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    config: Config = recipe(overrides)
-    return config
+    config: Config = recipe(() if presets else overrides)
+    return with_presets(config, presets, overrides) if presets else config
+
+
+def _is_source(name: str) -> bool:
+    path = Path(name)
+    return name in (*recipe_names(), *preset_names()) or (path.suffix in (".yaml", ".yml") and path.is_file())
 
 
 def grid_names() -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from rzero_mega.config import preset_names
 from rzero_mega.config.explain import all_keys
 from rzero_mega.config.suggestions import SYNONYMS, alike, keys_like
 from rzero_mega.recipes import recipe_names
@@ -59,7 +60,10 @@ def _command_for(arguments: Sequence[str], commands: Sequence[str]) -> str:
 
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """Recipes, and files and folders below which one may lie."""
+    """Recipes, files and folders below which one may lie, and after a + presets to put over it."""
+    recipe, plus, preset = incomplete.rpartition("+")
+    if plus:
+        return [f"{recipe}+{name}" for name in _beginning(preset_names(), preset)]
     return [*_beginning(recipe_names(), incomplete), *_files(incomplete, ".yaml", ".yml")]
 
 

@@ -32,7 +32,12 @@ def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> C
 
     Raises UserError naming the key for an unknown key, a value of the wrong type or an impossible value.
     """
-    config = Config()
+    return with_presets(Config(), presets, overrides)
+
+
+def with_presets(config: Config, presets: Sequence[str], overrides: Sequence[str]) -> Config:
+    """A copy of `config` with presets merged over it, then overrides, checked; UserError as of `load_config`."""
+    config = deepcopy(config)
     for preset in presets:
         config = _with_source(config, [(_read_preset(preset), f"preset {preset}")])
     return _overridden(config, overrides)
@@ -40,7 +45,7 @@ def load_config(presets: Sequence[str] = (), overrides: Sequence[str] = ()) -> C
 
 def with_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """A copy of `config` with the overrides merged over it, checked; UserError as of `load_config`."""
-    return _overridden(deepcopy(config), overrides)
+    return with_presets(config, (), overrides)
 
 
 def load_file(schema: type[T], path: Path) -> T:

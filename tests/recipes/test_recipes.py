@@ -151,6 +151,29 @@ def test_overrides_win_over_a_recipe(name: str) -> None:
     assert recipe(name).seed == 0
 
 
+def test_presets_after_a_plus_go_over_the_recipe_in_order_and_under_the_overrides(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("iterations: 7\nlabels: {curation: {low: 0.3, high: 0.9}}\n", encoding="utf-8")
+    plain, more = recipe("nano"), load_recipe(f"nano+hardened+{own}", ["labels.curation.low=0.35"])
+    assert (more.recipe, more.model, more.solver) == (plain.recipe, plain.model, plain.solver)
+    assert more.checks == load_config(["hardened"]).checks != plain.checks
+    assert (more.iterations, more.labels.curation.low, more.labels.curation.high) == (7, 0.35, 0.9)
+    assert load_recipe("hardened+nano") == load_config(["paper", "hardened", "nano"])
+
+
+def test_what_is_no_recipe_or_preset_in_a_sum_is_refused_by_its_own_name() -> None:
+    with pytest.raises(UserError, match=r"^hardend: .*did you mean hardened"):
+        load_recipe("nano+hardend")
+    with pytest.raises(UserError, match=r"^nan: .*did you mean nano"):
+        load_recipe("nan+hardened")
+
+
+def test_a_file_may_have_a_plus_in_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a+b.yaml"
+    path.write_text("seed: 3\n", encoding="utf-8")
+    assert load_recipe(str(path)).seed == 3
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_wrong_override_of_a_recipe_is_refused_by_its_key(name: str) -> None:
     with pytest.raises(
