@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from rzero_mega.config.schema import SamplingConfig
@@ -46,6 +47,11 @@ class Draw:
     position: int
     request: Request
     index: int
+
+
+def stream_number(key: str, index: int, nbytes: int) -> int:
+    """The number of so many bytes that stands for the random stream of sample `index` of the request `key`."""
+    return int.from_bytes(blake2b(f"{index}:{key}".encode(), digest_size=nbytes).digest(), "little")
 
 
 def draws_of(requests: Sequence[Request]) -> list[Draw]:

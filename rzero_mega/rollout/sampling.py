@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rzero_mega.config.schema import SamplingConfig
+from rzero_mega.rollout.protocol import stream_number
 
 
 def uniform_stream(key: str, index: int, length: int) -> npt.NDArray[np.float32]:
@@ -18,8 +17,7 @@ def uniform_stream(key: str, index: int, length: int) -> npt.NDArray[np.float32]
     Philox is counter-based and NumPy keeps its raw bits stable between versions, so the numbers depend on (key, index)
     alone, whatever is drawn beside them, before them, or on another machine.
     """
-    digest = blake2b(f"{index}:{key}".encode(), digest_size=16).digest()
-    bits = np.random.Philox(key=int.from_bytes(digest, "little")).random_raw(length)
+    bits = np.random.Philox(key=stream_number(key, index, 16)).random_raw(length)
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rzero_mega.config.schema.metadata import FREE, LAST_BITS, SAMPLING, choice, number, path, stating
+from rzero_mega.config.schema.metadata import FREE, LAST_BITS, SAMPLING, choice, number, path, stating, value
 
 
 @dataclass
@@ -58,6 +58,11 @@ class SglangConfig:
 
     attempts: int = number(3, 1)
     """Times that a server is started for one model and its updates, and a request sent, until the run gives up."""
+
+    deterministic: bool = value(False, LAST_BITS)
+    """SGLang's batch-invariant mode: what a server says of a token does not depend on what it works on beside it, and
+    the same weights draw the same samples for the same request. Slower. GPUs alone, with the attention of fa3, fa4,
+    flashinfer or triton."""
 
     extra_arguments: list[str] = field(default_factory=list, metadata=stating(LAST_BITS))
     """More arguments of `sglang.launch_server`, for instance --mem-fraction-static=0.8, or --kv-cache-dtype=fp8_e4m3

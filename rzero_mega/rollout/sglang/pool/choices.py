@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -28,6 +29,9 @@ from rzero_mega.weights.transports.choice import SyncFacts, choose
 from rzero_mega.weights.verification.server_tables import padded_on_cpu
 
 _log = logging.getLogger(__name__)
+# Of the attention that SGLang has for NVIDIA's GPUs, what it takes together with --enable-deterministic-inference.
+BATCH_INVARIANT_ATTENTION = ("fa3", "fa4", "flashinfer", "triton")
+ATTENTION_OPTIONS = ("--attention-backend", "--prefill-attention-backend", "--decode-attention-backend")
 
 
 def device_of_servers() -> str:
@@ -113,6 +117,33 @@ def adapter_arguments(lora: LoraConfig | None) -> list[str]:
     return ["--enable-lora", *sizes, "--lora-target-modules", *hf_modules(lora), *native]
 
 
+def deterministic_arguments(sglang: SglangConfig) -> list[str]:
+    """What servers in SGLang's batch-invariant mode are started with."""
+    return ["--enable-deterministic-inference"] if sglang.deterministic else []
+
+
+def check_deterministic(config: Config) -> None:
+    """UserError if servers are to be batch-invariant and can't be, or not as a whole."""
+    sglang, key = config.rollout.sglang, "rollout.sglang.deterministic"
+    if not sglang.deterministic:
+        return
+    if device_of_servers() == "cpu":
+        raise UserError(f"{key}: SGLang's attention on CPUs has no batch-invariant mode; set it to false")
+    words = [word for argument in sglang.extra_arguments for word in argument.split("=", 1)]
+    named = [(option, value) for option, value in pairwise(words) if option in ATTENTION_OPTIONS]
+    wrong = next((f"{option}={value}" for option, value in named if value not in BATCH_INVARIANT_ATTENTION), None)
+    if wrong is not None:
+        raise UserError(
+            f"rollout.sglang.extra_arguments: {wrong} has no batch-invariant mode ({key}); take one of "
+            f"{', '.join(BATCH_INVARIANT_ATTENTION)}"
+        )
+    if served_adapters(config) is not None:
+        raise UserError(
+            f"weights.adapters: SGLang doesn't say that products with adapters are batch-invariant ({key}); set it to "
+            "added, which sends whole weights"
+        )
+
+
 def check_room_for_roles(sglang: SglangConfig) -> None:
     """UserError if both roles' servers are to be awake on the same GPUs, each with all of their memory."""
     bounded = any(argument.startswith("--mem-fraction-static") for argument in sglang.extra_arguments)
@@ -152,3 +183,4 @@ def check_servers(config: Config, shape: ModelShape) -> None:
     choose(config.weights.sync, sync_facts(placement_here(config), config.rollout))
     quantization_scheme(config.rollout, config.weights, shape)
     check_adapters(config, shape)
+    check_deterministic(config)

@@ -23,6 +23,7 @@ from rzero_mega.rollout.sglang.pool import turns
 from rzero_mega.rollout.sglang.pool.choices import (
     adapter_arguments,
     check_nodes,
+    deterministic_arguments,
     device_of_servers,
     quantization_scheme,
     sync_facts,
@@ -212,7 +213,11 @@ class ServerPool:
             max_total_tokens=sglang.max_total_tokens,
             context_length=context,
             memory_saver=True,
-            extra_arguments=(*sglang.extra_arguments, *adapter_arguments(self._adapters)),
+            extra_arguments=(
+                *sglang.extra_arguments,
+                *adapter_arguments(self._adapters),
+                *deterministic_arguments(sglang),
+            ),
         )
 
     def _ways(self) -> tuple[SyncFacts, Choice]:

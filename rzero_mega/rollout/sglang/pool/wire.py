@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Draw, FinishReason, Sample, Scored, logprob_array, token_array
+from rzero_mega.rollout.protocol import (
+    Draw,
+    FinishReason,
+    Sample,
+    Scored,
+    logprob_array,
+    stream_number,
+    token_array,
+)
 from rzero_mega.weights.verification.versions import foreign_versions
 
 Body = dict[str, Any]
@@ -59,6 +67,9 @@ def _sampling(draw: Draw, stop: Sequence[int], context: int) -> Body:
         "top_p": sampling.top_p,
         "top_k": sampling.top_k or -1,
         "max_new_tokens": longest,
+        # A server in its batch-invariant mode draws by this, and all samples of a prompt alike without; others ignore
+        # it. A signed number of eight bytes to SGLang.
+        "sampling_seed": stream_number(draw.request.key, draw.index, 8) >> 1,
         "stop_token_ids": list(stop),
         # Between its first token, which the server reports in any case, and its last one nothing is said of a sample.
         "stream_interval": longest,
