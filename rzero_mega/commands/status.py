@@ -11,6 +11,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.terminal import new_console, say
 from rzero_mega.tracking import benchmarks_table, iterations_table, labels_table, run_status
 from rzero_mega.tracking.critic import critic_lines
+from rzero_mega.tracking.differences import difference_lines
 from rzero_mega.tracking.gauge_rows import guard_lines
 from rzero_mega.tracking.gpu_hours import PhaseUse, of_last_iteration, run_use
 from rzero_mega.tracking.label_audits import audit_lines
@@ -61,6 +62,8 @@ def _show(console: Console, status: RunStatus, uses: Sequence[PhaseUse], state: 
     for line in verifier_lines((row.iteration, row.verifier, row.verdicts) for row in status.iterations):
         say(line)
     for line in critic_lines((row.iteration, row.critic) for row in status.iterations):
+        say(line)
+    for line in difference_lines((row.iteration, row.differences) for row in status.iterations):
         say(line)
     if status.halt is not None:
         say(str(status.halt))

@@ -115,7 +115,19 @@ def _fault(named: Mapping[str, float], norm: float, config: GuardConfig) -> str 
     limit = config.maximum_gradient_norm
     if limit is not None and norm > limit:
         return f"gradient norm {norm:.6g} is above learner.guard.maximum_gradient_norm {limit:g}"
-    difference, limit = named["logprob_difference"] / max(1.0, named["tokens"]), config.maximum_logprob_difference
-    if limit is not None and difference > limit:
-        return f"log-prob difference {difference:.6g} is above learner.guard.maximum_logprob_difference {limit:g}"
+    return _difference(named, config)
+
+
+def _difference(named: Mapping[str, float], config: GuardConfig) -> str | None:
+    """Which difference between learner and rollout engine is past its maximum."""
+    tokens = max(1.0, named["tokens"])
+    for what, value, key in (
+        ("log-prob difference", named["logprob_difference"] / tokens, "maximum_logprob_difference"),
+        ("log-prob difference of a token", named["logprob_difference_max"], "maximum_token_difference"),
+        ("KL of rollouts", named["rollout_kl"] / tokens, "maximum_rollout_kl"),
+        ("share of tokens past a factor of 2", named["importance_outside"] / tokens, "maximum_importance_outside"),
+    ):
+        limit = getattr(config, key)
+        if limit is not None and value > limit:
+            return f"{what} {value:.6g} is above learner.guard.{key} {limit:g}"
     return None

@@ -54,9 +54,10 @@ from rzero_mega.weights.sources import WeightSource
 class StepMetrics:
     """Means over the response tokens of a step; `loss` and `grad_norm` are means over its optimizer updates.
 
-    `logprob_difference` is |learner - rollout engine| before the update, in nats; `ratio` is the policy over the old
-    policy, `importance` the old policy over the rollout engine (both of probabilities). Skipped updates are left out of
-    everything but their own count; where all were skipped, the rest is 0.
+    `logprob_difference` is |learner - rollout engine| before the update, in nats, `rollout_kl` the KL divergence of the
+    engine to the learner, `importance_outside` the share of tokens past `importance.FACTOR`; `ratio` is the policy over
+    the old policy, `importance` the old policy over the rollout engine (both of probabilities). Skipped updates are
+    left out of everything but their own count; where all were skipped, the rest is 0.
     """
 
     loss: float
@@ -66,6 +67,8 @@ class StepMetrics:
     entropy: float
     clip_fraction: float
     logprob_difference: float
+    rollout_kl: float
+    importance_outside: float
     importance: float
     logprob_difference_max: float
     ratio: float
@@ -294,6 +297,8 @@ def _metrics(rows: list[Tensor], checks: list[GradientCheck], skipped: int) -> S
         entropy=sums["entropy"] / tokens,
         clip_fraction=sums["clipped"] / tokens,
         logprob_difference=sums["logprob_difference"] / tokens,
+        rollout_kl=sums["rollout_kl"] / tokens,
+        importance_outside=sums["importance_outside"] / tokens,
         importance=sums["importance"] / tokens,
         ratio=sums["ratio"] / tokens,
         **maxima,

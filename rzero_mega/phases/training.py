@@ -19,6 +19,7 @@ from rzero_mega.learner.learner import Learner, StepMetrics
 from rzero_mega.learner.losses.objective import has_base_reference
 from rzero_mega.phases.budgets import Trained, check_trainable
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
+from rzero_mega.phases.differences import remarked
 from rzero_mega.phases.prefetcher import LockableWeights, RolloutPrefetcher, Rollouts
 from rzero_mega.phases.servers_watched import LEAST_S
 from rzero_mega.phases.start import Start, StartFolders
@@ -82,7 +83,8 @@ def train_policy(
     if early is not None:
         early.prepare()  # or the first step's times would have the servers' start in them
     engine = early or _engine_in_turn(ctx, learner, speaker, models.policy)
-    steps = _GrpoSteps(ctx, learner, engine, training, roll_out, carried)
+    name = f"iteration {phase.directory.iteration}, {phase.directory.phase}"
+    steps = _GrpoSteps(ctx, name, learner, engine, training, roll_out, carried)
     run_steps(ctx, phase, learner, training, steps, models, facts or {}, then)
 
 
@@ -99,14 +101,15 @@ class _GrpoSteps(Steps):
     def __init__(
         self,
         ctx: RunContext,
+        name: str,
         learner: Learner,
         engine: RolloutEngine,
         training: TrainingConfig,
         roll_out: RollOut,
         carried: Carried | None,
     ) -> None:
-        """The engine has the learner's weights."""
-        self._carried = carried
+        """The engine has the learner's weights. `name` is the phase's, in what is logged of its steps."""
+        self._carried, self._name = carried, name
         self._ctx, self._learner, self._engine, self._training = ctx, learner, engine, training
         self._weights = LockableWeights(learner.weights(engine.receivers, ctx.config.weights))
         self._prefetcher = RolloutPrefetcher(
@@ -143,6 +146,7 @@ class _GrpoSteps(Steps):
             with ctx.stopwatch.measure(Activity.UPDATE.seconds):
                 self._engine.update_weights(self._weights, version=step)
         row = {**_row(rollouts, metrics, probe), **used, "staleness": rollouts.staleness(step)}
+        row |= remarked(f"{self._name}: step {step}", row, ctx.config)
         if not has_base_reference(self._training.grpo):
             del row["kl_base"]
         return row

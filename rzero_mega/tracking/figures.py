@@ -125,6 +125,8 @@ def step_figures(data: ReportData) -> list[Figure]:
         ("Gradient norm", "before clipping", "grad_norm", False, True),
         ("Clipped tokens", "share at a bound of the ratio", "clip_fraction", True, True),
         ("Log-prob difference", "learner against rollout, mean |Δ| per token", "logprob_difference", False, True),
+        ("KL of rollouts", "of the rollout engine to the learner, nats per token", "rollout_kl", False, True),
+        ("Differing tokens", "share past a factor of 2 between the two", "importance_outside", True, True),
         ("Throughput", "tokens per second", "tokens_per_second", False, True),
     ]
     paid = data.config.challenger.reward

@@ -15,6 +15,7 @@ from rzero_mega.run import RunDirectory
 from rzero_mega.tracking import figures, gauge_figures
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.critic import critic_headings, critic_in, critic_rows
+from rzero_mega.tracking.differences import difference_lines
 from rzero_mega.tracking.exploits import TABLES, exploit_headings, exploit_line, exploit_rows
 from rzero_mega.tracking.gauge_rows import LONG, guard_lines, long_rows, stages
 from rzero_mega.tracking.gpu_hours import of_last_iteration
@@ -83,6 +84,7 @@ def render(data: ReportData) -> str:
         tiles=tiles(data),
         iteration_figures=figures.iteration_figures(data),
         step_figures=figures.step_figures(data),
+        differences=difference_lines((row.iteration, row.differences) for row in data.status.iterations),
         histograms=figures.histogram_figures(data),
         level_figure=figures.level_figure(data),
         time_figure=figures.time_figure(data),

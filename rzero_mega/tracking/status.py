@@ -22,6 +22,7 @@ from rzero_mega.run import Manifest, PhaseDirectory, RunDirectory
 from rzero_mega.tracking.answer_scores import AnswerScores, scores_in
 from rzero_mega.tracking.critic import critic_in
 from rzero_mega.tracking.current import Current, current_phase
+from rzero_mega.tracking.differences import Difference, differences_in
 from rzero_mega.tracking.gauges import BASE_GAUGES, Halt, decision_in, gauges_in, halt_of
 from rzero_mega.tracking.label_audits import label_audits
 from rzero_mega.tracking.label_costs import LabelCost, label_costs
@@ -65,6 +66,7 @@ class IterationStatus:
     `verifier` is what the iteration's Verifier was measured to do, `verdicts` what the one before it did to the labels,
     `critic` what the iteration's Critic was measured to do.
     `scores` are those of the answers to the iteration's questions, in a domain that has them in place of labels.
+    `differences` between learner and rollout engine are those of the finished phases that train on rollouts.
     """
 
     iteration: int
@@ -90,6 +92,7 @@ class IterationStatus:
     critic: MeasuredCritic | None = None
     verdicts: Mapping[str, Any] = field(default_factory=dict)
     scores: AnswerScores | None = None
+    differences: Mapping[PhaseName, Difference] = field(default_factory=dict)
 
     @property
     def quality(self) -> LabelQuality:
@@ -214,6 +217,7 @@ def _iteration_status(
         critic=critic_in(manifests.get(PhaseName.CRITIC)),
         verdicts=verdicts_in(manifests.get(PhaseName.LABELS)),
         scores=scores_in(manifests.get(PhaseName.LABELS)),
+        differences=differences_in(manifests),
     )
 
 

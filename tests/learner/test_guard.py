@@ -237,7 +237,15 @@ def test_maxima_stop_what_is_finite(build: Build) -> None:
     assert "is above learner.guard.maximum_gradient_norm" in str(first)
     first, *_ = failures(build(maximum_logprob_difference=usual.logprob_difference / 100), sequences)
     assert "is above learner.guard.maximum_logprob_difference" in str(first)
-    passing = {"maximum_gradient_norm": 1e6, "maximum_logprob_difference": 1e6}
+    for key, value in (
+        ("maximum_token_difference", usual.logprob_difference_max),
+        ("maximum_rollout_kl", usual.rollout_kl),
+        ("maximum_importance_outside", usual.importance_outside),
+    ):
+        assert value > 0
+        first, *_ = failures(build(**{key: value / 100}), sequences)
+        assert f"is above learner.guard.{key} {value / 100:g}" in str(first)
+    passing = {"maximum_gradient_norm": 1e6, "maximum_logprob_difference": 1e6, "maximum_importance_outside": 1.0}
     assert failures(build(**passing), sequences) == []
 
 
@@ -253,6 +261,7 @@ def test_the_metrics_hold_the_largest_difference_and_ratio_of_the_step(build: Bu
     metrics = learner.train_step(sequences)
     assert metrics.logprob_difference_max == pytest.approx(largest, abs=1e-6)
     assert metrics.ratio_max > metrics.ratio > 0
+    assert 0 < metrics.importance_outside < 1 and metrics.rollout_kl > 0
 
 
 def test_a_saved_batch_comes_back_to_the_bit_and_replays_the_same(build: Build, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from rzero_mega.learner.losses.aggregation import (
     token_weights,
 )
 from rzero_mega.learner.losses.grpo import STATISTICS, TokenInputs, grpo_loss
-from rzero_mega.learner.losses.importance import truncated_importance
+from rzero_mega.learner.losses.importance import differences, truncated_importance
 from rzero_mega.learner.losses.kl import k3_divergence
 from rzero_mega.learner.losses.policy import clipped_policy_loss
 from rzero_mega.learner.losses.sft import sft_loss
@@ -217,8 +217,16 @@ def test_the_grpo_loss_is_the_weighted_sum_of_its_pieces() -> None:
     assert named["entropy"] == pytest.approx(6.0)
     assert named["clipped"] == 0
     assert named["logprob_difference"] == pytest.approx(0.1 + 0.1 + 0.5)
+    assert named["rollout_kl"] == pytest.approx(sum(math.exp(d) - d - 1 for d in (0.1, -0.1, -0.5)))
+    assert named["importance_outside"] == 0
     assert named["importance"] == pytest.approx(sum(importance))
     assert named["ratio"] == pytest.approx(sum(ratios))
+
+
+def test_a_token_counts_as_one_that_learner_and_engine_differ_about_from_a_factor_of_two_on_either_side() -> None:
+    old = torch.tensor([-1.0, -1.0, -1.0, -1.0])
+    rollout = old + torch.tensor([0.69, -0.69, 0.7, -0.7])
+    assert differences(old, rollout)["importance_outside"].tolist() == [0, 0, 1, 1]
 
 
 # What the base model gives the tokens of `inputs`.

@@ -35,6 +35,7 @@ from rzero_mega.config.schema.learner import (
     LayoutConfig,
     LearnerConfig,
     LoraConfig,
+    WarnConfig,
 )
 from rzero_mega.config.schema.rollout import RolloutConfig, SglangConfig, VerifyConfig, WeightsConfig
 from rzero_mega.config.schema.root import NO_ABLATION, Config, ModelConfig, PromptsConfig
@@ -118,5 +119,6 @@ __all__ = [
     "VerifyConfig",
     "VotesConfig",
     "WarmUpConfig",
+    "WarnConfig",
     "WeightsConfig",
 ]

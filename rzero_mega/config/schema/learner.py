@@ -150,9 +150,41 @@ class GuardConfig:
     """An update fails if the mean |log p_learner - log p_rollout| over its response tokens, in nats, is larger. null:
     no bound. `logprob_difference` of a healthy run says where to put it."""
 
+    maximum_token_difference: float | None = number(None, 0.0)
+    """An update fails if a single token's difference, in nats, is larger. null: no bound."""
+
+    maximum_rollout_kl: float | None = number(None, 0.0)
+    """An update fails if the KL divergence of rollout engine to learner, nats per token, is larger. null: no bound."""
+
+    maximum_importance_outside: float | None = number(None, 0.0, 1.0)
+    """An update fails if learner or rollout engine gives a larger share of its tokens more than twice the probability
+    that the other one does. null: no bound."""
+
     save_weights: bool = value(True, FREE)
     """Keep the weights of a failed update beside its batch, so that replay needs nothing else. false saves the disk
     space of a model per failure."""
+
+
+@dataclass
+class WarnConfig:
+    """From which difference between learner and rollout engine on a training step is warned of.
+
+    Over all its response tokens; in the log, `status` and report. The run goes on: `guard` has what ends it.
+    """
+
+    logprob_difference: float | None = number(None, 0.0)
+    """Mean |log p_learner - log p_rollout|, nats. null: what a probe may show (`weights.verify.probe_tolerance`), where
+    the present weights drew all rollouts."""
+
+    token_difference: float | None = number(None, 0.0)
+    """The largest difference of a single token, nats. null: never."""
+
+    rollout_kl: float | None = number(None, 0.0)
+    """KL divergence of rollout engine to learner by the estimator k3, nats per token. null: never."""
+
+    importance_outside: float | None = number(None, 0.0, 1.0)
+    """Share of tokens to which one of the two gives more than twice the probability that the other does. null:
+    never."""
 
 
 @dataclass
@@ -212,6 +244,9 @@ class LearnerConfig:
 
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=stating(FREE))
     """When checkpoints are written and which are kept."""
+
+    warn: WarnConfig = field(default_factory=WarnConfig, metadata=stating(FREE))
+    """Which differences between learner and rollout engine are remarked."""
 
     guard: GuardConfig = field(default_factory=GuardConfig, metadata=stating(TRAINING))
     """Which updates are not applied."""

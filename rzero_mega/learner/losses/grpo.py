@@ -12,7 +12,7 @@ from torch import Tensor
 from rzero_mega.config.schema import GrpoConfig
 from rzero_mega.learner.losses.cispo import cispo_loss
 from rzero_mega.learner.losses.gspo import sequence_log_ratio
-from rzero_mega.learner.losses.importance import truncated_importance
+from rzero_mega.learner.losses.importance import differences, truncated_importance
 from rzero_mega.learner.losses.kl import k3_divergence
 from rzero_mega.learner.losses.policy import PolicyLoss, clipped_policy_loss
 
@@ -43,7 +43,10 @@ class TokenInputs:
 
 # Names of the statistics that a loss returns, in order: the loss and sums over response tokens, then maxima over
 # response tokens, which are 0 where there are none.
-SUMS = ("loss", "tokens", "kl", "kl_base", "entropy", "clipped", "logprob_difference", "importance", "ratio")
+SUMS = (
+    *("loss", "tokens", "kl", "kl_base", "entropy", "clipped", "logprob_difference"),
+    *("rollout_kl", "importance_outside", "importance", "ratio"),
+)
 MAXIMA = ("logprob_difference_max", "ratio_max")
 STATISTICS = (*SUMS, *MAXIMA)
 
@@ -74,7 +77,7 @@ def grpo_loss(logprobs: Tensor, entropy: Tensor, inputs: TokenInputs, config: Gr
             kl_base=kl_base,
             entropy=entropy,
             clipped=policy.clipped.float(),
-            logprob_difference=(old - inputs.rollout_logprobs).abs(),
+            **differences(old, inputs.rollout_logprobs),
             importance=importance,
             ratio=(logprobs - old).exp(),
         )

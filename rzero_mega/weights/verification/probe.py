@@ -42,6 +42,12 @@ def probe_dtype(config: Config) -> str:
     return less_precise(config.learner.dtype, config.rollout.dtype, *(["fp8"] if fp8 else []))
 
 
+def allowed_difference(config: Config) -> float:
+    """What the mean difference may be by the configuration."""
+    tolerance = config.weights.verify.probe_tolerance
+    return TOLERANCES[probe_dtype(config)] if tolerance is None else tolerance
+
+
 def check_probe(
     learner: Sequence[Sequence[float]],
     server: Sequence[Sequence[float]],
