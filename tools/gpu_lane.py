@@ -2,7 +2,8 @@
 
 Runs the gpu-marked tests and the benchmarks of tools/gpu_steps one after another, each in a process of its own, and
 brings every figure, the device and the versions together in FOLDER/gpu_lane.json. The same command goes on where the
-last one stopped; `--only STEP` measures a step again. The steps' limits add up to 25 minutes.
+last one stopped; `--only STEP` measures a step again. The steps' limits add up to 25 minutes; those of `--short`, other
+steps about where a training step's time goes, to 12, the most valuable ones first.
 
 Exit codes: 0, everything has run; 1, a step failed or time ran out; 2, this machine or the arguments are not usable.
 Only the standard library is needed before `--wheels` has installed the rest from a folder of wheels (and of source
@@ -37,6 +38,23 @@ STEPS = {
     "fp8": (360, "FP8 recipes against bf16: loss over 200 steps, gradients, step time"),
     "cuda_ipc": (180, "an update of an SGLang server on the same GPU through CUDA-IPC handles"),
 }
+SHORT = {
+    "output_layer": (
+        80,
+        "the output layer as 8B and as one rank of four has it: chunks, one chunk, scoring, plain",
+    ),
+    "spinning": (40, "a decode-sized graph beside blocks that spin, as those of a waiting collective do"),
+    "copies": (40, "checksum of weights, copies to pageable and pinned memory and back"),
+    "step_bf16": (110, "seven layers of an 8B model in bf16: step, table of kernels, parking"),
+    "step_delayed": (60, "the same in FP8, recipe delayed"),
+    "step_tensorwise": (60, "the same in FP8, recipe tensorwise"),
+    "step_deterministic": (80, "the same in bf16 with learner.deterministic: its cost, and whether bits repeat"),
+    "step_unfused": (50, "the same in bf16 with learner.fused_kernels off"),
+    "rank_bf16": (70, "36 layers as one rank of four has them, in bf16"),
+    "rank_delayed": (60, "the same in FP8, recipe delayed"),
+    "experts": (40, "one layer of a 30B-A3B model"),
+    "experts_unfused": (30, "the same with learner.fused_kernels off"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options = _parser().parse_args(arguments)
     if options.list:
-        for name, (limit, what) in STEPS.items():
-            print(f"{name:16}{limit:>5} s  {what}")
+        for name, (limit, what) in (SHORT if options.short else STEPS).items():
+            print(f"{name:20}{limit:>5} s  {what}")
         return 0
     if options.output is None:
         print("--output: needed, the folder where figures go", file=sys.stderr)
@@ -64,10 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         lane = _lane(options.output)
-        chosen = [step for step in _steps() if options.only in (None, step.name)]
+        steps = _steps(options.short or options.only in SHORT)
+        chosen = [step for step in steps if options.only in (None, step.name)]
         again = [options.only] if options.only else []
-        records = driver.run_steps(lane, chosen, 60 * options.minutes, again)
-        driver.write_report(lane, _steps())
+        minutes = options.minutes or (12.0 if options.short else 25.0)
+        records = driver.run_steps(lane, chosen, 60 * minutes, again)
+        driver.write_report(lane, [*_steps(short=False), *_steps(short=True)], steps)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -91,18 +111,20 @@ def install(wheels: Path) -> str | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--output", type=Path, help="folder of the figures; an existing one is resumed")
-    parser.add_argument("--only", choices=STEPS, help="run this step alone, again if it was run already")
+    parser.add_argument("--only", choices=[*STEPS, *SHORT], help="run this step alone, again if it was run already")
+    parser.add_argument("--short", action="store_true", help="the steps of 12 minutes, in place of those of 25")
     parser.add_argument("--list", action="store_true", help="list the steps with their time limits")
     parser.add_argument("--wheels", type=Path, help="first install all wheels and source archives of this folder")
-    parser.add_argument("--minutes", type=float, default=25.0, help="stop after so many minutes")
+    parser.add_argument("--minutes", type=float, help="stop after so many, 25 or with --short 12")
     return parser
 
 
-def _steps() -> list[Step]:
+def _steps(short: bool) -> list[Step]:
     from tools.gpu_steps.driver import Step
 
     worker = (sys.executable, "-m", "tools.gpu_steps.worker")
-    return [Step(name, what, limit, (*worker, name)) for name, (limit, what) in STEPS.items()]
+    steps = SHORT if short else STEPS
+    return [Step(name, what, limit, (*worker, name)) for name, (limit, what) in steps.items()]
 
 
 def _lane(folder: Path) -> Lane:

@@ -17,7 +17,8 @@ from tests import ROOT
 from tests.processes import eventually, lives
 from tools import gpu_lane
 from tools.gpu_steps import environment
-from tools.gpu_steps.driver import REPORT, Lane, Record, Step, open_lane, run_steps
+from tools.gpu_steps import step as settings_of_steps
+from tools.gpu_steps.driver import REPORT, Lane, Record, Step, open_lane, run_steps, write_report
 from tools.gpu_steps.marked_tests import read_report
 from tools.gpu_steps.outcome import Unavailable
 
@@ -140,6 +141,22 @@ def test_figures_of_two_machines_do_not_mix(lane: Lane) -> None:
 
 def test_the_steps_limits_add_up_to_25_minutes() -> None:
     assert sum(limit for limit, _ in gpu_lane.STEPS.values()) <= 25 * 60
+    assert sum(limit for limit, _ in gpu_lane.SHORT.values()) <= 12 * 60
+
+
+def test_every_step_of_the_short_lane_has_its_work_and_none_a_name_of_the_long_one() -> None:
+    assert set(gpu_lane.SHORT) == {"output_layer", "spinning", "copies", *settings_of_steps.STEPS}
+    assert not set(gpu_lane.SHORT) & set(gpu_lane.STEPS)
+
+
+def test_a_report_has_the_records_of_both_lanes_and_is_complete_by_its_own(lane: Lane) -> None:
+    run(lane, good("long"))
+    run(lane, good("short"))
+    write_report(lane, [good("long"), good("short"), good("never")], [good("short")])
+    report = json.loads((lane.folder / REPORT).read_text())
+    assert (set(report["steps"]), report["complete"]) == ({"long", "short"}, True)
+    write_report(lane, [good("long"), good("short"), good("never")])
+    assert not json.loads((lane.folder / REPORT).read_text())["complete"]
 
 
 @pytest.mark.parametrize(

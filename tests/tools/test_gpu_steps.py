@@ -23,7 +23,8 @@ from rzero_mega.planning.flops import training_flops
 from rzero_mega.planning.hardware import gpu_of_device
 from rzero_mega.planning.models import model_named
 from rzero_mega.weights.shape import read_shape
-from tools.gpu_steps import checkpoint, fp8, logprob_memory, mfu, spec_parity
+from tools.gpu_steps import checkpoint, copies, fp8, logprob_memory, mfu, spec_parity, spinning, step
+from tools.gpu_steps import output_layer as output_layer_step
 from tools.gpu_steps.isolation import Failure, caught, in_own_process
 from tools.gpu_steps.models import Sizes, chains, gap, one_micro_batch
 from tools.gpu_steps.outcome import StepFailed, Unavailable
@@ -190,6 +191,61 @@ def test_a_step_s_speed_is_tokens_over_its_median_time(tmp_path: Path) -> None:
     assert speed.tokens_per_second == pytest.approx(64 / speed.step_seconds)
     assert speed.tflops_per_second == pytest.approx(speed.model_flops / speed.step_seconds / 1e12)
     assert speed.mfu_bf16 is None
+
+
+def test_the_output_layer_is_timed_at_every_width_in_chunks_and_whole_and_is_as_before_afterwards() -> None:
+    before = output_layer.CHUNK_BYTES
+    found = output_layer_step.run(output_layer_step.Settings(32, 16, (61, 30), torch.float32, warmup=0, passes=1))
+    assert before == output_layer.CHUNK_BYTES and found.keys() == {"v61", "v30"}
+    for way, products in (("chunks", 3), ("one_chunk", 3), ("scoring", 1), ("plain", 3)):
+        timed = found["v61"][way]
+        assert timed.products == products and timed.seconds is not None and timed.tflops_per_second is not None
+        assert timed.tflops_per_second * 1e12 * timed.seconds == pytest.approx(products * 2 * 32 * 16 * 61)
+
+
+def test_a_graph_is_timed_alone_and_beside_every_number_of_blocks() -> None:
+    found = spinning.run(spinning.Settings(2, 8, 16, 2, blocks=(1, 4), replays=2))
+    assert found.seconds.keys() == found.slowdown.keys() == {1, 4}
+    assert found.slowdown[4] == pytest.approx(found.seconds[4] / found.alone_seconds)
+
+
+def test_every_way_off_the_gpu_and_back_is_timed() -> None:
+    assert min(vars(copies.run(copies.Settings(1 << 16, 2))).values()) > 0
+
+
+SHORT = mfu.Settings(sequences=2, length=16, tokens_per_micro_batch=32, warmup=0, steps=1)
+
+
+def test_a_step_has_its_speed_its_kernels_and_what_parking_takes_and_leaves_its_model_to_the_next(
+    tmp_path: Path,
+) -> None:
+    settings = step.Settings(TINY, "offloading", kernels=3, times=SHORT)
+    (tmp_path / f"{step.written(TINY, tmp_path).name}.part").mkdir()
+    found = step.run(settings, tmp_path)
+    assert found["speed"]["layers"] == 2 and found["speed"]["mfu_fp8"] is None
+    seconds = [kernel["seconds"] for kernel in found["kernels"]]
+    assert len(seconds) == 3 and seconds == sorted(seconds, reverse=True)
+    assert min(found["parking"].values()) >= 0
+
+
+def test_a_deterministic_step_says_whether_its_bits_repeat_and_experts_are_measured_alike(tmp_path: Path) -> None:
+    experts = replace(TINY, layers=1, experts=4, per_token=2, expert_ffn=16)
+    variables, filling = dict(os.environ), torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        found = step.run(step.Settings(experts, "deterministic", repeated=experts, times=SHORT), tmp_path)
+    finally:
+        os.environ.clear()
+        os.environ.update(variables)
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
+    assert found["same_bits"] is True and found["speed"]["layers"] == 1
+
+
+def test_variants_of_the_short_lane_are_those_of_bf16_or_recipes_of_fp8() -> None:
+    assert mfu.configuration("unfused").fused_kernels is False and not mfu.is_fp8("unfused")
+    assert mfu.configuration("delayed").fp8.format == "hybrid" and mfu.is_fp8("delayed")
+    for settings in step.STEPS.values():
+        assert mfu.configuration(settings.precision).dtype == "bfloat16"
 
 
 @pytest.fixture

@@ -118,13 +118,13 @@ def run_steps(lane: Lane, steps: Sequence[Step], budget_s: float, again: Sequenc
     return [record for step in steps if (record := lane.record(step.name)) is not None]
 
 
-def write_report(lane: Lane, steps: Sequence[Step]) -> None:
-    """Bring all records there are together in one file."""
+def write_report(lane: Lane, steps: Sequence[Step], wanted: Sequence[Step] | None = None) -> None:
+    """Bring all records there are of `steps` together in one file, complete if those `wanted` are (None: all)."""
     records = {step.name: record for step in steps if (record := lane.record(step.name)) is not None}
     report = {
         "schema": SCHEMA,
         "environment": dict(lane.environment),
-        "complete": len(records) == len(steps),
+        "complete": all(step.name in records for step in (steps if wanted is None else wanted)),
         "steps": {name: asdict(record) for name, record in records.items()},
     }
     write_json(lane.folder / REPORT, report)

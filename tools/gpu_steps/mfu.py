@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
+from rzero_mega.config.schema import LearnerConfig
+from rzero_mega.learner.learner import Learner
 from rzero_mega.planning.candidate import Candidate
 from rzero_mega.planning.flops import training_flops
 from rzero_mega.planning.hardware import Gpu, gpu_of_device
@@ -21,6 +25,12 @@ from tools.gpu_steps.fp8 import BF16, learner_settings
 from tools.gpu_steps.isolation import Failure, in_own_process
 from tools.gpu_steps.models import Sizes, chains, learner_of, synchronize
 from tools.gpu_steps.outcome import StepFailed
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "unfused": {"fused_kernels": False},
+    "deterministic": {"deterministic": True},
+    "offloading": {"offload": "all"},
+}
 
 
 @dataclass(frozen=True)
@@ -99,9 +109,12 @@ def run(settings: Settings) -> dict[str, object]:
     return asdict(report)
 
 
-def measure(folder: Path, settings: Settings, precision: str) -> Speed:
-    """Time steps of the model in `folder` in this process; a step is one update of several micro-batches."""
-    config = replace(learner_settings(precision), tokens_per_micro_batch=settings.tokens_per_micro_batch)
+def measure(folder: Path, settings: Settings, precision: str, then: Callable[[Learner], None] | None = None) -> Speed:
+    """Time steps of the model in `folder` in this process; a step is one update of several micro-batches.
+
+    `precision` may also be one of VARIANTS. `then` has the learner afterwards.
+    """
+    config = replace(configuration(precision), tokens_per_micro_batch=settings.tokens_per_micro_batch)
     learner = learner_of(folder, config, 1e-6, settings.length)
     seconds = []
     for step in range(settings.warmup + settings.steps):
@@ -111,6 +124,9 @@ def measure(folder: Path, settings: Settings, precision: str) -> Speed:
         learner.train_step(batch)
         synchronize()
         seconds.append(time.perf_counter() - start)
+    peak_memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if then is not None:
+        then(learner)
     step_seconds = median(seconds[settings.warmup :])
     shape = read_shape(folder)
     flops = training_flops(shape, [settings.length] * settings.sequences)
@@ -123,11 +139,22 @@ def measure(folder: Path, settings: Settings, precision: str) -> Speed:
         model_flops=flops,
         tflops_per_second=flops / step_seconds / 1e12,
         mfu_bf16=utilisation(flops, step_seconds, gpu.bf16_flops if gpu else None),
-        mfu_fp8=utilisation(flops, step_seconds, gpu.fp8_flops if gpu else None) if precision != BF16 else None,
-        peak_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        mfu_fp8=utilisation(flops, step_seconds, gpu.fp8_flops if gpu else None) if is_fp8(precision) else None,
+        peak_memory_bytes=peak_memory,
         planned_step_seconds=step_time(shape, Candidate(), work, gpu, gpus_per_node=1).seconds if gpu else None,
         planned_memory_bytes=learner_memory(shape, Candidate(), work).training,
     )
+
+
+def configuration(precision: str) -> LearnerConfig:
+    """The learner's for a precision, or for bf16 with what one of VARIANTS changes."""
+    changes = VARIANTS.get(precision)
+    return learner_settings(precision) if changes is None else replace(learner_settings(BF16), **changes)
+
+
+def is_fp8(precision: str) -> bool:
+    """Whether linear layers are in FP8."""
+    return precision != BF16 and precision not in VARIANTS
 
 
 def utilisation(flops: float, seconds: float, peak: float | None) -> float | None:
@@ -143,7 +170,7 @@ def workload(settings: Settings, precision: str) -> Workload:
         tokens_per_micro_batch=settings.tokens_per_micro_batch,
         sequences_per_update=settings.sequences,
         scoring_passes=0,
-        fp8=precision != BF16,
+        fp8=is_fp8(precision),
     )
 
 

@@ -36,7 +36,7 @@ LIKELIHOOD = GrpoConfig(kl_coefficient=0.0, importance_cap=None, sequences_per_u
 
 @dataclass(frozen=True)
 class Sizes:
-    """A dense Qwen3 model."""
+    """A Qwen3 model; with `experts` a mixture of them, each of width `expert_ffn`, of which a token has `per_token`."""
 
     layers: int = 4
     hidden: int = 1024
@@ -45,6 +45,9 @@ class Sizes:
     kv_heads: int = 4
     head_dim: int = 128
     vocab: int = 32000
+    experts: int = 0
+    per_token: int = 8
+    expert_ffn: int = 768
 
     def write(self, folder: Path, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> Path:
         """Write the model with random weights into a folder; returns the folder."""
@@ -60,6 +63,16 @@ class Sizes:
             "max_position_embeddings": 40960,
             "tie_word_embeddings": False,
         }
+        if self.experts:
+            config |= {
+                "model_type": "qwen3_moe",
+                "num_experts": self.experts,
+                "num_experts_per_tok": self.per_token,
+                "moe_intermediate_size": self.expert_ffn,
+                "norm_topk_prob": True,
+                "mlp_only_layers": [],
+                "decoder_sparse_step": 1,
+            }
         write_random_model(folder, config, dtype, seed)
         return folder
 
@@ -75,10 +88,10 @@ class Gap:
     lowest_cosine_of: str
 
 
-def alone() -> ParallelLayout:
+def alone(deterministic: bool = False) -> ParallelLayout:
     """The layout of one process, started."""
     layout = ParallelLayout()
-    start_process_groups(layout, 0)
+    start_process_groups(layout, 0, deterministic=deterministic)
     return layout
 
 
@@ -136,7 +149,7 @@ def logprobs_and_gradients(
 def learner_of(folder: Path, learner: LearnerConfig, learning_rate: float, longest: int) -> Learner:
     """A learner that maximises likelihood."""
     optimizer = OptimizerConfig(learning_rate=learning_rate, weight_decay=0.0)
-    return Learner(folder, alone(), learner, LIKELIHOOD, optimizer, longest)
+    return Learner(folder, alone(learner.deterministic), learner, LIKELIHOOD, optimizer, longest)
 
 
 def gap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Gap:

@@ -29,6 +29,8 @@ def main(name: str, outcome: Path) -> None:
 
 
 def _plain(found: Any) -> Any:
+    if isinstance(found, Mapping):
+        return {name: _plain(value) for name, value in found.items()}
     return asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
 
 
@@ -71,6 +73,23 @@ def _run(name: str, outcome: Path) -> Mapping[str, Any] | object:
             from tools.gpu_steps import cuda_ipc
 
             return cuda_ipc.run(cuda_ipc.Settings(log=outcome.parent.parent / "logs" / "sglang_server.log"))
+        case "output_layer":
+            from tools.gpu_steps import output_layer
+
+            return output_layer.run(output_layer.Settings())
+        case "spinning":
+            from tools.gpu_steps import spinning
+
+            return spinning.run(spinning.Settings())
+        case "copies":
+            from tools.gpu_steps import copies
+
+            return copies.run(copies.Settings())
+        case _:
+            from tools.gpu_steps import step
+
+            if name in step.STEPS:
+                return step.run(step.STEPS[name], step.MODELS)
     raise ValueError(f"no step {name}")
 
 
