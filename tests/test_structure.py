@@ -41,8 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": {"config", "coevolution", "evaluation", "recipes", "run", "tracking"},
     "planning": {"config", "weights"},
     # coevolution for the plan, evaluation for what benchmarks ask, rollout for the dispatch and queue that are driven,
-    # run for what assumptions are fitted to.
-    "simulation": {"coevolution", "config", "evaluation", "planning", "rollout", "run", "weights"},
+    # run for what assumptions are fitted to, domains for the kinds of pairs that a Critic is measured on.
+    "simulation": {"coevolution", "config", "domains", "evaluation", "planning", "rollout", "run", "weights"},
     # coevolution for prompts, tracking for what a card says of a run.
     "release": {"coevolution", "config", "domains", "evaluation", "rollout", "run", "tracking", "weights"},
     # evaluation for statistics, coevolution for the plan that a cell follows, tracking for what a run says of itself.

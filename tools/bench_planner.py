@@ -23,13 +23,14 @@ from torch import Tensor  # noqa: E402
 
 from rzero_mega.assets import nano_base_path  # noqa: E402
 from rzero_mega.config.layout import ParallelLayout  # noqa: E402
-from rzero_mega.config.schema import GrpoConfig, LearnerConfig, OptimizerConfig  # noqa: E402
+from rzero_mega.config.schema import GrpoConfig, LearnerConfig, LossConfig, OptimizerConfig, PairwiseConfig  # noqa: E402
 from rzero_mega.learner.batch import LocalUpdate, MicroBatch, TrainingSequence, build_micro_batch  # noqa: E402
 from rzero_mega.learner.forward_backward import accumulate_gradients  # noqa: E402
 from rzero_mega.learner.megatron.context_parallel import TokenSplit  # noqa: E402
 from rzero_mega.learner.megatron.model import Model, build_model  # noqa: E402
 from rzero_mega.learner.megatron.optimizer import build_optimizer  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import device, start_process_groups  # noqa: E402
+from rzero_mega.learner.scorer import scored_sequence  # noqa: E402
 from rzero_mega.planning.candidate import Candidate, Recompute  # noqa: E402
 from rzero_mega.planning.memory import learner_memory  # noqa: E402
 from rzero_mega.planning.models import model_named  # noqa: E402
@@ -115,7 +116,7 @@ def workload(case: Case) -> Workload:
 def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
     """Bytes by kind of one training step in this process; `peak` is the most beyond what stays between steps.
 
-    `peak` and `logits` are measured where this process is alone.
+    `peak` and `logits` are measured where this process is alone, the latter of a policy.
     """
     start_process_groups(layout, 0)
     settings = LearnerConfig(dtype=case.dtype, recompute=case.recompute, overlap_gradient_reduction=False)
@@ -135,7 +136,9 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
         "activations": activations,
     }
     if layout == ALONE:
-        found |= {"logits": _logits_peak(case), "peak": _training_peak(model, _micro_batch(case, layout))}
+        found["peak"] = _training_peak(model, _micro_batch(case, layout))
+        if not case.shape.scores:
+            found["logits"] = _logits_peak(case)
     if case.steps:
         states = [tensor for part in _parts(optimizer) for tensor in _optimizer_tensors(part)]
         found["optimizer"] = _storage_bytes(states, besides=weights)
@@ -143,9 +146,11 @@ def measure(case: Case, layout: ParallelLayout = ALONE) -> dict[str, int]:
 
 
 def _micro_batch(case: Case, layout: ParallelLayout) -> MicroBatch:
-    # The planner takes all tokens for those of responses.
+    # The planner takes all tokens for those of responses; a Critic scores at the last one.
     tokens = tuple(i % case.shape.vocab for i in range(case.length))
     sequence = TrainingSequence(tokens[:1], tokens[1:], (-1.0,) * (case.length - 1), 1.0)
+    if case.shape.scores:
+        sequence = scored_sequence(tokens[1:])
     indices = range(case.sequences)
     split = TokenSplit(layout.cp)
     return build_micro_batch([sequence] * case.sequences, [1e-3] * case.sequences, indices, split, device())
@@ -169,7 +174,7 @@ def _saved_by_forward(model: Model, micro_batch: MicroBatch) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack_hook, unpack_hook):
-        accumulate_gradients(model, LocalUpdate([micro_batch]), GrpoConfig())
+        accumulate_gradients(model, LocalUpdate([micro_batch]), _loss(model))
     return sum(held.values())
 
 
@@ -211,7 +216,11 @@ def _training_peak(model: Model, micro_batch: MicroBatch) -> int:
         # gloo copies the gradients to reduce them, even over one process; NCCL does not.
         for chunk in model.chunks:
             chunk.finish_grad_sync = lambda *_args, **_kwargs: None
-    return peak_allocated(lambda: accumulate_gradients(model, LocalUpdate([micro_batch]), GrpoConfig()))
+    return peak_allocated(lambda: accumulate_gradients(model, LocalUpdate([micro_batch]), _loss(model)))
+
+
+def _loss(model: Model) -> LossConfig:
+    return PairwiseConfig() if model.shape.scores else GrpoConfig()
 
 
 def main(

@@ -29,10 +29,10 @@ class Candidate:
 
 
 def candidates(request: PlanRequest) -> Iterator[Candidate]:
-    """Every layout of the GPUs that divides the model; tp and cp stay inside a node."""
+    """Every layout of the GPUs that divides the model; tp and cp stay inside a node. With a Critic there is no cp."""
     shape, gpus, node = request.shape, request.gpus, min(request.gpus, request.gpus_per_node)
     for tp in divisors(node):
-        for cp in divisors(node // tp):
+        for cp in [1] if request.workload.critic else divisors(node // tp):
             for pp in divisors(shape.layers):
                 if gpus % (tp * cp * pp):
                     continue

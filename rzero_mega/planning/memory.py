@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.planning.activations import FP32, layer_bytes, norm_bytes
@@ -22,7 +22,8 @@ class LearnerMemory:
 
     `logits` is the most that log-probabilities need at once, `workspace` the most that a layer's backward pass does;
     the two never meet. `reference` is the copy of the weights that is put aside while a reference model is scored which
-    isn't the policy without its adapters, `scored_logits` what that needs of logits.
+    isn't the policy without its adapters, or the weights of a Critic that scores between steps; `scored_logits` what
+    scoring needs of logits.
     """
 
     weights: float
@@ -56,9 +57,10 @@ class LearnerMemory:
 
 
 def learner_memory(shape: ModelShape, candidate: Candidate, workload: Workload) -> LearnerMemory:
-    """Of the rank that needs most: one of the first pipeline stage or of the last."""
-    stages = {0, candidate.layout.pp - 1}
-    return max((stage_memory(shape, candidate, workload, stage) for stage in stages), key=lambda memory: memory.peak)
+    """Of the rank that needs most: one of the first pipeline stage or of the last, of a policy or of a Critic."""
+    stages, shapes = {0, candidate.layout.pp - 1}, [shape, *([replace(shape, scores=1)] if workload.critic else [])]
+    found = (stage_memory(trained, candidate, workload, stage) for trained in shapes for stage in stages)
+    return max(found, key=lambda memory: memory.peak)
 
 
 def stage_memory(shape: ModelShape, candidate: Candidate, workload: Workload, stage: int) -> LearnerMemory:
@@ -123,9 +125,14 @@ def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tu
 
     A chunk is logits and hidden states in the weights' type, a piece of either in fp32. In training a hidden state has
     its gradient in the chunk, and there are besides the gradients of all hidden states, and of the weight if it trains.
+    A Critic has these gradients alone, and that of the weight, which is zero, where the weight isn't the embedding.
     """
     row, width = -(-shape.vocab // layout.tp), workload.element_bytes
     tokens = workload.tokens_per_micro_batch / layout.cp
+    of_weight = 0 if workload.adapter_rank or (shape.scores and shape.tied) else row
+    gradients = width * (tokens + of_weight) * shape.hidden
+    if shape.scores:
+        return gradients, 0.0
     most, piece = chunk_bytes(shape, layout), PIECES[workload.transformer_impl]
     # In bf16 what is computed from is copied first; on CPUs the second factor of entropies as well.
     copies = 1 if width == FP32 else 2
@@ -134,5 +141,4 @@ def _logits(shape: ModelShape, layout: ParallelLayout, workload: Workload) -> tu
     entropies = FP32 * factors * min(tokens * shape.hidden, piece)
     scoring = min(tokens * width * (row + shape.hidden), most) + normalized
     training = min(tokens * width * (row + 2 * shape.hidden), most) + max(normalized, entropies)
-    gradients = tokens if workload.adapter_rank else tokens + row
-    return training + width * gradients * shape.hidden, scoring
+    return training + gradients, scoring

@@ -23,10 +23,14 @@ def stage_layers(shape: ModelShape, layout: ParallelLayout) -> int:
 
 
 def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> Parameters:
-    """Parameters of a rank of the pipeline stage `stage`. Norms, biases of norms and the router are on every rank."""
+    """Parameters of a rank of the pipeline stage `stage`.
+
+    Norms, biases of norms, the router and a Critic's head are on every rank that has them.
+    """
     tp, layers = layout.tp, stage_layers(shape, layout)
     last = stage == layout.pp - 1
-    dense = layers * _layer(shape, tp) + vocabulary_parameters(shape, layout, stage) + last * shape.hidden
+    ends = last * (1 + shape.scores) * shape.hidden
+    dense = layers * _layer(shape, tp) + vocabulary_parameters(shape, layout, stage) + ends
     experts = 0
     if shape.experts:
         experts = layers * shape.experts * 3 * shape.hidden * shape.expert_ffn // (layout.ep * layout.etp)

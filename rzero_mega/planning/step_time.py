@@ -95,7 +95,9 @@ def step_time(
     budget, length = workload.tokens_per_micro_batch, workload.length
     tokens = min(budget, max(1, budget // length) * length)
     layer = layer_time(shape, layout, workload, gpu, shares, tokens)
-    output = output_time(shape, layout, workload, gpu, shares, tokens, kernels)
+    output = Passes(0.0, 0.0)
+    if not shape.scores:  # a Critic's head is next to nothing
+        output = output_time(shape, layout, workload, gpu, shares, tokens, kernels)
     full, selective = candidate.recompute == "full", candidate.recompute == "selective"
     forwards = 1 + full + workload.scoring_passes
     stage = shape.layers / layout.pp

@@ -18,7 +18,8 @@ class Workload:
     `sequences_per_update` of them make an optimizer update. `scoring_passes` counts the forward passes besides
     training: old policy, reference, and the base model where the loss compares with that. `element_bytes` is the size
     of a weight and of an activation: 2 or 4. With an `adapter_rank` the layers of `adapted` have adapters
-    (`learner.lora`), and these alone train.
+    (`learner.lora`), and these alone train. `critic` says that the same ranks train a Critic, too, whose weights lie
+    where the reference's do while it scores (`critic.train`).
     """
 
     sequences: int = 2048
@@ -32,6 +33,7 @@ class Workload:
     transformer_impl: TransformerImpl = "transformer_engine"
     adapter_rank: int = 0
     adapted: tuple[str, ...] = ()
+    critic: bool = False
 
     @property
     def smallest_micro_batch(self) -> int:

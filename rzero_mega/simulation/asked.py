@@ -8,6 +8,8 @@ from math import ceil
 from rzero_mega.config.panel import vote_sources
 from rzero_mega.config.schema import Config, SamplingConfig, TrainingConfig
 from rzero_mega.config.steps import labels_parts, parts
+from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.domains.registry import domain_of
 from rzero_mega.evaluation.asking import asking
 from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmark
 from rzero_mega.evaluation.definition import benchmark_names, defined_benchmark
@@ -86,6 +88,20 @@ def rival_answers(config: Config, responses: Responses) -> Call:
     """The base's answers that a Critic's Solver is to surpass (phases/critic.py)."""
     count = round(responses.well_formed_share * config.questions.count)
     return (_of_solver(count, config.critic.rival_answers, config.labels.votes.sampling, responses),)
+
+
+def critic_measured(config: Config, responses: Responses) -> int:
+    """Answers that a trained Critic scores to be measured; those that the first one scores again are among them.
+
+    Of every kind of pairs there are taken to be as many as answers, or as the gate looks at.
+    """
+    critic, domain = config.critic, domain_of(config)
+    count = round(responses.well_formed_share * config.questions.count)
+    answers = round(critic.gate.share * count) * config.labels.votes.samples
+    corruptions = domain.answers.corruptions if isinstance(domain.answers, ScoredAnswers) else {}
+    kinds = [answers] * len(corruptions) + [round(critic.gate.share * count) * critic.rival_answers]
+    pairs = sum(min(critic.gate.pairs, of_kind) for of_kind in kinds)
+    return 2 * pairs + min(critic.gate.pairs, answers) + 2 * min(critic.fixed_answers, count)
 
 
 def evaluated(config: Config, responses: Responses, gauges: bool) -> Call:

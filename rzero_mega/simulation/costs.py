@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+from rzero_mega.planning.parameters import rank_parameters
 from rzero_mega.simulation.sending import sending
 from rzero_mega.simulation.site import Site
 from rzero_mega.weights.shard_bytes import SHARD_BYTES
@@ -66,6 +68,13 @@ def parking(site: Site) -> float:
     states, weights = OFFLOADED_BYTES[learner.offload]
     nbytes = (states * site.trained + weights * site.parameters) / learner.processes
     return 2 * (costs.turn_fixed_s + nbytes / costs.turn_bytes_s) if nbytes and site.colocated else 0.0
+
+
+def critic_moves(site: Site) -> float:
+    """A Critic's weights to the learner's GPUs before it scores, and back to host memory."""
+    held = rank_parameters(replace(site.shape, scores=1), site.candidate.layout, 0)
+    nbytes = (held.dense + held.experts) * (4 if site.config.learner.dtype == "float32" else 2)
+    return 2 * nbytes / site.assumptions.costs.turn_bytes_s
 
 
 def checkpoints(site: Site, steps: int, step_s: float) -> float:

@@ -2,17 +2,18 @@
 
 Steps of a training phase are alike: one is simulated, and counts as often as there are steps. Of very many draws in one
 call a part is simulated (`drawing.PER_SLOT`). Where questions stream into votes (`rollout.sglang.roles: together`) one
-role is simulated after the other, since nothing says how two servers on a GPU slow each other.
+role is simulated after the other, since nothing says how two servers on a GPU slow each other. With a Critic it is an
+iteration in which there is an earlier one: from the second on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.coevolution.stretch import Stretch, stretches
-from rzero_mega.config.schema import TrainingConfig
+from rzero_mega.config.schema import SamplingConfig, TrainingConfig
 from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
@@ -25,7 +26,7 @@ from rzero_mega.simulation.sending import next_model
 from rzero_mega.simulation.site import Site
 
 START, ROLLOUTS, VOTES, HOST = "start", "rollouts", "votes", "first rank"
-TRAINING, SENDING, VERIFYING = "training", "sending weights", "verification"
+TRAINING, SCORING, SENDING, VERIFYING = "training", "a Critic's scores", "sending weights", "verification"
 TURNS, CHECKPOINTS, MODEL = "turns", "checkpoints", "model folder"
 
 
@@ -133,10 +134,10 @@ def _challenger(site: Site, started: set[str]) -> list[Activity]:
     training = config.challenger.training
     begin = [*_engine(site, "solver", started), *_learner_and_engine(site, "challenger", started)]
     lengths = asked.challenger_lengths(responses)
-    drawing = [
-        *_drawn(site, ROLLOUTS, asked.written(config, responses)),
-        *_drawn(site, VOTES, asked.votes(config, responses)),
-    ]
+    written = _drawn(site, ROLLOUTS, asked.written(config, responses))
+    votes = _drawn(site, VOTES, asked.votes(config, responses))
+    begin += _critics_start(site)
+    drawing = [*written, *votes, *_rewarded(site, votes[0].draws, config.challenger.votes.sampling)]
     # From the Challenger to the Solver for the votes, and back for the update.
     return [*begin, *_steps(site, training, drawing, responses.challenger_prompt, lengths, turns=2)]
 
@@ -152,7 +153,8 @@ def _labels(site: Site, started: set[str]) -> list[Activity]:
     call = asked.answers(config, responses)
     curated = sum(kind.prompts for kind in call) * site.assumptions.costs.curate_question_s
     drawing = _drawn(site, VOTES, call, as_it_comes=True)
-    return [*_engine(site, "solver", started), *drawing, Activity(HOST, curated)]
+    scored = [*_critics_start(site), *_rewarded(site, drawing[0].draws, config.labels.votes.sampling)]
+    return [*_engine(site, "solver", started), *drawing, *scored, Activity(HOST, curated)]
 
 
 def _solver(site: Site, started: set[str]) -> list[Activity]:
@@ -162,7 +164,8 @@ def _solver(site: Site, started: set[str]) -> list[Activity]:
         return [*_learner(site), *_fine_tuning(site, responses.solver_prompt, lengths)]
     enough = training.prompts_per_step if config.solver.over_provision else None
     drawing = _drawn(site, ROLLOUTS, asked.rollouts(config, responses), groups=enough)
-    begin = _learner_and_engine(site, "solver", started)
+    drawing += _rewarded(site, training.prompts_per_step * training.rollouts_per_prompt, training.sampling)
+    begin = [*_learner_and_engine(site, "solver", started), *_critics_start(site)]
     return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)]
 
 
@@ -184,12 +187,11 @@ def _verifier(site: Site, started: set[str]) -> list[Activity]:
 
 
 def _critic(site: Site, started: set[str]) -> list[Activity]:
-    """The base's answers, then updates on pairs; scoring answers, here and in other phases, isn't modelled."""
+    """The base's answers, updates on pairs, and what the new Critic and the first one score to be measured."""
     config, responses = site.config, site.assumptions.responses
-    lengths = asked.solver_lengths(responses)
-    size, steps = config.critic.loss.sequences_per_update, config.critic.steps
-    tokens = responses.solver_prompt + lengths.mean(config.labels.votes.sampling.max_new_tokens)
-    train = _train_seconds(site, size, size, tokens, scoring=0)
+    size, steps, sampling = config.critic.loss.sequences_per_update, config.critic.steps, config.labels.votes.sampling
+    train = _train_seconds(site, size, size, _answer_tokens(site, sampling), scoring=0, critic=True)
+    scorers = 2 if config.critic.fixed_answers else 1
     drawing = _drawn(site, VOTES, asked.rival_answers(config, responses), as_it_comes=True)
     return [
         *(_engine(site, "solver", started) + drawing if config.critic.rival_answers else []),
@@ -197,7 +199,39 @@ def _critic(site: Site, started: set[str]) -> list[Activity]:
         Activity(TRAINING, steps * train, steps * train * config.learner.processes),
         Activity(CHECKPOINTS, costs.checkpoints(site, steps, train)),
         Activity(MODEL, costs.model_folder(site)),
+        *_learner(site) * scorers,
+        _scored(site, asked.critic_measured(config, responses), sampling),
     ]
+
+
+def _critics_start(site: Site) -> list[Activity]:
+    """The Critic that rewards is read and built by the learner's ranks, where one does."""
+    return _learner(site) if _has_critic(site) else []
+
+
+def _rewarded(site: Site, answers: int, sampling: SamplingConfig) -> list[Activity]:
+    """The Critic scores so many answers in one call, where one does."""
+    return [_scored(site, answers, sampling)] if _has_critic(site) else []
+
+
+def _has_critic(site: Site) -> bool:
+    return site.config.critic.train and site.config.critic.weight > 0
+
+
+def _scored(site: Site, answers: int, sampling: SamplingConfig) -> Activity:
+    """So many answers drawn with these settings, in a forward pass; and the Critic's way to the GPUs and back."""
+    if not answers:
+        return Activity(SCORING, 0.0)
+    tokens = _answer_tokens(site, sampling)
+    without, with_one = (_train_seconds(site, answers, answers, tokens, passes, critic=True) for passes in (0, 1))
+    seconds = with_one - without
+    return Activity(SCORING, seconds + costs.critic_moves(site), seconds * site.config.learner.processes)
+
+
+def _answer_tokens(site: Site, sampling: SamplingConfig) -> float:
+    """Of a question with its answer."""
+    responses = site.assumptions.responses
+    return responses.solver_prompt + asked.solver_lengths(responses).mean(sampling.max_new_tokens)
 
 
 def _evaluate(site: Site, started: set[str]) -> list[Activity]:
@@ -314,7 +348,9 @@ def train_seconds(site: Site, training: TrainingConfig, tokens: float) -> float:
     return _train_seconds(site, sequences, grpo.sequences_per_update, tokens, scoring)
 
 
-def _train_seconds(site: Site, sequences: int, per_update: int, tokens: float, scoring: int) -> float:
+def _train_seconds(
+    site: Site, sequences: int, per_update: int, tokens: float, scoring: int, critic: bool = False
+) -> float:
     learner = site.config.learner
     length = max(1, round(tokens))
     if length > learner.tokens_per_micro_batch:
@@ -333,5 +369,6 @@ def _train_seconds(site: Site, sequences: int, per_update: int, tokens: float, s
         adapted=tuple(learner.lora.modules),
     )
     per_node = site.config.placement.gpus_per_node
-    modelled = step_time(site.shape, site.candidate, work, site.gpu, per_node, site.assumptions.training)
+    shape = replace(site.shape, scores=1) if critic else site.shape
+    modelled = step_time(shape, site.candidate, work, site.gpu, per_node, site.assumptions.training)
     return site.assumptions.costs.train_factor * modelled.seconds

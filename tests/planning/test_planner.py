@@ -190,6 +190,23 @@ def test_adapters_take_gradients_and_states_of_their_own_and_no_copy_for_the_ref
     )
 
 
+def test_a_critic_takes_no_more_than_a_policy_but_for_its_head() -> None:
+    shape, work = MODELS["Qwen3-8B"], Workload()
+    policy, both = (learner_memory(shape, candidate(dp=2), replace(work, critic=has)) for has in (False, True))
+    critic = learner_memory(replace(shape, scores=1), candidate(dp=2), work)
+    # A weight in bf16, a gradient, and half of a master copy and two moments.
+    assert critic.resident - policy.resident == 4096 * (2 + 4 + 12 / 2)
+    assert critic.training < policy.training and both.peak == max(policy.peak, critic.peak)
+    assert critic.scored_logits == 0 < critic.logits < policy.logits
+
+
+def test_with_a_critic_no_layout_has_context_parallelism_and_no_plan_is_in_fp8() -> None:
+    asked, judged = request(), request(workload=Workload(critic=True))
+    assert {found.layout.cp for found in candidates(judged)} == {1} < {found.layout.cp for found in candidates(asked)}
+    with pytest.raises(UserError, match="--fp8: a recipe with a Critic"):
+        check_request(request(workload=Workload(critic=True, fp8=True)))
+
+
 def test_an_8b_model_trains_on_a_node_and_not_on_one_gpu() -> None:
     alone = request(gpus=1, smaller_micro_batches=True)
     assert recommended(alone, estimates(alone)) is None
@@ -295,12 +312,20 @@ def test_the_overrides_are_settings_of_a_run(name: str, gpus: int) -> None:
     assert config.rollout.sglang.tp == chosen.servers.tp
 
 
+def planned(*overrides: str) -> Workload:
+    """What is planned for a recipe."""
+    options = dict.fromkeys(("model", "gpus_per_node", "tokens_per_micro_batch", "sequences", "length", "longest"))
+    recipe = load_config(["paper"], ["model.path=Qwen/Qwen3-8B-Base", *overrides])
+    return PlanRequest.from_options(
+        **options, concurrent=None, gpus=8, gpu="H100", rollout="turns", fp8=False, recipe=recipe
+    ).workload
+
+
 @pytest.mark.parametrize(("role", "passes"), [("challenger", 3), ("solver", 3), (None, 2)])
 def test_a_recipe_that_compares_with_the_base_has_a_scoring_pass_more(role: str | None, passes: int) -> None:
     overrides = [] if role is None else [f"{role}.training.grpo.kl_base_coefficient=0.1"]
-    options = dict.fromkeys(("model", "gpus_per_node", "tokens_per_micro_batch", "sequences", "length", "longest"))
-    recipe = load_config(["paper"], ["model.path=Qwen/Qwen3-8B-Base", *overrides])
-    planned = PlanRequest.from_options(
-        **options, concurrent=None, gpus=8, gpu="H100", rollout="turns", fp8=False, recipe=recipe
-    )
-    assert planned.workload.scoring_passes == passes
+    assert planned(*overrides).scoring_passes == passes
+
+
+def test_a_recipe_with_a_critic_is_planned_with_it() -> None:
+    assert planned("critic.train=true").critic and not planned().critic

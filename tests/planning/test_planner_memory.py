@@ -45,6 +45,13 @@ def test_every_kind_of_memory_is_predicted(name: str) -> None:
     assert wrong == {}
 
 
+@pytest.mark.parametrize(("tied", "dtype"), [(False, "bfloat16"), (True, "float32")])
+def test_a_critic_that_trains_holds_what_is_predicted(tied: bool, dtype: str) -> None:
+    rows = bench_planner.compare(bench_planner.Case("critic", replace(MID, scores=1, tied=tied), dtype, length=48))
+    assert {row.kind for row in rows} == {*bench_planner.KINDS} - {"logits"}
+    assert {row.kind: f"{row.error:+.1%}" for row in rows if abs(row.error) > WITHIN} == {}
+
+
 def test_recompute_changes_what_is_measured() -> None:
     plain, full = (bench_planner.measure(bench_planner.Case("nano", NANO, recompute=how)) for how in ("none", "full"))
     assert full["activations"] < plain["activations"] / 5

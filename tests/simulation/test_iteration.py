@@ -12,8 +12,8 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.assumptions import Assumptions, shipped
 from rzero_mega.planning.hardware import GPUS
-from rzero_mega.simulation.costs import checkpoints, learner_start, servers_start
-from rzero_mega.simulation.iteration import IterationTime, iteration_time
+from rzero_mega.simulation.costs import checkpoints, critic_moves, learner_start, servers_start
+from rzero_mega.simulation.iteration import SCORING, IterationTime, iteration_time
 from rzero_mega.simulation.site import Site
 from rzero_mega.simulation.switches import effects, on_nodes
 from tests.simulation.small import small
@@ -68,6 +68,46 @@ def test_what_is_switched_off_is_not_there() -> None:
     fine_tuning = small("labelled.method=sft", "labelled.data=arithmetic:64")
     (only,) = iteration_time(fine_tuning).phases
     assert (only.phase, only.draws) == (PhaseName.SOLVER, 0)
+
+
+CRITIC = (
+    "domain=rewriting",
+    "critic={train: true, steps: 4, fixed_answers: 64}",
+    # Checkpoints that don't go by how long a step takes.
+    "learner.checkpoint={every: 1, asynchronous: false}",
+)
+
+
+def test_a_critic_is_trained_and_scores_every_answer_on_the_learner_s_gpus() -> None:
+    site = small(*CRITIC)
+    found, less, before = (
+        iteration_time(site),
+        *(
+            {phase.phase: phase for phase in iteration_time(small(*CRITIC, off)).phases}
+            for off in ("critic.weight=0", "critic.train=false")
+        ),
+    )
+    after = {phase.phase: phase for phase in found.phases}
+    added = after.pop(PhaseName.CRITIC)
+    assert added.draws == round(site.assumptions.responses.well_formed_share * 250)
+    assert added == less.pop(PhaseName.CRITIC) and added.by_activity[SCORING] > 0 < added.by_activity["training"]
+    assert less == before, "what gives no rewards is trained and measured alone"
+    for name, phase in after.items():
+        spent, spent_before = phase.by_activity, before[name].by_activity
+        more = {activity: spent[activity] - spent_before.get(activity, 0.0) for activity in spent}
+        assert phase.draws == before[name].draws
+        if name in (PhaseName.QUESTIONS, PhaseName.EVALUATE):
+            assert phase == before[name]
+        else:
+            assert {activity for activity, seconds in more.items() if seconds > 1e-9} == {"start", SCORING}
+            assert more["start"] == pytest.approx(learner_start(site)) and phase.busy > before[name].busy
+
+
+def test_scoring_an_answer_is_a_forward_pass() -> None:
+    site = small(*CRITIC, "solver.training.steps=1", "solver.training.grpo.kl_coefficient=0")
+    solver = next(phase for phase in iteration_time(site).phases if phase.phase is PhaseName.SOLVER).by_activity
+    # Beside one of each rollout come the backward pass, of twice as much, the output layer and the updates.
+    assert solver[SCORING] - critic_moves(site) < solver["training"] / 3
 
 
 BETTER = {
