@@ -40,7 +40,7 @@ from rzero_mega.learner.megatron.model import build_model, load_weights
 from rzero_mega.learner.megatron.offload import Offloader
 from rzero_mega.learner.megatron.optimizer import build_optimizer
 from rzero_mega.learner.references import References
-from rzero_mega.learner.spread import by_sequence, local_micro_batches
+from rzero_mega.learner.to_ranks import by_sequence, local_micro_batches
 from rzero_mega.learner.update_batch import UpdateBatch
 from rzero_mega.planning.flops import training_flops
 from rzero_mega.planning.hardware import Gpu, gpu_of_device

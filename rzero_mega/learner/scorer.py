@@ -12,7 +12,7 @@ from rzero_mega.learner.batch import TrainingSequence
 from rzero_mega.learner.forward_backward import score_answers
 from rzero_mega.learner.megatron.model import build_model, load_weights
 from rzero_mega.learner.megatron.process_groups import device
-from rzero_mega.learner.spread import by_sequence, local_micro_batches
+from rzero_mega.learner.to_ranks import by_sequence, local_micro_batches
 from rzero_mega.weights.shape import read_shape
 
 

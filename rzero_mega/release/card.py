@@ -16,7 +16,9 @@ from rzero_mega.config import Config
 from rzero_mega.config.kinds import changes_between, kinds, values_of
 from rzero_mega.config.schema.labelled import VOTES
 from rzero_mega.config.schema.metadata import Change
+from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.domains.prompts import prompt_name
+from rzero_mega.domains.registry import domain_of
 from rzero_mega.evaluation.formats import as_markdown
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.release.folder import TRAINED_PROMPT, TRAINED_TEMPLATE, generation_config
@@ -59,6 +61,7 @@ def base_of(config: Config, hub_name: str | None, licence: Licence | None) -> Ba
 def card(trained: TrainedModel, folder: Path, base: Base) -> str:
     """The README.md of the model in `folder`, which has its prompt and template already."""
     config, status = trained.run.config, run_status(trained.run)
+    scored = isinstance(domain_of(config).answers, ScoredAnswers) and config.labelled.method == VOTES
     prompt, tokenizer = trained.prompt(), load_tokenizer(folder)
     shown = _shown_prompt(tokenizer, (folder / TRAINED_TEMPLATE).read_text(encoding="utf-8"))
     environment = Environment(
@@ -78,10 +81,11 @@ def card(trained: TrainedModel, folder: Path, base: Base) -> str:
         other_prompt=_value(prompt_name(config, "challenger" if trained.role == "solver" else "solver")),
         benchmarks=_value(config.evaluation.benchmarks),
         labelled=_labelled(trained),
+        scored=scored,
         diagnostic=diagnostic_text(config),
         training=(config.solver if trained.role == "solver" else config.challenger).training,
         accuracies=_accuracies(trained),
-        table=[_row(row) for row in status.iterations],
+        table=[_row(row, scored) for row in status.iterations],
         settings=_settings(config),
         changes=[str(change) for change in status.values],
         config=config,
@@ -150,13 +154,17 @@ def _fenced(text: str, kind: str = "") -> str:
     return f"{fence}{kind}\n{text}\n{fence}"
 
 
-def _row(row: IterationStatus) -> dict[str, str]:
+def _row(row: IterationStatus, scored: bool) -> dict[str, str]:
     """Of an iteration: how its Solver did, what it was trained on, and how long it took."""
+    trained_on = {"label accuracy": percent(row.label_accuracy)}
+    if scored:
+        score, quality = (None, None) if row.scores is None else (row.scores.score, row.scores.quality)
+        trained_on = {"score": percent(score), "hidden quality": percent(quality)}
     return {
         "iteration": "base" if row.iteration == 0 else str(row.iteration),
         "mean": percent(row.pass1_mean),
         "greedy": percent(row.pass1_greedy),
-        "label accuracy": percent(row.label_accuracy),
+        **trained_on,
         "questions kept": NOTHING if row.kept_questions is None else f"{row.kept_questions:,}",
         "time": duration(sum(row.seconds.values())) if row.seconds else NOTHING,
     }

@@ -133,6 +133,18 @@ class TestCard:
         assert "as labels.\nA Verifier, trained on those votes, had a say" in card
         assert "| `verifier.train` | false | true |" in card and "| `verifier.training.prompts_per_step` |" in card
 
+    def test_where_answers_have_scores_it_tells_of_no_votes_labels_or_boxes(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "r", "domain=rewriting", "evaluation.benchmarks=[rewriting:1]", iterations=1)
+        export(run, ExportOptions(output=tmp_path / "out"))
+        export(run, ExportOptions("challenger", output=tmp_path / "c"))
+        solver, challenger = ((tmp_path / name / "README.md").read_text() for name in ("out", "c"))
+        assert "rewarded by scores of its answers." in solver and "| score | hidden quality |" in solver
+        assert "no question had a label,\nand it was kept where the spread of its answers' scores lay in [" in solver
+        assert "its reward was what scores of the Solver's answers" in challenger
+        for word in ("majority", "votes", "uncertainty", "abel accuracy", "boxed"):
+            # The settings name keys.
+            assert word not in "".join(text.split("## Settings")[0] for text in (solver, challenger)), word
+
     def test_labelled_data_is_named(self, tmp_path: Path) -> None:
         run = make_run(tmp_path / "r", "labelled.method=grpo", "labelled.data=arithmetic:20", iterations=1)
         export(run, ExportOptions(output=tmp_path / "out"))
