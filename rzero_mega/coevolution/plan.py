@@ -154,7 +154,8 @@ class CriticInputs:
     """The Critic that is trained, or the base model, and the answers of its iteration's labels.
 
     `rival` is whose answers are to be worse than those; None where the Solver who gave them is that one. `first` is
-    the first Critic, and `fixed` the answers that all of them score; None where they are this one and these.
+    the first Critic, and `fixed` the answers that all of them score; None where they are this one and these. `solver`
+    gave the answers, and is asked for parts of the questions, if it is.
     """
 
     critic: Source
@@ -162,6 +163,7 @@ class CriticInputs:
     rival: Source | None = None
     first: Source | None = None
     fixed: Source | None = None
+    solver: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -367,7 +369,8 @@ def _critic(iteration: int, solver: Source, config: Config) -> PhasePlan:
     if iteration > 1 and config.critic.fixed_answers:
         first, fixed = _model(PhaseName.CRITIC, 1), Source(1, PhaseName.LABELS, "scored")
     scored = Source(iteration, PhaseName.LABELS, "scored")
-    return PhasePlan(iteration, CriticInputs(_model(PhaseName.CRITIC, iteration - 1), scored, rival, first, fixed))
+    before, asked = _model(PhaseName.CRITIC, iteration - 1), solver if config.critic.recombined_answers else None
+    return PhasePlan(iteration, CriticInputs(before, scored, rival, first, fixed, asked))
 
 
 def _base_of(training: TrainingConfig) -> Source | None:

@@ -24,8 +24,14 @@ def check_scored(config: Config, domain: Domain) -> None:
                 f"to {instead}"
             )
     critic, answers = config.critic, domain.answers
-    known = isinstance(answers, ScoredAnswers) and (answers.corruptions or critic.rival_answers)
-    if critic.train and not known:
+    if not (critic.train and isinstance(answers, ScoredAnswers)):
+        return
+    if critic.recombined_answers and answers.decomposition is None:
+        raise UserError(
+            f"critic.recombined_answers: domain {domain.name} does not say how a question is taken apart "
+            "(Decomposition); set it to 0"
+        )
+    if not (answers.corruptions or critic.rival_answers or critic.recombined_answers):
         raise UserError(
             f"critic.rival_answers: domain {domain.name} has no corruptions, and without the base's answers no order "
             "of two answers is known; set it to 1, or critic.train to false"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -76,6 +76,17 @@ class CheckableAnswers:
 
 
 @dataclass(frozen=True)
+class Decomposition:
+    """How a question is asked part by part. Neither function knows what an answer is worth."""
+
+    parts: Callable[[str], Sequence[str]]
+    """Questions that are smaller, and together ask the same; none where it can't be taken apart."""
+
+    recombine: Callable[[Sequence[str]], str | None]
+    """An answer to the whole, out of one to each part, in their order; None where it can't be made."""
+
+
+@dataclass(frozen=True)
 class ScoredAnswers:
     """Answers that are better or worse, and none of them simply right: each has a score, and nobody votes."""
 
@@ -92,6 +103,9 @@ class ScoredAnswers:
     corruptions: Mapping[str, Corrupt] = field(default_factory=dict)
     """For a Critic, `critic.train`: ways to make an answer worse, by what each does to it. They know nothing of
     `quality`, and leave alone an answer that they might not make worse."""
+
+    decomposition: Decomposition | None = None
+    """For a Critic's pairs of the kind recombined_over_one_shot, `critic.recombined_answers`."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from rzero_mega.coevolution.critic_measures import (
 )
 from rzero_mega.coevolution.critic_pairs import RankedPair, divided, of_kinds
 from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_over_corrupted
+from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import recombined_over_one_shot
 from rzero_mega.coevolution.critic_pairs.solver_over_base import solver_over_base
 from rzero_mega.coevolution.plan import CriticInputs, Source, solver_batch
 from rzero_mega.coevolution.scores import ScoredQuestion
@@ -33,24 +34,16 @@ from rzero_mega.config.schema import TrainingConfig
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.scorer import scored_sequence
-from rzero_mega.phases.asking_queue import Ask, responses_kept_by
 from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.critic_answers import Answered, Drawn, draw_for_pairs
 from rzero_mega.phases.judging import AnswerScorer, AnswerTokens
-from rzero_mega.phases.responses import read_answers
 from rzero_mega.phases.scoring import quality_of
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
-from rzero_mega.rollout.protocol import Request
 from rzero_mega.tracking.critic import measured_critic
 from rzero_mega.tracking.measured import MEASURED
 
 _log = logging.getLogger(__name__)
-
-RIVAL = "critic/rival"
-"""Stands in the journal where benchmarks have their names, of which none has a slash; names the random streams too."""
-
-Answered = dict[str, tuple[str | None, ...]]
-"""The answers to questions, each of which is there once."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +65,10 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     critic, domain = ctx.config.critic, ctx.domain.answers
     assert isinstance(domain, ScoredAnswers)  # `check_run` has seen to it
     answered = _answered(ctx, inputs.scored)
-    rivals = _rival_answers(ctx, phase, inputs, list(answered))
+    drawn = draw_for_pairs(ctx, phase, inputs, domain, list(answered))
     closed = spmd.on_rank_0(_closed, ctx, inputs.critic)
     tokens = AnswerTokens(ctx)
-    material = spmd.on_rank_0(_material, ctx, domain, answered, rivals, inputs.fixed, closed, tokens)
+    material = spmd.on_rank_0(_material, ctx, domain, answered, drawn, inputs.fixed, closed, tokens)
     pairs = [(tokens.of(pair.question, pair.better), tokens.of(pair.question, pair.worse)) for pair in material.trained]
     # A token more of each has its score's place.
     pairs = [pair for pair in pairs if max(map(len, pair)) <= tokens.most and sum(map(len, pair)) + 2 <= tokens.budget]
@@ -126,28 +119,6 @@ class _PairSteps(Steps):
         }
 
 
-def _rival_answers(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs, questions: Sequence[str]) -> Answered:
-    """The rival's answers to the questions, on rank 0; nothing on the others, and where there is no rival."""
-    if inputs.rival is None:
-        return {}
-    samples, sampling = ctx.config.critic.rival_answers, ctx.config.labels.votes.sampling
-    key = phase.seed_key(RIVAL)
-    asks = [
-        Ask(RIVAL, place, sample, Request(f"{key}/{place}", ctx.solver_prompt(question), 1, sampling, sample, False))
-        for place, question in enumerate(questions)
-        for sample in range(samples)
-    ]
-    engine = ctx.engine("solver", ctx.model(inputs.rival))
-    engine.prepare()
-    responses = responses_kept_by(ctx, phase, engine, asks)
-    ordered = sorted(responses, key=lambda one: one.place)
-    answers = read_answers(ctx, ((one.text, one.finished) for one in ordered))
-    found: dict[str, list[str | None]] = {}
-    for one, answer in zip(ordered, answers, strict=True):
-        found.setdefault(questions[one.problem], []).append(answer)
-    return {question: tuple(given) for question, given in found.items()}
-
-
 def _answered(ctx: RunContext, scored: Source) -> Answered:
     """The Solver's answers to each question, whatever curation made of it."""
     found: Answered = {}
@@ -171,7 +142,7 @@ def _material(
     ctx: RunContext,
     domain: ScoredAnswers,
     answered: Answered,
-    rivals: Answered,
+    drawn: Drawn,
     fixed: Source | None,
     closed: Sequence[str],
     tokens: AnswerTokens,
@@ -179,7 +150,7 @@ def _material(
     """What is measured on can be scored: what is too long would count as if it were nothing in particular."""
     config = ctx.config.critic
     pairs = intact_over_corrupted(answered, domain.corruptions, ctx.config.seed)
-    pairs += solver_over_base(answered, rivals)
+    pairs += solver_over_base(answered, drawn.rivals) + recombined_over_one_shot(drawn.recombined, answered)
     trained, measured = divided(pairs, config.gate)
     measured = [pair for pair in measured if all(tokens.fits(pair.question, a) for a in (pair.better, pair.worse))]
     aside = [question for question in answered if set_aside("critic", question, config.gate.share)]

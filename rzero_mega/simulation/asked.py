@@ -85,9 +85,15 @@ def verdicts_measured(config: Config, responses: Responses) -> Call:
 
 
 def rival_answers(config: Config, responses: Responses) -> Call:
-    """The base's answers that a Critic's Solver is to surpass (phases/critic.py)."""
+    """The base's answers that a Critic's Solver is to surpass (phases/critic_answers.py)."""
     count = round(responses.well_formed_share * config.questions.count)
     return (_of_solver(count, config.critic.rival_answers, config.labels.votes.sampling, responses),)
+
+
+def part_answers(config: Config, responses: Responses) -> Call:
+    """The Solver's to the parts of questions, of which each is taken to have two, no shorter than the whole."""
+    count = 2 * round(responses.well_formed_share * config.questions.count)
+    return (_of_solver(count, config.critic.recombined_answers, config.labels.votes.sampling, responses),)
 
 
 def critic_measured(config: Config, responses: Responses) -> int:
@@ -99,7 +105,8 @@ def critic_measured(config: Config, responses: Responses) -> int:
     count = round(responses.well_formed_share * config.questions.count)
     answers = round(critic.gate.share * count) * config.labels.votes.samples
     corruptions = domain.answers.corruptions if isinstance(domain.answers, ScoredAnswers) else {}
-    kinds = [answers] * len(corruptions) + [round(critic.gate.share * count) * critic.rival_answers]
+    drawn = (round(critic.gate.share * count) * own for own in (critic.rival_answers, critic.recombined_answers))
+    kinds = [answers] * len(corruptions) + list(drawn)
     pairs = sum(min(critic.gate.pairs, of_kind) for of_kind in kinds)
     return 2 * pairs + min(critic.gate.pairs, answers) + 2 * min(critic.fixed_answers, count)
 

@@ -192,9 +192,13 @@ def _critic(site: Site, started: set[str]) -> list[Activity]:
     size, steps, sampling = config.critic.loss.sequences_per_update, config.critic.steps, config.labels.votes.sampling
     train = _train_seconds(site, size, size, _answer_tokens(site, sampling), scoring=0, critic=True)
     scorers = 2 if config.critic.fixed_answers else 1
-    drawing = _drawn(site, VOTES, asked.rival_answers(config, responses), as_it_comes=True)
+    calls = [
+        *([asked.rival_answers(config, responses)] if config.critic.rival_answers else []),
+        *([asked.part_answers(config, responses)] if config.critic.recombined_answers else []),
+    ]
+    drawing = [(_engine(site, "solver", started), _drawn(site, VOTES, call, as_it_comes=True)) for call in calls]
     return [
-        *(_engine(site, "solver", started) + drawing if config.critic.rival_answers else []),
+        *(activity for engine, drawn in drawing for activity in (*engine, *drawn)),
         *_learner(site),
         Activity(TRAINING, steps * train, steps * train * config.learner.processes),
         Activity(CHECKPOINTS, costs.checkpoints(site, steps, train)),

@@ -20,6 +20,7 @@ from rzero_mega.coevolution.critic_measures import (
 )
 from rzero_mega.coevolution.critic_pairs import RankedPair, divided, of_kinds
 from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_over_corrupted
+from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import recombined_over_one_shot
 from rzero_mega.coevolution.critic_pairs.solver_over_base import KIND, solver_over_base
 from rzero_mega.coevolution.scores import one_judge
 from rzero_mega.config.schema import CriticGateConfig
@@ -29,6 +30,11 @@ def test_the_solver_s_answers_are_paired_with_other_ones_of_the_base() -> None:
     solver = {"q": ("a", None, "a", "b", "c"), "alone": ("a",), "same": ("a",)}
     base = {"q": ("x", "b", None), "same": ("a",), "unasked": ("z",)}
     assert solver_over_base(solver, base) == [RankedPair(KIND, "q", "a", "x")], "b is no better than b"
+
+
+def test_answers_out_of_parts_are_paired_with_other_ones_at_once() -> None:
+    recombined, at_once = {"q": ("a", None, "b")}, {"q": ("x", "b", None), "whole": ("z",)}
+    assert recombined_over_one_shot(recombined, at_once) == [RankedPair("recombined_over_one_shot", "q", "a", "x")]
 
 
 def test_an_answer_is_paired_with_itself_spoilt_in_every_way_that_applies_the_same_in_every_run() -> None:

@@ -179,6 +179,14 @@ def test_a_critic_is_trained_after_the_labels_and_scores_its_solver_and_the_next
     assert "2/critic: 1/critic/model, 2/labels/scored -> model" in map(str, without)
 
 
+def test_the_solver_that_gave_a_critic_s_answers_is_asked_for_parts_of_questions() -> None:
+    plan = iteration_plan(config("critic={train: true, recombined_answers: 2, rival_answers: 0, fixed_answers: 0}"))
+    assert [str(phase) for phase in plan if phase.name is PhaseName.CRITIC][:2] == [
+        "1/critic: base, 1/labels/scored, base -> model",
+        "2/critic: 1/critic/model, 2/labels/scored, 1/solver/model -> model",
+    ]
+
+
 def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
     names = ["challenger", "questions", "labels", "verifier", "critic", "solver", "evaluate"]
     assert [str(name) for name in PhaseName] == names

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rzero_mega.commands.checks import check_inference
+from rzero_mega.commands.scored_checks import check_scored
 from rzero_mega.config import load_config
+from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.domains.rewriting.domain import REWRITING
 from rzero_mega.errors import UserError
+
+assert isinstance(REWRITING.answers, ScoredAnswers)
+SCORED_ANSWERS = REWRITING.answers
 
 SCORED = (
     "domain=rewriting",
@@ -35,6 +43,18 @@ SCORED = (
 def test_what_goes_with_no_critic_is_refused_by_its_key(overrides: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         check_inference(load_config(["paper", "nano"], [*SCORED, "challenger.reward.uncertainty=tent", overrides]))
+
+
+def test_pairs_that_the_domain_can_t_make_are_refused_by_their_key() -> None:
+    answers = replace(SCORED_ANSWERS, corruptions={}, decomposition=None)
+    domain = replace(REWRITING, answers=answers)
+    for overrides, told in (
+        ("critic.recombined_answers=1", r"critic\.recombined_answers: domain rewriting does not say how"),
+        ("critic.rival_answers=0", r"critic\.rival_answers: domain rewriting has no corruptions"),
+    ):
+        with pytest.raises(UserError, match=told):
+            check_scored(load_config(["paper", "nano"], [*SCORED, overrides]), domain)
+    check_scored(load_config(["paper", "nano"], list(SCORED)), domain)
 
 
 def test_without_it_nothing_of_its_section_is_looked_at() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rzero_mega.coevolution.critic_measures import NO_BIAS, MeasuredCritic, Reliability, sigmoid
+from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import KIND
 from rzero_mega.coevolution.plan import BASE, CriticInputs, EarlierDataSets, LabelsInputs, SolverInputs, Source
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.coevolution.scores import UnlabelledQuestion
+from rzero_mega.coevolution.set_aside import set_aside
 from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.domains.rewriting.parts import HALVES
+from rzero_mega.domains.rewriting.rows import best
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import critic, judging, labels, solver, steps
@@ -98,6 +104,27 @@ def test_the_next_one_goes_on_without_closed_kinds_surpasses_the_base_and_is_hel
     assert len(base.requests) == 6 and said["closed_before"] == ["dropped_word"]
     assert said["measured"]["kinds"]["solver_over_base"]["pairs"] > 0
     assert -1 <= said["measured"]["drift"]["correlation"] <= 1
+
+
+def test_it_learns_that_answers_out_of_parts_are_better_than_those_at_once(runs: Callable[..., ScriptedRun]) -> None:
+    run = runs("parts", "critic={steps: 1, recombined_answers: 2, fixed_answers: 0}", "critic.gate.share=0.5")
+    at_once = [replace(row, answers=(row.question.text, None, None)) for row in SCORED]
+    run.leave(PhaseName.LABELS, "scored", at_once)
+    # One of two samples of a part is no answer.
+    solver = run.script("solver", lambda prompt, index: best(asked(prompt)) if index else "!")
+    phase = run.begin(PhaseName.CRITIC)
+    critic.run(run.ctx, phase, CriticInputs(BASE, ANSWERS, solver=BASE))
+    tasks = [row.question.text for row in SCORED]
+    assert Counter(asked(prompt) for prompt in solver.prompts) == {
+        part: 2 for task in tasks for part in HALVES.parts(task)
+    }
+    aside = [task for task in tasks if set_aside("critic", task, 0.5) and best(task) != task]
+    assert summary(phase)["measured"]["kinds"][KIND]["pairs"] == min(3, len(aside)) > 0
+
+
+def asked(prompt: str) -> str:
+    """The task of a Solver's prompt."""
+    return prompt.removeprefix("R:").partition("\n")[0]
 
 
 def test_where_all_kinds_are_closed_the_next_one_is_trained_on_all_of_them(

@@ -103,6 +103,12 @@ def test_a_critic_is_trained_and_scores_every_answer_on_the_learner_s_gpus() -> 
             assert more["start"] == pytest.approx(learner_start(site)) and phase.busy > before[name].busy
 
 
+def test_pairs_of_answers_out_of_parts_take_answers_to_these() -> None:
+    few, more = (iteration_time(small(*CRITIC, f"critic.recombined_answers={count}")).phases[3] for count in (0, 2))
+    assert few.phase is PhaseName.CRITIC and more.draws - few.draws == 2 * 2 * few.draws
+    assert more.by_activity[SCORING] > few.by_activity[SCORING]
+
+
 def test_scoring_an_answer_is_a_forward_pass() -> None:
     site = small(*CRITIC, "solver.training.steps=1", "solver.training.grpo.kl_coefficient=0")
     solver = next(phase for phase in iteration_time(site).phases if phase.phase is PhaseName.SOLVER).by_activity

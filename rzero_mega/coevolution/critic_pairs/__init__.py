@@ -6,7 +6,7 @@ A file for each way to know it. A kind of pairs has a name, by which its reliabi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rzero_mega.coevolution.set_aside import set_aside
@@ -21,6 +21,22 @@ class RankedPair:
     question: str
     better: str
     worse: str
+
+
+def paired(
+    kind: str, better: Mapping[str, Sequence[str | None]], worse: Mapping[str, Sequence[str | None]]
+) -> list[RankedPair]:
+    """As many pairs of different answers to each question as both have, in their order; by question."""
+    return [
+        RankedPair(kind, question, *both)
+        for question, answers in better.items()
+        for both in zip(_different(answers), _different(worse.get(question, ())), strict=False)
+        if both[0] != both[1]
+    ]
+
+
+def _different(answers: Sequence[str | None]) -> list[str]:
+    return list(dict.fromkeys(answer for answer in answers if answer is not None))
 
 
 def divided(pairs: Sequence[RankedPair], gate: CriticGateConfig) -> tuple[list[RankedPair], list[RankedPair]]:

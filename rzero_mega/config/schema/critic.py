@@ -53,6 +53,11 @@ class CriticConfig:
     """The base model's answers to each question, from iteration 2 on: the Solver's answers are to be better than these
     (the kind solver_over_base). 0: none, and no pairs of that kind."""
 
+    recombined_answers: int = number(0, 0)
+    """Answers to each question that are put together from as many of the Solver's to each of its parts, which it is
+    asked one by one: they are to be better than those that it gives at once (the kind recombined_over_one_shot). Takes
+    a domain that says how. 0: none, and no pairs of that kind."""
+
     gate: CriticGateConfig = field(default_factory=CriticGateConfig)
     """What is good enough."""
 

@@ -10,6 +10,7 @@ from rzero_mega.domains.benchmark import BuiltIn
 from rzero_mega.domains.domain import Domain, ScoredAnswers
 from rzero_mega.domains.problem import Problem
 from rzero_mega.domains.rewriting.corruptions import CORRUPTIONS
+from rzero_mega.domains.rewriting.parts import HALVES
 from rzero_mega.domains.rewriting.rows import brevity, is_task, measured_tasks, quality, read_row
 
 _PROMPTS = Path(__file__).parent / "prompts"
@@ -34,7 +35,7 @@ REWRITING = Domain(
     name="rewriting",
     prompts={role: _PROMPTS / f"rewriting_{role}.yaml" for role in ("challenger", "solver")},
     read_question=read_question,
-    answers=ScoredAnswers(read_row, score=brevity, quality=quality, corruptions=CORRUPTIONS),
+    answers=ScoredAnswers(read_row, score=brevity, quality=quality, corruptions=CORRUPTIONS, decomposition=HALVES),
     checks={},
     benchmarks={"rewriting": BuiltIn("rewriting", "other", _PER_LEVEL, _problems)},
 )
