@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
@@ -51,29 +52,19 @@ def show_status(run: RunDirectory, as_json: bool) -> None:
 def _show(console: Console, status: RunStatus, uses: Sequence[PhaseUse], state: str | None) -> None:
     console.print(iterations_table(status, state, console.width))
     audits = audit_lines((row.iteration, audit) for row in status.iterations for audit in row.audits)
-    for line in [*diagnostic_lines(status), *interval_lines(status), *audits]:
-        say(line)
+    _tell(console, [*diagnostic_lines(status), *interval_lines(status), *audits])
     for table in (labels_table(status), benchmarks_table(status)):
         if table is not None:
             console.print(table)
     _show_use(console, uses)
-    for line in guard_lines((row.iteration, row.guard) for row in status.iterations):
-        say(line)
-    for line in verifier_lines((row.iteration, row.verifier, row.verdicts) for row in status.iterations):
-        say(line)
-    for line in critic_lines((row.iteration, row.critic) for row in status.iterations):
-        say(line)
-    for line in difference_lines((row.iteration, row.differences) for row in status.iterations):
-        say(line)
-    if status.halt is not None:
-        say(str(status.halt))
-    elif status.current is not None:
-        say(str(status.current))
+    _tell(console, guard_lines((row.iteration, row.guard) for row in status.iterations))
+    _tell(console, verifier_lines((row.iteration, row.verifier, row.verdicts) for row in status.iterations))
+    _tell(console, critic_lines((row.iteration, row.critic) for row in status.iterations))
+    _tell(console, difference_lines((row.iteration, row.differences) for row in status.iterations))
+    now = status.halt if status.halt is not None else status.current
     costs = cost_line([row.label_costs for row in status.iterations])
     found = [costs, *grading_lines(status), *rate_lines(status), *map(str, status.values), models_line(status)]
-    for text in found:
-        if text is not None:
-            say(text)
+    _tell(console, [*([] if now is None else [str(now)]), *(text for text in found if text is not None)])
 
 
 def _show_use(console: Console, uses: Sequence[PhaseUse]) -> None:
@@ -82,6 +73,14 @@ def _show_use(console: Console, uses: Sequence[PhaseUse]) -> None:
         return
     console.print(table)
     said = remark(uses)
-    say(NOTE if said is None else f"{NOTE}; {said}")
-    for line in uneven_lines(of_last_iteration(uses)):
-        say(line)
+    _tell(console, [NOTE if said is None else f"{NOTE}; {said}", *uneven_lines(of_last_iteration(uses))])
+
+
+def _tell(console: Console, lines: Iterable[str]) -> None:
+    """Say them; on a terminal what is longer than a line of it goes on below, set in, at the next word."""
+    for line in lines:
+        if not console.is_terminal:
+            say(line)
+            continue
+        for part in textwrap.wrap(line, console.width, subsequent_indent="  ", break_on_hyphens=False) or [""]:
+            say(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from rzero_mega.tracking.gpu_hours import CHECKPOINT, PARKING, START, SYNC, VERI
 from rzero_mega.tracking.intervals import Interval, clipped, length, union, without
 from rzero_mega.tracking.progress import use_table
 from rzero_mega.tracking.report import write_report
-from rzero_mega.tracking.use_rows import remark, uneven_lines, use_values
+from rzero_mega.tracking.use_rows import NOTE, remark, uneven_lines, use_values
 from tests.tracking.timelines import BEGAN, COLOCATED, ON_CPUS, SPLIT, drawing, training_phase
 
 SOLVER = PhaseName.SOLVER
@@ -165,6 +166,21 @@ def test_status_has_a_table_that_80_columns_hold(
     show_status(run, as_json=True)
     told = json.loads(capsys.readouterr().out)["gpu_hours"]
     assert [use["phase"] for use in told] == [name.value for name in NAMES]
+
+
+def test_on_a_terminal_lines_that_it_does_not_hold_go_on_below_at_the_next_word(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(run, ON_CPUS)
+    note = f"{NOTE}; {remark(run_use(run))}"
+    show_status(run, as_json=False)
+    assert note in capsys.readouterr().out.splitlines() and len(note) > 80  # a file has it in one
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    show_status(run, as_json=False)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert note in "\n".join(lines).replace("\n  ", " ").splitlines()
 
 
 def test_the_report_has_every_gpu_and_every_server(run: RunDirectory, tmp_path: Path) -> None:
