@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from tests import ROOT
+from tests.programs import exit_code, start_program
 
 
 def lives(pid: int) -> bool:
@@ -36,15 +33,9 @@ def eventually(condition: Callable[[], bool], patience_s: float = 60.0) -> bool:
 
 def two_ranks(module: str, folder: Path, patience_s: float) -> list[dict[str, Any]]:
     """Run a module as two ranks that meet in `folder`; what each has left there, as 0.json and 1.json."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, str(folder)],
-            cwd=ROOT,
-            env={**os.environ, "RANK": str(rank), "GLOO_SOCKET_IFNAME": "lo"},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(patience_s) for process in processes] == [0, 0]
+    outputs = [folder / f"{rank}.txt" for rank in range(2)]
+    ranks = [start_program(module, folder, output, RANK=str(rank)) for rank, output in enumerate(outputs)]
+    assert [exit_code(rank, patience_s) for rank in ranks] == [0, 0], [output.read_text() for output in outputs]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 

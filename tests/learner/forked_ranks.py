@@ -9,7 +9,6 @@ import gc
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import traceback
@@ -21,8 +20,8 @@ from typing import Any
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.lifetime import die_with_parent
 from rzero_mega.run.launch import STORE
-from tests import ROOT
 from tests.learner import megatron_version
+from tests.programs import exit_code, start_program
 
 # Of all cases together; a deadlock would last for ever, and a busy machine takes its time.
 HANG_S = 1800.0
@@ -63,16 +62,12 @@ class LayoutCase:
 
 
 def run_program(module: str, cases: Sequence[Any], folder: Path) -> None:
-    """Run `python -m module` on the cases (dataclasses); AssertionError with its output if one breaks."""
-    request = folder / "cases.json"
+    """Run a program's module on the cases (dataclasses); AssertionError with its output if one breaks."""
+    request, output = folder / "cases.json", folder / "output.txt"
     request.write_text(json.dumps([asdict(case) for case in cases]))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", module, str(request)]
+    program = start_program(module, request, output)
     # A deadlock between ranks must not hang the tests.
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=HANG_S
-    )
-    assert done.returncode == 0, done.stdout
+    assert exit_code(program, HANG_S) == 0, output.read_text()
 
 
 def main(case_type: Callable[..., LayoutCase], run: Callable[[Any, Path], None]) -> None:

@@ -1,8 +1,8 @@
 """Converts, again and again, and dies by SIGKILL in the middle of it.
 
-Reads attempts from standard input as JSON, [after, source, target, template or null], and makes each in a fork of this
-process, which has imported everything once. One dies when tensor number `after` is asked for, with 0 it lives. Prints
-how each ended: [exit code, tensors read by one that lived, whether the target is there].
+Reads attempts from a file of JSON, [after, source, target, template or null], and makes each in a fork of this process,
+which has imported everything once. One dies when tensor number `after` is asked for, with 0 it lives. Prints how each
+ended: [exit code, tensors read by one that lived, whether the target is there].
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def in_fork(after: int, source: Path, target: Path, template: Path | None) -> tu
 
 
 def main() -> None:
-    attempts = json.load(sys.stdin)
+    attempts = json.loads(Path(sys.argv[1]).read_text())
     ended = [in_fork(after, Path(s), Path(t), None if x is None else Path(x)) for after, s, t, x in attempts]
     print(json.dumps(ended))
 

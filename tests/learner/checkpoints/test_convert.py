@@ -27,6 +27,7 @@ from tests import ROOT
 from tests.learner.checkpoints.conversions import BASE, FAMILIES, bytes_of, metadata_of, refused, same, tensors_of
 from tests.learner.checkpoints.convert_ranks import LoadingCase, load_under
 from tests.learner.ranks import Outcome, TrainingCase, rollouts, run_cases
+from tests.programs import exit_code, start_program
 
 
 def learner(folder: Path, layout: ParallelLayout) -> Learner:
@@ -212,27 +213,26 @@ def test_another_dtype_is_told_to_the_configuration(models: dict[str, Path], tmp
 
 @pytest.mark.parametrize(("to", "kills"), [("megatron", (1, 19)), ("hf", (9,))])
 def test_a_killed_conversion_goes_on_and_ends_as_an_uninterrupted_one(
-    to: str, kills: tuple[int, ...], models: dict[str, Path], checkpoints: dict[str, Path], tmp_path: Path
+    to: str,
+    kills: tuple[int, ...],
+    models: dict[str, Path],
+    checkpoints: dict[str, Path],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     source, template = (models[BASE], None) if to == "megatron" else (checkpoints[BASE], models[BASE])
     targets = {0: tmp_path / "uninterrupted", **{after: tmp_path / f"target-{after}" for after in kills}}
     order = [(0, 0), *((after, target) for target in kills for after in (target, 0))]
     attempts = [[after, str(source), str(targets[target]), template and str(template)] for after, target in order]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.learner.checkpoints.convert_killed"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        input=json.dumps(attempts),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    ended = json.loads(done.stdout.splitlines()[-1])
+    request, output = (tmp_path_factory.mktemp("killed") / name for name in ("attempts.json", "output.txt"))
+    request.write_text(json.dumps(attempts))
+    program = start_program("tests.learner.checkpoints.convert_killed", request, output)
+    assert exit_code(program, patience_s=600) == 0, output.read_text()
+    ended = json.loads(output.read_text().splitlines()[-1])
     whole = ended[0][1]
     assert whole >= 19
     for (after, target), (code, read, there) in zip(order, ended, strict=True):
-        assert (code, there) == ((-signal.SIGKILL, False) if after else (0, True)), done.stderr
+        assert (code, there) == ((-signal.SIGKILL, False) if after else (0, True)), output.read_text()
         if not after:
             assert bytes_of(targets[target]) == bytes_of(targets[0])
             assert read < whole or target <= 1
