@@ -17,7 +17,7 @@ NEWEST_TESTS := $(addprefix tests/learner/, test_megatron_version.py test_parity
 # One thread per process: several ranks share the cores, and small models run slower with more.
 export OMP_NUM_THREADS = 1
 
-.PHONY: nano smollm2 gpu sglang-cpu slurm slurm-packages test test-newest test-e2e test-sglang test-slurm
+.PHONY: nano smollm2 gpu sglang-cpu slurm slurm-packages newest test tests test-newest test-e2e test-sglang test-slurm
 .PHONY: parity-table recipes-table lint lint-code lint-types lint-dockerfile lint-documents
 .PHONY: lint-environments help clean
 
@@ -43,16 +43,22 @@ slurm-packages:
 	dpkg -s $(SLURM_PACKAGES) > /dev/null 2>&1 || { apt-get update && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SLURM_PACKAGES); }
 
+# The Megatron-core of test-newest.
+newest: $(NEWEST)/.done
+
 # Most tests compute with one thread or wait for a process that does. WORKERS=0 keeps them in one process, for --pdb.
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ## Lint, types and all tests but those of whole runs and those that start SGLang's servers or Slurm.
-test: lint
+test: lint tests
+
+# `make --jobs=3 test` runs them beside lint; with fewer jobs they would wait for its types.
+tests: $(VENV)/.dev
 	$(PYTEST) -m "not sglang and not e2e and not slurm" $(ARGS)
 
 ## Parity, layouts, checkpoints, conversions on the Megatron-core that GPUs run; on another: NEWEST_MEGATRON=VERSION.
-test-newest: $(VENV)/.dev $(NEWEST)/.done
+test-newest: $(VENV)/.dev newest
 	PYTHONPATH="$(abspath $(NEWEST))" EXPECTED_MEGATRON=$(NEWEST_MEGATRON) \
 	    $(PYTEST) $(NEWEST_TESTS) -k "not killed_conversion and not memory_holds" $(ARGS)
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import ROOT
+
 # A shared machine may stall at any example; how long one takes is no property of the code.
 settings.register_profile("default", deadline=None)
 # CI judges a change, so it draws the same examples every time. New ones are sought where somebody looks:
@@ -18,8 +20,39 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile("ci" if "CI" in os.environ else "default")
 
 
+# Files that take longest, longest first: at the end of a lane one process would wait for the other to finish them.
+LONGEST = (
+    "tests/e2e/test_killed_run.py",
+    "tests/e2e/test_verifier_run.py",
+    "tests/e2e/test_loop.py",
+    "tests/e2e/test_stopped_run.py",
+    "tests/e2e/test_damaged_run.py",
+    "tests/e2e/test_hanging_rank.py",
+    "tests/e2e/test_sglang_loop.py",
+    "tests/weights/test_update_faults.py",
+    "tests/weights/test_update_servers.py",
+    "tests/weights/test_quantization_sglang.py",
+    "tests/rollout/sglang/test_sglang_engine.py",
+    "tests/learner/test_layouts.py",
+    "tests/learner/test_killed_ranks.py",
+    "tests/phases/test_verifier_ranks.py",
+    "tests/learner/checkpoints/test_convert.py",
+    "tests/learner/checkpoints/test_checkpoint.py",
+    "tests/phases/test_runner.py",
+    "tests/phases/test_critic.py",
+    "tests/phases/test_verifier_killed.py",
+    "tests/run/test_kill.py",
+    "tests/learner/test_lora.py",
+    "tests/tracking/test_wandb_process.py",
+    "tests/run/test_storage.py",
+    "tests/planning/test_planner_layouts.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """CI judges every change and has three quarters of an hour for it; the lanes run everything elsewhere."""
+    """The longest files first; CI, which judges every change, has little time: lanes run everything elsewhere."""
+    places = {ROOT / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
     if "CI" in os.environ:
         for item in items:
             if item.get_closest_marker("slow"):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.conftest import LONGEST
 
 PACKAGE = ROOT / "rzero_mega"
 FOLDERS = ("rzero_mega", "recipes", "slurm", "tools")
@@ -467,3 +468,8 @@ def test_one_module_alone_prints() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ways
     }
     assert found == {"rzero_mega/terminal.py"}
+
+
+@pytest.mark.parametrize("file", LONGEST)
+def test_a_file_that_is_to_come_first_is_there(file: str) -> None:
+    assert (ROOT / file).is_file()

@@ -13,12 +13,12 @@ import pytest
 
 from tests.e2e.command import Undisturbed, final_weights, start, tiny
 
-KILLS = 10
+KILLS = 5
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
 
 
-def test_a_run_killed_at_ten_random_moments_ends_with_the_bytes_of_an_undisturbed_run(
+def test_a_run_killed_at_random_moments_ends_with_the_bytes_of_an_undisturbed_run(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     seconds = undisturbed.seconds
