@@ -1,25 +1,33 @@
-"""What the Solvers of a run of the world of rewriting write on its benchmark: hidden quality beside the score.
+"""What a run of the world of rewriting brings and what its judge is taken in by: hidden quality beside the score.
 
     python -m tools.rewriting_run RUN
 
-A run's own tables have scores of the answers to its Challengers' tasks alone, and these change. Here both are of the
-benchmark's tasks, as in the card of the base, which is iteration 0.
+A run's own tables have scores of the answers to its Challengers' tasks alone, and these change. The first table is of
+the benchmark's tasks, as in the card of the base, which is iteration 0. The second has the answers that were scored for
+each iteration's labels, before its Solver was trained: whose scores these are, means, and how they agree with hidden
+quality within a task. Then the answers that the last judge overrates most.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
+from rzero_mega.coevolution.critic_measures import correlation_within
+from rzero_mega.coevolution.scores import ScoredQuestion, one_judge
 from rzero_mega.evaluation.benchmarks import load_benchmarks
+from rzero_mega.evaluation.formats import markdown_table
 from rzero_mega.evaluation.predictions import Prediction
 from rzero_mega.evaluation.scores import PREDICTIONS
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.records import read_records
 from rzero_mega.run import RunDirectory
 from tools.bases.rewriting.measuring import Worth, judged, table
+
+_SHOWN = 5
 
 
 def answers_of(run: RunDirectory) -> Iterator[tuple[int, Worth]]:
@@ -42,6 +50,83 @@ def answers_of(run: RunDirectory) -> Iterator[tuple[int, Worth]]:
         yield iteration, judged(tasks, greedy, sampled).overall
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a task, with its judge's score and its hidden quality."""
+
+    task: str
+    text: str
+    score: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the judge of an iteration's labels makes of the answers there; None: the domain is the judge."""
+
+    judge: str | None
+    answers: tuple[Answer, ...]
+
+    @property
+    def agreement(self) -> float | None:
+        """Rank correlation of scores and hidden quality within tasks, from -1 to 1; None where one doesn't vary."""
+        rows = [(answer.task, answer.score, answer.quality) for answer in self.answers]
+        tasks, scores, qualities = zip(*rows, strict=True)
+        return correlation_within(tasks, scores, qualities)
+
+    def overrated(self) -> list[Answer]:
+        """Of each task the one whose score is furthest above its quality, most of it first."""
+        worst: dict[str, Answer] = {}
+        for answer in sorted(self.answers, key=lambda one: one.quality - one.score):
+            worst.setdefault(answer.task, answer)
+        return list(worst.values())
+
+
+def scored_in(run: RunDirectory) -> Iterator[tuple[int, Scored]]:
+    """(iteration, what was scored for its labels) for each labels phase that is finished."""
+    for iteration in run.iterations():
+        phase = run.phase(iteration, PhaseName.LABELS)
+        if phase.manifest() is None:
+            continue
+        rows = list(read_records(phase.path / "scored.jsonl", ScoredQuestion))
+        answers = [
+            Answer(row.question.text, text, score, quality)
+            for row in rows
+            for text, score, quality in zip(row.answers, row.scores, row.qualities, strict=True)
+            if text is not None and quality is not None
+        ]
+        yield iteration, Scored(one_judge(row.judge for row in rows), tuple(answers))
+
+
+def _scored_table(found: dict[int, Scored]) -> str:
+    rows = [
+        (
+            str(iteration),
+            (scored.judge or "the domain").partition("/model@")[0],
+            f"{100 * fmean(answer.score for answer in scored.answers):.1f}",
+            f"{100 * fmean(answer.quality for answer in scored.answers):.1f}",
+            "–" if scored.agreement is None else f"{scored.agreement:+.2f}",
+        )
+        for iteration, scored in found.items()
+        if scored.answers
+    ]
+    return markdown_table(("iteration", "judge", "score", "hidden quality", "agreement"), rows)
+
+
+def _overrated_table(answers: list[Answer]) -> str:
+    rows = [(f"`{a.task}`", f"`{a.text}`", f"{100 * a.score:.1f}", f"{100 * a.quality:.1f}") for a in answers[:_SHOWN]]
+    return markdown_table(("task", "answer", "score", "hidden quality"), rows)
+
+
+def main(folder: Path) -> None:
+    """Print the tables of a run."""
+    with RunDirectory.open_existing(folder) as run:
+        print(table({str(iteration): asdict(worth) for iteration, worth in answers_of(run)}, "iteration"))
+        found = dict(scored_in(run))
+    print(f"\n{_scored_table(found)}")
+    if found:
+        print(f"\n{_overrated_table(found[max(found)].overrated())}")
+
+
 if __name__ == "__main__":
-    with RunDirectory.open_existing(Path(sys.argv[1])) as opened:
-        print(table({str(iteration): asdict(worth) for iteration, worth in answers_of(opened)}, "iteration"))
+    main(Path(sys.argv[1]))

@@ -9,7 +9,7 @@ from statistics import correlation, fmean
 from typing import Any
 
 from rzero_mega.coevolution.critic_pairs import RankedPair
-from rzero_mega.records import bounded, field, optional_bounded
+from rzero_mega.records import bounded, field, optional_bounded, typed
 
 
 def sigmoid(score: float) -> float:
@@ -130,9 +130,9 @@ class Drift:
 class MeasuredCritic:
     """What a Critic does on pairs that it was not shown, by kind, and what the gate makes of that.
 
-    `closed` are the kinds that the next one isn't trained on; it `takes_part`, and scores, if one is left. `quality`
-    is the rank correlation, within questions, of its scores with what answers are really worth where that is known, for
-    the report alone.
+    It `takes_part`, and scores, if one kind reaches the minimum. `untrained` are the kinds of pairs that it had but was
+    not trained on. `quality` is the rank correlation, within questions, of its scores with what answers are really
+    worth where that is known, for the report alone.
     """
 
     kinds: Mapping[str, Reliability]
@@ -140,16 +140,22 @@ class MeasuredCritic:
     length: LengthBias
     drift: Drift | None = None
     quality: float | None = None
+    untrained: tuple[str, ...] = ()
 
     @property
     def closed(self) -> tuple[str, ...]:
-        """Below the gate's minimum."""
-        return tuple(kind for kind, found in self.kinds.items() if found.share < self.minimum)
+        """The kinds that the next one isn't trained on: those below the minimum that this one was trained on.
+
+        How a Critic orders a kind that it was not trained on doesn't tell whether that order can be learned. So a kind
+        is closed for one iteration, and then tried again.
+        """
+        below = (kind for kind, found in self.kinds.items() if found.share < self.minimum)
+        return tuple(kind for kind in below if kind not in self.untrained)
 
     @property
     def takes_part(self) -> bool:
         """Whether it scores answers; otherwise the domain does."""
-        return len(self.closed) < len(self.kinds)
+        return any(found.share >= self.minimum for found in self.kinds.values())
 
     def as_json(self) -> dict[str, Any]:
         """The object of a summary; `closed` and `takes_part` are there for readers."""
@@ -161,6 +167,7 @@ class MeasuredCritic:
             "length": self.length.as_json(),
             "drift": None if self.drift is None else self.drift.as_json(),
             "quality": self.quality,
+            "untrained": list(self.untrained),
         }
 
     @classmethod
@@ -170,7 +177,8 @@ class MeasuredCritic:
         drift = None if row["drift"] is None else Drift.from_json(field(row, "drift", dict))
         minimum = bounded(float(row["minimum"]), "minimum", 0, 1)
         length = LengthBias.from_json(field(row, "length", dict))
-        return cls(kinds, minimum, length, drift, optional_bounded(row, "quality", -1, 1))
+        untrained = tuple(typed(kind, str, "untrained") for kind in field({"untrained": [], **row}, "untrained", list))
+        return cls(kinds, minimum, length, drift, optional_bounded(row, "quality", -1, 1), untrained)
 
 
 def reliabilities(

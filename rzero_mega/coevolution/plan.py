@@ -6,7 +6,8 @@ is the last of these alone. `challenger.start` and `solver.start` may put the ba
 S_{i-1} where these are trained from, and nowhere else. With `verifier.train` a third role follows the labels: V_i is
 trained from V_{i-1} on the votes of iteration i, and has a say in the labels of iteration i + 1, in no earlier ones.
 With `critic.train` it is a Critic in the same place: C_i is trained from C_{i-1} on the scored answers of iteration i,
-scores what the Solver of iteration i answers, and in iteration i + 1 what is answered before C_{i+1}.
+scores what the Solver of iteration i answers, and in iteration i + 1 what is answered before C_{i+1}. After iteration
+`critic.frozen_after` none is trained, and the last one scores.
 """
 
 from __future__ import annotations
@@ -334,7 +335,7 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     solver, challenger, plans = _model(PhaseName.SOLVER, before), BASE, []
     earlier, none = EarlierDataSets(iteration - 1), EarlierDataSets(0)
     has_critic = config.critic.train
-    scorer = _model(PhaseName.CRITIC, iteration - 1) if has_critic and iteration > 1 else None
+    scorer = _critic_of(iteration - 1, config) if has_critic and iteration > 1 else None
     if config.challenger.train:
         start = BASE if config.challenger.start == "base" else _model(PhaseName.CHALLENGER, iteration - 1)
         remembered = earlier if config.challenger.reward.memory.weight else none
@@ -350,10 +351,10 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     judge = _model(PhaseName.VERIFIER, iteration - 1) if has_verifier and iteration > 1 else None
     labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers, judge, scorer))
     third = [_verifier(iteration, config)] if has_verifier else []
-    third += [_critic(iteration, solver, config)] if has_critic else []
+    newest = _critic_of(iteration, config) if has_critic else None
+    third += [_critic(iteration, solver, config)] if newest == _model(PhaseName.CRITIC, iteration) else []
     start = BASE if config.solver.start == "base" else solver
     trained_on = earlier if config.solver.accumulate else none
-    newest = _model(PhaseName.CRITIC, iteration) if has_critic else None
     train = SolverInputs(start, labels.output, trained_on, _base_of(config.solver.training), newest)
     return [*plans, questions, labels, *third, PhasePlan(iteration, train)]
 
@@ -361,6 +362,12 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
 def _verifier(iteration: int, config: Config) -> PhasePlan:
     before, votes = _model(PhaseName.VERIFIER, iteration - 1), Source(iteration, PhaseName.LABELS, "labelled")
     return PhasePlan(iteration, VerifierInputs(before, votes, _base_of(config.verifier.training)))
+
+
+def _critic_of(iteration: int, config: Config) -> Source:
+    """The Critic after the labels of an iteration."""
+    frozen_after = config.critic.frozen_after
+    return _model(PhaseName.CRITIC, iteration if frozen_after is None else min(iteration, frozen_after))
 
 
 def _critic(iteration: int, solver: Source, config: Config) -> PhasePlan:

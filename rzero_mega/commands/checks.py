@@ -155,6 +155,6 @@ def check_stretch(config: Config, iteration: int, name: str | None) -> None:
         PhaseName.EVALUATE: "evaluation.benchmarks, evaluation.base_model, labels.gauges.questions",
         PhaseName.CHALLENGER: "challenger.train",
         PhaseName.VERIFIER: "verifier.train",
-        PhaseName.CRITIC: "critic.train",
+        PhaseName.CRITIC: "critic.train, critic.frozen_after",
     }
     raise UserError(f"iteration {iteration}: has no phase {name} by this configuration ({keys[PhaseName(name)]})")

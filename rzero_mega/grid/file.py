@@ -26,7 +26,7 @@ from rzero_mega.config.suggestions import alike, did_you_mean
 from rzero_mega.config.typed import merged
 from rzero_mega.errors import UserError
 from rzero_mega.grid.cell import Cell
-from rzero_mega.grid.results import OF_BENCHMARK, RESULTS, USUAL, benchmark_of
+from rzero_mega.grid.results import OF_BENCHMARK, RELIABILITY, RESULTS, USUAL, benchmark_of, result_named
 from rzero_mega.recipes import grid_names, grid_text, load_recipe
 from rzero_mega.yaml_text import Node, Scalar, parse_yaml, read_yaml
 
@@ -148,16 +148,19 @@ def _grid(node: Node, source: str, stem: str) -> Grid:
     _check_once(known.seeds, "seeds", source)
     _check_once(known.results, "results", source)
     for result in known.results:
-        if result not in RESULTS and benchmark_of(result) is None:
-            there = f"{', '.join(RESULTS)}, and {', '.join(OF_BENCHMARK)} of BENCHMARK"
-            raise UserError(f"{source}: results: {result!r} is no result{_hint(result, there)}")
+        _check_result(result, source)
     _check_overrides(known.overrides, "overrides", source)
     seeds, overrides, results = tuple(known.seeds), tuple(known.overrides), tuple(known.results)
     return Grid(source, name, known.recipe, seeds, overrides, results, _slope(known.slope, source), arms)
 
 
-def _hint(result: str, there: str) -> str:
-    return did_you_mean(result, list(RESULTS)) or f"; there are {there}"
+def _check_result(result: str, source: str) -> None:
+    try:
+        result_named(result)
+    except KeyError:
+        there = f"{', '.join(RESULTS)}, {', '.join(OF_BENCHMARK)} of BENCHMARK, and {RELIABILITY} of KIND"
+        hint = did_you_mean(result, list(RESULTS)) or f"; there are {there}"
+        raise UserError(f"{source}: results: {result!r} is no result{hint}") from None
 
 
 def _slope(given: Sequence[int], source: str) -> tuple[int, int] | None:

@@ -15,6 +15,9 @@ BASE = "base"
 OF_BENCHMARK = ("score", "mean", "greedy", "vote")
 """Figures of one benchmark, named as "greedy of arithmetic_2500": `score` is that of its own protocol."""
 
+RELIABILITY = "reliability"
+"""Of one kind of a Critic's pairs, named as "reliability of dropped_word"."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -52,6 +55,7 @@ RESULTS: Mapping[str, Result] = {
     "balanced accuracy": Result(PhaseName.VERIFIER, "measured/balanced_accuracy"),
     "true-accept": Result(PhaseName.VERIFIER, "measured/true_accept"),
     "false-accept": Result(PhaseName.VERIFIER, "measured/false_accept"),
+    "answers' score": Result(PhaseName.LABELS, "scores/score"),
     "critic and quality": Result(PhaseName.CRITIC, "measured/quality", share=False),
     "critic and the first": Result(PhaseName.CRITIC, "measured/drift/correlation", share=False),
     "rejected": Result(PhaseName.LABELS, "verdicts/rejected_share"),
@@ -72,10 +76,12 @@ def result_named(name: str) -> Result:
     """Where a result stands; KeyError for what is none."""
     if name in RESULTS:
         return RESULTS[name]
-    benchmark = benchmark_of(name)
-    if benchmark is None:
-        raise KeyError(name)
-    return Result(PhaseName.EVALUATE, f"by_benchmark/{benchmark}/{name.partition(' of ')[0]}")
+    figure, _, what = name.partition(" of ")
+    if figure in OF_BENCHMARK and what:
+        return Result(PhaseName.EVALUATE, f"by_benchmark/{what}/{figure}")
+    if figure == RELIABILITY and what:
+        return Result(PhaseName.CRITIC, f"measured/kinds/{what}/share")
+    raise KeyError(name)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ It takes no server: its learner's forward pass is what it scores with, and the b
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +23,11 @@ from rzero_mega.coevolution.critic_measures import (
     length_bias,
     reliabilities,
 )
-from rzero_mega.coevolution.critic_pairs import RankedPair, divided, of_kinds
+from rzero_mega.coevolution.critic_pairs import RankedPair, balanced_batch, divided, of_kinds
 from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_over_corrupted
 from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import recombined_over_one_shot
 from rzero_mega.coevolution.critic_pairs.solver_over_base import solver_over_base
-from rzero_mega.coevolution.plan import CriticInputs, Source, solver_batch
+from rzero_mega.coevolution.plan import CriticInputs, Source
 from rzero_mega.coevolution.scores import ScoredQuestion
 from rzero_mega.coevolution.set_aside import set_aside
 from rzero_mega.coevolution.streams import derive_seed
@@ -69,9 +70,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     closed = spmd.on_rank_0(_closed, ctx, inputs.critic)
     tokens = AnswerTokens(ctx)
     material = spmd.on_rank_0(_material, ctx, domain, answered, drawn, inputs.fixed, closed, tokens)
-    pairs = [(tokens.of(pair.question, pair.better), tokens.of(pair.question, pair.worse)) for pair in material.trained]
-    # A token more of each has its score's place.
-    pairs = [pair for pair in pairs if max(map(len, pair)) <= tokens.most and sum(map(len, pair)) + 2 <= tokens.budget]
+    pairs = [pair for pair in material.trained if _fits(tokens, pair)]
     training = TrainingConfig(steps=critic.steps, optimizer=critic.optimizer)
     if not pairs:
         _log.warning("critic.train: no pair of known order is there to learn from; it stays as it is")
@@ -81,37 +80,39 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
         learner = Learner(models.policy, ctx.layout, ctx.config.learner, critic.loss, optimizer, longest_response=1)
-    steps = _PairSteps(ctx, learner, pairs, critic.loss.pairs_per_update, derive_seed(phase.seed_key("order")))
-    facts = {"pairs": len(pairs), "closed_before": list(closed)}
-    run_steps(ctx, phase, learner, training, steps, models, facts, partial(_measure, ctx, inputs, material))
+    steps = _PairSteps(ctx, learner, pairs, tokens, derive_seed(phase.seed_key("order")))
+    facts = {"pairs": dict(Counter(pair.kind for pair in pairs)), "closed_before": list(closed)}
+    then = partial(_measure, ctx, inputs, material, closed)
+    run_steps(ctx, phase, learner, training, steps, models, facts, then)
+
+
+def _fits(tokens: AnswerTokens, pair: RankedPair) -> bool:
+    """Whether a micro-batch holds both answers; a token more of each has its score's place."""
+    lengths = [len(tokens.of(pair.question, answer)) for answer in (pair.better, pair.worse)]
+    return max(lengths) <= tokens.most and sum(lengths) + 2 <= tokens.budget
 
 
 class _PairSteps(Steps):
-    """An update on the next pairs a step. Nothing but the learner has to be saved."""
+    """An update on the next pairs of each kind a step. Nothing but the learner has to be saved."""
 
     shown: ClassVar = {"loss": "loss", "norm": "grad_norm"}
 
     def __init__(
-        self,
-        ctx: RunContext,
-        learner: Learner,
-        pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
-        per_step: int,
-        order: int,
+        self, ctx: RunContext, learner: Learner, pairs: Sequence[RankedPair], tokens: AnswerTokens, order: int
     ) -> None:
-        """`pairs` are the tokens of both answers, the better one first; `order` names the stream of epochs' orders."""
-        self._ctx, self._learner, self._pairs = ctx, learner, pairs
-        self._per_step, self._order = per_step, order
+        """`order` names the stream of epochs' orders."""
+        self._ctx, self._learner, self._pairs, self._tokens, self._order = ctx, learner, pairs, tokens, order
+        self._per_step = ctx.config.critic.loss.pairs_per_update
 
     def take(self, step: int, on_failure: OnFailure) -> Row:
         """The step's row."""
-        batch = solver_batch(len(self._pairs), step, self._per_step, self._order)
-        sequences = [scored_sequence(tokens) for item in batch for tokens in self._pairs[item]]
+        batch = [self._pairs[item] for item in balanced_batch(self._pairs, step, self._per_step, self._order)]
+        answers = [(pair.question, answer) for pair in batch for answer in (pair.better, pair.worse)]
+        sequences = [scored_sequence(self._tokens.of(*answer)) for answer in answers]
         found, used = train_step(self._ctx, self._learner, sequences, on_failure)
         return {
             "loss": found.loss,
             "grad_norm": found.grad_norm,
-            "epoch": step * self._per_step / len(self._pairs),
             "updates": float(found.updates),
             "skipped_updates": found.skipped_updates,
             "tokens": float(sum(sequence.length for sequence in sequences)),
@@ -166,8 +167,10 @@ def _scorable(tokens: AnswerTokens, question: str, answers: Sequence[str | None]
     return (a for a in dict.fromkeys(answers) if a is not None and tokens.fits(question, a))
 
 
-def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: Path) -> Mapping[str, Any]:
-    """What the Critic of the folder does, for the phase's summary. For all ranks."""
+def _measure(
+    ctx: RunContext, inputs: CriticInputs, material: Material, untrained: tuple[str, ...], model: Path
+) -> Mapping[str, Any]:
+    """What the Critic of the folder does, which wasn't trained on some kinds, for the summary. For all ranks."""
     pairs, answered = material.measured, [(question, answer) for question, answer, _ in material.answered]
     given = [
         *((pair.question, pair.better) for pair in pairs),
@@ -187,7 +190,7 @@ def _measure(ctx: RunContext, inputs: CriticInputs, material: Material, model: P
         [material.answered[row][0] for row in rows], [own[row] for row in rows], [value for _, value in worth]
     )
     kinds, gate = reliabilities(pairs, better, worse), ctx.config.critic.gate
-    measured = MeasuredCritic(kinds, gate.minimum, length_bias(answered, own), drift, quality)
+    measured = MeasuredCritic(kinds, gate.minimum, length_bias(answered, own), drift, quality, untrained)
     if spmd.rank() == 0:
         told = ", ".join(f"{kind} {found.share:.3f}" for kind, found in kinds.items()) or "none to measure by"
         part = "scores answers" if measured.takes_part else f"does not score (critic.gate.minimum {gate.minimum:g})"

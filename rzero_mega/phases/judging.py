@@ -14,7 +14,6 @@ from rzero_mega.learner.scorer import Scorer
 from rzero_mega.phases.budgets import longest_trained
 from rzero_mega.phases.context import RunContext
 from rzero_mega.phases.scoring import DomainJudge, Judge
-from rzero_mega.rollout.limits import end_token
 from rzero_mega.tracking.critic import measured_critic
 from rzero_mega.weights.shape import read_shape
 
@@ -83,17 +82,21 @@ class AnswerScorer:
 
 
 class AnswerTokens:
-    """What a Critic reads: the Solver's prompt, the answer, and the token that ends it, at which the score stands."""
+    """What a Critic reads: the Solver's prompt and the answer, at whose last token the score stands.
+
+    There the base tells whether the answer goes on, for which it has to know what is missing. At the token that ends an
+    answer it has learnt to tell nothing.
+    """
 
     def __init__(self, ctx: RunContext) -> None:
-        self._ctx, self._end = ctx, end_token(ctx.base)
+        self._ctx = ctx
         self.budget = longest_trained(ctx.config)
         # The score takes the place of a token more.
         self.most = min(read_shape(ctx.base).max_positions, self.budget) - 1
 
     def of(self, question: str, answer: str) -> tuple[int, ...]:
         """Of a question and an answer to it."""
-        return (*self._ctx.solver_prompt(question), *self._ctx.encoder.encode_said(answer), self._end)
+        return (*self._ctx.solver_prompt(question), *self._ctx.encoder.encode_said(answer))
 
     def fits(self, question: str, answer: str) -> bool:
         """Whether a Critic can score it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,7 +20,7 @@ from rzero_mega.coevolution.critic_measures import (
     reliabilities,
     sigmoid,
 )
-from rzero_mega.coevolution.critic_pairs import RankedPair, divided, of_kinds
+from rzero_mega.coevolution.critic_pairs import RankedPair, balanced_batch, divided, of_kinds
 from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_over_corrupted
 from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import recombined_over_one_shot
 from rzero_mega.coevolution.critic_pairs.solver_over_base import KIND, solver_over_base
@@ -66,6 +68,23 @@ def test_a_kind_is_as_reliable_as_the_share_of_its_pairs_that_are_ordered_rightl
     assert found == {"x": Reliability(3, 2.5), "y": Reliability(1, 0.0)}
 
 
+def test_a_step_has_as_many_pairs_of_longer_and_of_shorter_answers_and_in_these_of_each_kind() -> None:
+    """However many there are."""
+    longer, shorter, alike = (RankedPair("", "q", *answers) for answers in (("aa", "a"), ("a", "aa"), ("a", "b")))
+    counts = {"many": (longer, 50), "few": (shorter, 3), "some": (shorter, 10), "other": (alike, 4)}
+    pairs = [replace(pair, kind=kind) for kind, (pair, count) in counts.items() for _ in range(count)]
+    steps = [balanced_batch(pairs, step, 8, seed=1) for step in range(1, 13)]
+    shown = [Counter(pairs[index].kind for index in batch) for batch in steps]
+    assert all(
+        len(batch) == 8 and found["few"] + found["some"] in (2, 3) for batch, found in zip(steps, shown, strict=True)
+    )
+    assert sum(shown, Counter()) == {"many": 32, "few": 16, "some": 16, "other": 32}
+    drawn = Counter(index for batch in steps for index in batch)
+    times = {kind: {drawn[i] for i, pair in enumerate(pairs) if pair.kind == kind} for kind in counts}
+    assert times == {"many": {0, 1}, "few": {5, 6}, "some": {1, 2}, "other": {8}}, "within a kind, whole epochs"
+    assert steps == [balanced_batch(pairs, step, 8, seed=1) for step in range(1, 13)]
+
+
 def measured(**shares: float) -> MeasuredCritic:
     kinds = {kind: Reliability(100, 100 * share) for kind, share in shares.items()}
     return MeasuredCritic(kinds, 0.6, LengthBias(0.2, 0.1, 9.0), Drift(0.9, -0.1), quality=0.4)
@@ -74,6 +93,13 @@ def measured(**shares: float) -> MeasuredCritic:
 def test_the_gate_closes_kinds_and_without_any_kind_the_critic_takes_no_part() -> None:
     assert measured(good=0.6, bad=0.59).closed == ("bad",) and measured(good=0.6, bad=0.59).takes_part
     assert not measured(bad=0.5).takes_part and not measured().takes_part
+
+
+def test_a_kind_that_a_critic_was_not_trained_on_is_tried_again() -> None:
+    again = replace(measured(good=0.6, bad=0.1, worse=0.2), untrained=("bad",))
+    assert again.closed == ("worse",) and MeasuredCritic.from_json(again.as_json()) == again
+    shut = replace(measured(bad=0.1), untrained=("bad",))
+    assert shut.closed == () and not shut.takes_part
 
 
 def test_what_was_measured_is_read_as_it_was_written_and_nothing_impossible_is() -> None:

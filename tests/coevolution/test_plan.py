@@ -187,6 +187,15 @@ def test_the_solver_that_gave_a_critic_s_answers_is_asked_for_parts_of_questions
     ]
 
 
+def test_a_frozen_critic_is_trained_no_more_and_scores_on() -> None:
+    frozen = config("critic={train: true, frozen_after: 2}", "iterations=4")
+    plan = iteration_plan(frozen)
+    assert [phase.iteration for phase in plan if phase.name is PhaseName.CRITIC] == [1, 2]
+    scorers = [str(source) for phase in plan for source in phase.sources if source.phase is PhaseName.CRITIC]
+    # The Solver of iteration 1, then Challenger and labels; what the second is trained from and held against.
+    assert scorers == ["1/critic/model"] * 5 + ["2/critic/model"] * 7
+
+
 def test_the_phases_are_named_as_folders_and_jobs_are() -> None:
     names = ["challenger", "questions", "labels", "verifier", "critic", "solver", "evaluate"]
     assert [str(name) for name in PhaseName] == names

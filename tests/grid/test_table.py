@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rzero_mega.grid.results import result_named
 from rzero_mega.grid.summary import GridSummary, summarized
 from rzero_mega.grid.table import as_csv, as_markdown, as_text
 from tests.grid.cells import GRID, finish, tiny_grid
@@ -180,6 +181,12 @@ def test_figures_of_one_benchmark_are_results_for_who_names_them(tmp_path: Path)
     found = summarized(grid.name, grid.results, cells)
     assert found.arms[0].last.values["greedy of arithmetic:2"].value == pytest.approx(0.26)
     assert found.results == ("greedy of arithmetic:2", "mean")
+
+
+def test_how_a_critic_orders_a_kind_of_pairs_is_a_result_for_who_names_it() -> None:
+    found = result_named("reliability of dropped_word")
+    assert (found.phase, found.value({"measured": {"kinds": {"dropped_word": {"share": 0.9}}}})) == ("critic", 0.9)
+    assert found.value({"measured": {"kinds": {}}}) is None
 
 
 def test_slopes_are_lines_through_the_iterations_of_each_seed(tmp_path: Path) -> None:

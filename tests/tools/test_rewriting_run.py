@@ -10,7 +10,7 @@ from rzero_mega.domains.rewriting.rows import best, brevity, measured_tasks
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import evaluate
 from tests.phases.scripted import ScriptedRun
-from tools.rewriting_run import answers_of
+from tools.rewriting_run import Answer, Scored, answers_of
 
 SETTINGS = (
     "domain=rewriting",
@@ -37,3 +37,17 @@ def test_what_solvers_wrote_on_the_benchmark_is_judged_by_quality_and_by_score(t
         for rows in ([best(task) for task in tasks], [best(task).split()[0] for task in tasks])
     )
     assert abs(worth.score - (whole + first) / 2) < 1e-3
+
+
+def test_what_a_judge_overrates_is_told_task_by_task() -> None:
+    answers = [
+        Answer("b a", "a b", 0.6, 1.0),
+        Answer("b a", "x y", 0.9, 0.0),
+        Answer("b a", "a", 0.7, 0.5),
+        Answer("d c", "c d", 0.95, 1.0),
+        Answer("d c", "d c", 0.9, 0.7),
+    ]
+    scored = Scored("1/critic/model@ab", tuple(answers))
+    assert scored.overrated() == [answers[1], answers[4]]
+    assert scored.agreement is not None and scored.agreement < 0
+    assert Scored(None, tuple(answers[3:])).agreement == 1.0

@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from rzero_mega.coevolution.plan import solver_row
 from rzero_mega.coevolution.set_aside import set_aside
+from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.config.schema import CriticGateConfig
 
 
@@ -53,3 +55,27 @@ def divided(pairs: Sequence[RankedPair], gate: CriticGateConfig) -> tuple[list[R
 def of_kinds(pairs: Sequence[RankedPair], closed: Collection[str]) -> list[RankedPair]:
     """Those of the kinds that the gate hasn't closed."""
     return [pair for pair in pairs if pair.kind not in closed]
+
+
+def balanced_batch(pairs: Sequence[RankedPair], step: int, per_step: int, seed: int) -> list[int]:
+    """Indices of the pairs that a step (counted from 1) trains on.
+
+    Those whose better answer is longer, is shorter, and is as long take turns; within each of these, kinds do. So no
+    kind outweighs another one because it has more pairs, and length by itself predicts nothing: a Critic that is shown
+    more pairs of longer answers learns that longer is better. The pairs of one kind in one of the three come in epochs
+    as in `solver_row`, more often where they are fewer.
+    """
+    groups = defaultdict[int, dict[str, list[int]]](dict)
+    for index, pair in enumerate(pairs):
+        longer = len(pair.better) - len(pair.worse)
+        groups[(longer > 0) - (longer < 0)].setdefault(pair.kind, []).append(index)
+    turns, places = [groups[sign] for sign in sorted(groups)], defaultdict[tuple[int, str], list[int]](list)
+    for place in range((step - 1) * per_step, step * per_step):
+        round_, turn = divmod(place, len(turns))
+        nth, number = divmod(round_, len(turns[turn]))
+        places[turn, list(turns[turn])[number]].append(nth)
+    batch = list[int]()
+    for (turn, kind), nths in places.items():
+        own, order = turns[turn][kind], derive_seed(kind, turn, seed)
+        batch += [own[index] for index in solver_row(len(own), nths[0], len(nths), order)]
+    return batch

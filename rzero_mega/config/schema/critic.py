@@ -19,9 +19,9 @@ class CriticGateConfig:
     """
 
     minimum: float = number(0.6, 0.0, 1.0)
-    """Least share of a kind's pairs that it orders as they are known to be. A kind below it isn't trained on in the
-    next iteration, and is measured again there. Without any kind that reaches it the domain's own score stands in for
-    the Critic's, and the next one is trained on all of them. 0.5 is a coin."""
+    """Least share of a kind's pairs that it orders as they are known to be. A kind on which it was trained and that is
+    below isn't trained on in the next iteration, and is again in the one after. Without any kind that reaches it the
+    domain's own score stands in for the Critic's, and the next one is trained on all of them. 0.5 is a coin."""
 
     share: float = number(0.25, 0.0, 0.9)
     """Share of all questions, by a hash of their text, that no Critic is trained on: it is measured on them."""
@@ -42,6 +42,10 @@ class CriticConfig:
 
     steps: int = number(8, 0, fixed=Fixed.STEPS)
     """Updates in an iteration. 0 hands the Critic on as it came."""
+
+    frozen_after: int | None = number(None, 1, kind=IDENTITY)
+    """Iteration after which none is trained: its Critic scores in all later ones, and isn't measured again. null: every
+    iteration trains one."""
 
     loss: PairwiseConfig = field(default_factory=PairwiseConfig)
     """The loss."""

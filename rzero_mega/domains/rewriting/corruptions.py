@@ -39,6 +39,19 @@ def foreign_word(question: str, answer: str, rng: Random) -> str | None:
             return " ".join([*words[:place], word, *words[place:]])
 
 
+def swapped_word(question: str, answer: str, rng: Random) -> str | None:
+    """With a word that is in neither, as long as the one of the question that it takes the place of."""
+    words, asked = answer.split(), set(question.split())
+    places = [place for place, word in enumerate(words) if word in asked and words.count(word) == 1]
+    if not places:
+        return None
+    place = rng.choice(places)
+    while True:
+        word = "".join(rng.choices(ascii_lowercase, k=len(words[place])))
+        if word not in asked and word not in words:
+            return " ".join([*words[:place], word, *words[place + 1 :]])
+
+
 def broken_order(question: str, answer: str, rng: Random) -> str | None:
     """With the words that are in the order of the alphabet, of which there are two at least, turned round."""
     words = answer.split()
@@ -51,5 +64,6 @@ CORRUPTIONS = {
     "dropped_word": dropped_word,
     "repeated_word": repeated_word,
     "foreign_word": foreign_word,
+    "swapped_word": swapped_word,
     "broken_order": broken_order,
 }

@@ -44,4 +44,5 @@ def test_what_might_not_get_worse_is_left_alone() -> None:
     assert CORRUPTIONS["broken_order"]("a b", "b a", rng) is None
     assert CORRUPTIONS["broken_order"]("a b", "a a", rng) is None
     assert CORRUPTIONS["repeated_word"]("zz b aa c d e f g", "zz aa", rng) is None, "in order a part of it would be"
+    assert CORRUPTIONS["swapped_word"]("a b", "b b", rng) is None, "with two different words it might be"
     assert CORRUPTIONS["foreign_word"]("a b", "zzz", rng) is None, "it is worth nothing already"
