@@ -91,15 +91,28 @@ def tiny_model() -> Callable[..., Any]:
                 "norm_topk_prob": True,
                 "mlp_only_layers": [],
             }
+        if family == "glm4_moe":
+            sizes |= {
+                "n_routed_experts": 6,
+                "num_experts_per_tok": 2,
+                "moe_intermediate_size": 24,
+                "first_k_dense_replace": 1,
+                "routed_scaling_factor": 1.5,
+                "use_qk_norm": True,
+                "attention_bias": True,
+            }
         if family != "qwen2":  # its transformers class derives the head dimension
             sizes["head_dim"] = 16
         config = AutoConfig.for_model(family, **{**sizes, **keys})
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for name, weight in model.named_parameters():
-                around = 1.0 if "norm" in name else 0.0
-                weight.normal_(around, 0.1, generator=generator)
+            for name, weight in (*model.named_parameters(), *model.named_buffers()):
+                if "inv_freq" not in name:
+                    around = 1.0 if "norm" in name else 0.0
+                    # With more an expert would be chosen by no token at all.
+                    spread = 0.03 if "correction_bias" in name else 0.1
+                    weight.normal_(around, spread, generator=generator)
         return model.eval()
 
     return build

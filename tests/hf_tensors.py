@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
+
+
+def own_tensors(model: Any) -> dict[str, Tensor]:
+    """What a checkpoint of a transformers model holds: its parameters, each once, and its routers' biases."""
+    biases = {name: buffer for name, buffer in model.named_buffers() if name.endswith("e_score_correction_bias")}
+    return split_experts(dict(model.named_parameters()) | biases)
 
 
 def split_experts(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -35,7 +35,10 @@ class LayerBytes:
 
 
 def layer_bytes(shape: ModelShape, candidate: Candidate, workload: Workload) -> LayerBytes:
-    """What one layer holds on one rank, divided by the tokens of the whole micro-batch."""
+    """What one layer holds on one rank, divided by the tokens of the whole micro-batch.
+
+    Where there are experts it is a layer that has some: the few before them hold less or about as much.
+    """
     layout, width, impl = candidate.layout, workload.element_bytes, workload.transformer_impl
     core = _local_attention if impl == "local" else _te_attention
     norm = norm_bytes(shape, impl, width) / layout.token_ranks
@@ -90,7 +93,7 @@ def _mlp(shape: ModelShape, layout: ParallelLayout, impl: TransformerImpl, width
     # Fused SwiGLU saves the first matrix's output, the second matrix its input; unfused, SiLU's output and a copy of
     # the other half besides.
     halves = 3 if impl == "transformer_engine" else 5
-    return halves * _mlp_width(shape, layout) * width
+    return halves * shape.ffn / (layout.tp * layout.cp) * width
 
 
 def _experts(shape: ModelShape, layout: ParallelLayout, impl: TransformerImpl, width: int) -> float:
@@ -100,7 +103,9 @@ def _experts(shape: ModelShape, layout: ParallelLayout, impl: TransformerImpl, w
     router = (shape.experts * (FP32 + 1) + k * (2 * FP32 + 4 * INDEX)) / ranks
     received = k * shape.hidden * width * layout.etp / ranks
     halves = 3 if impl == "transformer_engine" else 6
-    return router + received + halves * _mlp_width(shape, layout) * width
+    chosen = k * shape.expert_ffn / ranks
+    shared = (3 if impl == "transformer_engine" else 5) * shape.shared_ffn / (layout.tp * layout.cp)
+    return router + received + (halves * chosen + shared) * width
 
 
 def _mlp_width(shape: ModelShape, layout: ParallelLayout) -> float:

@@ -32,23 +32,27 @@ class SequenceCost:
     def of(cls, shape: ModelShape) -> SequenceCost:
         """Of a model: its layers, and once the output layer, 2hv per token."""
         return cls(
-            linear=shape.layers * layer_flops(shape) + 2 * shape.hidden * shape.vocab,
+            linear=_layers_flops(shape) + 2 * shape.hidden * shape.vocab,
             quadratic=shape.layers * attention_flops(shape),
         )
 
 
-def layer_flops(shape: ModelShape) -> int:
+def layer_flops(shape: ModelShape) -> float:
     """Forward, per token and layer, without attention, with n heads of size d, g key-value heads and ffn f.
 
-    Queries, keys and values 2h(n + 2g)d, their projection 2ndh, the gated MLP 6hf; of a mixture 6hf per chosen expert,
-    and the router's 2h per expert.
+    Queries, keys and values 2h(n + 2g)d, their projection 2ndh, the gated MLP 6hf; of a mixture 6hf per chosen expert
+    and for the shared one, and the router's 2h per expert. Layers with and without experts in the mean.
     """
+    return _layers_flops(shape) / shape.layers
+
+
+def _layers_flops(shape: ModelShape) -> int:
+    """Of all layers."""
     attention = 2 * shape.hidden * 2 * (shape.size("queries") + shape.size("keys"))
-    if shape.experts:
-        mlp = 6 * shape.hidden * shape.expert_ffn * shape.experts_per_token + 2 * shape.hidden * shape.experts
-    else:
-        mlp = 6 * shape.hidden * shape.ffn
-    return attention + mlp
+    widths = shape.expert_ffn * shape.experts_per_token + shape.shared_ffn
+    mixture = 6 * shape.hidden * widths + 2 * shape.hidden * shape.experts
+    mixtures = shape.expert_layers
+    return shape.layers * attention + mixtures * mixture + (shape.layers - mixtures) * 6 * shape.hidden * shape.ffn
 
 
 def attention_flops(shape: ModelShape) -> int:

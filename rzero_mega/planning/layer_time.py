@@ -118,7 +118,7 @@ def _linear_rate(workload: Workload, gpu: Gpu, shares: TrainingShares) -> float:
 
 
 def _memory_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload, tokens: float) -> Passes:
-    """Bytes that one rank moves between matrix products."""
+    """Bytes that one rank moves between matrix products of a layer, one with experts where there are some."""
     width, across = workload.element_bytes, tokens / (layout.tp * layout.cp)
     heads, keys = shape.size("queries") + shape.size("keys"), shape.size("keys")
     # Two norms and two residual sums on what tokens the rank has.
@@ -132,7 +132,7 @@ def _memory_bytes(shape: ModelShape, layout: ParallelLayout, workload: Workload,
     if shape.experts:
         sent = tokens / layout.token_ranks * shape.experts_per_token * width
         moved = 2 * (EXPERT_MOVES if layout.ep > 1 else EXPERT_MOVES // 2) * sent * shape.hidden
-        halves = sent * shape.expert_ffn
+        halves = sent * shape.expert_ffn + across * shape.shared_ffn * width
         scores = tokens / layout.token_ranks * shape.experts * FP32
         forward, backward = forward + moved + 4 * scores, backward + moved + 4 * scores
     else:

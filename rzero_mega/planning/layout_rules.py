@@ -17,7 +17,7 @@ def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
             f"learner.layout.vpp: {layout.pp} stages of {layout.vpp} chunks do not divide the model's "
             f"{shape.layers} layers"
         )
-    for what, size in (("attention heads", shape.heads), ("ffn", shape.ffn)):
+    for what, size in (("attention heads", shape.heads), ("ffn", shape.ffn), ("shared experts' ffn", shape.shared_ffn)):
         if size % layout.tp:
             raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")
     if shape.kv_heads % layout.tp and layout.tp % shape.kv_heads:

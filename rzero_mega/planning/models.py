@@ -40,6 +40,24 @@ def _llama(
     )
 
 
+def _glm4_moe(
+    layers: int,
+    hidden: int,
+    ffn: int,
+    experts: int,
+    expert_ffn: int,
+    dense: int,
+    scale: float,
+    qk_norm: bool,
+    max_positions: int = 131072,
+) -> ModelShape:
+    return ModelShape(
+        "glm4_moe", layers, hidden, ffn, 96, 8, 128, 151552, max_positions, 1e-5, 1e6, None, False, qk_norm, True,
+        experts=experts, experts_per_token=8, expert_ffn=expert_ffn, rotated=0.5, dense_layers=dense,
+        shared_ffn=expert_ffn, biased_routing=True, routed_scale=scale,
+    )  # fmt: skip
+
+
 _LLAMA_3B = _llama(28, 3072, 8192, 24, rope_factor=32.0, tied=True)
 _LLAMA_8B = _llama(32, 4096, 14336, 32)
 MODELS: dict[str, ModelShape] = {
@@ -51,6 +69,9 @@ MODELS: dict[str, ModelShape] = {
     "Qwen3-32B": _qwen3(64, 5120, 25600, 64),
     "Qwen3-30B-A3B": _qwen3_moe(48, 2048, 6144, 32, 768),
     "Qwen3-235B-A22B": _qwen3_moe(94, 4096, 12288, 64, 1536),
+    "GLM-4.5-Air": _glm4_moe(46, 4096, 10944, 128, 1408, 1, 1.0, False),
+    "GLM-4.5": _glm4_moe(92, 5120, 12288, 160, 1536, 3, 2.5, True),
+    "GLM-4.6": _glm4_moe(92, 5120, 12288, 160, 1536, 3, 2.5, True, max_positions=202752),
     "Qwen2.5-0.5B": _qwen2(24, 896, 4864, 14, 2, vocab=151936, tied=True),
     "Qwen2.5-1.5B": _qwen2(28, 1536, 8960, 12, 2, vocab=151936, tied=True),
     "Qwen2.5-3B": _qwen2(36, 2048, 11008, 16, 2, vocab=151936, tied=True),

@@ -22,6 +22,13 @@ def stage_layers(shape: ModelShape, layout: ParallelLayout) -> int:
     return shape.layers // layout.pp
 
 
+def dense_stage_layers(shape: ModelShape, layout: ParallelLayout, stage: int) -> int:
+    """Of these, those without experts, which are the first of the model; stages take chunks of layers in turn."""
+    chunk = shape.layers // (layout.pp * layout.vpp)
+    firsts = (number * layout.pp * chunk + stage * chunk for number in range(layout.vpp))
+    return sum(not shape.has_experts(layer) for first in firsts for layer in range(first, first + chunk))
+
+
 def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> Parameters:
     """Parameters of a rank of the pipeline stage `stage`.
 
@@ -29,11 +36,14 @@ def rank_parameters(shape: ModelShape, layout: ParallelLayout, stage: int) -> Pa
     """
     tp, layers = layout.tp, stage_layers(shape, layout)
     last = stage == layout.pp - 1
+    without = dense_stage_layers(shape, layout, stage)
+    own = layers * _attention(shape, tp) + without * 3 * shape.hidden * shape.ffn // tp
+    own += (layers - without) * (shape.experts * shape.hidden + 3 * shape.hidden * shape.shared_ffn // tp)
     ends = last * (1 + shape.scores) * shape.hidden
-    dense = layers * _layer(shape, tp) + vocabulary_parameters(shape, layout, stage) + ends
+    dense = own + vocabulary_parameters(shape, layout, stage) + ends
     experts = 0
     if shape.experts:
-        experts = layers * shape.experts * 3 * shape.hidden * shape.expert_ffn // (layout.ep * layout.etp)
+        experts = (layers - without) * shape.experts * 3 * shape.hidden * shape.expert_ffn // (layout.ep * layout.etp)
     return Parameters(dense, experts)
 
 
@@ -60,13 +70,12 @@ def trained_parameters(shape: ModelShape, layout: ParallelLayout, stage: int, wo
     return Parameters(stage_layers(shape, layout) * workload.adapter_rank * numbers, 0)
 
 
-def _layer(shape: ModelShape, tp: int) -> int:
+def _attention(shape: ModelShape, tp: int) -> int:
+    """With a layer's norms."""
     queries, keys = shape.size("queries"), shape.size("keys")
     attention = shape.hidden * (2 * queries + 2 * keys) + shape.qkv_bias * (queries + 2 * keys)
     norms = 2 * shape.hidden + shape.qk_norm * 2 * shape.head_dim
-    if shape.experts:
-        return attention // tp + norms + shape.experts * shape.hidden
-    return (attention + 3 * shape.hidden * shape.ffn) // tp + norms
+    return attention // tp + norms
 
 
 def total_parameters(shape: ModelShape, tp: int = 1) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from rzero_mega.rollout.experts import checkpoint_views
 from rzero_mega.rollout.limits import check_prompts, stop_tokens
 from rzero_mega.rollout.protocol import Arrived, Draw, Request, Sample, Scored, draws_of, logprob_array, token_array
 from rzero_mega.weights.hf_folder import dtype_named
+from rzero_mega.weights.mapping.experts import HF_BIAS
 from rzero_mega.weights.model_config import read_config
 from rzero_mega.weights.shape import shape_of
 from rzero_mega.weights.sources import tensors_of
@@ -81,10 +82,11 @@ class EmbeddedEngine:
 
     def update_weights(self, source: WeightSource, version: int) -> None:
         """Replace every weight; the old ones stay if the stream isn't exactly the model's tensors."""
-        parameters = dict(self._model.named_parameters())
-        staged = _stage(source, parameters, self._tied_to())
-        for name, parameter in parameters.items():
-            parameter.data = staged[name]
+        weights: dict[str, Tensor] = dict(self._model.named_parameters())
+        weights |= {name: buffer for name, buffer in self._model.named_buffers() if name.endswith(HF_BIAS)}
+        staged = _stage(source, weights, self._tied_to())
+        for name, weight in weights.items():
+            weight.data = staged[name]
         self._weight_version = version
 
     def close(self) -> None:
@@ -160,12 +162,12 @@ def _load(model_path: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     return model.to(device).eval()
 
 
-def _stage(source: WeightSource, parameters: dict[str, torch.nn.Parameter], tied: dict[str, str]) -> dict[str, Tensor]:
-    """Copies of the whole stream in the model's type and place, checked against its parameters.
+def _stage(source: WeightSource, weights: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """Copies of the whole stream in the model's type and place, checked against its weights.
 
     Copies, for the sender may reuse its buffer for the next tensor.
     """
-    staged = {name: torch.empty_like(parameter) for name, parameter in parameters.items()}
+    staged = {name: torch.empty_like(weight) for name, weight in weights.items()}
     views = checkpoint_views(staged)
     tied_copies: dict[str, Tensor] = {}
     missing = dict.fromkeys(views)

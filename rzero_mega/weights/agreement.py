@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,12 +11,14 @@ from pathlib import Path
 import torch
 
 from rzero_mega.errors import UserError
+from rzero_mega.weights.further_layers import further_tensors
 from rzero_mega.weights.hf_folder import HfWeights
 from rzero_mega.weights.mapping import entries, hf_sizes
-from rzero_mega.weights.model_files import INDEX, model_file, weight_map
+from rzero_mega.weights.model_files import CONFIG, INDEX, model_file, read_object, weight_map
 from rzero_mega.weights.safetensors_file import read_slots
 from rzero_mega.weights.shape import ModelShape
 
+_log = logging.getLogger(__name__)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 # What old exports hold beside weights: frequencies that follow from the configuration.
@@ -30,6 +33,10 @@ def check_agreement(source: Path, weights: HfWeights, shape: ModelShape) -> None
     """UserError lists in what the tensors of a folder differ from what its config.json says."""
     expected = hf_sizes(entries(shape))
     there = {name for name in weights.names() if not _NO_WEIGHTS.fullmatch(name)}
+    further = further_tensors(there, read_object(source, CONFIG), shape.layers)
+    if further:
+        _log.warning("%s: its layers that predict further tokens are left out (%d tensors)", source, len(further))
+    there -= further
     refuse(source, _against_index(source))
     differences = []
     for what, pattern, count in (("num_hidden_layers", _LAYER, shape.layers), ("num_experts", _EXPERT, shape.experts)):

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Slot
+from rzero_mega.weights.further_layers import without_further_layers
+from rzero_mega.weights.mapping.experts import HF_BIAS
 from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.model_files import CONFIG, INDEX, SINGLE, weight_files, weight_map
 from rzero_mega.weights.safetensors_file import Contents, SafetensorsWriter, raw_bytes, read_slots
@@ -155,7 +157,7 @@ def write_hf_folder(folder: Path, tensors: Iterable[tuple[str, Tensor]], templat
     for number, file in enumerate(shard_names(len(shards))):
         (folder / f"shard-{number}").rename(folder / file)
     write_index(folder, shards)
-    say_dtype(folder / CONFIG, shards)
+    describe_weights(folder / CONFIG, shards)
 
 
 def plan_shards(tensors: Iterable[Described]) -> list[tuple[Slot, ...]]:
@@ -198,16 +200,22 @@ def write_index(folder: Path, shards: Sequence[Sequence[Slot]]) -> None:
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def say_dtype(path: Path, shards: Sequence[Sequence[Slot]]) -> None:
-    """Let the configuration name the dtype of the tensors, under one key: loaders go by it and would cast them."""
-    dtypes = {slot.dtype for slots in shards for slot in slots}
-    if len(dtypes) != 1 or not path.is_file():
+def describe_weights(path: Path, shards: Sequence[Sequence[Slot]]) -> None:
+    """Let the configuration name the dtype of the tensors, under one key: loaders go by it and would cast them.
+
+    Biases of routers, which are in fp32 in every model, and which loaders leave so, don't count. Layers that predict
+    further tokens are not among the tensors, and the configuration says so as well.
+    """
+    if not path.is_file():
         return
     config = json.loads(path.read_text(encoding="utf-8"))
-    key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
-    said = {**config, key: str(dtypes.pop()).removeprefix("torch.")}
-    if key == "dtype":
-        said.pop("torch_dtype", None)
+    said = without_further_layers(config)
+    dtypes = {slot.dtype for slots in shards for slot in slots if not slot.name.endswith(HF_BIAS)}
+    if len(dtypes) == 1:
+        key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
+        said[key] = str(dtypes.pop()).removeprefix("torch.")
+        if key == "dtype":
+            said.pop("torch_dtype", None)
     if said != config:
         path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 

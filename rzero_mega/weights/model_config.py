@@ -34,6 +34,12 @@ _SIZES = {
     "max_position_embeddings": (1, 1 << 31),
     "num_experts": (1, 1 << 13),
     "num_local_experts": (1, 1 << 13),
+    "n_routed_experts": (1, 1 << 13),
+    "n_shared_experts": (1, 1 << 13),
+    "n_group": (1, 1 << 13),
+    "topk_group": (1, 1 << 13),
+    "first_k_dense_replace": (0, 4096),
+    "num_nextn_predict_layers": (0, 4096),
     "num_experts_per_tok": (1, 1 << 13),
     "sliding_window": (1, 1 << 31),
     "decoder_sparse_step": (1, 4096),
@@ -121,11 +127,11 @@ def _check_raw(raw: dict[str, Any]) -> None:
             continue
         if type(value) is not int or not least <= value <= most:
             raise UserError(f"{key}: {_short(value)} is no whole number from {least} to {most}")
-    experts = [raw[key] for key in ("num_experts", "num_local_experts") if key in raw]
+    named = {key: raw[key] for key in ("num_experts", "num_local_experts", "n_routed_experts") if key in raw}
+    experts = list(named.values())
     if len(set(experts)) > 1:
-        raise UserError(
-            f"num_experts, num_local_experts: {experts[0]} and {experts[1]}; they are two names of one number"
-        )
+        values = " and ".join(map(str, experts))
+        raise UserError(f"{', '.join(named)}: {values}; they are names of one number")
     if raw.get("num_hidden_layers", 1) * max([1, *experts]) > _MOST_EXPERTS_IN_ALL:
         raise UserError(f"num_experts: more than {_MOST_EXPERTS_IN_ALL} experts in all layers")
     _check_architecture(raw)

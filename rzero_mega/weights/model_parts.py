@@ -27,7 +27,14 @@ from rzero_mega.atomic import (
 )
 from rzero_mega.errors import UserError
 from rzero_mega.weights.bucket import Slot
-from rzero_mega.weights.hf_folder import HEADER_BYTES, Described, plan_shards, say_dtype, shard_names, write_index
+from rzero_mega.weights.hf_folder import (
+    HEADER_BYTES,
+    Described,
+    describe_weights,
+    plan_shards,
+    shard_names,
+    write_index,
+)
 from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.model_files import CONFIG
 from rzero_mega.weights.safetensors_file import write_safetensors
@@ -96,7 +103,7 @@ def _begin(path: Path, parts: Sequence[Part], template: Path) -> Path:
         copy_small_files(template, aside)
         shards = [part.slots for part in parts]
         write_index(aside, shards)
-        say_dtype(aside / CONFIG, shards)
+        describe_weights(aside / CONFIG, shards)
     return aside
 
 

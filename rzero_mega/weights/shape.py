@@ -18,9 +18,12 @@ LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_po
 class ModelShape:
     """A decoder: sizes, and the features in which the families differ.
 
-    `rope_factor` is Llama 3's, or None. `experts` is 0 for a dense model; otherwise every layer routes each token to
-    `experts_per_token` of them, whose weights sum to one if `normalised_routing`. `scores` is 1 for a Critic, which has
-    a head that makes one number of a hidden state, and 0 for every model that writes.
+    `rope_factor` is Llama 3's, or None; `rotated` is the share of each head that is rotated. `experts` is 0 for a dense
+    model; otherwise every layer but the first `dense_layers` routes each token to `experts_per_token` of them, whose
+    weights sum to one if `normalised_routing`, and to a shared MLP besides if `shared_ffn` is its width. With
+    `biased_routing` scores are sigmoids, experts are chosen by score + bias, of the best `chosen_groups` of
+    `expert_groups` alone, and what they give is multiplied by `routed_scale`. `scores` is 1 for a Critic, which has a
+    head that makes one number of a hidden state, and 0 for every model that writes.
     """
 
     family: str
@@ -43,6 +46,22 @@ class ModelShape:
     expert_ffn: int = 0
     normalised_routing: bool = True
     scores: int = 0
+    rotated: float = 1.0
+    dense_layers: int = 0
+    shared_ffn: int = 0
+    biased_routing: bool = False
+    expert_groups: int = 1
+    chosen_groups: int = 1
+    routed_scale: float = 1.0
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether the layer, counted from 0, is a mixture of experts."""
+        return self.experts > 0 and layer >= self.dense_layers
+
+    @property
+    def expert_layers(self) -> int:
+        """How many layers are mixtures of experts."""
+        return self.layers - self.dense_layers if self.experts else 0
 
     def size(self, dim: str) -> int:
         """Length of a dimension by its name in the mapping tables: a field, or `queries` and `keys` of all heads."""
@@ -72,6 +91,7 @@ def shape_of(config: Any) -> ModelShape:
         raise UserError(f"model_type {family}: not supported; supported are {', '.join(SUPPORTED_MODEL_TYPES)}")
     _refuse(config, family)
     rope = dict(config.rope_parameters)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // max(1, config.num_attention_heads)
     shape = ModelShape(
         family=family,
         layers=config.num_hidden_layers,
@@ -79,15 +99,16 @@ def shape_of(config: Any) -> ModelShape:
         ffn=config.intermediate_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads or config.num_attention_heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // max(1, config.num_attention_heads),
+        head_dim=head_dim,
         vocab=config.vocab_size,
         max_positions=config.max_position_embeddings,
         norm_epsilon=float(config.rms_norm_eps),
         rope_base=float(rope["rope_theta"]),
         rope_factor=_rope_factor(rope),
         tied=bool(config.tie_word_embeddings),
-        qk_norm=family in ("qwen3", "qwen3_moe"),
-        qkv_bias=family == "qwen2",
+        qk_norm=family in ("qwen3", "qwen3_moe") or bool(getattr(config, "use_qk_norm", False)),
+        qkv_bias=family == "qwen2" or (family == "glm4_moe" and bool(config.attention_bias)),
+        rotated=_rotated(rope, family, head_dim),
         **_expert_fields(config, family),
     )
     _check_sizes(shape)
@@ -106,6 +127,7 @@ def _check_sizes(shape: ModelShape) -> None:
         ("rms_norm_eps", shape.norm_epsilon, 1.0),
         ("rope_theta", shape.rope_base, 1e15),
         ("rope factor", shape.rope_factor or 1.0, 1e6),
+        ("routed_scaling_factor", shape.routed_scale, 1e6),
     ):
         if not (isinstance(value, float) and 0.0 < value <= most):
             raise UserError(f"config.json {name}: {value!r} is no number above 0 and up to {most:g}")
@@ -114,6 +136,8 @@ def _check_sizes(shape: ModelShape) -> None:
 
 
 def _expert_fields(config: Any, family: str) -> dict[str, Any]:
+    if family == "glm4_moe":
+        return _biased_expert_fields(config)
     if family != "qwen3_moe":
         return {}
     if config.decoder_sparse_step != 1 or config.mlp_only_layers:
@@ -126,10 +150,42 @@ def _expert_fields(config: Any, family: str) -> dict[str, Any]:
     }
 
 
+def _biased_expert_fields(config: Any) -> dict[str, Any]:
+    """Routing as in DeepSeek-V3, arXiv 2412.19437, section 2.1.2."""
+    experts, chosen, dense = config.n_routed_experts, config.num_experts_per_tok, config.first_k_dense_replace
+    groups, chosen_groups = config.n_group, config.topk_group
+    if not config.norm_topk_prob or chosen < 2:
+        # Megatron-core normalises the weights of several experts, and not that of a single one.
+        raise UserError("config.json norm_topk_prob, num_experts_per_tok: not supported; only true with 2 or more is")
+    if not 0 <= dense < config.num_hidden_layers:
+        raise UserError(f"config.json first_k_dense_replace: {dense} leaves no layer with experts")
+    if config.n_shared_experts < 1:
+        raise UserError("config.json n_shared_experts: not supported; only 1 or more are")
+    if not 1 <= chosen_groups <= groups or experts % groups:
+        raise UserError(f"config.json n_group, topk_group: {chosen_groups} of {groups} groups of {experts} experts")
+    if groups > 1 and (chosen // chosen_groups != 2 or experts // groups < 2):
+        # A group is as good as its best two experts in these models, as its best num_experts_per_tok / topk_group ones
+        # in Megatron-core.
+        raise UserError(
+            f"config.json topk_group: {chosen_groups} is not supported; num_experts_per_tok, {chosen}, must be twice it"
+        )
+    return {
+        "experts": experts,
+        "experts_per_token": chosen,
+        "expert_ffn": config.moe_intermediate_size,
+        "dense_layers": dense,
+        "shared_ffn": config.n_shared_experts * config.moe_intermediate_size,
+        "biased_routing": True,
+        "expert_groups": groups,
+        "chosen_groups": chosen_groups,
+        "routed_scale": float(config.routed_scaling_factor),
+    }
+
+
 def _refuse(config: Any, family: str) -> None:
     if config.hidden_act != "silu":
         raise UserError(f"config.json hidden_act {config.hidden_act!r}: not supported; only silu is")
-    if family != "qwen2" and getattr(config, "attention_bias", False):
+    if family not in ("qwen2", "glm4_moe") and getattr(config, "attention_bias", False):
         raise UserError(f"config.json attention_bias: not supported for {family}; only false is")
     if getattr(config, "mlp_bias", False):
         raise UserError("config.json mlp_bias: not supported; only false is")
@@ -140,8 +196,6 @@ def _refuse(config: Any, family: str) -> None:
 
 
 def _rope_factor(rope: dict[str, Any]) -> float | None:
-    if rope.get("partial_rotary_factor", 1.0) != 1.0:
-        raise UserError("config.json rope partial_rotary_factor: not supported; only whole heads are rotated")
     kind = rope.get("rope_type", "default")
     if kind == "default":
         return None
@@ -151,3 +205,16 @@ def _rope_factor(rope: dict[str, Any]) -> float | None:
         if rope.get(key) != expected:
             raise UserError(f"config.json rope {key} {rope.get(key)!r}: not supported; only {expected} is")
     return float(rope["factor"])
+
+
+def _rotated(rope: dict[str, Any], family: str, head_dim: int) -> float:
+    share = rope.get("partial_rotary_factor", 1.0)
+    if share == 1.0:
+        return 1.0
+    if family != "glm4_moe" or rope.get("rope_type", "default") != "default":
+        raise UserError("config.json rope partial_rotary_factor: not supported here; only whole heads are rotated")
+    if not 0.0 < share < 1.0 or int(head_dim * share) < 2 or int(head_dim * share) % 2:
+        raise UserError(
+            f"config.json rope partial_rotary_factor {share!r}: leaves no pairs of a head's {head_dim} numbers"
+        )
+    return float(share)

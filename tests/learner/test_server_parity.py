@@ -19,7 +19,10 @@ TOLERANCE = 1e-5
 VOCABULARY = 61
 
 
-@pytest.mark.parametrize("family", ["qwen3", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
+MIXTURES = [pytest.param(family, marks=pytest.mark.slow) for family in ("qwen3_moe", "glm4_moe")]
+
+
+@pytest.mark.parametrize("family", ["qwen3", *MIXTURES])
 def test_learner_server_and_transformers_agree_on_every_logprob(
     family: str, tiny_model: Callable[..., Any], sglang_server: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample, Scored
 from rzero_mega.weights.sources import GatheredWeights, WeightSource
-from tests.hf_tensors import split_experts
+from tests.hf_tensors import own_tensors
 
 CONTEXT = 48
 STOP_TOKENS = (1, 2)
@@ -65,7 +65,7 @@ def largest_logprob_error(folder: Path, samples: Sequence[Sample], temperature: 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint by their Hugging Face names."""
-    return split_experts(dict(reference_model(folder).named_parameters()))
+    return own_tensors(reference_model(folder))
 
 
 def source_of(weights: dict[str, torch.Tensor]) -> WeightSource:

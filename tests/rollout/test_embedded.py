@@ -65,6 +65,10 @@ class TestQwen3Moe(TestFewSlots):
     model = "qwen3-moe"
 
 
+class TestGlm4Moe(TestFewSlots):
+    model = "glm4-moe"
+
+
 class TestQwen2Tied(TestFewSlots):
     model = "qwen2-tied"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,13 +15,16 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rzero_mega.assets import nano_base_path
 from rzero_mega.config.schema import ModelConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights import base_model
-from rzero_mega.weights.base_model import resolve_base_model
+from rzero_mega.weights.base_model import check_model_folder, resolve_base_model
+from rzero_mega.weights.hf_folder import write_hf_folder
+from tests.hf_tensors import own_tensors
 
 HIDDEN, HEADS, KEYS, FEED_FORWARD, LAYERS = 64, 4, 2, 96, 2
 WORDS = [*"abcdefghijklmnopqr", "ab", "abc"]
@@ -198,6 +202,27 @@ def test_a_failed_download_is_one_line(
     with pytest.raises(UserError, match=message) as caught:
         resolve_base_model(ModelConfig(path="owner/name"), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_layers_that_predict_further_tokens_are_left_out_and_said(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, tiny_model: Callable[..., Any]
+) -> None:
+    model = tiny_model("glm4_moe")
+    model.save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors") | {"model.layers.2.eh_proj.weight": torch.zeros(48, 96)}
+    save_file(tensors, folder / "model.safetensors")
+    assert check_model_folder(folder).layers == 2
+    assert "predict further tokens are left out (1 tensors)" in caplog.text
+    write_hf_folder(tmp_path / "trained", iter(own_tensors(model).items()), folder)
+    assert json.loads((tmp_path / "trained" / "config.json").read_text())["num_nextn_predict_layers"] == 0
+    say_of(folder, num_nextn_predict_layers=0)
+    with pytest.raises(UserError, match="num_hidden_layers is 3 by the tensors, 2 by config"):
+        check_model_folder(folder)
+
+
+def say_of(folder: Path, **keys: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | keys))
 
 
 def spoil(change: str) -> Callable[[Path], object]:

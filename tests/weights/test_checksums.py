@@ -95,6 +95,17 @@ def test_experts_lie_one_after_another_gate_before_up(tiny_model: Callable[..., 
     assert found["model.layers.0.mlp.gate.weight"] == sha(hf["model.layers.0.mlp.gate.weight"])
 
 
+def test_a_router_with_a_bias_is_hashed_in_fp32_whatever_the_server_s_dtype_is(tiny_model: Callable[..., Any]) -> None:
+    model = tiny_model("glm4_moe", **EVEN)
+    hf = named_tensors(model)
+    (found,) = expected_of(model, dtype=torch.bfloat16).by_rank()
+    for name in ("weight", "e_score_correction_bias"):
+        assert found[f"model.layers.1.mlp.gate.{name}"] == sha(hf[f"model.layers.1.mlp.gate.{name}"])
+    shared = [hf[f"model.layers.1.mlp.shared_experts.{c}_proj.weight"].bfloat16() for c in ("gate", "up")]
+    assert found["model.layers.1.mlp.shared_experts.gate_up_proj.weight"] == sha(*shared)
+    assert "model.layers.0.mlp.gate_up_proj.weight" in found
+
+
 def test_what_a_rank_lacks_counts_as_zeros(tiny_model: Callable[..., Any]) -> None:
     model = tiny_model("llama", num_key_value_heads=1)
     hf = named_tensors(model)
@@ -107,7 +118,9 @@ def test_what_a_rank_lacks_counts_as_zeros(tiny_model: Callable[..., Any]) -> No
     assert second["model.layers.0.mlp.down_proj.weight"] == sha(down)
 
 
-@pytest.mark.parametrize(("family", "keys"), [("qwen2", {"tie_word_embeddings": True}), ("qwen3_moe", {})])
+@pytest.mark.parametrize(
+    ("family", "keys"), [("qwen2", {"tie_word_embeddings": True}), ("qwen3_moe", {}), ("glm4_moe", {})]
+)
 def test_the_order_of_the_stream_does_not_matter(
     family: str, keys: dict[str, Any], tiny_model: Callable[..., Any]
 ) -> None:

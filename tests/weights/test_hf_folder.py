@@ -15,7 +15,7 @@ from torch import Tensor
 from rzero_mega.errors import UserError
 from rzero_mega.weights import hf_folder
 from rzero_mega.weights.bucket import Slot
-from rzero_mega.weights.hf_folder import HfWeights, say_dtype, write_hf_folder
+from rzero_mega.weights.hf_folder import HfWeights, describe_weights, write_hf_folder
 from rzero_mega.weights.model_files import INDEX, SINGLE
 
 
@@ -274,5 +274,5 @@ def test_a_configuration_names_the_dtype_of_the_tensors_once(
 ) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(before))
-    say_dtype(path, [[Slot("a", torch.float32, (2,), 0)]])
+    describe_weights(path, [[Slot("a", torch.float32, (2,), 0)]])
     assert json.loads(path.read_text()) == after

@@ -23,6 +23,7 @@ from rzero_mega.weights.shape import ModelShape, shape_of
 from tests.hf_tensors import split_experts
 
 FAMILIES = st.sampled_from(SUPPORTED_MODEL_TYPES)
+MIXTURES = ("qwen3_moe", "glm4_moe")
 
 
 def model_shape(family: str, **sizes: Any) -> ModelShape:
@@ -42,8 +43,10 @@ def model_shape(family: str, **sizes: Any) -> ModelShape:
         "qk_norm": family in ("qwen3", "qwen3_moe"),
         "qkv_bias": family == "qwen2",
     }
-    if family == "qwen3_moe":
+    if family in MIXTURES:
         defaults |= {"experts": 4, "experts_per_token": 2, "expert_ffn": 4}
+    if family == "glm4_moe":
+        defaults |= {"shared_ffn": 8, "dense_layers": 1, "biased_routing": True, "qk_norm": True, "qkv_bias": True}
     return ModelShape(family=family, **{**defaults, **sizes})
 
 
@@ -66,6 +69,9 @@ def layouts(draw: st.DrawFn) -> tuple[ModelShape, int]:
     )
     if shape.experts:
         shape = replace(shape, experts=draw(st.integers(2, 5)), expert_ffn=tp * draw(st.integers(1, 3)))
+    if shape.shared_ffn:
+        shared, dense = tp * draw(st.integers(1, 3)), draw(st.integers(0, shape.layers - 1))
+        shape = replace(shape, shared_ffn=shared, dense_layers=dense, qkv_bias=draw(st.booleans()))
     return shape, tp
 
 
@@ -89,9 +95,12 @@ def hf_sizes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
             f"{at}self_attn.o_proj.weight": (shape.hidden, q),
         }
         mlps = [(f"{at}mlp.", shape.ffn)]
-        if shape.experts:
+        if shape.has_experts(layer):
             sizes[f"{at}mlp.gate.weight"] = (shape.experts, shape.hidden)
             mlps = [(f"{at}mlp.experts.{expert}.", shape.expert_ffn) for expert in range(shape.experts)]
+            if shape.shared_ffn:
+                sizes[f"{at}mlp.gate.e_score_correction_bias"] = (shape.experts,)
+                mlps.append((f"{at}mlp.shared_experts.", shape.shared_ffn))
         for prefix, ffn in mlps:
             sizes |= {
                 f"{prefix}gate_proj.weight": (ffn, shape.hidden),

@@ -81,6 +81,7 @@ def cases(draw: st.DrawFn) -> Case:
     shape, tp = draw(layouts())
     pp = draw(st.sampled_from([1, 2, 3]))
     shape = replace(shape, layers=pp * draw(st.integers(1, 2)))
+    shape = replace(shape, dense_layers=min(shape.dense_layers, shape.layers - 1))
     dp = draw(st.sampled_from([1, 2]))
     ep, etp = 1, tp
     if shape.experts:

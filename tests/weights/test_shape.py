@@ -21,6 +21,11 @@ SIZES = {
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-5,
 }
+GLM = {
+    "n_routed_experts": 8, "num_experts_per_tok": 4, "moe_intermediate_size": 20, "head_dim": 16,
+    "routed_scaling_factor": 2.5,
+}  # fmt: skip
+BIASED = ("biased_routing", "shared_ffn", "dense_layers", "routed_scale")
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, **LLAMA3_ROPE}
 
 
@@ -32,7 +37,7 @@ def shape(family: str, **keys: Any) -> ModelShape:
 
 @pytest.mark.parametrize("family", SUPPORTED_MODEL_TYPES)
 def test_sizes_are_read_from_the_configuration(family: str) -> None:
-    found = shape(family, rope_parameters={"rope_type": "default", "rope_theta": 12345.0})
+    found = shape(family, rope_parameters={"rope_type": "default", "rope_theta": 12345.0, "partial_rotary_factor": 1.0})
     assert found == ModelShape(
         family=family,
         layers=3,
@@ -53,7 +58,18 @@ def test_sizes_are_read_from_the_configuration(family: str) -> None:
         experts_per_token=found.experts_per_token,
         expert_ffn=found.expert_ffn,
         normalised_routing=family != "qwen3_moe",
+        **({field: getattr(found, field) for field in BIASED} if family == "glm4_moe" else {}),
     )
+
+
+def test_routing_by_biased_scores_is_read_from_the_configuration() -> None:
+    found = shape("glm4_moe", **GLM, n_shared_experts=2, n_group=4, topk_group=2, first_k_dense_replace=2)
+    assert (found.experts, found.experts_per_token, found.expert_ffn, found.shared_ffn) == (8, 4, 20, 40)
+    assert (found.dense_layers, found.expert_layers, found.has_experts(1), found.has_experts(2)) == (2, 1, False, True)
+    assert (found.biased_routing, found.expert_groups, found.chosen_groups, found.routed_scale) == (True, 4, 2, 2.5)
+    assert (found.rotated, found.qk_norm, found.qkv_bias) == (0.5, False, False)
+    assert shape("glm4_moe", **GLM, use_qk_norm=True, attention_bias=True).qk_norm
+    assert shape("glm4_moe", **GLM, attention_bias=True).qkv_bias
 
 
 def test_experts_are_read_from_the_configuration() -> None:
@@ -101,6 +117,13 @@ def test_the_scaling_of_llama_3_is_read() -> None:
         ("qwen3", {"use_sliding_window": True}, "use_sliding_window"),
         ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}}, "rope_type 'yarn'"),
         ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "rope_type 'linear'"),
+        ("glm4_moe", {**GLM, "norm_topk_prob": False}, "norm_topk_prob"),
+        ("glm4_moe", {**GLM, "num_experts_per_tok": 1}, "num_experts_per_tok"),
+        ("glm4_moe", {**GLM, "first_k_dense_replace": 3}, "first_k_dense_replace"),
+        ("glm4_moe", {**GLM, "n_shared_experts": 0}, "n_shared_experts"),
+        ("glm4_moe", {**GLM, "n_group": 3}, "n_group"),
+        ("glm4_moe", {**GLM, "n_group": 4, "topk_group": 3}, "topk_group: 3"),
+        ("glm4_moe", {**GLM, "partial_rotary_factor": 0.2}, "partial_rotary_factor 0.2"),
         ("llama", {"rope_parameters": {**LLAMA3, "low_freq_factor": 2.0}}, "low_freq_factor 2.0"),
         ("llama", {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": 64}}, "embeddings 64"),
     ],

@@ -113,6 +113,7 @@ def test_a_request_that_an_update_interrupts_says_which_tokens_are_of_which_weig
         ("qwen2", {"tie_word_embeddings": True}),
         pytest.param("llama", {"num_key_value_heads": 1}, marks=pytest.mark.slow),
         pytest.param("qwen3_moe", {}, marks=pytest.mark.slow),
+        pytest.param("glm4_moe", {}, marks=pytest.mark.slow),
     ],
 )
 def test_checksums_agree_for_every_family(

@@ -101,6 +101,8 @@ def _sides(shape: ModelShape, layout: ParallelLayout) -> dict[str, int]:
     }
     if shape.experts:
         sides["the experts' ffn per expert-tensor-parallel rank"] = shape.expert_ffn // layout.etp
-    else:
+    if shape.shared_ffn:
+        sides["the shared experts' ffn per tensor-parallel rank"] = shape.shared_ffn // layout.tp
+    if shape.expert_layers < shape.layers:
         sides["ffn per tensor-parallel rank"] = shape.ffn // layout.tp
     return sides

@@ -37,7 +37,7 @@ from rzero_mega.planning.layout_rules import check_learner
 from rzero_mega.weights.hf_folder import HfWeights, dtype_named
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.mapping.dense import SCORE
-from rzero_mega.weights.mapping.names import global_parameters, is_expert
+from rzero_mega.weights.mapping.names import global_buffers, global_parameters, is_expert
 from rzero_mega.weights.scatter import scatter_hf
 from rzero_mega.weights.shape import ModelShape
 
@@ -53,13 +53,15 @@ class Model:
     """One rank's part of the model: its wrapped chunks, their configuration, and its parameters by global name.
 
     A rank has one chunk, or with an interleaved pipeline (`vpp`) that many, from the first layers to the last. With
-    `adapters`, by the names of the parameters that they are added to, these alone train, as `lora` says.
+    `adapters`, by the names of the parameters that they are added to, these alone train, as `lora` says. `kept` are
+    weights that no gradient comes to and that stay as they are, the biases of routers, in fp32.
     """
 
     shape: ModelShape
     config: TransformerConfig
     chunks: list[DistributedDataParallel]
     parameters: dict[str, torch.nn.Parameter]
+    kept: dict[str, Tensor]
     lora: LoraConfig
     adapters: dict[str, Adapter]
 
@@ -83,13 +85,13 @@ class Model:
 
     def held_weights(self) -> dict[str, Tensor]:
         """`local_weights` without what adapters add."""
-        return {name: _plain(parameter.data) for name, parameter in self.parameters.items()}
+        return {name: _plain(parameter.data) for name, parameter in self.parameters.items()} | self.kept
 
     @torch.no_grad()
     def copy_in(self, weights: Mapping[str, Tensor]) -> None:
         """Overwrite shards of this rank's with `weights`, by the names of `held_weights`."""
         for name, weight in weights.items():
-            self.parameters[name].data.copy_(weight)
+            (self.kept[name] if name in self.kept else self.parameters[name].data).copy_(weight)
 
 
 def _plain(weight: Tensor) -> Tensor:
@@ -139,7 +141,10 @@ def build_model(
     adapters = {name: one for chunk in chunks for name, one in adapters_of(chunk).items()}
     own = {id(p) for adapter in adapters.values() for p in adapter.parameters()}
     parameters = {name: p for name, p in parameters.items() if id(p) not in own}
-    return Model(shape, config, chunks, parameters, learner.lora, adapters)
+    kept = {name: buffer for chunk in chunks for name, buffer in global_buffers(chunk)}
+    for buffer in kept.values():
+        buffer.data = buffer.data.float()  # half precision was for the whole module
+    return Model(shape, config, chunks, parameters, kept, learner.lora, adapters)
 
 
 def _freeze(model: torch.nn.Module) -> None:
@@ -181,6 +186,7 @@ def build_gpt(
         max_sequence_length=shape.max_positions,
         position_embedding_type="rope",
         rotary_base=shape.rope_base,
+        rotary_percent=shape.rotated,
         rope_scaling=shape.rope_factor is not None,
         rope_scaling_factor=shape.rope_factor or 1.0,
         share_embeddings_and_output_weights=shape.tied,
@@ -285,7 +291,7 @@ def _expert_settings(shape: ModelShape) -> dict[str, Any]:
     """Routing as Hugging Face's models do it; no load-balancing loss, which GRPO's objective does not have."""
     if not shape.experts:
         return {}
-    return {
+    settings: dict[str, Any] = {
         "num_moe_experts": shape.experts,
         "moe_ffn_hidden_size": shape.expert_ffn,
         "moe_router_topk": shape.experts_per_token,
@@ -296,3 +302,18 @@ def _expert_settings(shape: ModelShape) -> dict[str, Any]:
         "moe_router_dtype": "fp32",
         "moe_grouped_gemm": torch.cuda.is_available(),
     }
+    if shape.dense_layers:
+        settings["moe_layer_freq"] = [int(shape.has_experts(layer)) for layer in range(shape.layers)]
+    if shape.shared_ffn:
+        settings["moe_shared_expert_intermediate_size"] = shape.shared_ffn
+    if shape.biased_routing:
+        settings |= {
+            "moe_router_score_function": "sigmoid",
+            "moe_router_enable_expert_bias": True,
+            # Megatron-core would move it after each update, by how many tokens the experts had.
+            "moe_router_bias_update_rate": 0.0,
+            "moe_router_topk_scaling_factor": shape.routed_scale,
+        }
+    if shape.expert_groups > 1:
+        settings |= {"moe_router_num_groups": shape.expert_groups, "moe_router_group_topk": shape.chosen_groups}
+    return settings

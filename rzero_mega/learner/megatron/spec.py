@@ -9,6 +9,7 @@ from megatron.core.models.gpt import gpt_layer_specs
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
+from megatron.core.transformer.transformer_layer import get_transformer_layer_offset
 
 from rzero_mega.errors import UserError
 from rzero_mega.learner.megatron.switches import check_recompute
@@ -21,10 +22,21 @@ def layer_spec(config: TransformerConfig, vp_stage: int | None = None) -> Module
 
     UserError if there is a GPU and no Transformer Engine, or a way to recompute that saves nothing with it.
     """
-    return _transformer_engine_spec(config) if torch.cuda.is_available() else local_spec(config, vp_stage)
+    return _transformer_engine_spec(config, vp_stage) if torch.cuda.is_available() else local_spec(config, vp_stage)
 
 
-def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
+def _stage_experts(config: TransformerConfig, vp_stage: int | None) -> list[bool]:
+    """Of every layer of this pipeline stage, or of its chunk: whether it is a mixture of experts."""
+    every = [config.num_moe_experts is not None] * config.num_layers
+    if isinstance(config.moe_layer_freq, list):
+        every = [bool(experts) for experts in config.moe_layer_freq]
+    first = get_transformer_layer_offset(config, vp_stage=vp_stage)
+    return every[first : first + get_num_layers_to_build(config, vp_stage=vp_stage)]
+
+
+def _transformer_engine_spec(
+    config: TransformerConfig, vp_stage: int | None
+) -> ModuleSpec | TransformerBlockSubmodules:
     if not gpt_layer_specs.HAVE_TE:
         raise UserError(
             "a learner on a GPU needs Transformer Engine, which is not installed or cannot be imported: "
@@ -32,8 +44,17 @@ def _transformer_engine_spec(config: TransformerConfig) -> ModuleSpec:
         )
     if config.params_dtype != torch.float32:
         check_recompute(config.recompute_granularity)
+    if isinstance(config.moe_layer_freq, list):
+        from megatron.core.extensions.transformer_engine import TENorm
+
+        layers = [_transformer_engine_layer(config, experts) for experts in _stage_experts(config, vp_stage)]
+        return TransformerBlockSubmodules(layer_specs=layers, layer_norm=TENorm)
+    return _transformer_engine_layer(config, config.num_moe_experts is not None)
+
+
+def _transformer_engine_layer(config: TransformerConfig, experts: bool) -> ModuleSpec:
     spec: ModuleSpec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(
-        num_experts=config.num_moe_experts,
+        num_experts=config.num_moe_experts if experts else None,
         moe_grouped_gemm=config.moe_grouped_gemm,
         qk_layernorm=config.qk_layernorm,
     )
@@ -62,19 +83,27 @@ def norms_apart(spec: ModuleSpec | TransformerBlockSubmodules) -> ModuleSpec | T
 
 def local_spec(config: TransformerConfig, vp_stage: int | None = None) -> TransformerBlockSubmodules:
     """Spec of Megatron's own modules, with RMSNorm and attention that run anywhere, on GPUs too."""
+    from rzero_mega.learner.megatron.layers import RMSNorm
+
+    layers = [_local_layer(config, experts) for experts in _stage_experts(config, vp_stage)]
+    return TransformerBlockSubmodules(layer_specs=layers, layer_norm=RMSNorm)
+
+
+def _local_layer(config: TransformerConfig, experts: bool) -> ModuleSpec:
     from rzero_mega.learner.megatron.layers import RMSNorm, SdpaCoreAttention
 
-    layer = gpt_layer_specs.get_gpt_layer_local_spec(
-        num_experts=config.num_moe_experts, qk_layernorm=config.qk_layernorm, normalization="RMSNorm"
+    layer: ModuleSpec = gpt_layer_specs.get_gpt_layer_local_spec(
+        num_experts=config.num_moe_experts if experts else None,
+        qk_layernorm=config.qk_layernorm,
+        normalization="RMSNorm",
     )
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     attention = layer.submodules.self_attention.submodules
     attention.core_attention = SdpaCoreAttention
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
-    if config.num_moe_experts is not None:
+    if experts:
         # In checkpoints the local modules bear Transformer Engine's names. It fuses this norm with the layer behind it
         # in a dense MLP only; before experts the norm stands alone, under its own name.
         layer.submodules.sharded_state_dict_keys_map.pop("pre_mlp_layernorm.", None)
-    layers = get_num_layers_to_build(config, vp_stage=vp_stage)
-    return TransformerBlockSubmodules(layer_specs=[layer] * layers, layer_norm=RMSNorm)
+    return layer

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from rzero_mega.weights.mapping import llama, qwen2, qwen3, qwen3_moe
+from rzero_mega.weights.mapping import glm4_moe, llama, qwen2, qwen3, qwen3_moe
 from rzero_mega.weights.mapping.dense import SCORE_RULE
 from rzero_mega.weights.mapping.table import Entry, expand, hf_sizes
 from rzero_mega.weights.shape import ModelShape
 
-_TABLES = {"qwen3": qwen3.rules, "qwen3_moe": qwen3_moe.rules, "qwen2": qwen2.rules, "llama": llama.rules}
+_TABLES = {
+    "qwen3": qwen3.rules,
+    "qwen3_moe": qwen3_moe.rules,
+    "qwen2": qwen2.rules,
+    "llama": llama.rules,
+    "glm4_moe": glm4_moe.rules,
+}
 
 
 def entries(shape: ModelShape) -> list[Entry]:

@@ -40,8 +40,9 @@ MLP = (
         (HF + "mlp.gate_proj.weight", HF + "mlp.up_proj.weight"),
         (("ffn", "hidden"), ("ffn", "hidden")),
         GatedColumn(),
+        layers="dense",
     ),
-    Rule(MEGATRON + "mlp.linear_fc2.weight", (HF + "mlp.down_proj.weight",), (("hidden", "ffn"),), ROW),
+    Rule(MEGATRON + "mlp.linear_fc2.weight", (HF + "mlp.down_proj.weight",), (("hidden", "ffn"),), ROW, layers="dense"),
 )
 QK_NORM = (
     Rule(

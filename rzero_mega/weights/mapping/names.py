@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
+from rzero_mega.weights.mapping.experts import BIAS
+
 # Transformer Engine fuses a norm into the linear layer behind it; the local spec keeps it apart.
 TRANSFORMER_ENGINE_ALIASES = {
     "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
@@ -28,11 +30,25 @@ def global_parameters(model: torch.nn.Module, first_expert: int = 0) -> Iterator
         model = model.module  # type: ignore[assignment]
     first_layer = _first_layer(model)
     for name, parameter in model.named_parameters():
-        match = _LAYER.fullmatch(name)
-        if match:
-            rest = _global_expert(TRANSFORMER_ENGINE_ALIASES.get(match[2], match[2]), first_expert)
-            name = f"decoder.layers.{int(match[1]) + first_layer}.{rest}"
-        yield name, parameter
+        yield _global_name(name, first_layer, first_expert), parameter
+
+
+def global_buffers(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of what belongs to a GPTModel's weights and isn't trained: the biases of routers."""
+    while hasattr(model, "module"):
+        model = model.module  # type: ignore[assignment]
+    first_layer = _first_layer(model)
+    for name, buffer in model.named_buffers():
+        if name.endswith(BIAS):
+            yield _global_name(name, first_layer, 0), buffer
+
+
+def _global_name(name: str, first_layer: int, first_expert: int) -> str:
+    match = _LAYER.fullmatch(name)
+    if match is None:
+        return name
+    rest = _global_expert(TRANSFORMER_ENGINE_ALIASES.get(match[2], match[2]), first_expert)
+    return f"decoder.layers.{int(match[1]) + first_layer}.{rest}"
 
 
 def _global_expert(name: str, first_expert: int) -> str:

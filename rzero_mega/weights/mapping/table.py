@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from rzero_mega.weights.mapping.kinds import Kind
 from rzero_mega.weights.shape import ModelShape
@@ -16,13 +17,18 @@ class Rule:
     """One Megatron name, the Hugging Face tensors it is made of, and how.
 
     `{layer}` and `{expert}` stand for indices. `dims` holds, for each Hugging Face tensor, what its dimensions are
-    (see `ModelShape.size`).
+    (see `ModelShape.size`). It is of all `layers`, or only of those with experts or without them.
     """
 
     megatron: str
     hf: tuple[str, ...]
     dims: tuple[Dims, ...]
     kind: Kind
+    layers: Literal["all", "dense", "experts"] = "all"
+
+    def has(self, layer: int, shape: ModelShape) -> bool:
+        """Whether it is one of the layer's."""
+        return self.layers == "all" or (self.layers == "experts") == shape.has_experts(layer)
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ def expand(rules: tuple[Rule, ...], shape: ModelShape) -> list[Entry]:
     shared = [rule for rule in rules if "{layer}" in rule.megatron and "{expert}" not in rule.megatron]
     expert_rules = [rule for rule in rules if "{expert}" in rule.megatron]
     for layer in range(shape.layers):
-        entries += [_entry(rule, shape, str(layer), "") for rule in shared]
-        for expert in range(shape.experts):
+        entries += [_entry(rule, shape, str(layer), "") for rule in shared if rule.has(layer, shape)]
+        for expert in range(shape.experts if shape.has_experts(layer) else 0):
             entries += [_entry(rule, shape, str(layer), str(expert)) for rule in expert_rules]
     return entries
 

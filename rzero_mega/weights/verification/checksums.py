@@ -114,10 +114,13 @@ class ExpectedChecksums:
     def _digest(self, tensor: ServerTensor) -> Digest:
         if self.device == "cpu":
             return _HostDigest()
-        nbytes = [self._shard_elements(packed) * self._dtype.itemsize for packed in tensor.packed]
+        nbytes = [self._shard_elements(packed) * self._dtype_of(packed).itemsize for packed in tensor.packed]
         if any(size % WORD for size in nbytes[:-1]):
             raise UserError(f"{tensor.name}: a part of it ends within a word; set weights.verify.checksums_every to 0")
         return _GpuDigest(nbytes)
+
+    def _dtype_of(self, packed: PackedTensor) -> torch.dtype:
+        return torch.float32 if packed.in_fp32 else self._dtype
 
     def _shard_elements(self, packed: PackedTensor) -> int:
         size = list(self._sizes[packed.name])
@@ -134,7 +137,7 @@ class ExpectedChecksums:
         self._seen.add(name)
         began = time.perf_counter()
         tensor, index, packed = self._place[name]
-        full = full.to(device=self._where(full), dtype=self._dtype)
+        full = full.to(device=self._where(full), dtype=self._dtype_of(packed))
         for rank, digests in enumerate(self._ranks):
             digests[tensor].feed(index, self._shard(packed, full, rank))
         self.nbytes += full.nbytes

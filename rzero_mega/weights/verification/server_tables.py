@@ -8,8 +8,9 @@ otherwise. No server on GPUs has been seen: what it loads by itself shows whethe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rzero_mega.weights.mapping.experts import HF_BIAS
 from rzero_mega.weights.shape import ModelShape
 
 VOCABULARY_MULTIPLE = 64
@@ -39,10 +40,14 @@ class Sharding:
 
 @dataclass(frozen=True)
 class PackedTensor:
-    """A Hugging Face tensor inside a tensor of the server; every rank holds the whole of it if `sharding` is None."""
+    """A Hugging Face tensor inside a tensor of the server; every rank holds the whole of it if `sharding` is None.
+
+    Some are `in_fp32` in servers of any dtype.
+    """
 
     name: str
     sharding: Sharding | None = None
+    in_fp32: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,19 +89,24 @@ def padded_on_cpu(shape: ModelShape, tp: int) -> str:
     return next((name for name, (padded, size) in sizes.items() if padded != size), "")
 
 
+def _shared_ffn(shape: ModelShape, tp: int) -> int:
+    return _expert_ffn(shape, tp) * (shape.shared_ffn // shape.expert_ffn)
+
+
 VOCABULARY_ROWS = Sharding(0, _vocabulary, lambda shape: _up_to(shape.vocab, VOCABULARY_MULTIPLE))
 QUERY_ROWS, QUERY_COLUMNS = (Sharding(dim, _queries, lambda shape: shape.heads * shape.head_dim) for dim in (0, 1))
 KEY_ROWS = Sharding(0, _keys, lambda shape: shape.kv_heads * shape.head_dim, lambda shape: shape.kv_heads)
 FFN_ROWS, FFN_COLUMNS = (Sharding(dim, _ffn, lambda shape: shape.ffn) for dim in (0, 1))
 EXPERT_ROWS, EXPERT_COLUMNS = (Sharding(dim, _expert_ffn, lambda shape: shape.expert_ffn) for dim in (0, 1))
+SHARED_ROWS, SHARED_COLUMNS = (Sharding(dim, _shared_ffn, lambda shape: shape.shared_ffn) for dim in (0, 1))
 
 # {0} is the layer.
 LAYER = "model.layers.{0}."
 ATTENTION, MLP = LAYER + "self_attn.", LAYER + "mlp."
 
 
-def _same(name: str, sharding: Sharding | None = None) -> ServerTensor:
-    return ServerTensor(name, (PackedTensor(name, sharding),))
+def _same(name: str, sharding: Sharding | None = None, in_fp32: bool = False) -> ServerTensor:
+    return ServerTensor(name, (PackedTensor(name, sharding, in_fp32),))
 
 
 def _qkv(suffix: str) -> ServerTensor:
@@ -116,20 +126,24 @@ TRUNK = (
 HEAD = (_same("lm_head.weight", VOCABULARY_ROWS),)
 QK_NORM = (_same(ATTENTION + "q_norm.weight"), _same(ATTENTION + "k_norm.weight"))
 QKV_BIAS = (_qkv("bias"),)
-DENSE_MLP = (
-    ServerTensor(
-        MLP + "gate_up_proj.weight",
-        (PackedTensor(MLP + "gate_proj.weight", FFN_ROWS), PackedTensor(MLP + "up_proj.weight", FFN_ROWS)),
-    ),
-    _same(MLP + "down_proj.weight", FFN_COLUMNS),
-)
 
 
-def _expert_mlp(experts: int) -> tuple[ServerTensor, ...]:
+def _gated(place: str, rows: Sharding, columns: Sharding) -> tuple[ServerTensor, ...]:
+    halves = (PackedTensor(place + "gate_proj.weight", rows), PackedTensor(place + "up_proj.weight", rows))
+    return ServerTensor(place + "gate_up_proj.weight", halves), _same(place + "down_proj.weight", columns)
+
+
+DENSE_MLP = _gated(MLP, FFN_ROWS, FFN_COLUMNS)
+ROUTER_BIAS = (_same(LAYER + HF_BIAS, in_fp32=True),)
+# On GPUs a server may pack the shared MLP with the experts: those tensors are then left out of the comparison.
+SHARED_EXPERTS = _gated(MLP + "shared_experts.", SHARED_ROWS, SHARED_COLUMNS)
+
+
+def _expert_mlp(experts: int, router_in_fp32: bool) -> tuple[ServerTensor, ...]:
     names = [f"{MLP}experts.{expert}." for expert in range(experts)]
     halves = ("gate_proj.weight", "up_proj.weight")
     return (
-        _same(MLP + "gate.weight"),
+        _same(MLP + "gate.weight", in_fp32=router_in_fp32),
         ServerTensor(
             MLP + "experts.w13_weight",
             tuple(PackedTensor(name + half, EXPERT_ROWS) for name in names for half in halves),
@@ -140,22 +154,32 @@ def _expert_mlp(experts: int) -> tuple[ServerTensor, ...]:
     )
 
 
-def _table(shape: ModelShape) -> tuple[ServerTensor, ...]:
+def _mixture(shape: ModelShape) -> tuple[ServerTensor, ...]:
+    """The tensors of a layer's MLP with experts."""
     return (
+        *_expert_mlp(shape.experts, router_in_fp32=shape.family == "glm4_moe"),
+        *(ROUTER_BIAS if shape.biased_routing else ()),
+        *(SHARED_EXPERTS if shape.shared_ffn else ()),
+    )
+
+
+def _tables(shape: ModelShape) -> tuple[tuple[Sequence[int], tuple[ServerTensor, ...]], ...]:
+    """Tensors, and of which layers they are."""
+    every, dense = range(shape.layers), range(shape.layers - shape.expert_layers)
+    common = (
         *TRUNK,
         *(QK_NORM if shape.qk_norm else ()),
         *(QKV_BIAS if shape.qkv_bias else ()),
-        *(_expert_mlp(shape.experts) if shape.experts else DENSE_MLP),
         *(() if shape.tied else HEAD),
     )
+    return (every, common), (dense, DENSE_MLP), (range(len(dense), shape.layers), _mixture(shape))
 
 
 def server_tensors(shape: ModelShape) -> list[ServerTensor]:
     """Every tensor of a server with a model of this shape. A tied model has no output projection of its own."""
     tensors = []
-    for tensor in _table(shape):
-        layers: Sequence[int] = range(shape.layers) if "{0}" in tensor.name else (0,)
-        for layer in layers:
-            packed = tuple(PackedTensor(one.name.format(layer), one.sharding) for one in tensor.packed)
+    for layers, tensor in ((layers, tensor) for layers, table in _tables(shape) for tensor in table):
+        for layer in layers if "{0}" in tensor.name else (0,):
+            packed = tuple(replace(one, name=one.name.format(layer)) for one in tensor.packed)
             tensors.append(ServerTensor(tensor.name.format(layer), packed))
     return tensors

@@ -24,6 +24,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen3_moe",
         {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True},
     ),
+    "glm4_moe": ("glm4_moe", {}),
 }
 BASE = "qwen3"
 

@@ -25,7 +25,8 @@ from rzero_mega.learner.checkpoints.conversion.work_folder import WorkFolder
 from rzero_mega.run.checksums import Checksums, has_checksums
 from rzero_mega.weights.agreement import check_agreement
 from rzero_mega.weights.bucket import plan_buckets
-from rzero_mega.weights.hf_folder import HfWeights, dtype_named, say_dtype, shard_names, write_index
+from rzero_mega.weights.hf_folder import HfWeights, describe_weights, dtype_named, shard_names, write_index
+from rzero_mega.weights.mapping.experts import BIAS
 from rzero_mega.weights.model_copy import copy_small_files
 from rzero_mega.weights.model_files import CONFIG, model_files
 from rzero_mega.weights.safetensors_file import write_safetensors
@@ -101,7 +102,9 @@ def _to_checkpoint(source: Path, target: Path, dtype: str | None, report: Report
 
 
 def _merged_dtype(stored: StoredTensor, weights: HfWeights, dtype: str | None) -> torch.dtype:
-    """The dtype in which every part of a Megatron tensor keeps its value, or the one asked for."""
+    """The dtype in which every part of a Megatron tensor keeps its value, or the one asked for; a bias's is fp32."""
+    if stored.entry.megatron.endswith(BIAS):
+        return torch.float32
     if dtype is not None:
         return dtype_named(dtype)
     return reduce(torch.promote_types, (weights.slot(name).dtype for name in stored.entry.hf))
@@ -132,7 +135,7 @@ def _to_hf(
             count(sum(slot.nbytes for slot in slots))
         copy_small_files(template, work.path)
         write_index(work.path, shards)
-        say_dtype(work.path / CONFIG, shards)
+        describe_weights(work.path / CONFIG, shards)
         work.publish()
     return Conversion("Hugging Face folder", sum(map(len, shards)), total)
 
@@ -151,7 +154,7 @@ class _HfView:
     def described(self) -> Iterator[tuple[str, torch.dtype, tuple[int, ...]]]:
         """Name, dtype and shape of every tensor."""
         for stored in self._tensors:
-            dtype = self._dtype or self._weights.dtype(stored)
+            dtype = self._dtype_of(stored)
             for name, size in zip(stored.entry.hf, stored.entry.sizes, strict=True):
                 yield name, dtype, size
 
@@ -160,9 +163,13 @@ class _HfView:
         if name not in self._last:
             stored = self._stored_of[name]
             full = self._weights.read(stored)
-            parts = stored.entry.kind.split(full if self._dtype is None else full.to(self._dtype), self._shape)
+            parts = stored.entry.kind.split(full.to(self._dtype_of(stored)), self._shape)
             self._last = dict(zip(stored.entry.hf, parts, strict=True))
         return self._last[name]
+
+    def _dtype_of(self, stored: StoredTensor) -> torch.dtype:
+        kept = self._dtype is None or stored.entry.megatron.endswith(BIAS)
+        return self._weights.dtype(stored) if kept or self._dtype is None else self._dtype
 
 
 def _check_space(work: WorkFolder, total: int) -> None:

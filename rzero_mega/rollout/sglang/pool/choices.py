@@ -79,6 +79,8 @@ def quantization_scheme(rollout: RolloutConfig, weights: WeightsConfig, shape: M
     """The FP8 scheme of `weights.quantization`; UserError lists what keeps the servers from serving it."""
     if weights.quantization == "none":
         return None
+    if shape.biased_routing:
+        raise UserError(f"weights.quantization: {weights.quantization} is not there for {shape.family}; set it to none")
     scheme = SCHEMES[weights.quantization]
     server = TargetServer(rollout.sglang.tp, device_of_servers(), rollout.dtype, updates=True)
     check_servable(scheme, hf_sizes(entries(shape)).items(), shape.kv_heads, server)
