@@ -37,16 +37,17 @@ def assert_it_goes_on(
     left: Callable[[ActivePhase], Any],
     moments: Mapping[str, tuple[Any, str, int]],
 ) -> Any:
-    """Whenever `train` is killed, once more of it leaves what it leaves undisturbed, which is returned.
+    """Killed at one moment after the other, each time going on, it leaves what it leaves undisturbed: returned.
 
-    A moment is in the call of that number of what an owner has under a name.
+    A moment is in an attempt's call of that number of what an owner has under a name; they come in the phase's order.
     """
     undisturbed = left(train(runs("undisturbed")))
-    for moment, (owner, name, number) in moments.items():
+    for owner, name, number in moments.values():
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
             patch.setattr(owner, name, in_call(number, getattr(owner, name)))
-            train(runs(moment))
-        phase = train(runs(moment))
-        assert phase.directory.manifest().attempts == 2, moment  # type: ignore[union-attr]
-        assert left(phase) == undisturbed, moment
+            train(runs("killed"))
+    phase = train(runs("killed"))
+    manifest = phase.directory.manifest()
+    assert manifest is not None and manifest.attempts == len(moments) + 1
+    assert left(phase) == undisturbed
     return undisturbed
