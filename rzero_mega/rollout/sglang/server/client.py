@@ -169,8 +169,11 @@ class SglangClient:
             raise self._error(path, "was not called, since its client is closed")
         limit = timeout_s or self._timeout_s
         timeout = httpx.Timeout(None if math.isinf(limit) else limit, connect=min(limit, CONNECT_TIMEOUT_S))
+        # Weights in base64 are up to gigabytes: orjson writes them five times as fast as the library of the client.
+        content = None if body is None else orjson.dumps(body)
+        headers = None if body is None else {"content-type": "application/json"}
         try:
-            response = self._http.request(method, f"/{path}", json=body, timeout=timeout)
+            response = self._http.request(method, f"/{path}", content=content, headers=headers, timeout=timeout)
         except httpx.TimeoutException as error:
             raise self._error(path, f"no answer in {limit:g} s ({type(error).__name__})") from error
         except httpx.HTTPError as error:
