@@ -121,7 +121,8 @@ def accumulate_gradients(model: Model, update: LocalUpdate, config: LossConfig) 
 
 def _output_layer(model: Model, temperature: float) -> OutputLayer:
     group = parallel_state.get_tensor_model_parallel_group()
-    return OutputLayer(bare(model.chunks[-1]).output_weight, model.shape.vocab, group, temperature)
+    weight = bare(model.chunks[-1]).output_weight
+    return OutputLayer(weight, model.shape.vocab, group, temperature, model.fused_kernels)
 
 
 def _with_sequence_ratios(

@@ -36,13 +36,15 @@ TokenLoss = Callable[[slice, Tensor, Tensor], tuple[Tensor, Tensor]]
 class OutputLayer:
     """This rank's rows [v / tp, h] of the output layer; those at or past `vocabulary` are padding.
 
-    Rows are spread over the tensor-parallel `group`. Logits are divided by the temperature.
+    Rows are spread over the tensor-parallel `group`. Logits are divided by the temperature. With `fused` they are
+    normalised by a kernel in Triton where they are on a GPU.
     """
 
     weight: Tensor
     vocabulary: int
     group: dist.ProcessGroup
     temperature: float = 1.0
+    fused: bool = False
 
     @property
     def first(self) -> int:
@@ -184,10 +186,12 @@ def _chunk(layer: OutputLayer, hidden: Tensor, targets: Tensor, *, probabilities
     mine = (local >= 0) & (local < len(real))
     local = local.masked_fill(~mine, 0)
     columns = torch.addmm(hidden.new_empty(1), hidden, real.T, beta=0.0, alpha=1.0 / layer.temperature)
-    given = hidden.new_zeros(len(hidden), dtype=torch.float32)
-    total = torch.full_like(given, -torch.inf)
-    for piece in _pieces(columns):
-        given[piece], total[piece] = _normalize(columns[piece], local[piece], probabilities=probabilities)
+    if layer.fused and columns.is_cuda and columns.size(1):
+        from rzero_mega.learner.normalize_kernel import normalize
+
+        given, total = normalize(columns, local, probabilities=probabilities)
+    else:
+        given, total = _normalize(columns, local, probabilities=probabilities)
     log_share = total - _gathered(total, layer.group).logsumexp(0)
     logprobs = _summed(torch.where(mine, given + log_share, 0.0), layer.group)
     return _Chunk(logprobs, log_share.exp().clamp(min=SMALLEST_SHARE), mine, local, columns)
@@ -196,8 +200,17 @@ def _chunk(layer: OutputLayer, hidden: Tensor, targets: Tensor, *, probabilities
 def _normalize(logits: Tensor, targets: Tensor, *, probabilities: bool) -> tuple[Tensor, Tensor]:
     """(log-probability of the target, log sum exp) of each row of logits [n, c], both [n] in fp32.
 
-    If they are asked for, probabilities take the place of the logits.
+    If they are asked for, probabilities take the place of the logits. Without columns: 0, and that of nothing.
     """
+    given = torch.zeros(len(logits), device=logits.device)
+    total = torch.full_like(given, -torch.inf)
+    for piece in _pieces(logits):
+        given[piece], total[piece] = _normalize_piece(logits[piece], targets[piece], probabilities=probabilities)
+    return given, total
+
+
+def _normalize_piece(logits: Tensor, targets: Tensor, *, probabilities: bool) -> tuple[Tensor, Tensor]:
+    """`_normalize` of rows that may be copied in fp32 at one time."""
     logprobs = logits.log_softmax(1, dtype=torch.float32)
     # log_softmax has computed it, and any column tells it.
     total = logits[:, 0] - logprobs[:, 0]

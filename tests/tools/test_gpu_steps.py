@@ -197,7 +197,7 @@ def test_the_output_layer_is_timed_at_every_width_in_chunks_and_whole_and_is_as_
     before = output_layer.CHUNK_BYTES
     found = output_layer_step.run(output_layer_step.Settings(32, 16, (61, 30), torch.float32, warmup=0, passes=1))
     assert before == output_layer.CHUNK_BYTES and found.keys() == {"v61", "v30"}
-    for way, products in (("chunks", 3), ("one_chunk", 3), ("scoring", 1), ("plain", 3)):
+    for way, products in (("chunks", 3), ("unfused", 3), ("one_chunk", 3), ("scoring", 1), ("plain", 3)):
         timed = found["v61"][way]
         assert timed.products == products and timed.seconds is not None and timed.tflops_per_second is not None
         assert timed.tflops_per_second * 1e12 * timed.seconds == pytest.approx(products * 2 * 32 * 16 * 61)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -41,7 +42,7 @@ class Way:
 
 
 def run(settings: Settings) -> dict[str, dict[str, Way]]:
-    """By number of columns every way: logits once with loss and gradients in chunks, in one chunk, scoring, plain."""
+    """By columns: logits once with loss and gradients in chunks, without the kernel, in one chunk; scoring; plain."""
     alone()
     return {f"v{columns}": _at(settings, columns) for columns in settings.columns}
 
@@ -67,6 +68,7 @@ def _at(settings: Settings, columns: int) -> dict[str, Way]:
             response_logprobs(output_layer(weight), hidden, rows, targets)
 
     found = {"chunks": _timed(settings, columns, 3, learns(likelihood))}
+    found["unfused"] = _timed(settings, columns, 3, learns(partial(likelihood, fused=False)))
     with one_chunk():
         found["one_chunk"] = _timed(settings, columns, 3, learns(likelihood))
     found["scoring"] = _timed(settings, columns, 1, scores)

@@ -43,7 +43,7 @@ def plain_likelihood(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return plain(hidden, weight, targets).sum()
 
 
-def likelihood(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def likelihood(hidden: Tensor, weight: Tensor, targets: Tensor, fused: bool = True) -> Tensor:
     """The same as the learner's output layer has it, in a process group of one."""
 
     def summed(_tokens: slice, logprobs: Tensor, _entropy: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,14 +51,14 @@ def likelihood(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         return total, torch.zeros(len(STATISTICS), device=total.device)
 
     rows = torch.arange(len(targets), device=hidden.device)
-    total, _ = output_loss(output_layer(weight), hidden, rows, targets, summed)
+    total, _ = output_loss(output_layer(weight, fused), hidden, rows, targets, summed)
     return total
 
 
-def output_layer(weight: Tensor) -> OutputLayer:
+def output_layer(weight: Tensor, fused: bool = True) -> OutputLayer:
     """The layer of a process alone."""
     assert dist.group.WORLD is not None
-    return OutputLayer(weight, weight.size(0), dist.group.WORLD)
+    return OutputLayer(weight, weight.size(0), dist.group.WORLD, fused=fused)
 
 
 WAYS: dict[str, Likelihood] = {"plain": plain_likelihood, "ours": likelihood}

@@ -210,8 +210,8 @@ class LearnerConfig:
     where memory is short. Selective is for CPUs and float32: Transformer Engine's attention keeps none of them."""
 
     fused_kernels: bool = value(True, LAST_BITS)
-    """On GPUs, kernels that do several of a layer's operations at once, and weight gradients summed in the products
-    that they come from. false to debug."""
+    """On GPUs, kernels that do several of a layer's operations at once, the output layer's too, and weight gradients
+    summed in the products that they come from. false to debug."""
 
     deterministic: bool = value(False, LAST_BITS)
     """The same step on the same GPUs and layout gives the same weights to the last bit: kernels and reductions that sum

@@ -64,6 +64,7 @@ class Model:
     kept: dict[str, Tensor]
     lora: LoraConfig
     adapters: dict[str, Adapter]
+    fused_kernels: bool
 
     @property
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -144,7 +145,7 @@ def build_model(
     kept = {name: buffer for chunk in chunks for name, buffer in global_buffers(chunk)}
     for buffer in kept.values():
         buffer.data = buffer.data.float()  # half precision was for the whole module
-    return Model(shape, config, chunks, parameters, kept, learner.lora, adapters)
+    return Model(shape, config, chunks, parameters, kept, learner.lora, adapters, learner.fused_kernels)
 
 
 def _freeze(model: torch.nn.Module) -> None:
