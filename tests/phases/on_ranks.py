@@ -16,7 +16,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases.context import ActivePhase, RunContext, load_encoder, new_grader
 from rzero_mega.phases.runner import open_run
 from rzero_mega.records import Record
-from rzero_mega.run import PhaseDirectory, RunDirectory
+from rzero_mega.run import PhaseDirectory
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.tracking.progress import Progress
 from rzero_mega.weights.base_model import resolve_base_model
@@ -37,15 +37,24 @@ def phase_on_ranks(
         ctx = RunContext(
             config, load_encoder(base), grader, None, run, layout, base, progress, wandb=None, stop=StopRequest()
         )
-        bar: Any = Bar()
-        phase = ActivePhase(run.phase(1, name), bar, config.seed)
-        spmd.on_rank_0(_begin, run, phase.directory, labels, rows)
-        yield ctx, phase
+        leave(ctx, 1, PhaseName.LABELS, labels, rows)
+        yield ctx, begin(ctx, 1, name)
 
 
-def _begin(run: RunDirectory, phase: PhaseDirectory, output: str, rows: Sequence[Record]) -> None:
-    labels = run.phase(1, PhaseName.LABELS)
-    labels.begin({})
-    write_jsonl(labels.path / f"{output}.jsonl", (row.as_json() for row in rows))
-    labels.finish({output: Path(f"{output}.jsonl")}, {})
+def begin(ctx: RunContext, iteration: int, name: PhaseName) -> ActivePhase:
+    """The phase, begun. For all ranks."""
+    bar: Any = Bar()
+    directory = ctx.run.phase(iteration, name)
+    spmd.on_rank_0(directory.begin, {})
+    return ActivePhase(directory, bar, ctx.config.seed)
+
+
+def leave(ctx: RunContext, iteration: int, name: PhaseName, output: str, rows: Sequence[Record]) -> None:
+    """Have a phase finished with the rows as its output. For all ranks."""
+    spmd.on_rank_0(_leave, ctx.run.phase(iteration, name), output, rows)
+
+
+def _leave(phase: PhaseDirectory, output: str, rows: Sequence[Record]) -> None:
     phase.begin({})
+    write_jsonl(phase.path / f"{output}.jsonl", (row.as_json() for row in rows))
+    phase.finish({output: Path(f"{output}.jsonl")}, {})

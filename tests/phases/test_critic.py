@@ -45,6 +45,7 @@ SETTINGS = (
     "evaluation.benchmarks=[]",
 )
 ANSWERS = Source(1, PhaseName.LABELS, "scored")
+LEARNT = ("reward_mean", "score", "response_length", "loss", "grad_norm")
 FIRST, SECOND = (Source(iteration, PhaseName.CRITIC, "model") for iteration in (1, 2))
 
 
@@ -223,12 +224,20 @@ def test_a_damaged_measure_is_named_with_its_manifest(runs: Callable[..., Script
 
 
 @pytest.mark.gloo
-def test_on_two_ranks_it_learns_is_measured_and_scores_as_on_one(tmp_path: Path) -> None:
+def test_on_two_ranks_it_learns_is_measured_and_scores_labels_and_solver_as_on_one(tmp_path: Path) -> None:
     found = run_cases([LayoutCase("one"), LayoutCase("two", dp=2)], tmp_path)
-    (said, scores), (said_by_two, scores_by_two) = found["one"], found["two"]
-    assert scores_by_two == pytest.approx(scores, abs=1e-4) and len(set(scores)) > 10
+    one, two = found["one"], found["two"]
+    assert two.scores == pytest.approx(one.scores, abs=1e-4) and len(set(one.scores)) > 10
+    said, said_by_two = one.critic, two.critic
     assert said["pairs"] == said_by_two["pairs"] != {} and said["loss"] == pytest.approx(said_by_two["loss"], abs=1e-5)
     assert said["measured"]["kinds"].keys() == said_by_two["measured"]["kinds"].keys()
+
+    for ours, theirs in zip(two.answered, one.answered, strict=True):
+        assert ours["answers"] == theirs["answers"] and ours["scores"] == pytest.approx(theirs["scores"], abs=1e-4)
+    assert len({score for row in one.answered for score in row["scores"]}) > 10 and "judge" in one.answered[0]
+    for ours, theirs in zip(two.steps, one.steps, strict=True):
+        assert {key: ours[key] for key in LEARNT} == pytest.approx({key: theirs[key] for key in LEARNT}, abs=1e-4)
+        assert theirs["grad_norm"] > 0
 
 
 def test_servers_have_made_way_before_a_critic_is_built(
