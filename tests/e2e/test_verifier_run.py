@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.command import run, start
+from tests.e2e.command import run
+from tests.e2e.killed import iterations, left, manifest, run_killed
 from tests.tiny_nano import SIZES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
@@ -51,25 +48,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def iterations(folder: Path, name: str) -> Path:
-    return folder / "runs" / name / "iterations"
-
-
-def manifest(folder: Path, name: str, phase: str) -> dict[str, Any]:
-    return dict(json.loads((iterations(folder, name) / phase / "manifest.json").read_text()))
-
-
-def left(folder: Path, name: str) -> dict[str, Any]:
-    """The hashes of what every phase was made from and of what it made, but for rows of metrics, which hold times."""
-    phases = sorted(str(file.parent.relative_to(iterations(folder, name))) for file in _manifests(folder, name))
-    found = {phase: manifest(folder, name, phase) for phase in phases}
-    return {phase: (said["inputs"], {**said["outputs"], "metrics": None}) for phase, said in found.items()}
-
-
-def _manifests(folder: Path, name: str) -> list[Path]:
-    return list(iterations(folder, name).glob("*/*/manifest.json"))
-
-
 def test_a_verifier_that_takes_part_is_asked_about_the_answers_to_the_next_questions(folder: Path) -> None:
     measured = manifest(folder, "whole", "1/verifier")["summary"]["measured"]
     assert measured["takes_part"] and measured["right"] == measured["wrong"] > 0
@@ -88,15 +66,7 @@ def test_status_and_report_tell_of_it(folder: Path) -> None:
 
 
 def test_killed_again_and_again_it_goes_on_to_the_same_bytes(folder: Path) -> None:
-    for moment, sign in KILLED_AT.items():
-        process = start(folder, *COMMAND, "run.name=killed")
-        while not list(iterations(folder, "killed").glob(sign)) and process.poll() is None:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, moment
-    done = run(folder, *COMMAND, "run.name=killed")
-    assert done.returncode == 0, done.stderr
+    run_killed(folder, COMMAND, "killed", KILLED_AT)
     attempts = [manifest(folder, "killed", phase)["attempts"] for phase in ("1/verifier", "2/labels", "2/verifier")]
     assert attempts == [2, 2, 1]
     assert left(folder, "killed") == left(folder, "whole")
