@@ -11,6 +11,8 @@ SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 # run, it takes the older one of tools/constraints.txt; the newest has a folder of its own, first on the path.
 NEWEST_MEGATRON ?= 0.19.2
 NEWEST := $(VENV)-megatron-$(NEWEST_MEGATRON)
+# Triton without a GPU, for its interpreter alone: with it on the path others would take this for a machine with one.
+TRITON := $(VENV)-triton
 # What Megatron has a part in, about four minutes on two cores. What is ours alone, such as conversions that are killed,
 # is tested once, by `make test`.
 NEWEST_TESTS := $(addprefix tests/learner/, test_megatron_version.py test_parity.py test_layouts.py test_lora.py test_critic.py checkpoints megatron)
@@ -43,8 +45,8 @@ slurm-packages:
 	dpkg -s $(SLURM_PACKAGES) > /dev/null 2>&1 || { apt-get update && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SLURM_PACKAGES); }
 
-# The Megatron-core of test-newest.
-newest: $(NEWEST)/.done
+# The Megatron-core of test-newest, and Triton.
+newest: $(NEWEST)/.done $(TRITON)/.done
 
 # Most tests compute with one thread or wait for a process that does. WORKERS=0 keeps them in one process, for --pdb.
 WORKERS ?= 2
@@ -58,9 +60,12 @@ tests: $(VENV)/.dev
 	$(PYTEST) -m "not sglang and not e2e and not slurm" $(ARGS)
 
 ## Parity, layouts, checkpoints, conversions on the Megatron-core that GPUs run; on another: NEWEST_MEGATRON=VERSION.
+## And the kernel in Triton, in its interpreter.
 test-newest: $(VENV)/.dev newest
 	PYTHONPATH="$(abspath $(NEWEST))" EXPECTED_MEGATRON=$(NEWEST_MEGATRON) \
 	    $(PYTEST) $(NEWEST_TESTS) -k "not killed_conversion and not memory_holds" $(ARGS)
+	PYTHONPATH="$(abspath $(TRITON))" TRITON_INTERPRET=1 \
+	    $(BIN)/python -m pytest -q tests/learner/test_normalize_kernel.py
 
 ## Whole runs by the command, some of them killed; 10,000 attacks on the grader and a minute of fuzzing.
 test-e2e: $(VENV)/.dev
@@ -158,6 +163,10 @@ $(VENV)-slurm/.done: pyproject.toml tools/slurm-submit.txt
 	touch $@
 
 # On 3.11 it is against its own wish (it uses nothing that 3.11 lacks); its dependencies are the older one's.
+$(TRITON)/.done: | $(VENV)/.core
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target $(TRITON) triton==3.7.1
+	touch $@
+
 $(NEWEST)/.done: | $(VENV)/.core
 	$(BIN)/python -m pip install -q --no-deps --ignore-requires-python --upgrade --target $(NEWEST) \
 	    megatron-core==$(NEWEST_MEGATRON)

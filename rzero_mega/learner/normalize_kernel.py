@@ -61,6 +61,8 @@ def _normalize_row(
     tl.store(given + row, (target - largest) - log_mass)
     tl.store(total + row, largest + log_mass)
     if WRITES:
+        # Some threads would overwrite the target's logit before others have read it.
+        tl.debug_barrier()
         for first in range(0, COLUMNS, BLOCK):
             here = first + offsets
             x = tl.load(start + here, mask=here < COLUMNS, other=float("-inf")).to(tl.float32)
