@@ -46,10 +46,12 @@ def swapped_word(question: str, answer: str, rng: Random) -> str | None:
     if not places:
         return None
     place = rng.choice(places)
-    while True:
+    # An answer may have all letters of the alphabet as words.
+    for _ in range(100):
         word = "".join(rng.choices(ascii_lowercase, k=len(words[place])))
         if word not in asked and word not in words:
             return " ".join([*words[:place], word, *words[place + 1 :]])
+    return None
 
 
 def broken_order(question: str, answer: str, rng: Random) -> str | None:

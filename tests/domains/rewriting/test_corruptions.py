@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from random import Random
+from string import ascii_lowercase
 
 import pytest
 
@@ -45,4 +46,5 @@ def test_what_might_not_get_worse_is_left_alone() -> None:
     assert CORRUPTIONS["broken_order"]("a b", "a a", rng) is None
     assert CORRUPTIONS["repeated_word"]("zz b aa c d e f g", "zz aa", rng) is None, "in order a part of it would be"
     assert CORRUPTIONS["swapped_word"]("a b", "b b", rng) is None, "with two different words it might be"
+    assert CORRUPTIONS["swapped_word"]("a b", " ".join(ascii_lowercase), rng) is None, "no letter is left"
     assert CORRUPTIONS["foreign_word"]("a b", "zzz", rng) is None, "it is worth nothing already"
