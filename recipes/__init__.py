@@ -26,6 +26,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Config:
     UserError for an unknown recipe or preset says which one may have been meant.
     """
     name, *presets = [name] if _is_source(name) else name.split("+")
+    if "" in (name, *presets):
+        raise UserError(f"{'+'.join((name, *presets))}: a name is missing beside a +; it is written RECIPE+PRESET")
     if name not in recipe_names():
         if not _is_source(name):
             raise UserError(f"{name}: {what_is_no_preset(name, [*recipe_names(), *preset_names()])}")

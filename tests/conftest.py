@@ -24,6 +24,7 @@ settings.load_profile("ci" if "CI" in os.environ else "default")
 LONGEST = (
     "tests/e2e/test_killed_run.py",
     "tests/e2e/test_verifier_run.py",
+    "tests/e2e/test_critic_run.py",
     "tests/e2e/test_loop.py",
     "tests/e2e/test_stopped_run.py",
     "tests/e2e/test_damaged_run.py",

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         lane = _lane(options.output)
-        steps = _steps(options.short or options.only in SHORT)
+        steps = _steps(options.only in SHORT if options.only else options.short)
         chosen = [step for step in steps if options.only in (None, step.name)]
         again = [options.only] if options.only else []
         minutes = options.minutes or (12.0 if options.short else 25.0)

@@ -58,9 +58,16 @@ def _filter(weights: Tensor, sampling: SamplingConfig) -> Tensor:
 def _least_weight_of_nucleus(weights: Tensor, top_p: float) -> Tensor:
     """Weight [b, 1] of the last token of the smallest set of most likely tokens that holds `top_p` of the mass."""
     ascending = _sort(weights)
-    mass = ascending.cumsum(-1)
+    mass = _running_sum(ascending)
     outside = (mass <= mass[:, -1:] * (1.0 - top_p)).sum(-1, keepdim=True)
     return ascending.gather(-1, outside.clamp(max=weights.shape[-1] - 1))
+
+
+def _running_sum(weights: Tensor) -> Tensor:
+    """Of each row. A GPU's scan has no fixed order, and torch refuses it in a deterministic learner's process."""
+    if weights.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return weights.cpu().cumsum(-1).to(weights.device)
+    return weights.cumsum(-1)
 
 
 def _sort(weights: Tensor) -> Tensor:
@@ -72,7 +79,7 @@ def _sort(weights: Tensor) -> Tensor:
 
 def _invert_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
     """First token [b] whose cumulative weight exceeds uniform * total; never one of weight zero."""
-    cumulative = weights.cumsum(-1)
+    cumulative = _running_sum(weights)
     total = cumulative[:, -1:]
     # uniform * total may round up to the total, which no cumulative weight exceeds.
     target = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))

@@ -3,7 +3,7 @@
 Steps of a training phase are alike: one is simulated, and counts as often as there are steps. Of very many draws in one
 call a part is simulated (`drawing.PER_SLOT`). Where questions stream into votes (`rollout.sglang.roles: together`) one
 role is simulated after the other, since nothing says how two servers on a GPU slow each other. With a Critic it is an
-iteration in which there is an earlier one: from the second on.
+iteration in which there is an earlier one and one is trained: from the second on, up to `critic.frozen_after`.
 """
 
 from __future__ import annotations

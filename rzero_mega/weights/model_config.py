@@ -45,7 +45,7 @@ _SIZES = {
     "decoder_sparse_step": (1, 4096),
 }
 _MOST_EXPERTS_IN_ALL = 1 << 17
-_MAY_BE_NULL = ("num_key_value_heads", "head_dim", "sliding_window")
+_MAY_BE_NULL = ("num_key_value_heads", "head_dim", "sliding_window", "num_nextn_predict_layers")
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MOST_STOP_TOKENS = 64
 

@@ -163,7 +163,7 @@ def _biased_expert_fields(config: Any) -> dict[str, Any]:
         raise UserError("config.json n_shared_experts: not supported; only 1 or more are")
     if not 1 <= chosen_groups <= groups or experts % groups:
         raise UserError(f"config.json n_group, topk_group: {chosen_groups} of {groups} groups of {experts} experts")
-    if groups > 1 and (chosen // chosen_groups != 2 or experts // groups < 2):
+    if groups > 1 and (chosen != 2 * chosen_groups or experts // groups < 2):
         # A group is as good as its best two experts in these models, as its best num_experts_per_tok / topk_group ones
         # in Megatron-core.
         raise UserError(

@@ -18,17 +18,18 @@ COMMAND = (
     *SIZES,
     "iterations=2",
     "learner.processes=1",
-    "challenger.training.steps=2",
+    # Steps enough that none is the last before the kill comes.
+    "challenger.training.steps=3",
     "questions={count: 24, per_part: 12}",
     "labels.votes.samples=4",
-    "solver.training={steps: 2, sampling: {max_new_tokens: 32}}",
+    "solver.training={steps: 4, sampling: {max_new_tokens: 32}}",
     "evaluation.benchmarks=[]",
     "labels.gauges.questions=0",
     "labels.curation.low=0.0",
     "tracking.wandb=disabled",
     "critic.train=true",
     # The gate is open whatever it does on known pairs.
-    "critic={steps: 2, loss: {pairs_per_update: 8}, gate: {minimum: 0.0}}",
+    "critic={steps: 4, loss: {pairs_per_update: 8}, gate: {minimum: 0.0}}",
 )
 KILLED_AT = {
     "the Critic has learnt from its first pairs": "1/critic/work/step_*",

@@ -13,7 +13,7 @@ from tests.phases.verifier_ranks import Outcome, run_cases
 pytestmark = pytest.mark.gloo
 
 TOLERANCE = 1e-5
-# Over data-parallel ranks a Critic's phase goes the same ways: test_critic.py.
+# Drawing is shared over all ranks in any layout; what data parallelism changes is the learner's, see test_layouts.py.
 LAYOUTS: dict[str, dict[str, Any]] = {"tp2": {"tp": 2}}
 
 

@@ -166,6 +166,9 @@ def test_what_is_no_recipe_or_preset_in_a_sum_is_refused_by_its_own_name() -> No
         load_recipe("nano+hardend")
     with pytest.raises(UserError, match=r"^nan: .*did you mean nano"):
         load_recipe("nan+hardened")
+    for name in ("nano+", "+nano", "nano++hardened"):
+        with pytest.raises(UserError, match=r"a name is missing beside a \+"):
+            load_recipe(name)
 
 
 def test_a_file_may_have_a_plus_in_its_name(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_the_scaling_of_llama_3_is_read() -> None:
         ("glm4_moe", {**GLM, "n_shared_experts": 0}, "n_shared_experts"),
         ("glm4_moe", {**GLM, "n_group": 3}, "n_group"),
         ("glm4_moe", {**GLM, "n_group": 4, "topk_group": 3}, "topk_group: 3"),
+        ("glm4_moe", {**GLM, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 5}, "topk_group: 2"),
         ("glm4_moe", {**GLM, "partial_rotary_factor": 0.2}, "partial_rotary_factor 0.2"),
         ("llama", {"rope_parameters": {**LLAMA3, "low_freq_factor": 2.0}}, "low_freq_factor 2.0"),
         ("llama", {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": 64}}, "embeddings 64"),

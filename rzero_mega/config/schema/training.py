@@ -114,7 +114,8 @@ class PairwiseConfig:
     (Bradley-Terry)."""
 
     pairs_per_update: int = number(64, 1)
-    """Pairs per optimizer update. A step makes one update, and the steps go over all pairs in epochs."""
+    """Pairs per optimizer update, in equal shares of kinds and of longer and shorter better answers. A step makes one
+    update; the pairs of each such group come in epochs of their own."""
 
     @property
     def sequences_per_update(self) -> int:

@@ -90,6 +90,7 @@ def test_attention_and_adapters_that_are_not_batch_invariant_are_named(monkeypat
     check_deterministic(load_config(overrides=[*adapters, "weights.adapters=added"]))
 
 
+@pytest.mark.sglang
 def test_the_installed_sglang_takes_these_kinds_of_attention_in_the_mode_and_not_that_of_cpu_servers() -> None:
     found = importlib.util.find_spec("sglang")
     if found is None or not found.submodule_search_locations:
