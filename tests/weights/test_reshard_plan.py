@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.names import is_expert
 from rzero_mega.weights.mapping.regions import shard_contents
-from rzero_mega.weights.reshard.fast import bucket_messages
+from rzero_mega.weights.reshard.fast import Message, bucket_messages, of_rank
 from rzero_mega.weights.reshard.placement import Shard
 from rzero_mega.weights.reshard.plan import Destination, ReshardPlan, destination_region, plan_evenly, plan_reshard
 from rzero_mega.weights.reshard.validation import placement_violations, validate
@@ -217,6 +218,28 @@ def test_messages_carry_every_transfer_once_and_contiguous_ones_lie_where_they_s
                 assert t.columns == width or t.rows == 1
                 assert slot.start + (t.to_row * width + t.to_column) * t.itemsize == position
                 position += t.nbytes
+
+
+@given(cases())
+def test_sender_and_receiver_list_the_messages_between_them_alike(case: Case) -> None:
+    placement, _ = placed(case, numbered(hf_sizes(case.shape)))
+    plan, ranks = plan_of(case, placement), range(case.layout.ranks)
+    for bucket in plan.buckets:
+        own = [bucket_messages(of_rank(bucket, plan.destinations, rank)) for rank in ranks]
+        between: list[dict[tuple[int, int], list[Message]]] = [defaultdict(list) for _ in ranks]
+        for rank, messages in enumerate(own):
+            for message in messages:
+                pair = (message.source, plan.destinations[message.destination].rank)
+                assert rank in pair
+                between[rank][pair].append(message)
+        whole = bucket_messages(bucket)
+        for message in whole:
+            sender, receiver = message.source, plan.destinations[message.destination].rank
+            assert message in between[sender][sender, receiver]
+            assert between[sender][sender, receiver] == between[receiver][sender, receiver]
+        assert sum(len(messages) for found in between for messages in found.values()) == sum(
+            1 + (message.source != plan.destinations[message.destination].rank) for message in whole
+        )
 
 
 def small_case() -> tuple[Case, list[Shard]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rzero_mega import spmd
 from rzero_mega.weights.bucket import Bucket, Slot
-from rzero_mega.weights.reshard.plan import BucketTransfers, ReshardPlan, Transfer
+from rzero_mega.weights.reshard.plan import BucketTransfers, Destination, ReshardPlan, Transfer
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def stream_buckets(
     """
     mine = next((i for i, d in enumerate(plan.destinations) if d.rank == rank), None)
     buffers = _Buffers(plan, mine, device)
-    messages = [bucket_messages(bucket) for bucket in plan.buckets]
+    messages = [bucket_messages(of_rank(bucket, plan.destinations, rank)) for bucket in plan.buckets]
     in_flight = _start(plan, 0, messages[0], weights, rank, mine, buffers)
     for number, bucket in enumerate(plan.buckets):
         following = None
@@ -143,6 +143,12 @@ def _finish(in_flight: _InFlight, bucket: BucketTransfers, mine: int | None) -> 
             target.copy_(staged[offset:end].view(target.dtype).view(transfer.rows, transfer.columns))
             offset = end
     in_flight.staged.clear()
+
+
+def of_rank(bucket: BucketTransfers, destinations: Sequence[Destination], rank: int) -> BucketTransfers:
+    """The bucket with those transfers alone that the rank sends or receives: of a model's million it has a share."""
+    mine = {index for index, destination in enumerate(destinations) if destination.rank == rank}
+    return replace(bucket, transfers=tuple(t for t in bucket.transfers if t.source == rank or t.destination in mine))
 
 
 def bucket_messages(bucket: BucketTransfers) -> list[Message]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import torch
@@ -94,21 +94,12 @@ def plan_reshard(
     """
     holders = holders_of(placement)
     sent: dict[int, int] = defaultdict(int)
-    transfers = [
-        transfer
-        for entry in entries
-        for index, destination in enumerate(destinations)
-        for transfer in _fill(entry, shape, holders, index, destination, sent)
-    ]
+    geometry = _Geometry(shape)
+    transfers = [transfer for entry in entries for transfer in _fill(entry, geometry, holders, destinations, sent)]
     by_tensor: dict[tuple[int, str], list[Transfer]] = defaultdict(list)
     for transfer in transfers:
         by_tensor[transfer.destination, transfer.tensor].append(transfer)
-    whole = tensors_of_placement(entries, placement)
-    at = [
-        [_slots(slots, sizes) for slots in plan_buckets((t for t in whole if destination.takes(t[0])), bucket_bytes)]
-        for destination in destinations
-        for sizes in (_shard_sizes(entries, shape, destination),)
-    ]
+    at = _laid_out(entries, shape, placement, destinations, bucket_bytes)
     buckets = []
     for here in zip_longest(*at, fillvalue=()):
         filling = [t for index, slots in enumerate(here) for slot in slots for t in by_tensor[index, slot.name]]
@@ -183,44 +174,81 @@ def _block(size: int, destination: Destination) -> tuple[int, int]:
     return start, min(block, size - start)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows and columns of a shard that belong to a destination's region of tensor number `tensor` of the entry."""
+
+    tensor: int
+    row: int
+    column: int
+    to_row: int
+    to_column: int
+    rows: int
+    columns: int
+
+
+class _Geometry:
+    """What a shard has of what a destination wants; the entries of layers and experts are alike, and so are pieces."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        self._shape = shape
+        self._pieces: dict[tuple[object, ...], tuple[_Piece, ...]] = {}
+
+    def pieces(self, entry: Entry, shard: Shard, destination: Destination) -> tuple[_Piece, ...]:
+        key = (entry.kind, entry.sizes, shard.index, shard.count, destination.tp_rank, destination.tp)
+        found = self._pieces.get(key)
+        if found is None:
+            found = self._pieces[key] = tuple(self._cut(entry, shard, destination))
+        return found
+
+    def _cut(self, entry: Entry, shard: Shard, destination: Destination) -> Iterable[_Piece]:
+        for held in shard_contents(entry, self._shape, shard.index, shard.count).regions:
+            wanted = destination_region(entry, held.tensor, self._shape, destination)
+            common = held.hf.intersection(wanted)
+            if common is not None:
+                yield _Piece(
+                    tensor=held.tensor,
+                    row=held.row + common.row - held.hf.row,
+                    column=held.column + common.column - held.hf.column,
+                    to_row=common.row - wanted.row,
+                    to_column=common.column - wanted.column,
+                    rows=common.rows,
+                    columns=common.columns,
+                )
+
+
 def _fill(
     entry: Entry,
-    shape: ModelShape,
+    geometry: _Geometry,
     holders: dict[str, list[Shard]],
-    index: int,
-    destination: Destination,
+    destinations: Sequence[Destination],
     sent: dict[int, int],
 ) -> Iterable[Transfer]:
-    """Transfers that fill the destination's regions of the entry's tensors."""
-    if not any(map(destination.takes, entry.hf)):
-        return
+    """Transfers that fill the destinations' regions of the entry's tensors, one destination after another."""
     itemsize = holders[entry.megatron][0].dtype.itemsize
-    for replicas in _replicas(entry, holders[entry.megatron]):
-        shard = replicas[0]
-        for held in shard_contents(entry, shape, shard.index, shard.count).regions:
-            if not destination.takes(entry.hf[held.tensor]):
-                continue
-            wanted = destination_region(entry, held.tensor, shape, destination)
-            common = held.hf.intersection(wanted)
-            if common is None:
-                continue
-            source = _source(replicas, destination.rank, sent)
-            transfer = Transfer(
-                source=source,
-                parameter=entry.megatron,
-                row=held.row + common.row - held.hf.row,
-                column=held.column + common.column - held.hf.column,
-                destination=index,
-                tensor=entry.hf[held.tensor],
-                to_row=common.row - wanted.row,
-                to_column=common.column - wanted.column,
-                rows=common.rows,
-                columns=common.columns,
-                itemsize=itemsize,
-            )
-            if source != destination.rank:
-                sent[source] += transfer.nbytes
-            yield transfer
+    replicas = [(held, [shard.rank for shard in held]) for held in _replicas(entry, holders[entry.megatron])]
+    for index, destination in enumerate(destinations):
+        for held, ranks in replicas:
+            for piece in geometry.pieces(entry, held[0], destination):
+                if not destination.takes(entry.hf[piece.tensor]):
+                    continue
+                source = _source(ranks, destination.rank, sent)
+                transfer = Transfer(
+                    source=source,
+                    parameter=entry.megatron,
+                    row=piece.row,
+                    column=piece.column,
+                    destination=index,
+                    tensor=entry.hf[piece.tensor],
+                    to_row=piece.to_row,
+                    to_column=piece.to_column,
+                    rows=piece.rows,
+                    columns=piece.columns,
+                    itemsize=itemsize,
+                )
+                if source != destination.rank:
+                    sent[source] += transfer.nbytes
+                yield transfer
 
 
 def _replicas(entry: Entry, holders: list[Shard]) -> list[list[Shard]]:
@@ -233,9 +261,31 @@ def _replicas(entry: Entry, holders: list[Shard]) -> list[list[Shard]]:
     return [by_index[index] for index in sorted(by_index)]
 
 
-def _source(replicas: list[Shard], receiver: int, sent: dict[int, int]) -> int:
-    ranks = [shard.rank for shard in replicas]
-    return receiver if receiver in ranks else min(ranks, key=lambda rank: (sent[rank], rank))
+def _source(ranks: list[int], receiver: int, sent: dict[int, int]) -> int:
+    if len(ranks) == 1 or receiver in ranks:
+        return receiver if receiver in ranks else ranks[0]
+    return min(ranks, key=lambda rank: (sent[rank], rank))
+
+
+def _laid_out(
+    entries: Sequence[Entry],
+    shape: ModelShape,
+    placement: Sequence[Shard],
+    destinations: Sequence[Destination],
+    bucket_bytes: int,
+) -> list[list[tuple[Slot, ...]]]:
+    """The buckets' slots of each destination; those that receive the same share them."""
+    whole = tensors_of_placement(entries, placement)
+    buckets: dict[frozenset[str] | None, list[tuple[Slot, ...]]] = {}
+    found: dict[Destination, list[tuple[Slot, ...]]] = {}
+    alike = [replace(destination, rank=0) for destination in destinations]
+    for kind in alike:
+        if kind not in found:
+            if kind.tensors not in buckets:
+                buckets[kind.tensors] = plan_buckets((t for t in whole if kind.takes(t[0])), bucket_bytes)
+            sizes = _shard_sizes(entries, shape, kind)
+            found[kind] = [_slots(slots, sizes) for slots in buckets[kind.tensors]]
+    return [found[kind] for kind in alike]
 
 
 def _shard_sizes(entries: Sequence[Entry], shape: ModelShape, destination: Destination) -> dict[str, tuple[int, ...]]:
