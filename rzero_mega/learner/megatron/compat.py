@@ -90,10 +90,14 @@ def install() -> None:
 
 
 def _compile_nothing() -> None:
-    # Megatron decorates small functions with torch.compile, whose CPU back end needs a C++ compiler at run time.
-    import torch._dynamo
+    # Megatron decorates small functions with torch.compile, whose CPU back end needs a C++ compiler at run time, and
+    # seconds of every process's start to be imported.
+    compiler: Any = torch
+    compiler.compile = lambda model=None, **_: _as_it_is if model is None else model
 
-    torch._dynamo.config.disable = True
+
+def _as_it_is(function: Callable[P, R]) -> Callable[P, R]:
+    return function
 
 
 def _keep_rng_on_cpu() -> None:
