@@ -55,8 +55,9 @@ def test_bytes_inside_requests_to_other_nodes_would_be_most_of_an_iteration() ->
 def test_a_sender_gets_what_the_plan_of_an_update_brings_it_and_no_rank_gives_more(recipe: str, sync: str) -> None:
     here = site(recipe, f"weights.sync={sync}")
     # Every layer moves the same: of 12,000 experts a plan takes seconds.
-    vars(here)["shape"] = shape = replace(here.shape, layers=2 * here.candidate.layout.pp)
-    layout, found = here.candidate.layout, sending(here)
+    layout = here.candidate.layout
+    vars(here)["shape"] = shape = replace(here.shape, layers=2 * layout.pp * layout.vpp)
+    found = sending(here)
     ranks = Layout(layout.tp, layout.pp, layout.cp * layout.dp, layout.ep, layout.etp)
     plan = plan_reshard(entries(shape), shape, ranks.placement(shape), [Destination(s) for s in found.senders], 1 << 30)
     received, sent = Counter[int](), Counter[int]()
