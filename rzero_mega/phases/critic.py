@@ -45,6 +45,8 @@ from rzero_mega.tracking.critic import measured_critic
 from rzero_mega.tracking.measured import MEASURED
 
 _log = logging.getLogger(__name__)
+TokenPair = tuple[tuple[int, ...], tuple[int, ...]]
+"""What a Critic reads of a pair, the better answer first."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     closed = spmd.on_rank_0(_closed, ctx, inputs.critic)
     tokens = AnswerTokens(ctx)
     material = spmd.on_rank_0(_material, ctx, domain, answered, drawn, inputs.fixed, closed, tokens)
-    pairs = [pair for pair in material.trained if _fits(tokens, pair)]
+    shown = [(pair, _answers(tokens, pair)) for pair in material.trained]
+    # A micro-batch holds both answers; a token more of each has its score's place.
+    shown = [s for s in shown if max(map(len, s[1])) <= tokens.most and sum(map(len, s[1])) + 2 <= tokens.budget]
+    pairs = [pair for pair, _ in shown]
     training = TrainingConfig(steps=critic.steps, optimizer=critic.optimizer)
     if not pairs:
         _log.warning("critic.train: no pair of known order is there to learn from; it stays as it is")
@@ -80,16 +85,14 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: CriticInputs) -> None:
     optimizer = training.optimizer.in_iteration(phase.directory.iteration)
     with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
         learner = Learner(models.policy, ctx.layout, ctx.config.learner, critic.loss, optimizer, longest_response=1)
-    steps = _PairSteps(ctx, learner, pairs, tokens, derive_seed(phase.seed_key("order")))
+    steps = _PairSteps(ctx, learner, shown, derive_seed(phase.seed_key("order")))
     facts = {"pairs": dict(Counter(pair.kind for pair in pairs)), "closed_before": list(closed)}
     then = partial(_measure, ctx, inputs, material, closed)
     run_steps(ctx, phase, learner, training, steps, models, facts, then)
 
 
-def _fits(tokens: AnswerTokens, pair: RankedPair) -> bool:
-    """Whether a micro-batch holds both answers; a token more of each has its score's place."""
-    lengths = [len(tokens.of(pair.question, answer)) for answer in (pair.better, pair.worse)]
-    return max(lengths) <= tokens.most and sum(lengths) + 2 <= tokens.budget
+def _answers(tokens: AnswerTokens, pair: RankedPair) -> TokenPair:
+    return tokens.of(pair.question, pair.better), tokens.of(pair.question, pair.worse)
 
 
 class _PairSteps(Steps):
@@ -98,17 +101,17 @@ class _PairSteps(Steps):
     shown: ClassVar = {"loss": "loss", "norm": "grad_norm"}
 
     def __init__(
-        self, ctx: RunContext, learner: Learner, pairs: Sequence[RankedPair], tokens: AnswerTokens, order: int
+        self, ctx: RunContext, learner: Learner, shown: Sequence[tuple[RankedPair, TokenPair]], order: int
     ) -> None:
         """`order` names the stream of epochs' orders."""
-        self._ctx, self._learner, self._pairs, self._tokens, self._order = ctx, learner, pairs, tokens, order
+        self._ctx, self._learner, self._order = ctx, learner, order
+        self._pairs, self._answers = [pair for pair, _ in shown], [both for _, both in shown]
         self._per_step = ctx.config.critic.loss.pairs_per_update
 
     def take(self, step: int, on_failure: OnFailure) -> Row:
         """The step's row."""
-        batch = [self._pairs[item] for item in balanced_batch(self._pairs, step, self._per_step, self._order)]
-        answers = [(pair.question, answer) for pair in batch for answer in (pair.better, pair.worse)]
-        sequences = [scored_sequence(self._tokens.of(*answer)) for answer in answers]
+        batch = balanced_batch(self._pairs, step, self._per_step, self._order)
+        sequences = [scored_sequence(tokens) for item in batch for tokens in self._answers[item]]
         found, used = train_step(self._ctx, self._learner, sequences, on_failure)
         return {
             "loss": found.loss,

@@ -31,6 +31,13 @@ def left(folder: Path, name: str) -> dict[str, Any]:
     return {phase: (said["inputs"], {**said["outputs"], "metrics": None}) for phase, said in found.items()}
 
 
+def run_whole(folder: Path, command: Sequence[str]) -> Path:
+    """The folder, with the command's finished run, runs/whole."""
+    done = run(folder, *command, "run.name=whole")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 def run_killed(folder: Path, command: Sequence[str], name: str, signs: Mapping[str, str]) -> None:
     """The command's run of the name, killed as soon as each sign lies among its iterations, then left to its end.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import run
-from tests.e2e.killed import left, manifest, run_killed
+from tests.e2e.killed import left, manifest, run_killed, run_whole
 from tests.tiny_nano import SIZES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
@@ -40,11 +40,7 @@ KILLED_AT = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Has a finished run, runs/whole."""
-    folder = tmp_path_factory.mktemp("critic")
-    done = run(folder, *COMMAND, "run.name=whole")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return run_whole(tmp_path_factory.mktemp("critic"), COMMAND)
 
 
 def test_each_critic_scores_its_own_solver_and_the_next_challenger_and_labels(folder: Path) -> None:

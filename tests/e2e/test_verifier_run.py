@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command import run
-from tests.e2e.killed import iterations, left, manifest, run_killed
+from tests.e2e.killed import iterations, left, manifest, run_killed, run_whole
 from tests.tiny_nano import SIZES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.gloo]
@@ -41,11 +41,7 @@ KILLED_AT = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Has a finished run, runs/whole."""
-    folder = tmp_path_factory.mktemp("verifier")
-    done = run(folder, *COMMAND, "run.name=whole")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return run_whole(tmp_path_factory.mktemp("verifier"), COMMAND)
 
 
 def test_a_verifier_that_takes_part_is_asked_about_the_answers_to_the_next_questions(folder: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 
 from rzero_mega.learner.megatron.process_groups import device
 from rzero_mega.weights.verification.gpu_hash import GpuHash
-from tools.gpu_steps.models import synchronize
+from tools.gpu_steps.models import median_seconds
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,4 @@ def run(settings: Settings) -> Rates:
         "from_pageable": lambda: tensor.copy_(pageable),
         "from_pinned": lambda: tensor.copy_(pinned, non_blocking=True),
     }
-    return Rates(**{name: settings.nbytes / _seconds(way, settings.passes) for name, way in ways.items()})
-
-
-def _seconds(way: Callable[[], object], passes: int) -> float:
-    found = []
-    for _ in range(passes):
-        synchronize()
-        start = time.perf_counter()
-        way()
-        synchronize()
-        found.append(time.perf_counter() - start)
-    return median(found)
+    return Rates(**{name: settings.nbytes / median_seconds(way, settings.passes) for name, way in ways.items()})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -183,3 +185,15 @@ def synchronize() -> None:
     """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def median_seconds(once: Callable[[], object], passes: int, wait: Callable[[], None] = synchronize) -> float:
+    """Of so many passes, each by itself; `wait` for what it starts, by default for the whole GPU."""
+    found = []
+    for _ in range(passes):
+        wait()
+        start = time.perf_counter()
+        once()
+        wait()
+        found.append(time.perf_counter() - start)
+    return median(found)

@@ -6,17 +6,15 @@ NCCL's, each of which reads a flag until it is set.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor
 
 from rzero_mega.learner.megatron.process_groups import device
-from tools.gpu_steps.models import synchronize
+from tools.gpu_steps.models import median_seconds, synchronize
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Beside:
 def run(settings: Settings) -> Beside:
     """Time the graph's passes while nothing spins, then beside each number of blocks."""
     once = _graph(settings)
-    alone = _seconds(once, settings.replays)
+    alone = median_seconds(once, settings.replays, _wait)
     seconds = {}
     for blocks in settings.blocks:
         with _spinning(blocks):
-            seconds[blocks] = _seconds(once, settings.replays)
+            seconds[blocks] = median_seconds(once, settings.replays, _wait)
     return Beside(alone, seconds, {blocks: value / alone for blocks, value in seconds.items()})
 
 
@@ -74,19 +72,8 @@ def _graph(settings: Settings) -> Callable[[], None]:
     return graph.replay
 
 
-def _seconds(once: Callable[[], None], replays: int) -> float:
-    found = []
-    for _ in range(replays):
-        # Not the whole device, on which something may spin.
-        _wait()
-        start = time.perf_counter()
-        once()
-        _wait()
-        found.append(time.perf_counter() - start)
-    return median(found)
-
-
 def _wait() -> None:
+    """Not for the whole device, on which something may spin."""
     if torch.cuda.is_available():
         torch.cuda.current_stream().synchronize()
 

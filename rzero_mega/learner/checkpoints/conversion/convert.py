@@ -168,8 +168,9 @@ class _HfView:
         return self._last[name]
 
     def _dtype_of(self, stored: StoredTensor) -> torch.dtype:
-        kept = self._dtype is None or stored.entry.megatron.endswith(BIAS)
-        return self._weights.dtype(stored) if kept or self._dtype is None else self._dtype
+        if self._dtype is None or stored.entry.megatron.endswith(BIAS):
+            return self._weights.dtype(stored)
+        return self._dtype
 
 
 def _check_space(work: WorkFolder, total: int) -> None:
