@@ -66,7 +66,7 @@ def calls_megatron(function: Callable[P, R]) -> Callable[P, R]:
 
 @functools.cache
 def install() -> None:
-    """Give Megatron-core's uses of `torch.cuda` a CPU meaning. Call before importing anything of Megatron's."""
+    """Give Megatron-core's uses of `torch.cuda` a CPU meaning. Call before calling anything of Megatron's."""
     if torch.cuda.is_available():
         return
     cuda: Any = torch.cuda
@@ -81,23 +81,11 @@ def install() -> None:
     cuda.manual_seed = torch.manual_seed
     tensor: Any = torch.Tensor
     tensor.cuda = lambda self, *_args, **_kwargs: self
-    _compile_nothing()
     _keep_rng_on_cpu()
     _adam_shaped_like_fused_adam()
     _many_tensors_without_kernels()
     _route_tokens_on_cpu()
     _exchange_unequal_parts_over_gloo()
-
-
-def _compile_nothing() -> None:
-    # Megatron decorates small functions with torch.compile, whose CPU back end needs a C++ compiler at run time, and
-    # seconds of every process's start to be imported.
-    compiler: Any = torch
-    compiler.compile = lambda model=None, **_: _as_it_is if model is None else model
-
-
-def _as_it_is(function: Callable[P, R]) -> Callable[P, R]:
-    return function
 
 
 def _keep_rng_on_cpu() -> None:
