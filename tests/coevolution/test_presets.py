@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from rzero_mega.config import load_config
+from rzero_mega.config.panel import vote_sources
 from rzero_mega.domains.mathematics.checks import CHECKS
+from rzero_mega.learner.losses.objective import has_base_reference
 
 PRESETS = {name: load_config([name]) for name in ("paper", "official_code")}
 
@@ -192,6 +194,18 @@ def test_hardened_switches_everything_on_and_changes_nothing_else_of_the_paper()
     hardened.checks, hardened.labels.curation = paper.checks, paper.labels.curation
     reward.unanswered_counts_as_doubt, reward.repetition.mask_numbers = True, False
     assert hardened == paper
+
+
+def test_rzero_plus_changes_labels_where_the_challenger_starts_and_a_kl_to_the_base() -> None:
+    plus, paper = load_config(["paper", "rzero_plus"]), load_config(["paper"])
+    assert [source.name for source in vote_sources(plus.labels)] == ["solver", "solver_reexpressed", "base"]
+    assert {source.samples for source in vote_sources(plus.labels)} == {5}
+    # A question is kept for answers that every source gives, whether or not one model alone is sure of them.
+    assert plus.labels.curation.minimum_support > 1 and plus.labels.curation.band_of == "all"
+    assert plus.challenger.start == "base" and has_base_reference(plus.solver.training.grpo)
+    plus.labels, plus.challenger.start = paper.labels, paper.challenger.start
+    plus.solver.training.grpo = paper.solver.training.grpo
+    assert plus == paper
 
 
 @pytest.mark.parametrize("preset", ["nano", "smollm2"])

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from rzero_mega.recipes import load_recipe, recipe_names
 
+from rzero_mega.commands.checks import check_inference
 from rzero_mega.config import Config, config_from_yaml, load_config, to_yaml
 from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.placement import placement_of
+from rzero_mega.domains.domain import CheckableAnswers
 from rzero_mega.domains.mathematics.checks import CHECKS
 from rzero_mega.domains.prompts import PLACEHOLDERS, has_prompt, prompt_of
-from rzero_mega.domains.registry import built_in_benchmark
+from rzero_mega.domains.registry import built_in_benchmark, domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.benchmarks import load_benchmark
 from rzero_mega.evaluation.definition import defined_benchmark
@@ -159,6 +161,17 @@ def test_presets_after_a_plus_go_over_the_recipe_in_order_and_under_the_override
     assert more.checks == load_config(["hardened"]).checks != plain.checks
     assert (more.iterations, more.labels.curation.low, more.labels.curation.high) == (7, 0.35, 0.9)
     assert load_recipe("hardened+nano") == load_config(["paper", "hardened", "nano"])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_rzero_plus_goes_over_every_recipe_whose_answers_are_right_or_wrong(name: str) -> None:
+    config = load_recipe(f"{name}+rzero_plus", ["evaluation.benchmarks=[]"])
+    if isinstance(domain_of(config).answers, CheckableAnswers):
+        check_inference(config)
+        assert config.labels.panel == load_config(["rzero_plus"]).labels.panel
+    else:
+        with pytest.raises(UserError, match=r"^labels\.panel: is for answers that are right or wrong"):
+            check_inference(config)
 
 
 def test_what_is_no_recipe_or_preset_in_a_sum_is_refused_by_its_own_name() -> None:
