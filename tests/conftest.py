@@ -102,7 +102,23 @@ def tiny_model() -> Callable[..., Any]:
                 "use_qk_norm": True,
                 "attention_bias": True,
             }
-        if family != "qwen2":  # its transformers class derives the head dimension
+        if family == "deepseek_v3":
+            sizes |= {
+                "n_routed_experts": 8,
+                "num_experts_per_tok": 4,
+                "n_group": 4,
+                "topk_group": 2,
+                "moe_intermediate_size": 24,
+                "first_k_dense_replace": 1,
+                "routed_scaling_factor": 1.5,
+                "num_key_value_heads": 4,
+                "q_lora_rank": 20,
+                "kv_lora_rank": 24,
+                "qk_nope_head_dim": 12,
+                "qk_rope_head_dim": 8,
+                "v_head_dim": 16,
+            }
+        if family not in ("qwen2", "deepseek_v3"):  # its transformers class derives the head dimension
             sizes["head_dim"] = 16
         config = AutoConfig.for_model(family, **{**sizes, **keys})
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")

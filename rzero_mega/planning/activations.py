@@ -41,10 +41,13 @@ def layer_bytes(shape: ModelShape, candidate: Candidate, workload: Workload) -> 
     """
     layout, width, impl = candidate.layout, workload.element_bytes, workload.transformer_impl
     core = _local_attention if impl == "local" else _te_attention
+    if shape.latent is not None:
+        core = _latent_attention
     norm = norm_bytes(shape, impl, width) / layout.token_ranks
     mlp = _experts(shape, layout, impl, width) if shape.experts else _mlp(shape, layout, impl, width)
     attention = core(shape, candidate.recompute == "selective", width) / (layout.cp * layout.tp)
-    rotary = 4 * shape.head_dim * width / layout.cp  # cosines and sines, for queries and keys
+    turned = shape.head_dim if shape.latent is None else shape.latent.rotated
+    rotary = 4 * turned * width / layout.cp  # cosines and sines, for queries and keys
     hidden = shape.hidden * width / layout.token_ranks
     # Backward of the MLP: gradients of its product, of both halves of its first matrix, of its input and output.
     widest = _mlp_width(shape, layout)
@@ -87,6 +90,14 @@ def _local_attention(shape: ModelShape, selective: bool, width: int) -> float:
     if not selective:
         kept += (queries + keys) * width + FP32 * shape.heads
     return norms + holds_mixed * mixed + kept + queries * width
+
+
+def _latent_attention(shape: ModelShape, selective: bool, width: int) -> float:
+    """What queries, keys and values are made of, themselves and packed, and what comes out."""
+    small = shape.size("small_queries") + shape.size("small_keys")
+    heads = (2 - selective) * (shape.size("queries") + shape.size("keys")) + 2 * shape.size("values")
+    statistics = FP32 * (0 if selective else shape.heads)
+    return (FP32 + 2 * width) * small + heads * width + statistics
 
 
 def _mlp(shape: ModelShape, layout: ParallelLayout, impl: TransformerImpl, width: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rzero_mega.planning.parameters import attention_weights
 from rzero_mega.weights.shape import ModelShape
 
 BACKWARD = 2
@@ -40,15 +41,16 @@ class SequenceCost:
 def layer_flops(shape: ModelShape) -> float:
     """Forward, per token and layer, without attention, with n heads of size d, g key-value heads and ffn f.
 
-    Queries, keys and values 2h(n + 2g)d, their projection 2ndh, the gated MLP 6hf; of a mixture 6hf per chosen expert
-    and for the shared one, and the router's 2h per expert. Layers with and without experts in the mean.
+    Queries, keys and values 2h(n + 2g)d, their projection 2ndh, and two per element of latent attention's matrices; the
+    gated MLP 6hf; of a mixture 6hf per chosen expert and for the shared one, and the router's 2h per expert. Layers
+    with and without experts in the mean.
     """
     return _layers_flops(shape) / shape.layers
 
 
 def _layers_flops(shape: ModelShape) -> int:
     """Of all layers."""
-    attention = 2 * shape.hidden * 2 * (shape.size("queries") + shape.size("keys"))
+    attention = 2 * attention_weights(shape)
     widths = shape.expert_ffn * shape.experts_per_token + shape.shared_ffn
     mixture = 6 * shape.hidden * widths + 2 * shape.hidden * shape.experts
     mixtures = shape.expert_layers
@@ -56,8 +58,8 @@ def _layers_flops(shape: ModelShape) -> int:
 
 
 def attention_flops(shape: ModelShape) -> int:
-    """Forward, per layer, times s² for a sequence of s tokens: 2 * 2nd * s²/2 of scores and weighted values."""
-    return 2 * shape.size("queries")
+    """Forward, per layer, times s² for a sequence of s tokens: 2nd * s²/2 of scores, as much of weighted values."""
+    return shape.size("queries") + shape.size("values")
 
 
 def training_flops(

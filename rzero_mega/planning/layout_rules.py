@@ -17,7 +17,10 @@ def check_layout(shape: ModelShape, layout: ParallelLayout) -> None:
             f"learner.layout.vpp: {layout.pp} stages of {layout.vpp} chunks do not divide the model's "
             f"{shape.layers} layers"
         )
-    for what, size in (("attention heads", shape.heads), ("ffn", shape.ffn), ("shared experts' ffn", shape.shared_ffn)):
+    cut = [("attention heads", shape.heads), ("ffn", shape.ffn), ("shared experts' ffn", shape.shared_ffn)]
+    if shape.latent is not None:
+        cut += [("latent queries", shape.size("small_queries")), ("latent keys", shape.size("small_keys"))]
+    for what, size in cut:
         if size % layout.tp:
             raise UserError(f"learner.layout.tp: {layout.tp} does not divide the model's {size} {what}")
     if shape.kv_heads % layout.tp and layout.tp % shape.kv_heads:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rzero_mega.config.schema import ModelConfig
 from rzero_mega.errors import UserError
 from rzero_mega.weights.base_model import resolve_base_model
-from rzero_mega.weights.shape import ModelShape, read_shape
+from rzero_mega.weights.shape import LatentAttention, ModelShape, Yarn, read_shape
 
 # One name stands for all models of the shape.
 SUFFIXES = ("-base", "-instruct", "-instruct-2507", "-thinking-2507", "-hybrid-base", "-long-base", "-short-base")
@@ -58,6 +58,12 @@ def _glm4_moe(
     )  # fmt: skip
 
 
+_DEEPSEEK_V3 = ModelShape(
+    "deepseek_v3", 61, 7168, 18432, 128, 128, 192, 129280, 163840, 1e-6, 1e4, None, False, False, False,
+    experts=256, experts_per_token=8, expert_ffn=2048, dense_layers=3, shared_ffn=2048, biased_routing=True,
+    expert_groups=8, chosen_groups=4, routed_scale=2.5,
+    latent=LatentAttention(1536, 512, 128, 64, 128, Yarn(40.0, 4096, 32.0, 1.0, 1.0)),
+)  # fmt: skip
 _LLAMA_3B = _llama(28, 3072, 8192, 24, rope_factor=32.0, tied=True)
 _LLAMA_8B = _llama(32, 4096, 14336, 32)
 MODELS: dict[str, ModelShape] = {
@@ -72,6 +78,8 @@ MODELS: dict[str, ModelShape] = {
     "GLM-4.5-Air": _glm4_moe(46, 4096, 10944, 128, 1408, 1, 1.0, False),
     "GLM-4.5": _glm4_moe(92, 5120, 12288, 160, 1536, 3, 2.5, True),
     "GLM-4.6": _glm4_moe(92, 5120, 12288, 160, 1536, 3, 2.5, True, max_positions=202752),
+    "DeepSeek-V3": _DEEPSEEK_V3,
+    "DeepSeek-R1": _DEEPSEEK_V3,
     "Qwen2.5-0.5B": _qwen2(24, 896, 4864, 14, 2, vocab=151936, tied=True),
     "Qwen2.5-1.5B": _qwen2(28, 1536, 8960, 12, 2, vocab=151936, tied=True),
     "Qwen2.5-3B": _qwen2(36, 2048, 11008, 16, 2, vocab=151936, tied=True),

@@ -70,12 +70,23 @@ def trained_parameters(shape: ModelShape, layout: ParallelLayout, stage: int, wo
     return Parameters(stage_layers(shape, layout) * workload.adapter_rank * numbers, 0)
 
 
+def attention_weights(shape: ModelShape) -> int:
+    """Elements of a layer's matrices around its attention: what is multiplied with a token there."""
+    queries, keys, values, hidden = shape.size("queries"), shape.size("keys"), shape.size("values"), shape.hidden
+    latent = shape.latent
+    if latent is None:
+        return hidden * (queries + 2 * keys + values)
+    asked = hidden * queries if latent.q_rank is None else (hidden + queries) * latent.q_rank
+    return asked + hidden * shape.size("small_keys") + latent.kv_rank * shape.size("keys_values") + hidden * values
+
+
 def _attention(shape: ModelShape, tp: int) -> int:
     """With a layer's norms."""
-    queries, keys = shape.size("queries"), shape.size("keys")
-    attention = shape.hidden * (2 * queries + 2 * keys) + shape.qkv_bias * (queries + 2 * keys)
+    biases = shape.qkv_bias * (shape.size("queries") + 2 * shape.size("keys"))
     norms = 2 * shape.hidden + shape.qk_norm * 2 * shape.head_dim
-    return attention // tp + norms
+    if shape.latent is not None:
+        norms += (shape.latent.q_rank or 0) + shape.latent.kv_rank
+    return (attention_weights(shape) + biases) // tp + norms
 
 
 def total_parameters(shape: ModelShape, tp: int = 1) -> int:

@@ -73,7 +73,12 @@ def _concurrencies(sequences: int, wanted: int | None) -> list[int]:
 
 
 def kv_bytes(shape: ModelShape, tp: int, element_bytes: int) -> int:
-    """Of one token on one GPU: keys and values of all layers; a head is on several GPUs where there are too few."""
+    """Of one token on one GPU: keys and values of all layers; a head is on several GPUs where there are too few.
+
+    Latent attention keeps what it makes keys and values of, which all heads share, on every GPU.
+    """
+    if shape.latent is not None:
+        return shape.layers * shape.size("small_keys") * element_bytes
     return 2 * shape.layers * max(1, shape.kv_heads // tp) * shape.head_dim * element_bytes
 
 

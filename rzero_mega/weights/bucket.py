@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import torch
 from torch import Tensor
+
+# Ends of the names of two tensors, the second behind the first, that SGLang packs into one: it forgets the first at the
+# end of a call (DeepSeek-V3's latent attention, 0.5.23).
+TOGETHER = ("q_a_proj.weight", "kv_a_proj_with_mqa.weight")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Bucket:
 
 
 def plan_buckets(tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], limit: int) -> list[tuple[Slot, ...]]:
-    """Slots of every bucket: at most `limit` bytes each, or one tensor that alone is larger; order is kept.
+    """Slots of every bucket, in order: at most `limit` bytes each, and what can't be apart, or one larger tensor.
 
     A bucket also ends before a tensor that would not be aligned to its dtype, since there are no gaps.
     """
@@ -56,7 +60,7 @@ def plan_buckets(tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], li
     end = 0
     for name, dtype, shape in tensors:
         slot = Slot(name, dtype, tuple(shape), end)
-        if slots and _ends_before(slot, limit):
+        if slots and _ends_before(slot, slots[-1].name, limit):
             buckets.append(tuple(slots))
             slots, slot = [], Slot(name, dtype, tuple(shape), 0)
         slots.append(slot)
@@ -66,9 +70,19 @@ def plan_buckets(tensors: Iterable[tuple[str, torch.dtype, tuple[int, ...]]], li
     return buckets
 
 
-def _ends_before(slot: Slot, limit: int) -> bool:
-    """Whether a bucket that has tensors ends before this one."""
-    return slot.stop > limit or slot.start % slot.dtype.itemsize != 0
+def divisible(slots: Sequence[Slot]) -> bool:
+    """Whether a lower limit would make several buckets of this one."""
+    return len(slots) > 2 or (len(slots) == 2 and not _together(slots[0].name, slots[1].name))
+
+
+def _ends_before(slot: Slot, last: str, limit: int) -> bool:
+    """Whether a bucket whose last tensor has this name ends before the slot."""
+    aligned = slot.start % slot.dtype.itemsize == 0
+    return not aligned or (slot.stop > limit and not _together(last, slot.name))
+
+
+def _together(first: str, second: str) -> bool:
+    return first.endswith(TOGETHER[0]) and second.endswith(TOGETHER[1])
 
 
 def to_buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[Bucket]:
@@ -76,7 +90,7 @@ def to_buckets(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[Bu
     pending: list[tuple[str, Tensor]] = []
     size = 0
     for name, tensor in tensors:
-        if pending and _ends_before(Slot(name, tensor.dtype, tuple(tensor.shape), size), limit):
+        if pending and _ends_before(Slot(name, tensor.dtype, tuple(tensor.shape), size), pending[-1][0], limit):
             yield _pack(pending)
             pending, size = [], 0
         pending.append((name, tensor.detach()))

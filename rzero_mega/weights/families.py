@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-SUPPORTED_MODEL_TYPES = ("qwen3", "qwen3_moe", "qwen2", "llama", "glm4_moe")
+SUPPORTED_MODEL_TYPES = ("qwen3", "qwen3_moe", "qwen2", "llama", "glm4_moe", "deepseek_v3")

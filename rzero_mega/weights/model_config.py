@@ -41,11 +41,16 @@ _SIZES = {
     "first_k_dense_replace": (0, 4096),
     "num_nextn_predict_layers": (0, 4096),
     "num_experts_per_tok": (1, 1 << 13),
+    "q_lora_rank": (1, 1 << 18),
+    "kv_lora_rank": (1, 1 << 18),
+    "qk_nope_head_dim": (1, 1 << 13),
+    "qk_rope_head_dim": (1, 1 << 13),
+    "v_head_dim": (1, 1 << 13),
     "sliding_window": (1, 1 << 31),
     "decoder_sparse_step": (1, 4096),
 }
 _MOST_EXPERTS_IN_ALL = 1 << 17
-_MAY_BE_NULL = ("num_key_value_heads", "head_dim", "sliding_window", "num_nextn_predict_layers")
+_MAY_BE_NULL = ("num_key_value_heads", "head_dim", "sliding_window", "num_nextn_predict_layers", "q_lora_rank")
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MOST_STOP_TOKENS = 64
 

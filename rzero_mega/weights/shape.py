@@ -15,6 +15,33 @@ LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_po
 
 
 @dataclass(frozen=True)
+class Yarn:
+    """Frequencies stretched beyond the positions of the first training (Peng et al., arXiv 2309.00071)."""
+
+    factor: float
+    original_positions: int
+    beta_fast: float
+    beta_slow: float
+    mscale: float
+
+
+@dataclass(frozen=True)
+class LatentAttention:
+    """Queries, keys and values out of smaller vectors (DeepSeek-V2, arXiv 2405.04434, section 2.1); sizes.
+
+    Of each head `rotated` numbers are, and `unrotated` are not; keys share those that are. `q_rank` None: queries come
+    out of the hidden state.
+    """
+
+    q_rank: int | None
+    kv_rank: int
+    unrotated: int
+    rotated: int
+    value: int
+    yarn: Yarn | None
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """A decoder: sizes, and the features in which the families differ.
 
@@ -53,6 +80,7 @@ class ModelShape:
     expert_groups: int = 1
     chosen_groups: int = 1
     routed_scale: float = 1.0
+    latent: LatentAttention | None = None
 
     def has_experts(self, layer: int) -> bool:
         """Whether the layer, counted from 0, is a mixture of experts."""
@@ -64,12 +92,29 @@ class ModelShape:
         return self.layers - self.dense_layers if self.experts else 0
 
     def size(self, dim: str) -> int:
-        """Length of a dimension by its name in the mapping tables: a field, or `queries` and `keys` of all heads."""
+        """Length of a dimension by its name in the mapping tables: a field, or a size that follows from several.
+
+        `queries`, `keys` and `values` are of all heads; `small_queries` and `small_keys` what latent attention makes of
+        a hidden state, `kv_rank` what it makes of that `keys_values` of all heads out of.
+        """
+        if self.latent is not None and dim in ("values", "small_queries", "small_keys", "kv_rank", "keys_values"):
+            return self._latent_size(self.latent, dim)
+        if dim == "values":
+            return self.heads * self.head_dim
         if dim == "queries":
             return self.heads * self.head_dim
         if dim == "keys":
             return self.kv_heads * self.head_dim
         return int(getattr(self, dim))
+
+    def _latent_size(self, latent: LatentAttention, dim: str) -> int:
+        return {
+            "values": self.heads * latent.value,
+            "small_queries": latent.q_rank or 0,
+            "small_keys": latent.kv_rank + latent.rotated,
+            "kv_rank": latent.kv_rank,
+            "keys_values": self.heads * (latent.unrotated + latent.value),
+        }[dim]
 
 
 def read_shape(folder: Path) -> ModelShape:
@@ -91,6 +136,7 @@ def shape_of(config: Any) -> ModelShape:
         raise UserError(f"model_type {family}: not supported; supported are {', '.join(SUPPORTED_MODEL_TYPES)}")
     _refuse(config, family)
     rope = dict(config.rope_parameters)
+    latent = _latent(config, rope) if family == "deepseek_v3" else None
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // max(1, config.num_attention_heads)
     shape = ModelShape(
         family=family,
@@ -99,14 +145,15 @@ def shape_of(config: Any) -> ModelShape:
         ffn=config.intermediate_size,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads or config.num_attention_heads,
-        head_dim=head_dim,
+        head_dim=head_dim if latent is None else latent.unrotated + latent.rotated,
         vocab=config.vocab_size,
         max_positions=config.max_position_embeddings,
         norm_epsilon=float(config.rms_norm_eps),
         rope_base=float(rope["rope_theta"]),
-        rope_factor=_rope_factor(rope),
+        rope_factor=_rope_factor(rope) if latent is None else None,
         tied=bool(config.tie_word_embeddings),
         qk_norm=family in ("qwen3", "qwen3_moe") or bool(getattr(config, "use_qk_norm", False)),
+        latent=latent,
         qkv_bias=family == "qwen2" or (family == "glm4_moe" and bool(config.attention_bias)),
         rotated=_rotated(rope, family, head_dim),
         **_expert_fields(config, family),
@@ -136,7 +183,7 @@ def _check_sizes(shape: ModelShape) -> None:
 
 
 def _expert_fields(config: Any, family: str) -> dict[str, Any]:
-    if family == "glm4_moe":
+    if family in ("glm4_moe", "deepseek_v3"):
         return _biased_expert_fields(config)
     if family != "qwen3_moe":
         return {}
@@ -148,6 +195,36 @@ def _expert_fields(config: Any, family: str) -> dict[str, Any]:
         "expert_ffn": config.moe_intermediate_size,
         "normalised_routing": bool(config.norm_topk_prob),
     }
+
+
+def _latent(config: Any, rope: dict[str, Any]) -> LatentAttention:
+    if not config.rope_interleave:
+        raise UserError("config.json rope_interleave: not supported; only true is")
+    if config.num_key_value_heads != config.num_attention_heads:
+        raise UserError("config.json num_key_value_heads: not supported; only as many as num_attention_heads are")
+    if config.rms_norm_eps != 1e-6:
+        # transformers' norms of latent vectors have this one whatever the key says.
+        raise UserError(f"config.json rms_norm_eps {config.rms_norm_eps!r}: not supported; only 1e-06 is")
+    sizes = (config.q_lora_rank, config.kv_lora_rank, config.qk_nope_head_dim, config.qk_rope_head_dim)
+    return LatentAttention(*sizes, config.v_head_dim, _yarn(rope))
+
+
+def _yarn(rope: dict[str, Any]) -> Yarn | None:
+    kind = rope.get("rope_type", "default")
+    if kind == "default":
+        return None
+    if kind != "yarn":
+        raise UserError(f"config.json rope_type {kind!r}: not supported; default and yarn are")
+    mscale = rope.get("mscale_all_dim")
+    if not mscale or rope.get("mscale") != mscale or rope.get("attention_factor") is not None:
+        raise UserError("config.json rope mscale: not supported; only where mscale_all_dim is the same")
+    return Yarn(
+        float(rope["factor"]),
+        int(rope["original_max_position_embeddings"]),
+        float(rope.get("beta_fast") or 32),
+        float(rope.get("beta_slow") or 1),
+        float(mscale),
+    )
 
 
 def _biased_expert_fields(config: Any) -> dict[str, Any]:

@@ -38,6 +38,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "moe-pp2-vpp2": {"pp": 2, "vpp": 2},
     "glm-tp2-pp2": {"tp": 2, "pp": 2, "sequence_parallel": True},
     "glm-cp2-ep2": {"cp": 2, "ep": 2},
+    "latent-tp2-pp2": {"tp": 2, "pp": 2, "sequence_parallel": True},
+    "latent-cp2-ep2": {"cp": 2, "ep": 2},
     "one-micro-batch": {"tokens_per_micro_batch": 512},
     "reversed-order": {"reversed_order": True},
     "pp2-vpp2-one-micro-batch": {"pp": 2, "vpp": 2, "tokens_per_micro_batch": 512},
@@ -63,6 +65,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "tied": ("qwen3", {"tie_word_embeddings": True}),
     "moe": ("qwen3_moe", {}),
     "glm": ("glm4_moe", {}),
+    "latent": ("deepseek_v3", {}),
     "one-kv-head": ("qwen2", {"num_key_value_heads": 1}),
     # Two stages of two virtual ones each have a layer.
     "plain-deep": ("qwen3", {"num_hidden_layers": 4}),
@@ -149,7 +152,8 @@ def test_the_table_of_results_is_of_these_layouts_and_within_the_tolerance(outco
     """With PARITY_TABLE=1 in the environment (`make parity-table`) the table is written anew."""
     rows = {layout: differences(outcomes[layout], single(outcomes, layout)) for layout in LAYOUTS}
     table = [
-        "| layout (`moe`: Qwen3-MoE, `glm`: GLM-4.5, `tied`: tied embeddings) | loss | gradient norm | weights |",
+        "| layout (`moe`: Qwen3-MoE, `glm`: GLM-4.5, `latent`: DeepSeek-V3, `tied`: tied embeddings) "
+        "| loss | gradient norm | weights |",
         "|---|---|---|---|",
         *(f"| {layout} | {' | '.join(f'{value:.0e}' for value in row)} |" for layout, row in rows.items()),
     ]

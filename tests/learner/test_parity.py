@@ -66,6 +66,23 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "attention_bias": False,
         },
     ),
+    "deepseek-v3": ("deepseek_v3", {}),
+    "deepseek-v3-yarn": (
+        "deepseek_v3",
+        {
+            "q_lora_rank": None,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10000.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 64,
+                "beta_fast": 32,
+                "beta_slow": 1,
+                "mscale": 0.7,
+                "mscale_all_dim": 0.7,
+            },
+        },
+    ),
     "llama3-rope": ("llama", {"rope_parameters": LLAMA3, "max_position_embeddings": 16384}),
 }
 

@@ -39,6 +39,8 @@ PUBLISHED = {
     "GLM-4.5-Air": 106.0,
     "GLM-4.5": 355.0,
     "GLM-4.6": 355.0,
+    "DeepSeek-V3": 671.0,
+    "DeepSeek-R1": 671.0,
     "Qwen2.5-0.5B": 0.494,
     "Qwen2.5-1.5B": 1.54,
     "Qwen2.5-3B": 3.09,
@@ -77,6 +79,7 @@ def test_a_token_meets_few_of_the_experts() -> None:
     assert active_parameters(MODELS["Qwen3-30B-A3B"]) / 1e9 == pytest.approx(3.3, rel=0.1)
     assert active_parameters(MODELS["GLM-4.5-Air"]) / 1e9 == pytest.approx(12, rel=0.1)
     assert active_parameters(MODELS["GLM-4.5"]) / 1e9 == pytest.approx(32, rel=0.05)
+    assert active_parameters(MODELS["DeepSeek-V3"]) / 1e9 == pytest.approx(37, rel=0.02)
 
 
 def test_owner_suffix_and_case_of_a_name_do_not_matter() -> None:

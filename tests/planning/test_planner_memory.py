@@ -11,7 +11,7 @@ from rzero_mega.assets import nano_base_path
 from rzero_mega.learner import output_layer
 from rzero_mega.planning import memory
 from rzero_mega.planning.models import model_named
-from rzero_mega.weights.shape import ModelShape
+from rzero_mega.weights.shape import LatentAttention, ModelShape
 from tools import bench_planner
 
 WITHIN = 0.15
@@ -20,6 +20,10 @@ SMALL = ModelShape("qwen3", 3, 160, 416, 8, 2, 24, 1000, 4096, 1e-6, 1e4, None, 
 LLAMA = replace(SMALL, family="llama", qk_norm=False, kv_heads=8, tied=True)
 QWEN2 = replace(SMALL, family="qwen2", qk_norm=False, qkv_bias=True)
 MOE = replace(SMALL, family="qwen3_moe", experts=8, experts_per_token=2, expert_ffn=96)
+LATENT = replace(
+    MOE, family="deepseek_v3", kv_heads=8, qk_norm=False, biased_routing=True, shared_ffn=96, dense_layers=1,
+    head_dim=24, latent=LatentAttention(96, 64, 16, 8, 24, None),
+)  # fmt: skip
 MID = replace(SMALL, layers=4, hidden=512, ffn=1536, heads=8, kv_heads=4, head_dim=64, vocab=8000, tied=True)
 CASES: dict[str, dict[str, Any]] = {
     "nano-fp32": {"shape": NANO, "dtype": "float32"},
@@ -32,6 +36,8 @@ CASES: dict[str, dict[str, Any]] = {
     "qwen2-bf16": {"shape": QWEN2},
     "moe-fp32": {"shape": MOE, "dtype": "float32"},
     "moe-bf16": {"shape": MOE},
+    "latent-fp32": {"shape": LATENT, "dtype": "float32"},
+    "latent-bf16": {"shape": LATENT},
     "wide-bf16": {"shape": MID, "length": 48},
 }
 

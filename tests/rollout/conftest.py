@@ -15,6 +15,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2-tied": ("qwen2", {"tie_word_embeddings": True, "num_key_value_heads": 4}),
     "qwen3-moe": ("qwen3_moe", {}),
     "glm4-moe": ("glm4_moe", {}),
+    "deepseek-v3": ("deepseek_v3", {}),
     "llama": ("llama", {"num_key_value_heads": 1}),
 }
 

@@ -69,6 +69,10 @@ class TestGlm4Moe(TestFewSlots):
     model = "glm4-moe"
 
 
+class TestDeepseekV3(TestFewSlots):
+    model = "deepseek-v3"
+
+
 class TestQwen2Tied(TestFewSlots):
     model = "qwen2-tied"
 

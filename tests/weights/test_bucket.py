@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rzero_mega.errors import UserError
-from rzero_mega.weights.bucket import Bucket, plan_buckets, to_buckets
+from rzero_mega.weights.bucket import TOGETHER, Bucket, divisible, plan_buckets, to_buckets
 from rzero_mega.weights.mapping import entries
 from rzero_mega.weights.shape import ModelShape
 from rzero_mega.weights.verification.stream import checked_stream
@@ -43,6 +43,18 @@ def test_a_bucket_has_no_gaps_is_aligned_and_within_its_limit(tensors: list[tupl
             assert slot.start == end and slot.start % slot.dtype.itemsize == 0
             end = slot.stop
         assert end <= limit or len(slots) == 1
+
+
+@given(streams(), st.integers(1, 500))
+def test_two_tensors_that_a_server_packs_in_one_call_share_a_bucket(
+    tensors: list[tuple[str, Tensor]], limit: int
+) -> None:
+    pairs = [(f"model.layers.{name}.self_attn.{end}", tensor) for name, tensor in tensors for end in TOGETHER]
+    for slots in plan_buckets(((name, t.dtype, tuple(t.shape)) for name, t in pairs), limit):
+        assert [slot.name.endswith(TOGETHER[0]) for slot in slots] == [True, False] * (len(slots) // 2)
+        assert slots[-2].stop <= limit or len(slots) == 2
+    least = plan_buckets(((name, t.dtype, tuple(t.shape)) for name, t in [*pairs, *tensors]), 0)
+    assert not any(divisible(slots) for slots in least) and {len(slots) for slots in least} == {1, 2}
 
 
 @given(streams(), st.integers(1, 500))

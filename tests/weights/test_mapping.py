@@ -19,11 +19,11 @@ from rzero_mega.weights.mapping import Entry, entries
 from rzero_mega.weights.mapping.kinds import FusedQkv, GatedColumn
 from rzero_mega.weights.mapping.regions import shard_contents
 from rzero_mega.weights.scatter import scatter_hf
-from rzero_mega.weights.shape import ModelShape, shape_of
+from rzero_mega.weights.shape import LatentAttention, ModelShape, shape_of
 from tests.hf_tensors import split_experts
 
 FAMILIES = st.sampled_from(SUPPORTED_MODEL_TYPES)
-MIXTURES = ("qwen3_moe", "glm4_moe")
+MIXTURES = ("qwen3_moe", "glm4_moe", "deepseek_v3")
 
 
 def model_shape(family: str, **sizes: Any) -> ModelShape:
@@ -47,6 +47,9 @@ def model_shape(family: str, **sizes: Any) -> ModelShape:
         defaults |= {"experts": 4, "experts_per_token": 2, "expert_ffn": 4}
     if family == "glm4_moe":
         defaults |= {"shared_ffn": 8, "dense_layers": 1, "biased_routing": True, "qk_norm": True, "qkv_bias": True}
+    if family == "deepseek_v3":
+        defaults |= {"shared_ffn": 8, "dense_layers": 1, "biased_routing": True}
+        defaults["latent"] = LatentAttention(4, 4, 1, 4, 3, None)
     return ModelShape(family=family, **{**defaults, **sizes})
 
 
@@ -69,9 +72,17 @@ def layouts(draw: st.DrawFn) -> tuple[ModelShape, int]:
     )
     if shape.experts:
         shape = replace(shape, experts=draw(st.integers(2, 5)), expert_ffn=tp * draw(st.integers(1, 3)))
+    if shape.latent is not None:
+        ranked = draw(st.booleans())
+        latent = LatentAttention(
+            tp * draw(st.integers(1, 3)) if ranked else None, tp * draw(st.integers(1, 3)), draw(st.integers(1, 3)),
+            tp * draw(st.integers(1, 2)), draw(st.integers(1, 3)), None,
+        )  # fmt: skip
+        shape = replace(shape, kv_heads=shape.heads, latent=latent, head_dim=latent.unrotated + latent.rotated)
     if shape.shared_ffn:
         shared, dense = tp * draw(st.integers(1, 3)), draw(st.integers(0, shape.layers - 1))
-        shape = replace(shape, shared_ffn=shared, dense_layers=dense, qkv_bias=draw(st.booleans()))
+        biases = draw(st.booleans()) if shape.latent is None else False
+        shape = replace(shape, shared_ffn=shared, dense_layers=dense, qkv_bias=biases)
     return shape, tp
 
 
@@ -89,11 +100,16 @@ def hf_sizes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
         sizes |= {
             f"{at}input_layernorm.weight": (shape.hidden,),
             f"{at}post_attention_layernorm.weight": (shape.hidden,),
-            f"{at}self_attn.q_proj.weight": (q, shape.hidden),
-            f"{at}self_attn.k_proj.weight": (kv, shape.hidden),
-            f"{at}self_attn.v_proj.weight": (kv, shape.hidden),
-            f"{at}self_attn.o_proj.weight": (shape.hidden, q),
         }
+        if shape.latent is not None:
+            sizes |= latent_sizes(shape, shape.latent, f"{at}self_attn.")
+        else:
+            sizes |= {
+                f"{at}self_attn.q_proj.weight": (q, shape.hidden),
+                f"{at}self_attn.k_proj.weight": (kv, shape.hidden),
+                f"{at}self_attn.v_proj.weight": (kv, shape.hidden),
+                f"{at}self_attn.o_proj.weight": (shape.hidden, q),
+            }
         mlps = [(f"{at}mlp.", shape.ffn)]
         if shape.has_experts(layer):
             sizes[f"{at}mlp.gate.weight"] = (shape.experts, shape.hidden)
@@ -116,6 +132,26 @@ def hf_sizes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
                 f"{at}self_attn.v_proj.bias": (kv,),
             }
     return sizes
+
+
+def latent_sizes(shape: ModelShape, latent: LatentAttention, at: str) -> dict[str, tuple[int, ...]]:
+    """Those of one layer's attention."""
+    head, rank = latent.unrotated + latent.rotated, latent.q_rank
+    queries = {f"{at}q_proj.weight": (shape.heads * head, shape.hidden)}
+    if rank is not None:
+        queries = {
+            f"{at}q_a_proj.weight": (rank, shape.hidden),
+            f"{at}q_b_proj.weight": (shape.heads * head, rank),
+        }
+    norms = {} if rank is None else {f"{at}q_a_layernorm.weight": (rank,)}
+    return {
+        **queries,
+        **norms,
+        f"{at}kv_a_proj_with_mqa.weight": (latent.kv_rank + latent.rotated, shape.hidden),
+        f"{at}kv_a_layernorm.weight": (latent.kv_rank,),
+        f"{at}kv_b_proj.weight": (shape.heads * (latent.unrotated + latent.value), latent.kv_rank),
+        f"{at}o_proj.weight": (shape.hidden, shape.heads * latent.value),
+    }
 
 
 def numbered(sizes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

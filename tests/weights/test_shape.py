@@ -8,7 +8,7 @@ import pytest
 
 from rzero_mega.errors import UserError
 from rzero_mega.weights.families import SUPPORTED_MODEL_TYPES
-from rzero_mega.weights.shape import LLAMA3_ROPE, ModelShape, read_shape, shape_of
+from rzero_mega.weights.shape import LLAMA3_ROPE, LatentAttention, ModelShape, Yarn, read_shape, shape_of
 
 SIZES = {
     "vocab_size": 100,
@@ -25,6 +25,15 @@ GLM = {
     "n_routed_experts": 8, "num_experts_per_tok": 4, "moe_intermediate_size": 20, "head_dim": 16,
     "routed_scaling_factor": 2.5,
 }  # fmt: skip
+LATENT = {
+    "n_routed_experts": 8, "num_experts_per_tok": 4, "moe_intermediate_size": 20, "n_group": 4, "topk_group": 2,
+    "first_k_dense_replace": 1, "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "q_lora_rank": 20, "kv_lora_rank": 24,
+    "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 16,
+}  # fmt: skip
+YARN = {
+    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 16,
+    "beta_fast": 32, "beta_slow": 1, "mscale": 0.7, "mscale_all_dim": 0.7,
+}  # fmt: skip
 BIASED = ("biased_routing", "shared_ffn", "dense_layers", "routed_scale")
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, **LLAMA3_ROPE}
 
@@ -35,7 +44,7 @@ def shape(family: str, **keys: Any) -> ModelShape:
     return shape_of(AutoConfig.for_model(family, **{**SIZES, **keys}))
 
 
-@pytest.mark.parametrize("family", SUPPORTED_MODEL_TYPES)
+@pytest.mark.parametrize("family", [family for family in SUPPORTED_MODEL_TYPES if family != "deepseek_v3"])
 def test_sizes_are_read_from_the_configuration(family: str) -> None:
     found = shape(family, rope_parameters={"rope_type": "default", "rope_theta": 12345.0, "partial_rotary_factor": 1.0})
     assert found == ModelShape(
@@ -70,6 +79,16 @@ def test_routing_by_biased_scores_is_read_from_the_configuration() -> None:
     assert (found.rotated, found.qk_norm, found.qkv_bias) == (0.5, False, False)
     assert shape("glm4_moe", **GLM, use_qk_norm=True, attention_bias=True).qk_norm
     assert shape("glm4_moe", **GLM, attention_bias=True).qkv_bias
+
+
+def test_latent_attention_is_read_from_the_configuration() -> None:
+    found = shape("deepseek_v3", **LATENT, rope_parameters=YARN)
+    assert found.latent == LatentAttention(20, 24, 12, 8, 16, Yarn(8.0, 16, 32.0, 1.0, 0.7))
+    sizes = {"queries": 80, "values": 64, "small_queries": 20, "small_keys": 32, "kv_rank": 24, "keys_values": 112}
+    assert {name: found.size(name) for name in sizes} == sizes
+    assert (found.head_dim, found.biased_routing, found.rope_factor) == (20, True, None)
+    whole = shape("deepseek_v3", **{**LATENT, "q_lora_rank": None})
+    assert whole.latent is not None and (whole.latent.q_rank, whole.latent.yarn) == (None, None)
 
 
 def test_experts_are_read_from_the_configuration() -> None:
@@ -125,6 +144,13 @@ def test_the_scaling_of_llama_3_is_read() -> None:
         ("glm4_moe", {**GLM, "n_group": 4, "topk_group": 3}, "topk_group: 3"),
         ("glm4_moe", {**GLM, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 5}, "topk_group: 2"),
         ("glm4_moe", {**GLM, "partial_rotary_factor": 0.2}, "partial_rotary_factor 0.2"),
+        ("deepseek_v3", {**LATENT, "rope_interleave": False}, "rope_interleave"),
+        ("deepseek_v3", {**LATENT, "num_key_value_heads": 2}, "num_key_value_heads"),
+        ("deepseek_v3", {**LATENT, "rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05"),
+        ("deepseek_v3", {**LATENT, "rope_parameters": {**YARN, "mscale": 1.0}}, "mscale"),
+        ("deepseek_v3", {**LATENT, "rope_parameters": {**YARN, "attention_factor": 1.0}}, "mscale"),
+        ("deepseek_v3", {**LATENT, "rope_parameters": LLAMA3}, "rope_type 'llama3'"),
+        ("deepseek_v3", {**LATENT, "norm_topk_prob": False}, "norm_topk_prob"),
         ("llama", {"rope_parameters": {**LLAMA3, "low_freq_factor": 2.0}}, "low_freq_factor 2.0"),
         ("llama", {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": 64}}, "embeddings 64"),
     ],

@@ -28,6 +28,16 @@ pytestmark = pytest.mark.sglang
 
 PROMPT = [5, 6, 7, 8, 9]
 KEYS = {"max_position_embeddings": 4096}
+# What SGLang asks a config.json for besides; as DeepSeek's own says.
+SERVED_LATENT = {
+    "moe_layer_freq": 1,
+    "topk_method": "noaux_tc",
+    "scoring_func": "sigmoid",
+    "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 40.0, "original_max_position_embeddings": 64,
+        "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +124,7 @@ def test_a_request_that_an_update_interrupts_says_which_tokens_are_of_which_weig
         pytest.param("llama", {"num_key_value_heads": 1}, marks=pytest.mark.slow),
         pytest.param("qwen3_moe", {}, marks=pytest.mark.slow),
         pytest.param("glm4_moe", {}, marks=pytest.mark.slow),
+        pytest.param("deepseek_v3", SERVED_LATENT, marks=pytest.mark.slow),
     ],
 )
 def test_checksums_agree_for_every_family(
@@ -138,8 +149,9 @@ def test_checksums_agree_for_every_family(
         update_servers([client], transport, new.watch(stream(second)), "1", lambda s: check_checksums(s, new, "1"))
         transport.close()
         assert base.differences(client.checksums()) != []
-        output, logprobs, _ = sample(client, PROMPT, 40)
-        check_probe([model_logprobs(second, PROMPT, output)], [logprobs], "float32", None, "1")
+        if family != "deepseek_v3":  # SGLang's attention on CPUs can't: its prefill takes whole keys for latent ones
+            output, logprobs, _ = sample(client, PROMPT, 40)
+            check_probe([model_logprobs(second, PROMPT, output)], [logprobs], "float32", None, "1")
     finally:
         client.close()
         server.stop()

@@ -86,6 +86,7 @@ def install() -> None:
     _many_tensors_without_kernels()
     _route_tokens_on_cpu()
     _exchange_unequal_parts_over_gloo()
+    _latent_attention_without_transformer_engine()
 
 
 def _keep_rng_on_cpu() -> None:
@@ -138,6 +139,14 @@ def _route_tokens_on_cpu() -> None:
 
 def _already_on_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
     return tensor.numpy() if as_numpy and torch.is_tensor(tensor) else tensor
+
+
+def _latent_attention_without_transformer_engine() -> None:
+    # Megatron-core 0.16.1 asks whether a layer is of a class of Transformer Engine's that it has not got.
+    from megatron.core.transformer import multi_latent_attention
+
+    module: Any = multi_latent_attention
+    module.HAVE_TE = module.HAVE_TE and isinstance(module.TELinear, type)
 
 
 def _exchange_unequal_parts_over_gloo() -> None:

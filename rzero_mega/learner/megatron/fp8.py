@@ -92,13 +92,25 @@ def check_recipe(
 def _sides(shape: ModelShape, layout: ParallelLayout) -> dict[str, int]:
     """Input and output sizes of the linear layers on one rank, by their names in messages."""
     kv_heads = max(shape.kv_heads, layout.tp)
-    sides = {
-        "the hidden size": shape.hidden,
-        "the width of attention per tensor-parallel rank": shape.heads * shape.head_dim // layout.tp,
-        "the width of queries, keys and values per tensor-parallel rank": (shape.heads + 2 * kv_heads)
-        * shape.head_dim
-        // layout.tp,
-    }
+    attention = "the width of attention per tensor-parallel rank"
+    if shape.latent is None:
+        sides = {
+            attention: shape.heads * shape.head_dim // layout.tp,
+            "the width of queries, keys and values per tensor-parallel rank": (shape.heads + 2 * kv_heads)
+            * shape.head_dim
+            // layout.tp,
+        }
+    else:
+        sides = {
+            attention: shape.size("values") // layout.tp,
+            "the width of queries per tensor-parallel rank": shape.size("queries") // layout.tp,
+            "the width of keys and values per tensor-parallel rank": shape.size("keys_values") // layout.tp,
+            "latent queries per tensor-parallel rank": shape.size("small_queries") // layout.tp,
+            "latent keys per tensor-parallel rank": shape.size("small_keys") // layout.tp,
+            "the rank of latent queries": shape.size("small_queries"),
+            "the rank of latent keys": shape.latent.kv_rank,
+        }
+    sides["the hidden size"] = shape.hidden
     if shape.experts:
         sides["the experts' ffn per expert-tensor-parallel rank"] = shape.expert_ffn // layout.etp
     if shape.shared_ffn:

@@ -15,7 +15,7 @@ from megatron.core.fp8_utils import dequantize_fp8_tensor, is_float8tensor
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
-from megatron.core.transformer.transformer_config import TransformerConfig
+from megatron.core.transformer.transformer_config import MLATransformerConfig, TransformerConfig
 from torch import Tensor
 
 from rzero_mega.config.layout import ParallelLayout
@@ -248,7 +248,8 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
     """Megatron's configuration of the model."""
     dtype = dtype_named(learner.dtype)
     on_cuda = torch.cuda.is_available()
-    return TransformerConfig(
+    kind = TransformerConfig if shape.latent is None else MLATransformerConfig
+    return kind(
         num_layers=shape.layers,
         hidden_size=shape.hidden,
         ffn_hidden_size=shape.ffn,
@@ -261,7 +262,7 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         add_qkv_bias=shape.qkv_bias,
         gated_linear_unit=True,
         activation_func=torch.nn.functional.silu,
-        qk_layernorm=shape.qk_norm,
+        qk_layernorm=shape.qk_norm or shape.latent is not None,
         hidden_dropout=0.0,
         attention_dropout=0.0,
         attention_softmax_in_fp32=True,
@@ -274,6 +275,7 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         perform_initialization=True,
         **switches(shape, learner, on_cuda, Kernels.installed()).settings(),
         deterministic_mode=learner.deterministic,
+        **_latent_settings(shape),
         variable_seq_lengths=True,
         # An interleaved pipeline whose point-to-point transfers are batched mixes its chunks' tensors up on gloo.
         batch_p2p_comm=False,
@@ -286,6 +288,33 @@ def transformer_config(shape: ModelShape, layout: ParallelLayout, learner: Learn
         **RECOMPUTE[learner.recompute],
         **fp8_settings(learner.fp8),
     )
+
+
+def _latent_settings(shape: ModelShape) -> dict[str, Any]:
+    """Latent attention, whose rotation is its own."""
+    latent = shape.latent
+    if latent is None:
+        return {}
+    settings = {
+        "q_lora_rank": latent.q_rank,
+        "kv_lora_rank": latent.kv_rank,
+        "qk_head_dim": latent.unrotated,
+        "qk_pos_emb_head_dim": latent.rotated,
+        "v_head_dim": latent.value,
+        "rotary_base": shape.rope_base,
+    }
+    if latent.yarn is None:
+        return settings | {"rope_type": "rope", "rotary_scaling_factor": 1.0}
+    yarn = latent.yarn
+    return settings | {
+        "rope_type": "yarn",
+        "rotary_scaling_factor": yarn.factor,
+        "original_max_position_embeddings": yarn.original_positions,
+        "beta_fast": yarn.beta_fast,
+        "beta_slow": yarn.beta_slow,
+        "mscale": yarn.mscale,
+        "mscale_all_dim": yarn.mscale,
+    }
 
 
 def _expert_settings(shape: ModelShape) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.transformer_layer import get_transformer_layer_offset
 
 from rzero_mega.errors import UserError
+from rzero_mega.learner.megatron.latent_attention import LatentAttention
 from rzero_mega.learner.megatron.switches import check_recompute
 
 LayerSpec = Callable[[TransformerConfig, int | None], ModuleSpec | TransformerBlockSubmodules]
@@ -57,12 +58,20 @@ def _transformer_engine_layer(config: TransformerConfig, experts: bool) -> Modul
         num_experts=config.num_moe_experts if experts else None,
         moe_grouped_gemm=config.moe_grouped_gemm,
         qk_layernorm=config.qk_layernorm,
+        multi_latent_attention=config.multi_latent_attention,
     )
     if config.params_dtype == torch.float32:
         from rzero_mega.learner.megatron.layers import SdpaCoreAttention
 
         # Transformer Engine's attention takes packed sequences in 16 bits only.
         spec.submodules.self_attention.submodules.core_attention = SdpaCoreAttention
+    if config.multi_latent_attention:
+        from megatron.core.extensions.transformer_engine import TEColumnParallelLinear
+
+        # As without Transformer Engine; Megatron's own spec keeps these whole on every rank.
+        attention = spec.submodules.self_attention
+        attention.module = LatentAttention
+        attention.submodules.linear_q_down_proj = attention.submodules.linear_kv_down_proj = TEColumnParallelLinear
     return spec
 
 
@@ -95,12 +104,22 @@ def _local_layer(config: TransformerConfig, experts: bool) -> ModuleSpec:
     layer: ModuleSpec = gpt_layer_specs.get_gpt_layer_local_spec(
         num_experts=config.num_moe_experts if experts else None,
         qk_layernorm=config.qk_layernorm,
+        multi_latent_attention=config.multi_latent_attention,
         normalization="RMSNorm",
     )
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     attention = layer.submodules.self_attention.submodules
     attention.core_attention = SdpaCoreAttention
-    if config.qk_layernorm:
+    if config.multi_latent_attention:
+        layer.submodules.self_attention.module = LatentAttention
+        attention.q_layernorm = attention.kv_layernorm = RMSNorm
+        # The norms that Transformer Engine fuses here, under its names.
+        layer.submodules.sharded_state_dict_keys_map = {
+            "pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_",
+            "self_attention.q_layernorm.": "self_attention.linear_q_up_proj.layer_norm_",
+            "self_attention.kv_layernorm.": "self_attention.linear_kv_up_proj.layer_norm_",
+        }
+    elif config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
     if experts:
         # In checkpoints the local modules bear Transformer Engine's names. It fuses this norm with the layer behind it

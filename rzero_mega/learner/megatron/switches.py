@@ -77,7 +77,7 @@ def switches(shape: ModelShape, learner: LearnerConfig, on_gpu: bool, kernels: K
         bias_activation_fusion=True,
         masked_softmax_fusion=True,
         persist_layer_norm=True,
-        apply_rope_fusion=True,
+        apply_rope_fusion=shape.latent is None or shape.latent.yarn is not None,
         moe_permute_fusion=bool(shape.experts) and kernels.permute,
         moe_router_fusion=bool(shape.experts) and kernels.route,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rzero_mega.weights.mapping import glm4_moe, llama, qwen2, qwen3, qwen3_moe
+from rzero_mega.weights.mapping import deepseek_v3, glm4_moe, llama, qwen2, qwen3, qwen3_moe
 from rzero_mega.weights.mapping.dense import SCORE_RULE
 from rzero_mega.weights.mapping.table import Entry, expand, hf_sizes
 from rzero_mega.weights.shape import ModelShape
@@ -13,6 +13,7 @@ _TABLES = {
     "qwen2": qwen2.rules,
     "llama": llama.rules,
     "glm4_moe": glm4_moe.rules,
+    "deepseek_v3": deepseek_v3.rules,
 }
 
 

@@ -11,20 +11,14 @@ HF = "model.layers.{layer}."
 EMBEDDING, OUTPUT = "embedding.word_embeddings.weight", "output_layer.weight"
 QKV = ("q_proj", "k_proj", "v_proj")
 
-COMMON = (
+FRAME = (
     Rule(EMBEDDING, ("model.embed_tokens.weight",), (("vocab", "hidden"),), Vocabulary()),
     Rule("decoder.final_layernorm.weight", ("model.norm.weight",), (("hidden",),), REPLICATED),
     Rule(MEGATRON + "input_layernorm.weight", (HF + "input_layernorm.weight",), (("hidden",),), REPLICATED),
     Rule(
-        MEGATRON + "self_attention.linear_qkv.weight",
-        tuple(f"{HF}self_attn.{name}.weight" for name in QKV),
-        (("queries", "hidden"), ("keys", "hidden"), ("keys", "hidden")),
-        FusedQkv(),
-    ),
-    Rule(
         MEGATRON + "self_attention.linear_proj.weight",
         (HF + "self_attn.o_proj.weight",),
-        (("hidden", "queries"),),
+        (("hidden", "values"),),
         ROW,
     ),
     Rule(
@@ -32,6 +26,15 @@ COMMON = (
         (HF + "post_attention_layernorm.weight",),
         (("hidden",),),
         REPLICATED,
+    ),
+)
+COMMON = (
+    *FRAME,
+    Rule(
+        MEGATRON + "self_attention.linear_qkv.weight",
+        tuple(f"{HF}self_attn.{name}.weight" for name in QKV),
+        (("queries", "hidden"), ("keys", "hidden"), ("keys", "hidden")),
+        FusedQkv(),
     ),
 )
 MLP = (

@@ -66,6 +66,7 @@ class Single:
 
 
 REPLICATED = Single(None)
+COLUMN = Single(0)
 ROW = Single(1)
 
 

@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 import torch
 
-from rzero_mega.weights.bucket import Slot, plan_buckets
+from rzero_mega.weights.bucket import Slot, divisible, plan_buckets
 from rzero_mega.weights.mapping.kinds import FusedQkv
 from rzero_mega.weights.mapping.regions import Region, shard_contents
 from rzero_mega.weights.mapping.table import Entry
@@ -116,7 +116,7 @@ def plan_evenly(
 ) -> ReshardPlan:
     """As `plan_reshard` for many destinations, and no rank sends more than `bucket_bytes` of a bucket to others.
 
-    Smaller buckets see to that; buckets of a single tensor don't count, which may alone be larger.
+    Smaller buckets see to that; buckets that can't be divided don't count, which may be larger.
     """
     limit = bucket_bytes
     while True:
@@ -141,8 +141,8 @@ def most_sent(plan: ReshardPlan) -> int:
     for bucket in plan.buckets:
         sent: dict[int, int] = defaultdict(int)
         for transfer in bucket.transfers:
-            several = len(bucket.slots[transfer.destination]) > 1
-            if several and transfer.source != plan.destinations[transfer.destination].rank:
+            smaller = divisible(bucket.slots[transfer.destination])
+            if smaller and transfer.source != plan.destinations[transfer.destination].rank:
                 sent[transfer.source] += transfer.nbytes
         most = max(most, *sent.values(), 0)
     return most

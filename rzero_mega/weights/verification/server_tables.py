@@ -93,9 +93,16 @@ def _shared_ffn(shape: ModelShape, tp: int) -> int:
     return _expert_ffn(shape, tp) * (shape.shared_ffn // shape.expert_ffn)
 
 
+def _whole(dim: int, size: str) -> Sharding:
+    """Nothing is filled up."""
+    return Sharding(dim, lambda shape, _tp: shape.size(size), lambda shape: shape.size(size))
+
+
 VOCABULARY_ROWS = Sharding(0, _vocabulary, lambda shape: _up_to(shape.vocab, VOCABULARY_MULTIPLE))
 QUERY_ROWS, QUERY_COLUMNS = (Sharding(dim, _queries, lambda shape: shape.heads * shape.head_dim) for dim in (0, 1))
 KEY_ROWS = Sharding(0, _keys, lambda shape: shape.kv_heads * shape.head_dim, lambda shape: shape.kv_heads)
+LATENT_QUERY_ROWS, LATENT_KEY_ROWS = _whole(0, "queries"), _whole(0, "keys_values")
+LATENT_VALUE_COLUMNS = _whole(1, "values")
 FFN_ROWS, FFN_COLUMNS = (Sharding(dim, _ffn, lambda shape: shape.ffn) for dim in (0, 1))
 EXPERT_ROWS, EXPERT_COLUMNS = (Sharding(dim, _expert_ffn, lambda shape: shape.expert_ffn) for dim in (0, 1))
 SHARED_ROWS, SHARED_COLUMNS = (Sharding(dim, _shared_ffn, lambda shape: shape.shared_ffn) for dim in (0, 1))
@@ -119,13 +126,33 @@ TRUNK = (
     _same("model.embed_tokens.weight", VOCABULARY_ROWS),
     _same("model.norm.weight"),
     _same(LAYER + "input_layernorm.weight"),
-    _qkv("weight"),
-    _same(ATTENTION + "o_proj.weight", QUERY_COLUMNS),
     _same(LAYER + "post_attention_layernorm.weight"),
 )
+GROUPED_ATTENTION = (_qkv("weight"), _same(ATTENTION + "o_proj.weight", QUERY_COLUMNS))
 HEAD = (_same("lm_head.weight", VOCABULARY_ROWS),)
 QK_NORM = (_same(ATTENTION + "q_norm.weight"), _same(ATTENTION + "k_norm.weight"))
 QKV_BIAS = (_qkv("bias"),)
+
+
+def _latent_attention(ranked_queries: bool) -> tuple[ServerTensor, ...]:
+    """As SGLang's source has it: no server on a CPU takes such a model that could be asked."""
+    keys = ATTENTION + "kv_a_proj_with_mqa.weight"
+    made: tuple[ServerTensor, ...]
+    if ranked_queries:
+        both = (PackedTensor(ATTENTION + "q_a_proj.weight"), PackedTensor(keys))
+        made = (
+            ServerTensor(ATTENTION + "fused_qkv_a_proj_with_mqa.weight", both),
+            _same(ATTENTION + "q_a_layernorm.weight"),
+            _same(ATTENTION + "q_b_proj.weight", LATENT_QUERY_ROWS),
+        )
+    else:
+        made = (_same(ATTENTION + "q_proj.weight", LATENT_QUERY_ROWS), _same(keys))
+    return (
+        *made,
+        _same(ATTENTION + "kv_a_layernorm.weight"),
+        _same(ATTENTION + "kv_b_proj.weight", LATENT_KEY_ROWS),
+        _same(ATTENTION + "o_proj.weight", LATENT_VALUE_COLUMNS),
+    )
 
 
 def _gated(place: str, rows: Sharding, columns: Sharding) -> tuple[ServerTensor, ...]:
@@ -168,6 +195,7 @@ def _tables(shape: ModelShape) -> tuple[tuple[Sequence[int], tuple[ServerTensor,
     every, dense = range(shape.layers), range(shape.layers - shape.expert_layers)
     common = (
         *TRUNK,
+        *(GROUPED_ATTENTION if shape.latent is None else _latent_attention(shape.latent.q_rank is not None)),
         *(QK_NORM if shape.qk_norm else ()),
         *(QKV_BIAS if shape.qkv_bias else ()),
         *(() if shape.tied else HEAD),
