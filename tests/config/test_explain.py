@@ -42,7 +42,7 @@ def test_a_key_is_explained_in_lines_of_80_columns(name: str) -> None:
 
 
 def test_a_value_shows_type_default_range_and_who_sets_it() -> None:
-    assert explain("labels.curation.low").splitlines()[:9] == [
+    assert explain("labels.curation.low").splitlines()[:10] == [
         "labels.curation.low",
         "",
         "  type                       float",
@@ -51,6 +51,7 @@ def test_a_value_shows_type_default_range_and_who_sets_it() -> None:
         "  set by nano                0.4",
         "  set by official_code       0.3",
         "  set by rewriting           0.2",
+        "  set by rzero_plus          0.4",
         "  set by smollm2             0.25",
     ]
     assert "  set by ablation no_filter  0.0" in explain("labels.curation.low").splitlines()
