@@ -76,8 +76,12 @@ def attention_weights(shape: ModelShape) -> int:
     latent = shape.latent
     if latent is None:
         return hidden * (queries + 2 * keys + values)
-    asked = hidden * queries if latent.q_rank is None else (hidden + queries) * latent.q_rank
-    return asked + hidden * shape.size("small_keys") + latent.kv_rank * shape.size("keys_values") + hidden * values
+    return (
+        (hidden + queries) * latent.q_rank
+        + hidden * shape.size("small_keys")
+        + latent.kv_rank * shape.size("keys_values")
+        + hidden * values
+    )
 
 
 def _attention(shape: ModelShape, tp: int) -> int:
@@ -85,7 +89,7 @@ def _attention(shape: ModelShape, tp: int) -> int:
     biases = shape.qkv_bias * (shape.size("queries") + 2 * shape.size("keys"))
     norms = 2 * shape.hidden + shape.qk_norm * 2 * shape.head_dim
     if shape.latent is not None:
-        norms += (shape.latent.q_rank or 0) + shape.latent.kv_rank
+        norms += shape.latent.q_rank + shape.latent.kv_rank
     return (attention_weights(shape) + biases) // tp + norms
 
 

@@ -29,11 +29,10 @@ class Yarn:
 class LatentAttention:
     """Queries, keys and values out of smaller vectors (DeepSeek-V2, arXiv 2405.04434, section 2.1); sizes.
 
-    Of each head `rotated` numbers are, and `unrotated` are not; keys share those that are. `q_rank` None: queries come
-    out of the hidden state.
+    Of each head `rotated` numbers are, and `unrotated` are not; keys share those that are.
     """
 
-    q_rank: int | None
+    q_rank: int
     kv_rank: int
     unrotated: int
     rotated: int
@@ -110,7 +109,7 @@ class ModelShape:
     def _latent_size(self, latent: LatentAttention, dim: str) -> int:
         return {
             "values": self.heads * latent.value,
-            "small_queries": latent.q_rank or 0,
+            "small_queries": latent.q_rank,
             "small_keys": latent.kv_rank + latent.rotated,
             "kv_rank": latent.kv_rank,
             "keys_values": self.heads * (latent.unrotated + latent.value),
@@ -202,6 +201,9 @@ def _latent(config: Any, rope: dict[str, Any]) -> LatentAttention:
         raise UserError("config.json rope_interleave: not supported; only true is")
     if config.num_key_value_heads != config.num_attention_heads:
         raise UserError("config.json num_key_value_heads: not supported; only as many as num_attention_heads are")
+    if config.q_lora_rank is None:
+        # Megatron-core 0.19 would normalise the hidden state once more for queries that come out of it.
+        raise UserError("config.json q_lora_rank null: not supported; only a rank is")
     if config.rms_norm_eps != 1e-6:
         # transformers' norms of latent vectors have this one whatever the key says.
         raise UserError(f"config.json rms_norm_eps {config.rms_norm_eps!r}: not supported; only 1e-06 is")

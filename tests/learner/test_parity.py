@@ -70,7 +70,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "deepseek-v3-yarn": (
         "deepseek_v3",
         {
-            "q_lora_rank": None,
             "rope_parameters": {
                 "rope_type": "yarn",
                 "rope_theta": 10000.0,

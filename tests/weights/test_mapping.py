@@ -73,9 +73,8 @@ def layouts(draw: st.DrawFn) -> tuple[ModelShape, int]:
     if shape.experts:
         shape = replace(shape, experts=draw(st.integers(2, 5)), expert_ffn=tp * draw(st.integers(1, 3)))
     if shape.latent is not None:
-        ranked = draw(st.booleans())
         latent = LatentAttention(
-            tp * draw(st.integers(1, 3)) if ranked else None, tp * draw(st.integers(1, 3)), draw(st.integers(1, 3)),
+            tp * draw(st.integers(1, 3)), tp * draw(st.integers(1, 3)), draw(st.integers(1, 3)),
             tp * draw(st.integers(1, 2)), draw(st.integers(1, 3)), None,
         )  # fmt: skip
         shape = replace(shape, kv_heads=shape.heads, latent=latent, head_dim=latent.unrotated + latent.rotated)
@@ -136,17 +135,11 @@ def hf_sizes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
 
 def latent_sizes(shape: ModelShape, latent: LatentAttention, at: str) -> dict[str, tuple[int, ...]]:
     """Those of one layer's attention."""
-    head, rank = latent.unrotated + latent.rotated, latent.q_rank
-    queries = {f"{at}q_proj.weight": (shape.heads * head, shape.hidden)}
-    if rank is not None:
-        queries = {
-            f"{at}q_a_proj.weight": (rank, shape.hidden),
-            f"{at}q_b_proj.weight": (shape.heads * head, rank),
-        }
-    norms = {} if rank is None else {f"{at}q_a_layernorm.weight": (rank,)}
+    head = latent.unrotated + latent.rotated
     return {
-        **queries,
-        **norms,
+        f"{at}q_a_proj.weight": (latent.q_rank, shape.hidden),
+        f"{at}q_a_layernorm.weight": (latent.q_rank,),
+        f"{at}q_b_proj.weight": (shape.heads * head, latent.q_rank),
         f"{at}kv_a_proj_with_mqa.weight": (latent.kv_rank + latent.rotated, shape.hidden),
         f"{at}kv_a_layernorm.weight": (latent.kv_rank,),
         f"{at}kv_b_proj.weight": (shape.heads * (latent.unrotated + latent.value), latent.kv_rank),

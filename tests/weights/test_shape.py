@@ -87,8 +87,8 @@ def test_latent_attention_is_read_from_the_configuration() -> None:
     sizes = {"queries": 80, "values": 64, "small_queries": 20, "small_keys": 32, "kv_rank": 24, "keys_values": 112}
     assert {name: found.size(name) for name in sizes} == sizes
     assert (found.head_dim, found.biased_routing, found.rope_factor) == (20, True, None)
-    whole = shape("deepseek_v3", **{**LATENT, "q_lora_rank": None})
-    assert whole.latent is not None and (whole.latent.q_rank, whole.latent.yarn) == (None, None)
+    plain = shape("deepseek_v3", **LATENT).latent
+    assert plain is not None and plain.yarn is None
 
 
 def test_experts_are_read_from_the_configuration() -> None:
@@ -146,6 +146,7 @@ def test_the_scaling_of_llama_3_is_read() -> None:
         ("glm4_moe", {**GLM, "partial_rotary_factor": 0.2}, "partial_rotary_factor 0.2"),
         ("deepseek_v3", {**LATENT, "rope_interleave": False}, "rope_interleave"),
         ("deepseek_v3", {**LATENT, "num_key_value_heads": 2}, "num_key_value_heads"),
+        ("deepseek_v3", {**LATENT, "q_lora_rank": None}, "q_lora_rank null"),
         ("deepseek_v3", {**LATENT, "rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05"),
         ("deepseek_v3", {**LATENT, "rope_parameters": {**YARN, "mscale": 1.0}}, "mscale"),
         ("deepseek_v3", {**LATENT, "rope_parameters": {**YARN, "attention_factor": 1.0}}, "mscale"),

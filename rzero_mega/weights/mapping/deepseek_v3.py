@@ -13,15 +13,12 @@ def _rule(megatron: str, hf: str, dims: tuple[str, ...], kind: Kind) -> Rule:
     return Rule(f"{MEGATRON}self_attention.{megatron}.weight", (f"{HF}self_attn.{hf}.weight",), (dims,), kind)
 
 
-WHOLE_QUERIES = (_rule("linear_q_proj", "q_proj", ("queries", "hidden"), COLUMN),)
-# Before the keys' first: a server packs both, and takes them in one bucket alone.
-SMALL_QUERIES = (_rule("linear_q_down_proj", "q_a_proj", ("small_queries", "hidden"), COLUMN),)
-KEYS = (
+# In this order: a server packs the first two, and takes them in one bucket alone.
+ATTENTION = (
+    _rule("linear_q_down_proj", "q_a_proj", ("small_queries", "hidden"), COLUMN),
     _rule("linear_kv_down_proj", "kv_a_proj_with_mqa", ("small_keys", "hidden"), COLUMN),
     _rule("kv_layernorm", "kv_a_layernorm", ("kv_rank",), REPLICATED),
     _rule("linear_kv_up_proj", "kv_b_proj", ("keys_values", "kv_rank"), COLUMN),
-)
-LATENT_QUERIES = (
     _rule("q_layernorm", "q_a_layernorm", ("small_queries",), REPLICATED),
     _rule("linear_q_up_proj", "q_b_proj", ("queries", "small_queries"), COLUMN),
 )
@@ -29,6 +26,4 @@ LATENT_QUERIES = (
 
 def rules(shape: ModelShape) -> tuple[Rule, ...]:
     """The table of the family."""
-    queries = (*SMALL_QUERIES, *KEYS, *LATENT_QUERIES) if shape.size("small_queries") else (*WHOLE_QUERIES, *KEYS)
-    experts = (*EXPERTS, ROUTER_BIAS, *SHARED_EXPERTS)
-    return (*FRAME, *queries, *MLP, *experts, *head_rules(shape))
+    return (*FRAME, *ATTENTION, *MLP, *EXPERTS, ROUTER_BIAS, *SHARED_EXPERTS, *head_rules(shape))

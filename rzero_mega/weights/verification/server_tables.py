@@ -134,25 +134,18 @@ QK_NORM = (_same(ATTENTION + "q_norm.weight"), _same(ATTENTION + "k_norm.weight"
 QKV_BIAS = (_qkv("bias"),)
 
 
-def _latent_attention(ranked_queries: bool) -> tuple[ServerTensor, ...]:
-    """As SGLang's source has it: no server on a CPU takes such a model that could be asked."""
-    keys = ATTENTION + "kv_a_proj_with_mqa.weight"
-    made: tuple[ServerTensor, ...]
-    if ranked_queries:
-        both = (PackedTensor(ATTENTION + "q_a_proj.weight"), PackedTensor(keys))
-        made = (
-            ServerTensor(ATTENTION + "fused_qkv_a_proj_with_mqa.weight", both),
-            _same(ATTENTION + "q_a_layernorm.weight"),
-            _same(ATTENTION + "q_b_proj.weight", LATENT_QUERY_ROWS),
-        )
-    else:
-        made = (_same(ATTENTION + "q_proj.weight", LATENT_QUERY_ROWS), _same(keys))
-    return (
-        *made,
-        _same(ATTENTION + "kv_a_layernorm.weight"),
-        _same(ATTENTION + "kv_b_proj.weight", LATENT_KEY_ROWS),
-        _same(ATTENTION + "o_proj.weight", LATENT_VALUE_COLUMNS),
-    )
+# Both first projections are one tensor.
+LATENT_ATTENTION = (
+    ServerTensor(
+        ATTENTION + "fused_qkv_a_proj_with_mqa.weight",
+        (PackedTensor(ATTENTION + "q_a_proj.weight"), PackedTensor(ATTENTION + "kv_a_proj_with_mqa.weight")),
+    ),
+    _same(ATTENTION + "q_a_layernorm.weight"),
+    _same(ATTENTION + "q_b_proj.weight", LATENT_QUERY_ROWS),
+    _same(ATTENTION + "kv_a_layernorm.weight"),
+    _same(ATTENTION + "kv_b_proj.weight", LATENT_KEY_ROWS),
+    _same(ATTENTION + "o_proj.weight", LATENT_VALUE_COLUMNS),
+)
 
 
 def _gated(place: str, rows: Sharding, columns: Sharding) -> tuple[ServerTensor, ...]:
@@ -195,7 +188,7 @@ def _tables(shape: ModelShape) -> tuple[tuple[Sequence[int], tuple[ServerTensor,
     every, dense = range(shape.layers), range(shape.layers - shape.expert_layers)
     common = (
         *TRUNK,
-        *(GROUPED_ATTENTION if shape.latent is None else _latent_attention(shape.latent.q_rank is not None)),
+        *(GROUPED_ATTENTION if shape.latent is None else LATENT_ATTENTION),
         *(QK_NORM if shape.qk_norm else ()),
         *(QKV_BIAS if shape.qkv_bias else ()),
         *(() if shape.tied else HEAD),
