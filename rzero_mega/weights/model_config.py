@@ -14,8 +14,10 @@ from rzero_mega.weights.model_files import CONFIG, read_object
 # Keys that are no fields of every family's class and mean something all the same.
 _MORE_KEYS = {
     "model_type", "torch_dtype", "head_dim", "rope_theta", "rope_scaling", "layer_types", "attention_bias", "mlp_bias",
-    "use_sliding_window", "partial_rotary_factor",
+    "use_sliding_window", "partial_rotary_factor", "moe_layer_freq", "topk_method", "scoring_func",
 }  # fmt: skip
+# What transformers' DeepSeek-V3 does without a key for it, and SGLang asks for.
+_ONLY = {"moe_layer_freq": 1, "topk_method": "noaux_tc", "scoring_func": "sigmoid"}
 # What a model returns is the engine's business.
 _CALLERS_KEYS = {"return_dict", "output_hidden_states", "is_encoder_decoder", "chunk_size_feed_forward"}
 # Weights in another form than their dtype says. Names are those that transformers and SGLang look for.
@@ -132,6 +134,9 @@ def _check_raw(raw: dict[str, Any]) -> None:
             continue
         if type(value) is not int or not least <= value <= most:
             raise UserError(f"{key}: {_short(value)} is no whole number from {least} to {most}")
+    for key, only in _ONLY.items():
+        if raw.get(key, only) != only:
+            raise UserError(f"{key}: {_short(raw[key])} is not supported; only {only} is")
     named = {key: raw[key] for key in ("num_experts", "num_local_experts", "n_routed_experts") if key in raw}
     experts = list(named.values())
     if len(set(experts)) > 1:

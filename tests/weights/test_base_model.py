@@ -24,6 +24,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.weights import base_model
 from rzero_mega.weights.base_model import check_model_folder, resolve_base_model
 from rzero_mega.weights.hf_folder import write_hf_folder
+from rzero_mega.weights.model_copy import link_model
 from tests.hf_tensors import own_tensors
 
 HIDDEN, HEADS, KEYS, FEED_FORWARD, LAYERS = 64, 4, 2, 96, 2
@@ -218,6 +219,27 @@ def test_layers_that_predict_further_tokens_are_left_out_and_said(
     say_of(folder, num_nextn_predict_layers=0)
     with pytest.raises(UserError, match="num_hidden_layers is 3 by the tensors, 2 by config"):
         check_model_folder(folder)
+
+
+def test_what_servers_ask_of_deepseek_s_configuration_is_handed_on_or_refused(
+    folder: Path, tmp_path: Path, tiny_model: Callable[..., Any]
+) -> None:
+    model, asked = (
+        tiny_model("deepseek_v3"),
+        {"moe_layer_freq": 1, "topk_method": "noaux_tc", "scoring_func": "sigmoid"},
+    )
+    model.save_pretrained(folder)
+    say_of(folder, **asked)
+    check_model_folder(folder)
+    write_hf_folder(tmp_path / "trained", iter(own_tensors(model).items()), folder)
+    link_model(folder, tmp_path / "linked")
+    for place in ("trained", "linked"):
+        written = json.loads((tmp_path / place / "config.json").read_text())
+        assert {key: written[key] for key in asked} == asked
+    for key, value in (("moe_layer_freq", 2), ("topk_method", "greedy"), ("scoring_func", "softmax")):
+        say_of(folder, **{**asked, key: value})
+        with pytest.raises(UserError, match=f"{key}: .* is not supported"):
+            check_model_folder(folder)
 
 
 def say_of(folder: Path, **keys: Any) -> None:
