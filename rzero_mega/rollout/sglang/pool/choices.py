@@ -110,6 +110,14 @@ def check_adapters(config: Config, shape: ModelShape) -> None:
         )
 
 
+def check_attention(shape: ModelShape) -> None:
+    """UserError if servers would start with the model, and end at their first prompt."""
+    if shape.latent is not None and device_of_servers() == "cpu":
+        raise UserError(
+            f"rollout.engine: attention of SGLang's on CPUs can't read {shape.family}'s latent keys; set it to embedded"
+        )
+
+
 def adapter_arguments(lora: LoraConfig | None) -> list[str]:
     """What servers are started with to have room for adapters: the one that serves, and the next."""
     if lora is None:
@@ -185,4 +193,5 @@ def check_servers(config: Config, shape: ModelShape) -> None:
     choose(config.weights.sync, sync_facts(placement_here(config), config.rollout))
     quantization_scheme(config.rollout, config.weights, shape)
     check_adapters(config, shape)
+    check_attention(shape)
     check_deterministic(config)
