@@ -39,6 +39,16 @@ class LatentAttention:
     value: int
     yarn: Yarn | None
 
+    def sizes(self, heads: int) -> dict[str, int]:
+        """Lengths of the dimensions that are its own, by their names in `ModelShape.size`."""
+        return {
+            "values": heads * self.value,
+            "small_queries": self.q_rank,
+            "small_keys": self.kv_rank + self.rotated,
+            "kv_rank": self.kv_rank,
+            "keys_values": heads * (self.unrotated + self.value),
+        }
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -96,8 +106,9 @@ class ModelShape:
         `queries`, `keys` and `values` are of all heads; `small_queries` and `small_keys` what latent attention makes of
         a hidden state, `kv_rank` what it makes of that `keys_values` of all heads out of.
         """
-        if self.latent is not None and dim in ("values", "small_queries", "small_keys", "kv_rank", "keys_values"):
-            return self._latent_size(self.latent, dim)
+        latent = self.latent.sizes(self.heads) if self.latent is not None else {}
+        if dim in latent:
+            return latent[dim]
         if dim == "values":
             return self.heads * self.head_dim
         if dim == "queries":
@@ -105,15 +116,6 @@ class ModelShape:
         if dim == "keys":
             return self.kv_heads * self.head_dim
         return int(getattr(self, dim))
-
-    def _latent_size(self, latent: LatentAttention, dim: str) -> int:
-        return {
-            "values": self.heads * latent.value,
-            "small_queries": latent.q_rank,
-            "small_keys": latent.kv_rank + latent.rotated,
-            "kv_rank": latent.kv_rank,
-            "keys_values": self.heads * (latent.unrotated + latent.value),
-        }[dim]
 
 
 def read_shape(folder: Path) -> ModelShape:

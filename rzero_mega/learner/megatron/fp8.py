@@ -91,26 +91,7 @@ def check_recipe(
 
 def _sides(shape: ModelShape, layout: ParallelLayout) -> dict[str, int]:
     """Input and output sizes of the linear layers on one rank, by their names in messages."""
-    kv_heads = max(shape.kv_heads, layout.tp)
-    attention = "the width of attention per tensor-parallel rank"
-    if shape.latent is None:
-        sides = {
-            attention: shape.heads * shape.head_dim // layout.tp,
-            "the width of queries, keys and values per tensor-parallel rank": (shape.heads + 2 * kv_heads)
-            * shape.head_dim
-            // layout.tp,
-        }
-    else:
-        sides = {
-            attention: shape.size("values") // layout.tp,
-            "the width of queries per tensor-parallel rank": shape.size("queries") // layout.tp,
-            "the width of keys and values per tensor-parallel rank": shape.size("keys_values") // layout.tp,
-            "latent queries per tensor-parallel rank": shape.size("small_queries") // layout.tp,
-            "latent keys per tensor-parallel rank": shape.size("small_keys") // layout.tp,
-            "the rank of latent queries": shape.size("small_queries"),
-            "the rank of latent keys": shape.latent.kv_rank,
-        }
-    sides["the hidden size"] = shape.hidden
+    sides = {"the hidden size": shape.hidden, **_attention_sides(shape, layout.tp)}
     if shape.experts:
         sides["the experts' ffn per expert-tensor-parallel rank"] = shape.expert_ffn // layout.etp
     if shape.shared_ffn:
@@ -118,3 +99,18 @@ def _sides(shape: ModelShape, layout: ParallelLayout) -> dict[str, int]:
     if shape.expert_layers < shape.layers:
         sides["ffn per tensor-parallel rank"] = shape.ffn // layout.tp
     return sides
+
+
+def _attention_sides(shape: ModelShape, tp: int) -> dict[str, int]:
+    sides = {"the width of attention per tensor-parallel rank": shape.size("values") // tp}
+    if shape.latent is None:
+        heads = shape.heads + 2 * max(shape.kv_heads, tp)
+        return sides | {"the width of queries, keys and values per tensor-parallel rank": heads * shape.head_dim // tp}
+    return sides | {
+        "the width of queries per tensor-parallel rank": shape.size("queries") // tp,
+        "the width of keys and values per tensor-parallel rank": shape.size("keys_values") // tp,
+        "latent queries per tensor-parallel rank": shape.size("small_queries") // tp,
+        "latent keys per tensor-parallel rank": shape.size("small_keys") // tp,
+        "the rank of latent queries": shape.latent.q_rank,
+        "the rank of latent keys": shape.latent.kv_rank,
+    }

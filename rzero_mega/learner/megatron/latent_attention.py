@@ -13,7 +13,7 @@ from megatron.core.transformer.multi_latent_attention import MLASelfAttention
 from torch import Tensor
 
 
-class LatentAttention(MLASelfAttention):
+class LatentSelfAttention(MLASelfAttention):
     """Megatron's layer, of which tensor-parallel ranks together compute the gradients that one rank computes.
 
     The heads of all ranks share the rotated part of a key. Where the projection is cut into columns, as it is here,

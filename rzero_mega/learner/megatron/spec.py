@@ -12,7 +12,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.transformer_layer import get_transformer_layer_offset
 
 from rzero_mega.errors import UserError
-from rzero_mega.learner.megatron.latent_attention import LatentAttention
+from rzero_mega.learner.megatron.latent_attention import LatentSelfAttention
 from rzero_mega.learner.megatron.switches import check_recompute
 
 LayerSpec = Callable[[TransformerConfig, int | None], ModuleSpec | TransformerBlockSubmodules]
@@ -70,7 +70,7 @@ def _transformer_engine_layer(config: TransformerConfig, experts: bool) -> Modul
 
         # As without Transformer Engine; Megatron's own spec keeps these whole on every rank.
         attention = spec.submodules.self_attention
-        attention.module = LatentAttention
+        attention.module = LatentSelfAttention
         attention.submodules.linear_q_down_proj = attention.submodules.linear_kv_down_proj = TEColumnParallelLinear
     return spec
 
@@ -111,7 +111,7 @@ def _local_layer(config: TransformerConfig, experts: bool) -> ModuleSpec:
     attention = layer.submodules.self_attention.submodules
     attention.core_attention = SdpaCoreAttention
     if config.multi_latent_attention:
-        layer.submodules.self_attention.module = LatentAttention
+        layer.submodules.self_attention.module = LatentSelfAttention
         attention.q_layernorm = attention.kv_layernorm = RMSNorm
         # The norms that Transformer Engine fuses here, under its names.
         layer.submodules.sharded_state_dict_keys_map = {
