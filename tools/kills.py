@@ -40,6 +40,7 @@ from rzero_mega.run import RunDirectory, launch
 from rzero_mega.run.stop import StopRequest
 from rzero_mega.run.verify import verify_run
 from tools.damage import NAME, SIZES
+from tools.forking import fork
 
 CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 _RANDOM = re.compile(r"\.[0-9a-f]{8}\.(tmp|old)")
@@ -74,7 +75,7 @@ class ForkedRank:
 
     def __init__(self, work: Callable[[], None], environment: Mapping[str, str]) -> None:
         self.returncode: int | None = None
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             os.environ.update(environment)
             _in_child(work)
@@ -131,7 +132,7 @@ class Killer:
         """Go on with the run; the kill that ended it, None if it finished."""
         said, before, began = self._folder / "said", len(self.kills()), time.monotonic()
         (self._folder / "struck").unlink(missing_ok=True)
-        child = os.fork()
+        child = fork()
         if child == 0:
             os.environ["TMPDIR"] = tempfile.tempdir = str(self._folder)
             with said.open("wb") as output:

@@ -22,6 +22,7 @@ from rzero_mega.lifetime import die_with_parent
 from rzero_mega.run.launch import STORE
 from tests.learner import megatron_version
 from tests.programs import exit_code, start_program
+from tools.forking import fork
 
 # Of all cases together; a deadlock would last for ever, and a busy machine takes its time.
 HANG_S = 1800.0
@@ -96,7 +97,7 @@ def run_ranks(case: LayoutCase, run: Callable[[Any, Path], None], folder: Path) 
 
 
 def _fork(case: LayoutCase, run: Callable[[Any, Path], None], rank: int, count: int, store: Path, folder: Path) -> int:
-    child = os.fork()
+    child = fork()
     if child:
         return child
     code = 1

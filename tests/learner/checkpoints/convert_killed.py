@@ -18,6 +18,7 @@ from typing import Any
 from rzero_mega.learner.checkpoints.conversion import convert
 from rzero_mega.learner.checkpoints.conversion.buffers import MergedReader
 from rzero_mega.learner.checkpoints.conversion.streaming import StoredWeights
+from tools.forking import fork
 
 FILE_BYTES = 40_000
 
@@ -45,7 +46,7 @@ def attempt(after: int, source: Path, target: Path, template: Path | None) -> in
 def in_fork(after: int, source: Path, target: Path, template: Path | None) -> tuple[int, int, bool]:
     """The attempt in a child."""
     ours, theirs = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 1
         try:
