@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
+import subprocess
+import sys
 
-import pytest
-import torch
-
-from tools.forking import fork
+from tests import ROOT
 
 THREADS = 3
-
-
-@pytest.fixture(autouse=True)
-def three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
+# A process of its own: torch's pool keeps the size that it has at first.
+PROGRAM = f"""
+import os
+import torch
+torch.set_num_threads({THREADS})
+from tools.forking import fork
+child = fork()
+if child == 0:
+    os._exit(len(os.listdir("/proc/self/task")))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
 def test_a_fork_has_torch_s_threads_before_anything_in_it_uses_torch() -> None:
-    # Where they are made by the first use, and two threads are the first, one of these fails, once in some dozen times.
-    child = fork()
-    if child == 0:
-        os._exit(len(list(Path("/proc/self/task").iterdir())))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == THREADS
+    # Were they made by the first use, a fork would fail once in some dozen times, when two threads are the first.
+    found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(found.stdout) == THREADS
