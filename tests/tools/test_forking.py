@@ -1,4 +1,4 @@
-"""Forks of a process whose torch has several threads."""
+"""Forks whose threads use torch at once."""
 
 from __future__ import annotations
 
@@ -7,21 +7,32 @@ import sys
 
 from tests import ROOT
 
-THREADS = 3
-# A process of its own: torch's pool keeps the size that it has at first.
-PROGRAM = f"""
+# A process of its own, with a pool of three threads. Of plain forks one in ten or so fails here.
+PROGRAM = """
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 import torch
-torch.set_num_threads({THREADS})
 from tools.forking import fork
-child = fork()
-if child == 0:
-    os._exit(len(os.listdir("/proc/self/task")))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+torch.set_num_threads(3)
+values = torch.ones(70_000)  # so many that torch shares them out among its threads
+failed = 0
+for _ in range(100):
+    child = fork()
+    if child == 0:
+        together, code = Barrier(8), 1
+        try:
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(lambda _: (together.wait(), values.to(torch.float64)), range(8)))
+            code = 0
+        finally:
+            os._exit(code)
+    failed += os.waitpid(child, 0)[1] != 0
+print(failed)
 """
 
 
-def test_a_fork_has_torch_s_threads_before_anything_in_it_uses_torch() -> None:
-    # Were they made by the first use, a fork would fail once in some dozen times, when two threads are the first.
+def test_all_threads_of_a_fork_may_be_the_first_to_use_torch() -> None:
     found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert int(found.stdout) == THREADS
+    assert int(found.stdout) == 0
