@@ -15,12 +15,13 @@ from rzero_mega.domains.benchmark import BuiltIn
 from rzero_mega.domains.domain import Domain
 from rzero_mega.domains.mathematics.domain import MATHEMATICS
 from rzero_mega.domains.rewriting.domain import REWRITING
+from rzero_mega.domains.summaries.domain import SUMMARIES
 from rzero_mega.errors import UserError, first_line
 
 GROUP = "rzero_mega.domains"
 """The group of entry points. One names a `Domain`, under the domain's name; no name of a shipped domain is taken."""
 
-SHIPPED: dict[str, Domain] = {domain.name: domain for domain in (MATHEMATICS, ARITHMETIC, REWRITING)}
+SHIPPED: dict[str, Domain] = {domain.name: domain for domain in (MATHEMATICS, ARITHMETIC, REWRITING, SUMMARIES)}
 
 
 def domain_names() -> list[str]:

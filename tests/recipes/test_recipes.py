@@ -46,7 +46,7 @@ TABLE_START, TABLE_END = "<!-- recipes -->\n", "<!-- /recipes -->"
 H100 = GPUS["H100"]
 HOPPER = (9, 0)
 ROOM = H100.memory * (1 - MEMORY_MARGIN)
-ON_CPUS = ("nano", "nano_labelled", "folklore", "rewriting", "smollm2", "smollm2_words")
+ON_CPUS = ("nano", "nano_labelled", "folklore", "rewriting", "smollm2", "smollm2_summaries", "smollm2_words")
 # Prompt and response in the official code, tokens.
 LENGTH = 2048 + 4096
 # What the templates of the prompts may take besides the request.
@@ -125,6 +125,7 @@ def test_the_recipes_of_the_specification_are_shipped() -> None:
         "qwen3_8b",
         "rewriting",
         "smollm2",
+        "smollm2_summaries",
         "smollm2_words",
     ]
 
