@@ -28,12 +28,13 @@ def removed_sentence(passage: str, summary: str, rng: Random) -> str | None:
 def swapped_fact(passage: str, summary: str, rng: Random) -> str | None:
     """With a number or a name of the passage in another one's place: the passage's, or of a number any."""
     for pattern in (_NUMBER, _NAME):
-        there = dict.fromkeys(pattern.findall(passage))
+        there = dict.fromkeys(found.group() for found in pattern.finditer(passage))
         places = [found for found in pattern.finditer(summary) if found.group() in there]
         if not places:
             continue
         fact = rng.choice(places)
-        others = [other for other in there if other not in pattern.findall(summary)]
+        given = {found.group() for found in pattern.finditer(summary)}
+        others = [other for other in there if other not in given]
         if not others and pattern is _NUMBER:
             others = [_another_number(fact.group(), rng)]
         if others:
