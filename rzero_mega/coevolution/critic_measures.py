@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import correlation, fmean
 from typing import Any
 
+from rzero_mega.coevolution.comparisons import OrderEffects
 from rzero_mega.coevolution.critic_pairs import RankedPair
 from rzero_mega.records import bounded, field, optional_bounded, typed
 
@@ -106,15 +107,23 @@ def length_bias(answered: Sequence[tuple[str, str]], scores: Sequence[float]) ->
 
 @dataclass(frozen=True)
 class Drift:
-    """A Critic against the first one on the same answers: rank correlation of scores, and the change of the mean σ."""
+    """A Critic against the first one on the same answers: rank correlation of scores, and the change of the mean σ.
+
+    There is no change of shares of won comparisons (None), which are one half on average.
+    """
 
     correlation: float | None
-    shift: float
+    shift: float | None
 
     @classmethod
     def of(cls, first: Sequence[float], now: Sequence[float]) -> Drift:
         """From the scores of both."""
         return cls(rank_correlation(first, now), fmean(map(sigmoid, now)) - fmean(map(sigmoid, first)))
+
+    @classmethod
+    def of_shares(cls, first: Sequence[float], now: Sequence[float]) -> Drift:
+        """From the shares of comparisons that answers win by both."""
+        return cls(rank_correlation(first, now), None)
 
     def as_json(self) -> dict[str, Any]:
         """The object of a summary."""
@@ -123,7 +132,7 @@ class Drift:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Drift:
         """Checked; see `Record`."""
-        return cls(optional_bounded(row, "correlation", -1, 1), bounded(float(row["shift"]), "shift", -1, 1))
+        return cls(optional_bounded(row, "correlation", -1, 1), optional_bounded(row, "shift", -1, 1))
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ class MeasuredCritic:
 
     It `takes_part`, and scores, if one kind reaches the minimum. `untrained` are the kinds of pairs that it had but was
     not trained on. `quality` is the rank correlation, within questions, of its scores with what answers are really
-    worth where that is known, for the report alone.
+    worth where that is known, for the report alone. `order` is of a generative Critic.
     """
 
     kinds: Mapping[str, Reliability]
@@ -141,6 +150,7 @@ class MeasuredCritic:
     drift: Drift | None = None
     quality: float | None = None
     untrained: tuple[str, ...] = ()
+    order: OrderEffects | None = None
 
     @property
     def closed(self) -> tuple[str, ...]:
@@ -168,6 +178,7 @@ class MeasuredCritic:
             "drift": None if self.drift is None else self.drift.as_json(),
             "quality": self.quality,
             "untrained": list(self.untrained),
+            **({} if self.order is None else {"order": self.order.as_json()}),
         }
 
     @classmethod
@@ -178,7 +189,8 @@ class MeasuredCritic:
         minimum = bounded(float(row["minimum"]), "minimum", 0, 1)
         length = LengthBias.from_json(field(row, "length", dict))
         untrained = tuple(typed(kind, str, "untrained") for kind in field({"untrained": [], **row}, "untrained", list))
-        return cls(kinds, minimum, length, drift, optional_bounded(row, "quality", -1, 1), untrained)
+        order = OrderEffects.from_json(field(row, "order", dict)) if "order" in row else None
+        return cls(kinds, minimum, length, drift, optional_bounded(row, "quality", -1, 1), untrained, order)
 
 
 def reliabilities(

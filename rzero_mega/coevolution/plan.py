@@ -156,7 +156,7 @@ class CriticInputs:
 
     `rival` is whose answers are to be worse than those; None where the Solver who gave them is that one. `first` is
     the first Critic, and `fixed` the answers that all of them score; None where they are this one and these. `solver`
-    gave the answers, and is asked for parts of the questions, if it is.
+    gave the answers, and is asked for parts of the questions, if it is. `base` as in `ChallengerInputs`.
     """
 
     critic: Source
@@ -165,6 +165,7 @@ class CriticInputs:
     first: Source | None = None
     fixed: Source | None = None
     solver: Source | None = None
+    base: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -377,7 +378,8 @@ def _critic(iteration: int, solver: Source, config: Config) -> PhasePlan:
         first, fixed = _model(PhaseName.CRITIC, 1), Source(1, PhaseName.LABELS, "scored")
     scored = Source(iteration, PhaseName.LABELS, "scored")
     before, asked = _model(PhaseName.CRITIC, iteration - 1), solver if config.critic.recombined_answers else None
-    return PhasePlan(iteration, CriticInputs(before, scored, rival, first, fixed, asked))
+    base = _base_of(config.critic.comparing.training) if config.critic.generative else None
+    return PhasePlan(iteration, CriticInputs(before, scored, rival, first, fixed, asked, base))
 
 
 def _base_of(training: TrainingConfig) -> Source | None:

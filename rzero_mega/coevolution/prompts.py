@@ -3,7 +3,8 @@
 A file has the keys `system` and `user` for chat models, and `raw` for models that complete a text of their own form.
 `examples`, a list of `user` and `assistant`, are turns that go before the user's, for models that imitate better than
 they follow.
-`{question}` stands for the question, `{answer}` in the Verifier's for the answer that it judges.
+`{question}` stands for the question, `{answer}` in the Verifier's for the answer that it judges, `{first}` and
+`{second}` in a Critic's for those that it compares.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from rzero_mega.config.typed import merged
 from rzero_mega.errors import UserError
 from rzero_mega.yaml_text import parse_yaml
 
-PLACEHOLDERS = ("question", "answer")
+PLACEHOLDERS = ("question", "answer", "first", "second")
 
 # A brace after a word, a closing bracket or ^ is LaTeX (`\boxed{x}`, `\frac{a}{b}`, `x^{n}`), not a placeholder.
 _PLACEHOLDER = re.compile(r"(?<![\w\\}\]^])\{([a-z_]+)\}")

@@ -84,6 +84,7 @@ def check_inference(config: Config) -> None:
     domain = domain_of(config)
     _check_domain(config, domain)
     asked = {"challenger", "solver", *panel_prompts(config), *(["verifier"] if config.verifier.train else [])}
+    asked |= {"critic"} if config.critic.generative else set()
     for role in (role for role in ROLES if role in asked or has_prompt(config, role)):
         try:
             prompt_of(config, role).check_role(PLACEHOLDERS.get(role, ("question",)))

@@ -31,6 +31,11 @@ def check_scored(config: Config, domain: Domain) -> None:
             f"critic.recombined_answers: domain {domain.name} does not say how a question is taken apart "
             "(Decomposition); set it to 0"
         )
+    if critic.generative and answers.comparison is None:
+        raise UserError(
+            f"critic.form: domain {domain.name} does not say how a verdict on two answers is read (Comparison); set it "
+            "to scalar"
+        )
     if not (answers.corruptions or critic.rival_answers or critic.recombined_answers):
         raise UserError(
             f"critic.rival_answers: domain {domain.name} has no corruptions, and without the base's answers no order "

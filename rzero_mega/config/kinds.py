@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from rzero_mega.config.schema import Config
-from rzero_mega.config.schema.metadata import Change, Fixed, Kind
+from rzero_mega.config.schema.metadata import Change, Fixed, Kind, Switch
 from rzero_mega.phase_name import PhaseName
 
 
@@ -51,7 +51,9 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
 def is_looked_at(key: str, values: Mapping[str, Any]) -> bool:
     """Whether anything looks at the key in a configuration of these values."""
     switch = kinds()[key].switch
-    return switch is None or values.get(switch) is True
+    if switch is None:
+        return True
+    return values.get(switch.key) == switch.value and is_looked_at(switch.key, values)
 
 
 def concerns(key: str, phase: PhaseName) -> bool:
@@ -74,7 +76,7 @@ def in_words(kind: Kind) -> str:
 
 
 def _kinds(
-    node: Any, prefix: str, above: Kind | None, fixed: Fixed | None, switch: str | None
+    node: Any, prefix: str, above: Kind | None, fixed: Fixed | None, switch: Switch | None
 ) -> Iterator[tuple[str, Kind]]:
     for spec in fields(node):
         key, value = prefix + spec.name, getattr(node, spec.name)
@@ -85,7 +87,11 @@ def _kinds(
         elif kind is None:
             raise TypeError(f"{key}: neither it nor a section that it is in says of which kind it is")
         else:
-            yield key, replace(kind, fixed=own, switch=kind.switch or (turned_on if key != turned_on else None))
+            yield key, replace(kind, fixed=own, switch=kind.switch or (None if _is_of(turned_on, key) else turned_on))
+
+
+def _is_of(switch: Switch | None, key: str) -> bool:
+    return switch is not None and switch.key == key
 
 
 def _values(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:

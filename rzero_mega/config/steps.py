@@ -42,7 +42,7 @@ def phase_steps(config: Config, phase: PhaseName, questions: int | None, replaye
         case PhaseName.VERIFIER:
             return config.verifier.training.steps
         case PhaseName.CRITIC:
-            return config.critic.steps
+            return config.critic.phase_steps
         case PhaseName.SOLVER:
             return config.solver.training.steps
         case PhaseName.EVALUATE:

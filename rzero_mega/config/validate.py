@@ -12,6 +12,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.panel import vote_sources, widened
 from rzero_mega.config.schema import (
     ChallengerConfig,
+    ComparingConfig,
     Config,
     EndpointConfig,
     GrpoConfig,
@@ -205,12 +206,13 @@ def _check_between(config: Config) -> None:
     _check_guard(config)
     _check_replay(config)
     _check_verifier(config, budget)
-    _check_critic(config)
+    _check_critic(config, budget)
     learner = config.learner
-    roles: list[ChallengerConfig | SolverConfig | VerifierConfig] = [config.challenger, config.solver]
+    roles: list[ChallengerConfig | SolverConfig | VerifierConfig | ComparingConfig] = [config.challenger, config.solver]
     roles += [config.verifier] if config.verifier.train else []
+    roles += [config.critic.comparing] if config.critic.generative else []
     longest = max(role.training.steps for role in roles)
-    longest = max(longest, config.critic.steps if config.critic.train else 0)
+    longest = max(longest, config.critic.steps if config.critic.scalar else 0)
     if max(learner.profile, default=0) > longest:
         raise UserError(f"learner.profile: step {max(learner.profile)} is past the last of {longest} steps")
     ParallelLayout.from_config(learner.layout, learner.processes)
@@ -255,42 +257,71 @@ def _check_verifier(config: Config, token_budget: int) -> None:
     unknown = next((use for use in verifier.use if use not in USES), None)
     if unknown is not None:
         raise UserError(f"verifier.use: {unknown!r} is not one of {', '.join(USES)}")
-    if verifier.training.prompts_per_step % 2:
-        raise UserError(
-            f"verifier.training.prompts_per_step: {verifier.training.prompts_per_step} is odd, and half of them show "
-            "answers that count as right; make it even"
-        )
+    _check_halves("verifier.training.prompts_per_step", verifier.training, "answers that count as right")
     _check_training("verifier.training", verifier.training, token_budget)
 
 
-def _check_critic(config: Config) -> None:
-    if not config.critic.train:
+def _check_halves(key: str, training: TrainingConfig, shown: str) -> None:
+    if training.prompts_per_step % 2:
+        raise UserError(f"{key}: {training.prompts_per_step} is odd, and half of them show {shown}; make it even")
+
+
+def _check_critic(config: Config, token_budget: int) -> None:
+    critic = config.critic
+    if not critic.train:
         return
     if config.labelled.method != VOTES:
         raise UserError(
             f"critic.train: a Critic learns from answers to the run's own questions, and with labelled.method "
             f"{config.labelled.method} there are none; set it to false"
         )
-    if config.learner.layout.cp > 1:
+    if critic.generative:
+        _check_comparing(config, token_budget)
+        why = "no verdict of a generative Critic is drawn while the learner trains"
+    else:
+        _check_scalar_critic(config.learner)
+        why = "answers are scored by the processes of the learner, which trains while rollouts are drawn ahead"
+    for role in ("challenger", "solver"):
+        if getattr(config, role).training.ahead:
+            raise UserError(f"{role}.training.ahead: {why}; set it to 0")
+
+
+def _check_scalar_critic(learner: LearnerConfig) -> None:
+    if learner.layout.cp > 1:
         raise UserError(
             "learner.layout.cp: the two answers of a Critic's pair are in one micro-batch, whose tokens context "
             "parallelism would spread; set it to 1"
         )
-    if config.learner.lora.rank is not None:
+    if learner.lora.rank is not None:
         raise UserError(
             "learner.lora.rank: a Critic's head is no adapter, and would not train beside them; set it to null"
         )
-    if config.learner.fp8.format != "none":
+    if learner.fp8.format != "none":
         raise UserError(
             "learner.fp8.format: a Critic that scores goes to host memory and back, which is not there for weights in "
             "FP8; set it to none"
         )
-    for role in ("challenger", "solver"):
-        if getattr(config, role).training.ahead:
-            raise UserError(
-                f"{role}.training.ahead: answers are scored by the processes of the learner, which trains while "
-                "rollouts are drawn ahead; set it to 0"
-            )
+
+
+def _check_comparing(config: Config, token_budget: int) -> None:
+    critic, comparing = config.critic, config.critic.comparing
+    if comparing.opponents % 2:
+        raise UserError(
+            f"critic.comparing.opponents: {comparing.opponents} is odd, and an answer is compared with as many before "
+            "it as after it; make it even"
+        )
+    if critic.remove_length:
+        raise UserError(
+            "critic.remove_length: a share of won comparisons has ends that what is removed would push it past; set it "
+            "to false, or critic.form to scalar"
+        )
+    if critic.weight and config.challenger.train and config.challenger.reward.uncertainty == "shortfall":
+        raise UserError(
+            "challenger.reward.uncertainty: shares of won comparisons lack one half on average, whatever the answers "
+            "are worth; set it to spread"
+        )
+    _check_halves("critic.comparing.training.prompts_per_step", comparing.training, "the better answer first")
+    _check_training("critic.comparing.training", comparing.training, token_budget)
 
 
 def _check_replay(config: Config) -> None:

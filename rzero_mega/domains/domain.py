@@ -87,6 +87,17 @@ class Decomposition:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How a Critic says which of two answers is better."""
+
+    read: Callable[[str], bool | None]
+    """Whether a finished response says that it is the first one; None where it names neither."""
+
+    write: Callable[[bool], str]
+    """A response that says so, which `read` reads."""
+
+
+@dataclass(frozen=True)
 class ScoredAnswers:
     """Answers that are better or worse, and none of them simply right: each has a score, and nobody votes."""
 
@@ -106,6 +117,9 @@ class ScoredAnswers:
 
     decomposition: Decomposition | None = None
     """For a Critic's pairs of the kind recombined_over_one_shot, `critic.recombined_answers`."""
+
+    comparison: Comparison | None = None
+    """For a Critic that writes verdicts, `critic.form: generative`."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +146,8 @@ class Domain:
 
     name: str
     prompts: Mapping[str, Path]
-    """The prompt files of roles: `challenger` and `solver`; maybe `verifier`, `paraphrase`, `program`, and `oracle` for
-    audits."""
+    """The prompt files of roles: `challenger` and `solver`; maybe `verifier`, `critic`, `paraphrase`, `program`, and
+    `oracle` for audits."""
 
     read_question: ReadQuestion
     answers: CheckableAnswers | ScoredAnswers

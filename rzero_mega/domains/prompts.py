@@ -12,8 +12,12 @@ from rzero_mega.domains.registry import SHIPPED, domain_of
 from rzero_mega.errors import UserError
 from rzero_mega.text_file import is_missing, read_text
 
-PromptRole = Literal["challenger", "solver", "verifier", "paraphrase", "program", "oracle"]
-PLACEHOLDERS: dict[PromptRole, tuple[str, ...]] = {"challenger": (), "verifier": ("question", "answer")}
+PromptRole = Literal["challenger", "solver", "verifier", "critic", "paraphrase", "program", "oracle"]
+PLACEHOLDERS: dict[PromptRole, tuple[str, ...]] = {
+    "challenger": (),
+    "verifier": ("question", "answer"),
+    "critic": ("question", "first", "second"),
+}
 """What stands in a role's prompt; in those of all others it is the question."""
 
 

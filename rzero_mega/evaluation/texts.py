@@ -17,7 +17,7 @@ from rzero_mega.evaluation.benchmarks import Benchmark, load_benchmarks
 from rzero_mega.evaluation.labelled import labelled_text
 
 DOMAIN, BENCHMARKS, LABELLED = "domain", "evaluation.benchmarks", "labelled.data"
-ROLES: tuple[PromptRole, ...] = ("challenger", "solver", "verifier", "paraphrase", "program")
+ROLES: tuple[PromptRole, ...] = ("challenger", "solver", "verifier", "critic", "paraphrase", "program")
 """Those whose prompts a run keeps."""
 
 
@@ -40,6 +40,8 @@ def _is_asked_by(config: Config, role: PromptRole) -> bool:
     """Whether the run has a prompt of the role, as not every domain has of all."""
     if role == "verifier":
         return config.verifier.train
+    if role == "critic":
+        return config.critic.generative
     return role in ("challenger", "solver") or has_prompt(config, role)
 
 

@@ -107,13 +107,21 @@ def responses_to(
 def responses_kept_by(
     ctx: RunContext, phase: ActivePhase, engine: RolloutEngine, asks: Sequence[Ask]
 ) -> list[Response]:
-    """As `responses_to`, with the phase's journal, which may hold what others ask in the phase; then the engine closes.
+    """As `journalled_responses`; then the engine closes."""
+    found = journalled_responses(ctx, phase, engine, asks)
+    engine.close()
+    return found
+
+
+def journalled_responses(
+    ctx: RunContext, phase: ActivePhase, engine: RolloutEngine, asks: Sequence[Ask]
+) -> list[Response]:
+    """As `responses_to`, with the phase's journal, which may hold what others ask in the phase.
 
     `asks` are all of one name. `Stopped` is raised if somebody has asked for that and responses are missing.
     """
     journal = phase.directory.journal() if spmd.rank() == 0 else None
     responses = responses_to(ctx, engine, asks, journal, None, lambda: ctx.stop.requested)
-    engine.close()
     own = [response for response in responses if response.benchmark == asks[0].benchmark]
     if spmd.on_rank_0(len, own) < len(asks):
         ctx.stop_if_asked()

@@ -15,8 +15,8 @@ from rzero_mega.learner.packing import check_longest_sequence, longest_prompt
 from rzero_mega.rollout.tokenization import PromptEncoder
 from rzero_mega.weights.shape import read_shape
 
-Trained = Literal["challenger", "verifier", "solver"]
-"""The roles that are trained."""
+Trained = Literal["challenger", "verifier", "critic", "solver"]
+"""The roles that are trained by rollouts."""
 
 
 def longest_trainable(config: Config, role: Trained) -> int:
@@ -45,7 +45,7 @@ def engine_context(config: Config, max_positions: int) -> int:
 
 def check_trainable(config: Config, role: Trained, prompt: int) -> None:
     """UserError if the role can't be trained on a prompt of so many tokens."""
-    key = f"{role}.training.sampling.max_new_tokens"
+    key = f"{'critic.comparing' if role == 'critic' else role}.training.sampling.max_new_tokens"
     response = _training(config, role).sampling.max_new_tokens
     check_longest_sequence(prompt, response, config.learner.tokens_per_micro_batch, key, _multiple(config))
 
@@ -62,6 +62,9 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
     if config.verifier.train:
         judges = encoder.encode_prompt(prompt_of(config, "verifier"), question="", answer="")
         with_question["verifier"] = len(judges) + 2
+    if config.critic.generative:
+        judges = encoder.encode_prompt(prompt_of(config, "critic"), question="", first="", second="")
+        with_question["critic"] = len(judges) + 3
     answers, context = with_question["solver"], engine_context(config, max_positions)
     for name, prompt in {"challenger": asks, **with_question}.items():
         if prompt >= context:
@@ -74,6 +77,8 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
         check_trainable(config, "challenger", asks)
     if config.verifier.train and config.verifier.training.steps:
         check_trainable(config, "verifier", with_question["verifier"])
+    if config.critic.generative and config.critic.phase_steps:
+        check_trainable(config, "critic", with_question["critic"])
     if config.labelled.method != SFT and config.solver.training.steps:
         check_trainable(config, "solver", answers)
 
@@ -84,6 +89,8 @@ def _training(config: Config, role: Trained) -> TrainingConfig:
             return config.challenger.training
         case "verifier":
             return config.verifier.training
+        case "critic":
+            return config.critic.comparing.training
         case "solver":
             return config.solver.training
 

@@ -26,6 +26,7 @@ from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.judging import judge_facts, judge_of
+from rzero_mega.phases.place import Place
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.question_stream import QuestionStream
 from rzero_mega.phases.responses import written_questions
@@ -46,11 +47,13 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     """Train Q_{i-1} against S_{i-1} into Q_i."""
     config = ctx.config.challenger
     training, prompt = config.training, ctx.challenger_prompt()
-    solver = ctx.engine("solver", ctx.model(inputs.solver), wait=False)
+    # A Critic that writes verdicts does so in the Solver's place, after its answers.
+    place, model = Place(ctx, "solver"), ctx.model(inputs.solver)
+    place.engine(model, wait=False)
     memory, facts = _memory(ctx, inputs.earlier), dict[str, str]()
     earn: Earn = partial(_by_votes, ctx, memory)
     if isinstance(ctx.domain.answers, ScoredAnswers):
-        judge = judge_of(ctx, ctx.domain.answers, inputs.critic)
+        judge = judge_of(ctx, ctx.domain.answers, inputs.critic, place)
         earn, facts = partial(_by_scores, ctx, ctx.domain.answers, judge, memory), judge_facts(judge)
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
@@ -58,7 +61,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
             Request(phase.seed_key(step, i), prompt, training.rollouts_per_prompt, training.sampling)
             for i in range(training.prompts_per_step)
         ]
-        key = phase.seed_key(step, "votes")
+        key, solver = phase.seed_key(step, "votes"), place.engine(model)
         if isinstance(challenger, LeadingEngine) and challenger.can_lead(solver):
             return _streamed(ctx, challenger, requests, solver, key, earn)
         with ctx.stopwatch.measure("generate_seconds"):
@@ -72,7 +75,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
 
     start = Start(inputs.challenger, inputs.base)
     train_policy(ctx, phase, "challenger", start, training, len(prompt), roll_out, facts=facts)
-    solver.close()
+    place.close()
 
 
 def _streamed(

@@ -45,7 +45,9 @@ from rzero_mega.weights.model_files import model_sha256
 
 P = ParamSpec("P")
 Role = Literal["challenger", "solver"]
-"""Whose servers draw: those of the Solver for a Verifier, too, as for all other models that are asked in turn."""
+"""Whose servers draw: those of the Solver for a Verifier, too, as for all other models that are asked in turn.
+
+A Critic that scores has a place in whichever of the two has nothing else to say."""
 
 
 @dataclass
@@ -80,6 +82,10 @@ class InferenceContext:
     def verifier_prompt(self, question: str, answer: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks whether the answer is right."""
         return self.encoder.encode_prompt(self._template("verifier"), question=question, answer=answer)
+
+    def critic_prompt(self, question: str, first: str, second: str) -> tuple[int, ...]:
+        """Tokens of the prompt that asks which of two answers is better."""
+        return self.encoder.encode_prompt(self._template("critic"), question=question, first=first, second=second)
 
     def paraphrase_prompt(self, question: str) -> tuple[int, ...]:
         """Tokens of the prompt that asks for the question in other words."""

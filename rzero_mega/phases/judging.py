@@ -1,8 +1,8 @@
-"""Who scores answers: the domain itself, or a Critic that the gate lets, by forward passes of the learner's ranks."""
+"""Who scores answers: the domain itself, or a Critic that the gate lets, by the learner's forward pass or verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rzero_mega import spmd
@@ -12,23 +12,42 @@ from rzero_mega.coevolution.plan import Source
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.learner.scorer import Scorer
 from rzero_mega.phases.budgets import longest_trained
-from rzero_mega.phases.context import RunContext
+from rzero_mega.phases.comparing import Comparer
+from rzero_mega.phases.context import ActivePhase, RunContext
+from rzero_mega.phases.place import Place
 from rzero_mega.phases.scoring import DomainJudge, Judge
 from rzero_mega.tracking.critic import measured_critic
 from rzero_mega.weights.shape import read_shape
 
+Says = Callable[[Sequence[tuple[str, str]]], list[float]]
+"""Of each (question, answer) what a Critic says of it, from 0 to 1. For all ranks."""
 
-def judge_of(ctx: RunContext, domain: ScoredAnswers, critic: Source | None) -> Judge:
-    """The Critic's, if there is one and its gate is open; else the domain's. For all ranks."""
+
+def judge_of(
+    ctx: RunContext,
+    domain: ScoredAnswers,
+    critic: Source | None,
+    place: Place | None = None,
+    journalled: ActivePhase | None = None,
+) -> Judge:
+    """The Critic's, if there is one and its gate is open; else the domain's. For all ranks.
+
+    A generative one writes its verdicts in the place, without one in the Challenger's, and into the journal of the
+    phase if it is asked once in it, see `Comparer`.
+    """
     own = DomainJudge(domain)
     if critic is None or not ctx.config.critic.weight:
         return own
     measured = spmd.on_rank_0(measured_critic, ctx.run, critic.iteration)
     if not measured.takes_part:
         return own
-    name = f"{critic}@{ctx.hashes([critic])[str(critic)][:12]}"
-    bias = measured.length if ctx.config.critic.remove_length else None
-    return CriticJudge(AnswerScorer(ctx, ctx.model(critic)), own, name, ctx.config.critic.weight, bias)
+    name, model = f"{critic}@{ctx.hashes([critic])[str(critic)][:12]}", ctx.model(critic)
+    says: Says
+    if ctx.config.critic.generative:
+        says = Comparer(ctx, model, place or Place(ctx, "challenger"), journalled).win_shares
+    else:
+        says = Sigmoids(AnswerScorer(ctx, model), measured.length if ctx.config.critic.remove_length else None).of
+    return CriticJudge(says, own, name, ctx.config.critic.weight)
 
 
 def judge_facts(judge: Judge) -> dict[str, str]:
@@ -37,26 +56,36 @@ def judge_facts(judge: Judge) -> dict[str, str]:
 
 
 class CriticJudge:
-    """σ of a Critic's score, or a mean of that and the domain's own."""
+    """What a Critic says of answers, or a mean of that and the domain's own score."""
 
-    def __init__(
-        self, scorer: AnswerScorer, domain: DomainJudge, name: str, weight: float, bias: LengthBias | None
-    ) -> None:
-        """`weight` is the Critic's share; the `bias` is removed from its scores, None leaves them as they are."""
-        self._scorer, self._domain, self._weight, self._bias = scorer, domain, weight, bias
+    def __init__(self, says: Says, domain: DomainJudge, name: str, weight: float) -> None:
+        """`weight` is the Critic's share."""
+        self._says, self._domain, self._weight = says, domain, weight
         self.name: str | None = name
 
     def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
         """See `Judge`."""
-        answered = [(question, answer) for question, answer in given if answer is not None]
-        found = iter(self._scorer.scores(answered))
-        judged = [0.0 if answer is None else self._judged(answer, next(found)) for _, answer in given]
+        found = iter(self._says([(question, answer) for question, answer in given if answer is not None]))
+        judged = [0.0 if answer is None else next(found) for _, answer in given]
         if self._weight == 1.0:
             return judged
         own = self._domain.scores(given)
         return [self._weight * his + (1.0 - self._weight) * its for his, its in zip(judged, own, strict=True)]
 
-    def _judged(self, answer: str, score: float | None) -> float:
+
+class Sigmoids:
+    """σ of a scalar Critic's scores, 0 of what it can't score."""
+
+    def __init__(self, scorer: AnswerScorer, bias: LengthBias | None) -> None:
+        """The `bias` is removed from scores, None leaves them as they are."""
+        self._scorer, self._bias = scorer, bias
+
+    def of(self, answered: Sequence[tuple[str, str]]) -> list[float]:
+        """Of each (question, answer). For all ranks."""
+        scores = self._scorer.scores(answered)
+        return [self._of(answer, score) for (_, answer), score in zip(answered, scores, strict=True)]
+
+    def _of(self, answer: str, score: float | None) -> float:
         if score is None:
             return 0.0
         return sigmoid(score if self._bias is None else self._bias.removed(score, answer))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.evaluation.predictions import Response
 from rzero_mega.evaluation.programs import Sandbox, written_program
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.rollout.protocol import Sample
@@ -34,6 +36,16 @@ def read_answers(ctx: InferenceContext, responses: Iterable[tuple[str, bool]]) -
 def read_finished(read: Callable[[str], T | None], responses: Iterable[tuple[str, bool]]) -> list[T | None]:
     """What is read of every response that the model ended itself; None of one that was cut off."""
     return [read(text) if finished else None for text, finished in responses]
+
+
+def read_by_problem(read: Callable[[str], T | None], responses: Iterable[Response]) -> dict[int, list[T | None]]:
+    """What is read of each problem's responses, as `read_finished`, in the order of their samples."""
+    ordered = sorted(responses, key=lambda response: response.place)
+    said = read_finished(read, ((response.text, response.finished) for response in ordered))
+    found = defaultdict[int, list[T | None]](list)
+    for response, one in zip(ordered, said, strict=True):
+        found[response.problem].append(one)
+    return found
 
 
 def texts_and_ends(ctx: InferenceContext, samples: Sequence[Sample]) -> Iterator[tuple[str, bool]]:

@@ -32,7 +32,7 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: Score
     panel.draw()
     longest = longest_usable(ctx.config, "solver", ctx.base)
     (answers,) = spmd.on_rank_0(panel.answers)
-    judge = judge_of(ctx, domain, inputs.critic)
+    judge = judge_of(ctx, domain, inputs.critic, journalled=phase)
     scored = scored_questions(judge, domain, panel.asked, answers)
     spmd.on_rank_0(_finish, ctx, phase, scored, answers, inputs.earlier, longest, judge_facts(judge))
 

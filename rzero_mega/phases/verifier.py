@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rzero_mega import spmd
@@ -16,17 +15,13 @@ from rzero_mega.coevolution.records import LabelledQuestion
 from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.coevolution.verdicts import Measured, Rates, is_accepted
 from rzero_mega.coevolution.verifier_pairs import Pair, anchored_pairs, audited_pairs, divided, known_pairs
-from rzero_mega.coevolution.verifier_reward import verifier_rewards
 from rzero_mega.evaluation.statistics import accuracy, mean_of
 from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.prefetcher import Rollouts
-from rzero_mega.phases.responses import read_finished, texts_and_ends
 from rzero_mega.phases.start import Start
-from rzero_mega.phases.training import train_policy
+from rzero_mega.phases.verdict_training import BothPrompts, VerdictTask, train_on_verdicts
 from rzero_mega.phases.verifying import Claim, Judged, judge, verdicts_of
-from rzero_mega.phases.warm_up import warmed_up
-from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+from rzero_mega.phases.warm_up import WarmUp, warmed_up, written_verdicts
 from rzero_mega.tracking.measured import MEASURED
 
 _log = logging.getLogger(__name__)
@@ -51,37 +46,34 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: VerifierInputs) -> None:
     material = spmd.on_rank_0(material_of, ctx, inputs.labelled)
     start = Start(inputs.verifier, inputs.base).folders(ctx)
     facts: dict[str, Any] = {"pairs": len(material.trained)}
-    if verifier.warm_up.steps and phase.directory.iteration <= verifier.warm_up.iterations:
-        start, said = warmed_up(ctx, phase, start, material.warm_up)
+    if verifier.warm_up.is_due(phase.directory.iteration):
+        start, said = warmed_up(ctx, phase, start, _warm_up(ctx, material.warm_up))
         facts |= said
     longest = longest_usable(ctx.config, "verifier", ctx.base)
-    prompts = [
-        both
-        for pair in material.trained
-        if max(map(len, both := [ctx.verifier_prompt(pair.question, answer) for answer in (pair.right, pair.wrong)]))
-        <= longest
-    ]
-    training = verifier.training
+    prompts = [both for pair in material.trained if max(map(len, both := _prompts(ctx, pair))) <= longest]
     if not prompts:
         _log.warning("verifier.train: no question has a majority and another answer to learn from; it stays as it is")
-        training = replace(training, steps=0, use_step=None)
-    order, size = derive_seed(phase.seed_key("order")), training.rollouts_per_prompt
-    pairs_per_step = training.prompts_per_step // 2
-
-    def roll_out(step: int, engine: RolloutEngine) -> Rollouts:
-        batch = solver_batch(len(prompts), step, pairs_per_step, order)
-        asked = [prompt for item in batch for prompt in prompts[item]]
-        requests = [Request(phase.seed_key(step, i), one, size, training.sampling) for i, one in enumerate(asked)]
-        with ctx.stopwatch.measure("generate_seconds"):
-            samples = engine.generate(requests)
-        anchors = [right for _ in batch for right in (True, False) for _ in range(size)]
-        with ctx.stopwatch.measure("reward_seconds"):
-            rewards, metrics = _rewards(ctx, samples, anchors)
-        return Rollouts(samples, rewards, metrics)
-
+    order = derive_seed(phase.seed_key("order"))
+    task = VerdictTask(
+        prompts,
+        lambda step, count: solver_batch(len(prompts), step, count, order),
+        verdicts_of(ctx).read,
+        "accepted_rate",
+    )
     measure = partial(_measure, ctx, phase, material)
-    longest_prompt = max((len(prompt) for both in prompts for prompt in both), default=0)
-    train_policy(ctx, phase, "verifier", start, training, longest_prompt, roll_out, facts=facts, then=measure)
+    train_on_verdicts(ctx, phase, "verifier", start, verifier.training, task, facts, measure)
+
+
+def _prompts(ctx: RunContext, pair: Pair) -> BothPrompts:
+    return ctx.verifier_prompt(pair.question, pair.right), ctx.verifier_prompt(pair.question, pair.wrong)
+
+
+def _warm_up(ctx: RunContext, known: Sequence[Pair]) -> WarmUp:
+    """On both answers of each pair."""
+    verifier = ctx.config.verifier
+    shown = (one for pair in known for one in zip(_prompts(ctx, pair), (True, False), strict=True))
+    examples = written_verdicts(ctx, verdicts_of(ctx).write, shown)
+    return WarmUp("verifier.warm_up", verifier.warm_up, verifier, examples, len(known))
 
 
 def material_of(ctx: RunContext, labelled: Source) -> Material:
@@ -101,19 +93,6 @@ def material_of(ctx: RunContext, labelled: Source) -> Material:
         if rows[place].truth is not None
     ]
     return Material(anchored_pairs(voted, config), *divided(known, config), claims)
-
-
-def _rewards(
-    ctx: RunContext, samples: Sequence[Sample], anchors: Sequence[bool]
-) -> tuple[list[float], dict[str, float]]:
-    verdicts = read_finished(verdicts_of(ctx).read, texts_and_ends(ctx, samples))
-    rewards = verifier_rewards(verdicts, anchors)
-    metrics = {
-        "agreement": fmean(rewards),
-        "accepted_rate": fmean(verdict is True for verdict in verdicts),
-        "unread_rate": fmean(verdict is None for verdict in verdicts),
-    }
-    return rewards, metrics
 
 
 def _measure(ctx: RunContext, phase: ActivePhase, material: Material, model: Path) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.evaluation.predictions import Response
 from rzero_mega.phases.asking_queue import Ask, responses_kept_by
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
-from rzero_mega.phases.responses import read_finished
+from rzero_mega.phases.responses import read_by_problem
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.tracking.label_costs import NO_COST, LabelCost
 
@@ -84,11 +83,7 @@ def _asks(ctx: RunContext, phase: ActivePhase, claims: Sequence[Claim]) -> list[
 
 
 def _judged(verdicts: Verdicts, responses: Sequence[Response], cost: LabelCost) -> Judged:
-    found: dict[int, list[bool | None]] = defaultdict(list)
-    ordered = sorted(responses, key=lambda one: one.place)
-    said = read_finished(verdicts.read, ((response.text, response.finished) for response in ordered))
-    for response, verdict in zip(ordered, said, strict=True):
-        found[response.problem].append(verdict)
+    found = read_by_problem(verdicts.read, responses)
     unread = sum(verdict is None for of_claim in found.values() for verdict in of_claim)
     shares = {number: share_accepting(of_claim) for number, of_claim in found.items()}
     return Judged(shares, len(responses), unread, cost)

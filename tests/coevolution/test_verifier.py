@@ -12,7 +12,7 @@ from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.set_aside import set_aside
 from rzero_mega.coevolution.verdicts import Rates, candidates, share_accepting, weighed
 from rzero_mega.coevolution.verifier_pairs import anchored_pairs, audited_pairs, divided, known_pairs
-from rzero_mega.coevolution.verifier_reward import verifier_rewards
+from rzero_mega.coevolution.verdict_reward import verdict_rewards
 from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import Config
@@ -74,7 +74,7 @@ def test_what_is_measured_on_is_never_trained_on() -> None:
 
 def test_rewards_are_for_agreement_with_what_counts_as_right_and_nothing_unread_earns() -> None:
     verdicts = [True, True, False, False, None, None]
-    assert verifier_rewards(verdicts, [True, False] * 3) == [1, 0, 0, 1, 0, 0]
+    assert verdict_rewards(verdicts, [True, False] * 3) == [1, 0, 0, 1, 0, 0]
 
 
 def test_rates_are_counted_and_a_coin_has_a_balanced_accuracy_of_one_half() -> None:

@@ -10,7 +10,7 @@ from rzero_mega.config import kinds as module
 from rzero_mega.config import load_config
 from rzero_mega.config.explain import all_keys, explain
 from rzero_mega.config.kinds import changes_between, concerns, is_looked_at, kinds, values_of
-from rzero_mega.config.schema.metadata import Change, Fixed
+from rzero_mega.config.schema.metadata import Change, Fixed, Switch
 from rzero_mega.phase_name import PhaseName
 
 
@@ -109,9 +109,12 @@ def test_keys_of_a_verifier_have_changed_where_there_is_one_before_or_after() ->
         assert changed(one, other) == ["prompts.verifier", "verifier.train", steps]
 
 
-def test_a_key_has_a_switch_that_is_a_key_with_no_switch_of_its_own() -> None:
+def test_a_key_has_a_switch_that_is_a_key_which_may_have_one_itself() -> None:
     switches = {kind.switch for kind in kinds().values() if kind.switch is not None}
-    assert switches == {"verifier.train", "critic.train"} and all(kinds()[key].switch is None for key in switches)
+    by_name = {f"{switch.key}={switch.value}" for switch in switches}
+    assert by_name == {"verifier.train=True", "critic.train=True", "critic.form=scalar", "critic.form=generative"}
+    assert all(kinds()[key].switch is None for key in ("verifier.train", "critic.train"))
+    assert kinds()["critic.form"].switch == Switch("critic.train")
     assert is_looked_at("verifier.train", values_of(load_config()))
 
 

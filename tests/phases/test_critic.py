@@ -21,7 +21,7 @@ from rzero_mega.domains.rewriting.parts import HALVES
 from rzero_mega.domains.rewriting.rows import best
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases import critic, judging, labels, solver, steps
+from rzero_mega.phases import critic, critic_material, judging, labels, solver, steps
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.judging import judge_of
 from tests.learner.forked_ranks import LayoutCase
@@ -96,7 +96,7 @@ def test_the_next_one_goes_on_without_closed_kinds_surpasses_the_base_and_is_hel
     run = runs("two", "critic.steps=1")
     train(run)
     kinds = {"dropped_word": Reliability(2, 0.0), "repeated_word": Reliability(2, 2.0)}
-    monkeypatch.setattr(critic, "measured_critic", lambda *_: MeasuredCritic(kinds, 0.6, NO_BIAS))
+    monkeypatch.setattr(critic_material, "measured_critic", lambda *_: MeasuredCritic(kinds, 0.6, NO_BIAS))
     run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)
     base = run.script("solver", lambda _prompt, _index: "rival words")
     phase = run.begin(PhaseName.CRITIC, iteration=2)

@@ -14,7 +14,7 @@ from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases import labels, verifier
+from rzero_mega.phases import labels, verdict_training, verifier
 from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.verifying import NAME
 from rzero_mega.run.stop import Stopped
@@ -59,7 +59,7 @@ def trained(scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatc
         run = scripted(*SIZES, *overrides)
         run.leave(PhaseName.LABELS, "labelled", VOTED)
         training = RolloutsOnly(run.script("solver", judge), steps=2)
-        monkeypatch.setattr(verifier, "train_policy", training)
+        monkeypatch.setattr(verdict_training, "train_policy", training)
         phase = run.begin(PhaseName.VERIFIER)
         verifier.run(run.ctx, phase, INPUTS)
         assert training.then is not None

@@ -25,7 +25,7 @@ from rzero_mega.config.schema.coevolution import (
     TeachingConfig,
     VotesConfig,
 )
-from rzero_mega.config.schema.critic import CriticConfig, CriticGateConfig
+from rzero_mega.config.schema.critic import ComparingConfig, CriticConfig, CriticGateConfig
 from rzero_mega.config.schema.endpoint import EndpointConfig, JudgeConfig, LabelAuditConfig
 from rzero_mega.config.schema.labelled import LabelledConfig
 from rzero_mega.config.schema.learner import (
@@ -58,8 +58,9 @@ from rzero_mega.config.schema.training import (
     SamplingConfig,
     SftConfig,
     TrainingConfig,
+    WarmUpConfig,
 )
-from rzero_mega.config.schema.verifier import VerifierConfig, VerifierGateConfig, WarmUpConfig
+from rzero_mega.config.schema.verifier import VerifierConfig, VerifierGateConfig
 
 __all__ = [
     "CHECK_LABELS",
@@ -70,6 +71,7 @@ __all__ = [
     "ChallengerRewardConfig",
     "CheckpointConfig",
     "ChecksConfig",
+    "ComparingConfig",
     "Config",
     "CriticConfig",
     "CriticGateConfig",

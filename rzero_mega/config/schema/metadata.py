@@ -48,12 +48,20 @@ class PathIf(StrEnum):
 
 
 @dataclass(frozen=True)
+class Switch:
+    """A key, and the value that it has where anybody looks at those that it switches on."""
+
+    key: str
+    value: bool | str = True
+
+
+@dataclass(frozen=True)
 class Kind:
     """How a key may change. `phases` are those that look at it: all others are none of its business.
 
     `named` is for identities that are told by what the key names (a model, a prompt), wherever that lies. `last_bits`
-    is for operational keys by which sums of floating-point numbers come out in another order. `switch` is the key
-    without which, true, nobody looks at this one.
+    is for operational keys by which sums of floating-point numbers come out in another order. `switch` is what
+    somebody looks at this one by; its key may have one itself.
     """
 
     change: Change
@@ -61,7 +69,7 @@ class Kind:
     named: bool = False
     last_bits: bool = False
     fixed: Fixed | None = None
-    switch: str | None = None
+    switch: Switch | None = None
 
 
 def of(*phases: PhaseName) -> Kind:
@@ -114,10 +122,10 @@ def path(default: str | None, kind: Kind | None = None, when: PathIf = PathIf.AL
 
 
 def stating(
-    kind: Kind, fixed: Fixed | None = None, path: PathIf | None = None, switch: str | None = None
+    kind: Kind, fixed: Fixed | None = None, path: PathIf | None = None, switch: Switch | None = None
 ) -> dict[str, Any]:
     """Metadata of a list, or of a section, whose kind is that of the keys in it that state none.
 
-    `path` says of a list when its texts are paths, `switch` of a section which key is that of all the others in it.
+    `path` says of a list when its texts are paths, `switch` of a section which one is that of its keys, but of its own.
     """
     return {"kind": kind, "fixed": fixed, "path": path, "switch": switch}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rzero_mega.config.preset_files import ablation_names
 from rzero_mega.config.schema.checks import ChecksConfig
 from rzero_mega.config.schema.coevolution import ChallengerConfig, LabelsConfig, QuestionsConfig, SolverConfig
-from rzero_mega.config.schema.critic import CriticConfig
+from rzero_mega.config.schema.critic import COMPARED, GENERATIVE_FORM, CriticConfig
 from rzero_mega.config.schema.labelled import LabelledConfig
 from rzero_mega.config.schema.learner import LearnerConfig
 from rzero_mega.config.schema.metadata import (
@@ -18,6 +18,7 @@ from rzero_mega.config.schema.metadata import (
     Change,
     Kind,
     PathIf,
+    Switch,
     choice,
     number,
     of,
@@ -37,7 +38,7 @@ from rzero_mega.config.schema.verifier import VerifierConfig
 from rzero_mega.phase_name import PhaseName
 
 NO_ABLATION = "none"
-VERIFIER_TRAIN, CRITIC_TRAIN = "verifier.train", "critic.train"
+VERIFIER_TRAIN, CRITIC_TRAIN = Switch("verifier.train"), Switch("critic.train")
 
 
 @dataclass
@@ -75,6 +76,11 @@ class PromptsConfig:
         PathIf.YAML,
     )
     """Prompt that asks whether an answer is right (`verifier`): a name or a path likewise."""
+
+    critic: str | None = path(
+        None, Kind(Change.IDENTITY, COMPARED.phases, named=True, switch=GENERATIVE_FORM), PathIf.YAML
+    )
+    """Prompt that asks which of two answers is better (`critic.form: generative`): a name or a path likewise."""
 
 
 @dataclass

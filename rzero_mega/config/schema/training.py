@@ -207,3 +207,25 @@ class TrainingConfig:
 
     average: AverageConfig = field(default_factory=AverageConfig)
     """What becomes of the weights at the end of the phase."""
+
+
+@dataclass
+class WarmUpConfig:
+    """Supervised fine-tuning on written verdicts before the GRPO steps of a role that gives them: a base that writes no
+    verdict never earns anything."""
+
+    steps: int = number(0, 0)
+    """Updates of cross entropy. 0: none."""
+
+    iterations: int = number(1, 1)
+    """Warm up in the first so many iterations; those who come later have learnt to write verdicts."""
+
+    sft: SftConfig = field(default_factory=SftConfig)
+    """The loss."""
+
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """AdamW's settings."""
+
+    def is_due(self, iteration: int) -> bool:
+        """Whether there is one in the iteration."""
+        return self.steps > 0 and iteration <= self.iterations

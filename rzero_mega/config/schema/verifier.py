@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rzero_mega.config.schema.metadata import IDENTITY, Fixed, Kind, number, of, stating, value
-from rzero_mega.config.schema.training import OptimizerConfig, SamplingConfig, SftConfig, TrainingConfig
+from rzero_mega.config.schema.training import SamplingConfig, TrainingConfig, WarmUpConfig
 from rzero_mega.phase_name import PhaseName
 
 WEIGH, DROP = "weigh", "drop"
@@ -14,26 +14,6 @@ USES = (WEIGH, DROP)
 
 VERDICTS: Kind = of(PhaseName.LABELS, PhaseName.VERIFIER)
 LABELS: Kind = of(PhaseName.LABELS)
-
-
-@dataclass
-class WarmUpConfig:
-    """Supervised fine-tuning before the Verifier's GRPO steps: a base that writes no verdict never earns anything.
-
-    On known pairs: the majority's answer, which is right, and the same answer altered, which is wrong.
-    """
-
-    steps: int = number(0, 0)
-    """Updates of cross entropy. 0: none."""
-
-    iterations: int = number(1, 1)
-    """Warm up in the first so many iterations; later Verifiers have learnt to write verdicts."""
-
-    sft: SftConfig = field(default_factory=SftConfig)
-    """The loss."""
-
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """AdamW's settings."""
 
 
 @dataclass
@@ -73,7 +53,8 @@ class VerifierConfig:
     """Share of the votes from which on a majority counts as known to be right, in warm-up and gate."""
 
     warm_up: WarmUpConfig = field(default_factory=WarmUpConfig)
-    """Before the first step."""
+    """Before the first step, on known pairs: the majority's answer, which is right, and the same answer altered, which
+    is wrong."""
 
     gate: VerifierGateConfig = field(default_factory=VerifierGateConfig)
     """Whether it takes part."""

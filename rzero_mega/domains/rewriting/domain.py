@@ -12,6 +12,7 @@ from rzero_mega.domains.problem import Problem
 from rzero_mega.domains.rewriting.corruptions import CORRUPTIONS
 from rzero_mega.domains.rewriting.parts import HALVES
 from rzero_mega.domains.rewriting.rows import brevity, is_task, measured_tasks, quality, read_row
+from rzero_mega.domains.rewriting.verdicts import COMPARISON
 
 _PROMPTS = Path(__file__).parent / "prompts"
 _PER_LEVEL = 100
@@ -33,9 +34,16 @@ def _problems() -> Iterator[Problem]:
 
 REWRITING = Domain(
     name="rewriting",
-    prompts={role: _PROMPTS / f"rewriting_{role}.yaml" for role in ("challenger", "solver")},
+    prompts={role: _PROMPTS / f"rewriting_{role}.yaml" for role in ("challenger", "solver", "critic")},
     read_question=read_question,
-    answers=ScoredAnswers(read_row, score=brevity, quality=quality, corruptions=CORRUPTIONS, decomposition=HALVES),
+    answers=ScoredAnswers(
+        read_row,
+        score=brevity,
+        quality=quality,
+        corruptions=CORRUPTIONS,
+        decomposition=HALVES,
+        comparison=COMPARISON,
+    ),
     checks={},
     benchmarks={"rewriting": BuiltIn("rewriting", "other", _PER_LEVEL, _problems)},
 )
