@@ -41,6 +41,7 @@ LONGEST = (
     "tests/learner/checkpoints/test_checkpoint.py",
     "tests/phases/test_runner.py",
     "tests/phases/test_critic.py",
+    "tests/phases/test_generative_critic_real.py",
     "tests/phases/test_verifier_killed.py",
     "tests/run/test_kill.py",
     "tests/learner/test_lora.py",

@@ -45,7 +45,8 @@ class Replay:
             case PhaseName.VERIFIER:
                 return self.config.verifier.training
             case PhaseName.CRITIC:
-                return TrainingConfig(optimizer=self.config.critic.optimizer)
+                critic = self.config.critic
+                return critic.comparing.training if critic.generative else TrainingConfig(optimizer=critic.optimizer)
             case _:
                 return self.config.solver.training
 
@@ -57,7 +58,7 @@ class Replay:
     @property
     def loss(self) -> LossConfig:
         """The loss of the phase that it happened in."""
-        if self.failure.phase is PhaseName.CRITIC:
+        if self.failure.phase is PhaseName.CRITIC and self.config.critic.scalar:
             return self.config.critic.loss
         return self.config.labelled.sft if self.fine_tunes else self.training.grpo
 

@@ -96,7 +96,7 @@ class PlanRequest:
                 fp8=fp8,
                 adapter_rank=known.learner.lora.rank or 0,
                 adapted=tuple(known.learner.lora.modules),
-                critic=known.critic.train,
+                critic=known.critic.scalar,
             ),
             gpus_per_node=gpus_per_node,
             server_placement=placement,
@@ -161,6 +161,6 @@ def check_request(request: PlanRequest) -> None:
     if max(sizes) > LARGEST or request.shape.layers > MAX_LAYERS:
         raise UserError(f"--model: at most {MAX_LAYERS} layers, and sizes of {LARGEST}, are planned for")
     if workload.fp8 and workload.critic:
-        raise UserError("--fp8: a recipe with a Critic has none (critic.train); leave it out")
+        raise UserError("--fp8: a recipe with a scalar Critic has none (critic.form); leave it out")
     if workload.fp8 and request.gpu.fp8_flops is None:
         raise UserError(f"--fp8: {request.gpu.name} has no FP8; leave it out")

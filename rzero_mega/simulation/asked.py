@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 from rzero_mega.config.panel import vote_sources
@@ -71,9 +71,8 @@ def rollouts(config: Config, responses: Responses) -> Call:
     return (replace(asked, logprobs=True),)
 
 
-def verdicts_learnt(config: Config, responses: Responses) -> Call:
-    """The Verifier's rollouts of a step (phases/verifier.py)."""
-    training = config.verifier.training
+def verdicts_learnt(training: TrainingConfig, responses: Responses) -> Call:
+    """The rollouts of a step, of a role that writes verdicts (phases/verdict_training.py)."""
     asked = _of_solver(training.prompts_per_step, training.rollouts_per_prompt, training.sampling, responses)
     return (replace(asked, logprobs=True),)
 
@@ -96,11 +95,26 @@ def part_answers(config: Config, responses: Responses) -> Call:
     return (_of_solver(count, config.critic.recombined_answers, config.labels.votes.sampling, responses),)
 
 
-def critic_measured(config: Config, responses: Responses) -> int:
-    """Answers that a trained Critic scores to be measured; those that the first one scores again are among them.
+@dataclass(frozen=True)
+class CriticMeasured:
+    """What a trained Critic is measured by: pairs of known order, answers, and some that the first one scores, too."""
 
-    Of every kind of pairs there are taken to be as many as answers, or as the gate looks at.
-    """
+    pairs: int
+    answers: int
+    fixed: int
+
+    @property
+    def scored(self) -> int:
+        """Answers that a scalar one scores; those that the first one scores again are among them."""
+        return 2 * self.pairs + self.answers + 2 * self.fixed
+
+    def verdicts(self, opponents: int) -> int:
+        """Those of a generative one, and of the first."""
+        return 2 * self.pairs + opponents * (self.answers + 2 * self.fixed)
+
+
+def critic_measured(config: Config, responses: Responses) -> CriticMeasured:
+    """Of every kind of pairs there are taken to be as many as answers, or as the gate looks at."""
     critic, domain = config.critic, domain_of(config)
     count = round(responses.well_formed_share * config.questions.count)
     answers = round(critic.gate.share * count) * config.labels.votes.samples
@@ -108,7 +122,15 @@ def critic_measured(config: Config, responses: Responses) -> int:
     drawn = (round(critic.gate.share * count) * own for own in (critic.rival_answers, critic.recombined_answers))
     kinds = [answers] * len(corruptions) + list(drawn)
     pairs = sum(min(critic.gate.pairs, of_kind) for of_kind in kinds)
-    return 2 * pairs + min(critic.gate.pairs, answers) + 2 * min(critic.fixed_answers, count)
+    return CriticMeasured(pairs, min(critic.gate.pairs, answers), min(critic.fixed_answers, count))
+
+
+def verdicts_on_two(config: Config, verdicts: int, responses: Responses) -> Call:
+    """So many of a generative Critic, whose prompts have two answers; all of these are taken to be different."""
+    answers = 2 * solver_lengths(responses).mean(config.labels.votes.sampling.max_new_tokens)
+    sampling = SamplingConfig(max_new_tokens=config.critic.comparing.max_new_tokens)
+    asked = _of_solver(verdicts, 1, sampling, responses)
+    return (replace(asked, prompt_tokens=round(responses.solver_prompt + answers)),)
 
 
 def evaluated(config: Config, responses: Responses, gauges: bool) -> Call:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from rzero_mega.coevolution.plan import iteration_plan
 from rzero_mega.coevolution.stretch import Stretch, stretches
-from rzero_mega.config.schema import SamplingConfig, TrainingConfig
+from rzero_mega.config.schema import SamplingConfig, TrainingConfig, WarmUpConfig
 from rzero_mega.config.schema.labelled import SFT
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
@@ -136,8 +136,9 @@ def _challenger(site: Site, started: set[str]) -> list[Activity]:
     lengths = asked.challenger_lengths(responses)
     written = _drawn(site, ROLLOUTS, asked.written(config, responses))
     votes = _drawn(site, VOTES, asked.votes(config, responses))
-    begin += _critics_start(site)
-    drawing = [*written, *votes, *_rewarded(site, votes[0].draws, config.challenger.votes.sampling)]
+    begin += _critics_start(site, started, has_place=False)
+    rewarded = _rewarded(site, votes[0].draws, config.challenger.votes.sampling, has_place=False)
+    drawing = [*written, *votes, *rewarded]
     # From the Challenger to the Solver for the votes, and back for the update.
     return [*begin, *_steps(site, training, drawing, responses.challenger_prompt, lengths, turns=2)]
 
@@ -153,7 +154,7 @@ def _labels(site: Site, started: set[str]) -> list[Activity]:
     call = asked.answers(config, responses)
     curated = sum(kind.prompts for kind in call) * site.assumptions.costs.curate_question_s
     drawing = _drawn(site, VOTES, call, as_it_comes=True)
-    scored = [*_critics_start(site), *_rewarded(site, drawing[0].draws, config.labels.votes.sampling)]
+    scored = [*_critics_start(site, started), *_rewarded(site, drawing[0].draws, config.labels.votes.sampling)]
     return [*_engine(site, "solver", started), *drawing, *scored, Activity(HOST, curated)]
 
 
@@ -165,57 +166,97 @@ def _solver(site: Site, started: set[str]) -> list[Activity]:
     enough = training.prompts_per_step if config.solver.over_provision else None
     drawing = _drawn(site, ROLLOUTS, asked.rollouts(config, responses), groups=enough)
     drawing += _rewarded(site, training.prompts_per_step * training.rollouts_per_prompt, training.sampling)
-    begin = [*_learner_and_engine(site, "solver", started), *_critics_start(site)]
-    return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)]
+    begin = [*_learner_and_engine(site, "solver", started), *_critics_start(site, started)]
+    # To the Critic's verdicts, and back for the update.
+    turns = 2 if _has_critic(site) and config.critic.generative else 0
+    return [*begin, *_steps(site, training, drawing, responses.solver_prompt, lengths, turns)]
 
 
 def _verifier(site: Site, started: set[str]) -> list[Activity]:
-    """On the Solver's servers; verdicts are taken to be as long as its answers."""
     config, responses = site.config, site.assumptions.responses
-    training, verifier = config.verifier.training, config.verifier
-    drawing = _drawn(site, ROLLOUTS, asked.verdicts_learnt(config, responses))
+    measured = asked.verdicts_measured(config, responses)
+    return _verdicts_learnt(site, started, config.verifier.training, config.verifier.warm_up, measured)
+
+
+def _verdicts_learnt(
+    site: Site, started: set[str], training: TrainingConfig, warm_up: WarmUpConfig, measured: Call
+) -> list[Activity]:
+    """A role that writes verdicts, on the Solver's servers; these are taken to be as long as its answers."""
+    responses = site.assumptions.responses
+    drawing = _drawn(site, ROLLOUTS, asked.verdicts_learnt(training, responses))
     begin = _learner_and_engine(site, "solver", started)
     lengths = asked.solver_lengths(responses)
     trained = _steps(site, training, drawing, responses.solver_prompt, lengths, turns=0)
-    size = verifier.warm_up.sft.sequences_per_update
+    size = warm_up.sft.sequences_per_update
     warm_s = _train_seconds(
         site, size, size, asked.sequence_tokens(training, responses.solver_prompt, lengths), scoring=0
     )
-    warm = [Activity(TRAINING, (seconds := verifier.warm_up.steps * warm_s), seconds * config.learner.processes)]
-    measured = _drawn(site, VOTES, asked.verdicts_measured(config, responses), as_it_comes=True)
-    return [*(warm if verifier.warm_up.steps else []), *begin, *trained, *_engine(site, "solver", started), *measured]
+    warm = [Activity(TRAINING, (seconds := warm_up.steps * warm_s), seconds * site.config.learner.processes)]
+    told = _drawn(site, VOTES, measured, as_it_comes=True)
+    return [*(warm if warm_up.steps else []), *begin, *trained, *_engine(site, "solver", started), *told]
 
 
 def _critic(site: Site, started: set[str]) -> list[Activity]:
-    """The base's answers, updates on pairs, and what the new Critic and the first one score to be measured."""
+    """The base's answers, then training, and what the new Critic and the first one say to be measured."""
     config, responses = site.config, site.assumptions.responses
-    size, steps, sampling = config.critic.loss.sequences_per_update, config.critic.steps, config.labels.votes.sampling
-    train = _train_seconds(site, size, size, _answer_tokens(site, sampling), scoring=0, critic=True)
-    scorers = 2 if config.critic.fixed_answers else 1
     calls = [
         *([asked.rival_answers(config, responses)] if config.critic.rival_answers else []),
         *([asked.part_answers(config, responses)] if config.critic.recombined_answers else []),
     ]
     drawing = [(_engine(site, "solver", started), _drawn(site, VOTES, call, as_it_comes=True)) for call in calls]
+    trained = _generative_critic(site, started) if config.critic.generative else _scalar_critic(site)
+    return [*(activity for engine, drawn in drawing for activity in (*engine, *drawn)), *trained]
+
+
+def _scalar_critic(site: Site) -> list[Activity]:
+    config, responses = site.config, site.assumptions.responses
+    size, steps, sampling = config.critic.loss.sequences_per_update, config.critic.steps, config.labels.votes.sampling
+    train = _train_seconds(site, size, size, _answer_tokens(site, sampling), scoring=0, critic=True)
+    scorers = 2 if config.critic.fixed_answers else 1
     return [
-        *(activity for engine, drawn in drawing for activity in (*engine, *drawn)),
         *_learner(site),
         Activity(TRAINING, steps * train, steps * train * config.learner.processes),
         Activity(CHECKPOINTS, costs.checkpoints(site, steps, train)),
         Activity(MODEL, costs.model_folder(site)),
         *_learner(site) * scorers,
-        _scored(site, asked.critic_measured(config, responses), sampling),
+        _scored(site, asked.critic_measured(config, responses).scored, sampling),
     ]
 
 
-def _critics_start(site: Site) -> list[Activity]:
-    """The Critic that rewards is read and built by the learner's ranks, where one does."""
-    return _learner(site) if _has_critic(site) else []
+def _generative_critic(site: Site, started: set[str]) -> list[Activity]:
+    """The first one is sent to the servers after the new one."""
+    config, responses = site.config, site.assumptions.responses
+    comparing, told = config.critic.comparing, asked.critic_measured(config, responses)
+    measured = asked.verdicts_on_two(config, told.verdicts(comparing.opponents), responses)
+    first = _engine(site, "solver", started) if told.fixed else []
+    return [*_verdicts_learnt(site, started, comparing.training, comparing.warm_up, measured), *first]
 
 
-def _rewarded(site: Site, answers: int, sampling: SamplingConfig) -> list[Activity]:
-    """The Critic scores so many answers in one call, where one does."""
-    return [_scored(site, answers, sampling)] if _has_critic(site) else []
+def _critics_start(site: Site, started: set[str], has_place: bool = True) -> list[Activity]:
+    """The Critic that rewards is read and built by the learner's ranks, where one does.
+
+    A generative one gets the Challenger's servers, if these are its place.
+    """
+    if not _has_critic(site):
+        return []
+    if site.config.critic.generative:
+        return _engine(site, "challenger", started) if has_place else []
+    return _learner(site)
+
+
+def _rewarded(site: Site, answers: int, sampling: SamplingConfig, has_place: bool = True) -> list[Activity]:
+    """The Critic scores so many answers in one call, where one does.
+
+    A generative one without servers of its own is sent to the Solver's, and the Solver after it.
+    """
+    if not (_has_critic(site) and answers):
+        return []
+    if not site.config.critic.generative:
+        return [_scored(site, answers, sampling)]
+    verdicts = answers * site.config.critic.comparing.opponents
+    call = asked.verdicts_on_two(site.config, verdicts, site.assumptions.responses)
+    sent = [] if has_place else [Activity(SENDING, 2 * next_model(site))]
+    return [*_drawn(site, SCORING, call, as_it_comes=True), *sent]
 
 
 def _has_critic(site: Site) -> bool:

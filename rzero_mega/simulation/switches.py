@@ -138,7 +138,7 @@ def _planned(site: Site) -> Sequence[str]:
         fp8=config.learner.fp8.format != "none",
         adapter_rank=config.learner.lora.rank or 0,
         adapted=tuple(config.learner.lora.modules),
-        critic=config.critic.train,
+        critic=config.critic.scalar,
     )
     per_node = config.placement.gpus_per_node
     request = PlanRequest(site.shape, config.learner.processes, site.gpu, work, per_node, server_placement="elsewhere")

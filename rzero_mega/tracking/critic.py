@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rzero_mega.coevolution.comparisons import OrderEffects
 from rzero_mega.coevolution.critic_measures import MeasuredCritic
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import Manifest, RunDirectory
@@ -24,18 +25,24 @@ def measured_critic(run: RunDirectory, iteration: int) -> MeasuredCritic:
 Found = Iterable[tuple[int, MeasuredCritic | None]]
 """Iterations with their Critic."""
 
+_OF_ORDER = ("names the first", "orders agree", "unread")
+"""What verdicts on two answers owe to their order."""
+
 
 def critic_headings(found: Found) -> tuple[str, ...]:
     """Of the report's table: how it orders pairs, by kind, and what else was measured."""
     before, after = ("Critic of iteration",), ("takes part", "length", "order as the first", "shift", "hidden quality")
-    return (*before, *_kinds(found), *after)
+    return (*before, *_kinds(found), *after, *(_OF_ORDER if _has_order(found) else ()))
 
 
 def critic_rows(found: Found) -> list[tuple[str, ...]]:
     """Cells in the order of the headings."""
     given = [(iteration, measured) for iteration, measured in found if measured is not None]
-    kinds = _kinds(given)
-    return [(str(iteration), *_cells(measured, kinds)) for iteration, measured in given]
+    kinds, order = _kinds(given), _has_order(given)
+    return [
+        (str(iteration), *_cells(measured, kinds), *(_of_order(measured.order) if order else ()))
+        for iteration, measured in given
+    ]
 
 
 def critic_lines(found: Found) -> list[str]:
@@ -49,8 +56,20 @@ def critic_lines(found: Found) -> list[str]:
             for kind, of_kind in measured.kinds.items()
         ]
         said = f"C{iteration}: right order of {', '.join(kinds) or 'no pair'}"
+        if measured.order is not None:
+            cells = _of_order(measured.order)
+            said += "; " + ", ".join(f"{name} {cell}" for name, cell in zip(_OF_ORDER, cells, strict=True))
         lines.append(said if measured.takes_part else f"{said}; kept out by critic.gate")
     return lines
+
+
+def _has_order(found: Found) -> bool:
+    return any(measured is not None and measured.order is not None for _, measured in found)
+
+
+def _of_order(order: OrderEffects | None) -> tuple[str, ...]:
+    shares = (None, None, None) if order is None else (order.position_bias, order.agreement, order.unread)
+    return tuple(NOTHING if share is None else percent(share) for share in shares)
 
 
 def _kinds(found: Found) -> tuple[str, ...]:

@@ -150,14 +150,13 @@ def step_figures(data: ReportData) -> list[Figure]:
         Metric("well-formed", "green", PhaseName.CHALLENGER, "well_formed_rate"),
     ]
     verifier = [Metric("reward", "grey", PhaseName.VERIFIER, "reward_mean", "reward_std", (0.0, 1.0))]
-    critic = [Metric("loss", "grey", PhaseName.CRITIC, "loss")]
     solver = [Metric("reward", "blue", PhaseName.SOLVER, "reward_mean", "reward_std", (0.0, 1.0))]
     figures = [
         _per_step(data, "Challenger: reward", "mean of a step, ± one standard deviation", challenger, zero=True),
         _per_step(data, title_of_answers, "means over a step's questions", those, zero=True),
         _per_step(data, "Challenger: questions", "shares of a step's questions", form, zero=True),
         _per_step(data, "Verifier: reward", "mean of a step, ± one standard deviation", verifier, zero=True),
-        _per_step(data, "Critic: loss", "-log σ(better - worse), nats per pair", critic, zero=True),
+        _critic_steps(data),
         _per_step(data, "Solver: reward", "mean of a step, ± one standard deviation", solver, zero=True),
     ]
     if data.config.labelled.method == SFT:
@@ -174,6 +173,14 @@ def step_figures(data: ReportData) -> list[Figure]:
         ]
         figures.append(_per_step(data, title, note, roles, shares, zero))
     return [figure for figure in figures if figure is not None]
+
+
+def _critic_steps(data: ReportData) -> Figure | None:
+    if data.config.critic.generative:
+        reward = [Metric("reward", "grey", PhaseName.CRITIC, "reward_mean", "reward_std", (0.0, 1.0))]
+        return _per_step(data, "Critic: reward", "mean of a step, ± one standard deviation", reward, zero=True)
+    loss = [Metric("loss", "grey", PhaseName.CRITIC, "loss")]
+    return _per_step(data, "Critic: loss", "-log σ(better - worse), nats per pair", loss, zero=True)
 
 
 def _rates_change(data: ReportData) -> bool:
@@ -397,7 +404,7 @@ def _steps(data: ReportData, metric: Metric) -> Series | None:
     planned = {
         PhaseName.CHALLENGER: data.config.challenger.training.steps,
         PhaseName.VERIFIER: data.config.verifier.training.steps,
-        PhaseName.CRITIC: data.config.critic.steps,
+        PhaseName.CRITIC: data.config.critic.phase_steps,
         PhaseName.SOLVER: data.config.solver.training.steps,
     }
     for record in data.trained:

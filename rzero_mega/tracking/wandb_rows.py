@@ -6,7 +6,7 @@ W&B puts keys with the same beginning into one section of its page:
     labels/     what the votes gave, what curation kept and what labels are worth, per iteration
     gauges/     what the Solver's answers to the fixed questions tell of its labels, per iteration
     verifier/   what the Verifier does on known pairs, and on real votes by the truth, per iteration
-    critic/     how the Critic orders pairs, kind by kind, its bias of length and its drift, per iteration
+    critic/     how the Critic orders pairs, kind by kind, its bias of length and of position, its drift, per iteration
     questions/  written questions per iteration; challenger/ below it: a step's questions
     train/      challenger/ and solver/: reward, loss, KL, per step
     perf/       challenger/ and solver/: seconds and tokens per step, the learner's MFU, what servers do, what is sent

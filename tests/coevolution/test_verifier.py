@@ -10,9 +10,9 @@ from rzero_mega.coevolution.checks import NO_CHECKS
 from rzero_mega.coevolution.curation import curate, reasons
 from rzero_mega.coevolution.records import VotedQuestion, WrittenQuestion
 from rzero_mega.coevolution.set_aside import set_aside
+from rzero_mega.coevolution.verdict_reward import verdict_rewards
 from rzero_mega.coevolution.verdicts import Rates, candidates, share_accepting, weighed
 from rzero_mega.coevolution.verifier_pairs import anchored_pairs, audited_pairs, divided, known_pairs
-from rzero_mega.coevolution.verdict_reward import verdict_rewards
 from rzero_mega.coevolution.votes import SourceVotes, Vote
 from rzero_mega.config import load_config
 from rzero_mega.config.schema import Config

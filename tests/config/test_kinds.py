@@ -109,6 +109,21 @@ def test_keys_of_a_verifier_have_changed_where_there_is_one_before_or_after() ->
         assert changed(one, other) == ["prompts.verifier", "verifier.train", steps]
 
 
+def test_keys_of_one_form_of_a_critic_have_not_changed_where_it_has_the_other() -> None:
+    of_scalar, of_generative = "critic.steps", "critic.comparing.opponents"
+
+    def changed(form: str, train: str = "true") -> list[str]:
+        sizes = ["critic.comparing.training.sampling.max_new_tokens=16"]
+        given = [
+            [f"critic.train={train}", f"critic.form={form}", f"{of_scalar}={n}", f"{of_generative}={2 * n}", *sizes]
+            for n in (1, 2)
+        ]
+        return [change.key for change in changes_between(*(values_of(load_config(overrides=keys)) for keys in given))]
+
+    assert (changed("scalar"), changed("generative")) == ([of_scalar], [of_generative])
+    assert changed("generative", train="false") == []
+
+
 def test_a_key_has_a_switch_that_is_a_key_which_may_have_one_itself() -> None:
     switches = {kind.switch for kind in kinds().values() if kind.switch is not None}
     by_name = {f"{switch.key}={switch.value}" for switch in switches}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rzero_mega.coevolution.prompts import PromptTemplate
 from rzero_mega.config import load_config, preset_names
-from rzero_mega.domains.prompts import load_prompt, prompt_name, prompt_of, shipped_prompts
+from rzero_mega.domains.prompts import PLACEHOLDERS, load_prompt, prompt_name, prompt_of, shipped_prompts
 from rzero_mega.errors import UserError
 
 
@@ -44,9 +44,12 @@ def test_a_role_is_asked_by_the_prompt_that_is_named_or_else_the_domain_s(
 
 @pytest.mark.parametrize("name", shipped_prompts())
 def test_shipped_prompts_load_and_fit_their_role(name: str) -> None:
-    asks, judges = not name.endswith("_challenger"), name.endswith("_verifier")
-    text = load_prompt(name).plain(**({"question": "1+1"} if asks else {}), **({"answer": "2"} if judges else {}))
-    assert text and "{question}" not in text
+    role = next((role for role in PLACEHOLDERS if name.endswith(f"_{role}")), "solver")
+    asks, given = role != "challenger", {"question": "1+1", "answer": "2", "first": "3", "second": "4"}
+    values = {placeholder: given[placeholder] for placeholder in PLACEHOLDERS.get(role, ("question",))}
+    text = load_prompt(name).plain(**values)
+    assert text and not any("{" + placeholder + "}" in text for placeholder in given)
+    assert all(value in text for value in values.values())
     assert ("1+1" in text) == asks
 
 

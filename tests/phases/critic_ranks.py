@@ -40,6 +40,18 @@ SETTINGS = (
     "evaluation.benchmarks=[]",
     "run.minimum_free_mb=0",
 )
+# By the beginning of a case's name.
+FORMS = {
+    "scalar": (),
+    "generative": (
+        "critic.form=generative",
+        "critic.comparing={training: {steps: 1, prompts_per_step: 4, rollouts_per_prompt: 4}, max_new_tokens: 4}",
+        "critic.comparing.training={sampling: {max_new_tokens: 4}, grpo: {sequences_per_update: 8}}",
+        f"critic.comparing.training.optimizer={OPTIMIZER}",
+        f"critic.comparing.warm_up={{steps: 40, sft: {{sequences_per_update: 16}}, optimizer: {OPTIMIZER}}}",
+        "challenger.reward.uncertainty=spread",
+    ),
+}
 ANSWERS, TRAINED = Source(1, PhaseName.LABELS, "scored"), Source(1, PhaseName.CRITIC, "model")
 
 
@@ -72,7 +84,7 @@ def _outcome(folder: Path) -> Outcome:
 
 
 def _run(case: LayoutCase, folder: Path) -> None:
-    settings = [*SETTINGS, f"learner.processes={case.processes}"]
+    settings = [*SETTINGS, *FORMS[case.name.partition("-")[0]], f"learner.processes={case.processes}"]
     with phase_on_ranks(folder, case.name, settings, PhaseName.CRITIC, "scored", SCORED) as (ctx, phase):
         # The base is the Solver whose answers are drawn here, too: the real engine, on all ranks.
         critic.run(ctx, phase, CriticInputs(BASE, ANSWERS, rival=BASE))

@@ -225,8 +225,8 @@ def test_a_damaged_measure_is_named_with_its_manifest(runs: Callable[..., Script
 
 @pytest.mark.gloo
 def test_on_two_ranks_it_learns_is_measured_and_scores_labels_and_solver_as_on_one(tmp_path: Path) -> None:
-    found = run_cases([LayoutCase("one"), LayoutCase("two", dp=2)], tmp_path)
-    one, two = found["one"], found["two"]
+    found = run_cases([LayoutCase("scalar-one"), LayoutCase("scalar-two", dp=2)], tmp_path)
+    one, two = found["scalar-one"], found["scalar-two"]
     assert two.scores == pytest.approx(one.scores, abs=1e-4) and len(set(one.scores)) > 10
     said, said_by_two = one.critic, two.critic
     assert said["pairs"] == said_by_two["pairs"] != {} and said["loss"] == pytest.approx(said_by_two["loss"], abs=1e-5)

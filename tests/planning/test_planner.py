@@ -213,7 +213,7 @@ def test_a_critic_takes_no_more_than_a_policy_but_for_its_head() -> None:
 def test_with_a_critic_no_layout_has_context_parallelism_and_no_plan_is_in_fp8() -> None:
     asked, judged = request(), request(workload=Workload(critic=True))
     assert {found.layout.cp for found in candidates(judged)} == {1} < {found.layout.cp for found in candidates(asked)}
-    with pytest.raises(UserError, match="--fp8: a recipe with a Critic"):
+    with pytest.raises(UserError, match="--fp8: a recipe with a scalar Critic"):
         check_request(request(workload=Workload(critic=True, fp8=True)))
 
 

@@ -12,6 +12,7 @@ from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.planning.assumptions import Assumptions, shipped
 from rzero_mega.planning.hardware import GPUS
+from rzero_mega.simulation.asked import critic_measured
 from rzero_mega.simulation.costs import checkpoints, critic_moves, learner_start, servers_start
 from rzero_mega.simulation.iteration import SCORING, IterationTime, iteration_time
 from rzero_mega.simulation.site import Site
@@ -107,6 +108,34 @@ def test_pairs_of_answers_out_of_parts_take_answers_to_these() -> None:
     few, more = (iteration_time(small(*CRITIC, f"critic.recombined_answers={count}")).phases[3] for count in (0, 2))
     assert few.phase is PhaseName.CRITIC and more.draws - few.draws == 2 * 2 * few.draws
     assert more.by_activity[SCORING] > few.by_activity[SCORING]
+
+
+def test_a_generative_critic_is_trained_on_verdicts_and_gives_them_on_servers() -> None:
+    comparing = (
+        "critic.comparing={training: {steps: 3, prompts_per_step: 8, rollouts_per_prompt: 2}, opponents: 4}",
+        "critic.comparing.training={grpo: {sequences_per_update: 16}, sampling: {max_new_tokens: 64}}",
+        "challenger.reward.uncertainty=spread",
+    )
+    site = small(*CRITIC, "critic.form=generative", *comparing)
+    after, before = (
+        {phase.phase: phase for phase in iteration_time(one).phases}
+        for one in (site, small(*CRITIC, "critic.weight=0"))
+    )
+    share, config = site.assumptions.responses.well_formed_share, site.config
+    rivals, told = round(share * 250), critic_measured(config, site.assumptions.responses)
+    measured = 2 * told.pairs + 4 * (told.answers + 2 * told.fixed)
+    assert after[PhaseName.CRITIC].draws == rivals + 3 * 8 * 2 + measured and told.pairs > 0 < told.fixed
+    more = {name: phase.draws - before[name].draws for name, phase in after.items() if name is not PhaseName.CRITIC}
+    training = config.solver.training
+    assert more == {
+        PhaseName.CHALLENGER: 4 * 5 * 4 * round(share * 128),
+        PhaseName.QUESTIONS: 0,
+        PhaseName.LABELS: 4 * 3 * round(share * 250),
+        PhaseName.SOLVER: 4 * training.steps * 16 * training.rollouts_per_prompt,
+        PhaseName.EVALUATE: 0,
+    }
+    sent = {name: phase.by_activity.get("sending weights", 0.0) for name, phase in after.items()}
+    assert sent[PhaseName.CHALLENGER] > before[PhaseName.CHALLENGER].by_activity["sending weights"]
 
 
 def test_scoring_an_answer_is_a_forward_pass() -> None:

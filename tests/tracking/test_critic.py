@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from rzero_mega.coevolution.comparisons import OrderEffects
 from rzero_mega.coevolution.critic_measures import Drift, LengthBias, MeasuredCritic, Reliability
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.run import RunDirectory
@@ -41,3 +43,27 @@ def test_status_report_and_wandb_tell_what_it_was_measured_to_do(tmp_path: Path)
         assert manifest is not None
         sent = summary_values(manifest)
     assert sent["critic/kinds/broken_order/share"] == 0.45 and sent["critic/takes_part"] == 1.0
+    assert "names the first" not in shown and not any("order/" in key for key in sent)
+
+
+def test_what_the_order_of_two_answers_does_to_verdicts_is_told_with_it(tmp_path: Path) -> None:
+    compared = ("critic.form=generative", "critic.comparing.training.sampling.max_new_tokens=16")
+    config = synthetic_config("critic.train=true", *compared, "challenger.reward.uncertainty=spread", "iterations=2")
+    measured = replace(MEASURED, drift=Drift(0.75, None), order=OrderEffects(120, 0.625, 0.71, None))
+    with closing(RunDirectory.create_or_open(tmp_path / "run", config, writer=True)) as run:
+        phase = run.phase(1, PhaseName.CRITIC)
+        phase.begin({})
+        for step in (1, 2):
+            phase.log_step(step, {"loss": 0.5, "grad_norm": 1.0, "reward_mean": 0.5, "reward_std": 0.1})
+        phase.finish({}, {"measured": measured.as_json()})
+        (line,) = critic_lines((row.iteration, row.critic) for row in run_status(run).iterations)
+        assert line.endswith("broken_order 45.0 % (closed); names the first 62.5 %, orders agree 71.0 %, unread –")
+        write_report(run, run.path / "report.html")
+        shown = (run.path / "report.html").read_text()
+        for words in ("names the first", "62.5 %", "71.0 %", "Critic: reward"):
+            assert words in shown, words
+        assert "Critic: loss" not in shown
+        manifest = phase.manifest()
+        assert manifest is not None
+        sent = summary_values(manifest)
+    assert sent["critic/order/position_bias"] == 0.625 and sent["critic/order/agreement"] == 0.71
