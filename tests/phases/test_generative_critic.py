@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -269,16 +270,15 @@ def test_in_the_challenger_s_phase_it_speaks_where_the_solver_does(
 
 
 class Servers:
-    """A context whose engines say when they were made."""
+    """A context that makes an engine which can be closed, and remembers all."""
 
     def __init__(self, pool: object | None) -> None:
-        self.server_pool, self.made = pool, list[tuple[str, str, bool]]()
+        self.server_pool, self.asked, self.made = pool, list[tuple[str, str, bool]](), list[Mock]()
 
-    def engine(self, role: str, model: Path, wait: bool = True) -> ScriptedEngine:
-        self.made.append((role, model.name, wait))
-        engine = ScriptedEngine.__new__(ScriptedEngine)
-        engine.closed = False
-        return engine
+    def engine(self, role: str, model: Path, wait: bool = True) -> Mock:
+        self.asked.append((role, model.name, wait))
+        self.made.append(Mock(spec=["close"]))
+        return self.made[-1]
 
 
 def test_servers_go_from_one_model_to_another_and_back_and_an_embedded_engine_stays() -> None:
@@ -291,6 +291,6 @@ def test_servers_go_from_one_model_to_another_and_back_and_an_embedded_engine_st
         back = place.engine(Path("solver"))
         assert other is not first and (back is first) == (pool is None) and place.engine(Path("solver")) is back
         waited = [False] + [True] * (len(expected) - 1)
-        assert ctx.made == [("solver", model, wait) for model, wait in zip(expected, waited, strict=True)]
+        assert ctx.asked == [("solver", model, wait) for model, wait in zip(expected, waited, strict=True)]
         place.close()
-        assert back.closed
+        assert [engine.close.call_count for engine in ctx.made] == ([0, 0, 1] if pool else [1, 1])
