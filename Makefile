@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := rzero_mega recipes slurm tools tests
 DOCUMENTS = $(shell git ls-files --cached --others --exclude-standard "*.md")
 # Where a lane's tests are: to look for them everywhere imports every library, which takes a minute.
-SGLANG_TESTS := tests/e2e tests/learner/test_server_parity.py tests/phases/test_labels_on_servers.py tests/phases/test_verifier_on_servers.py tests/release tests/rollout/sglang tests/weights
+SGLANG_TESTS := tests/e2e tests/learner/test_server_parity.py tests/phases/test_labels_on_servers.py tests/phases/test_place_on_servers.py tests/phases/test_verifier_on_servers.py tests/release tests/rollout/sglang tests/weights
 SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 # The Megatron-core that learners on GPUs run: what pip takes on Python 3.12 and newer. On 3.11, where the other lanes
 # run, it takes the older one of tools/constraints.txt; the newest has a folder of its own, first on the path.
