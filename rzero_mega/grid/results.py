@@ -58,6 +58,8 @@ RESULTS: Mapping[str, Result] = {
     "answers' score": Result(PhaseName.LABELS, "scores/score"),
     "critic and quality": Result(PhaseName.CRITIC, "measured/quality", share=False),
     "critic and the first": Result(PhaseName.CRITIC, "measured/drift/correlation", share=False),
+    "position bias": Result(PhaseName.CRITIC, "measured/order/position_bias"),
+    "orders agree": Result(PhaseName.CRITIC, "measured/order/agreement"),
     "rejected": Result(PhaseName.LABELS, "verdicts/rejected_share"),
     "vote on fixed questions": Result(PhaseName.EVALUATE, "gauges/vote_accuracy"),
 }

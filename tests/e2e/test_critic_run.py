@@ -1,4 +1,4 @@
-"""A run of three roles, one of them a Critic; killed in the phase of each, it goes on to the same bytes."""
+"""A run of three roles, one a Critic of either form; killed in the phase of each it goes on to the same bytes."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ COMMAND = (
     # The gate is open whatever it does on known pairs.
     "critic={steps: 4, loss: {pairs_per_update: 8}, gate: {minimum: 0.0}}",
 )
+FORMS = {
+    "scalar": (),
+    "generative": (
+        "critic.form=generative",
+        "critic.comparing={training: {steps: 4, prompts_per_step: 8, rollouts_per_prompt: 4}, warm_up: {steps: 4}}",
+        "critic.comparing.training.grpo.sequences_per_update=32",
+    ),
+}
 KILLED_AT = {
     "the Critic has learnt from its first pairs": "1/critic/work/step_*",
     "a step of the Challenger that it scored is saved": "2/challenger/work/step_*",
@@ -38,9 +46,14 @@ KILLED_AT = {
 }
 
 
+@pytest.fixture(scope="module", params=FORMS)
+def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return (*COMMAND, *FORMS[request.param])
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_whole(tmp_path_factory.mktemp("critic"), COMMAND)
+def folder(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_whole(tmp_path_factory.mktemp("critic"), command)
 
 
 def test_each_critic_scores_its_own_solver_and_the_next_challenger_and_labels(folder: Path) -> None:
@@ -59,8 +72,8 @@ def test_status_and_report_tell_of_it(folder: Path) -> None:
     assert "Can the Critic be trusted?" in (folder / "runs" / "whole" / "report.html").read_text()
 
 
-def test_killed_in_the_phase_of_each_role_it_goes_on_to_the_same_bytes(folder: Path) -> None:
-    run_killed(folder, COMMAND, "killed", KILLED_AT)
+def test_killed_in_the_phase_of_each_role_it_goes_on_to_the_same_bytes(folder: Path, command: tuple[str, ...]) -> None:
+    run_killed(folder, command, "killed", KILLED_AT)
     phases = ("1/critic", "2/challenger", "2/critic", "2/solver")
     assert [manifest(folder, "killed", phase)["attempts"] for phase in phases] == [2, 2, 1, 2]
     assert left(folder, "killed") == left(folder, "whole")

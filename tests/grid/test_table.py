@@ -189,6 +189,11 @@ def test_how_a_critic_orders_a_kind_of_pairs_is_a_result_for_who_names_it() -> N
     assert found.value({"measured": {"kinds": {}}}) is None
 
 
+def test_what_the_order_of_two_answers_does_to_a_critic_is_a_result_for_who_names_it() -> None:
+    summary = {"measured": {"order": {"position_bias": 0.6, "agreement": 0.8}}}
+    assert [result_named(name).value(summary) for name in ("position bias", "orders agree")] == [0.6, 0.8]
+
+
 def test_slopes_are_lines_through_the_iterations_of_each_seed(tmp_path: Path) -> None:
     text = GRID.replace("iterations=1", "iterations=3").replace("arms:", "results: [mean]\nslope: [1, 3]\narms:")
     grid, cells = tiny_grid(tmp_path, text)
