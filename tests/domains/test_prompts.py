@@ -44,9 +44,9 @@ def test_a_role_is_asked_by_the_prompt_that_is_named_or_else_the_domain_s(
 
 @pytest.mark.parametrize("name", shipped_prompts())
 def test_shipped_prompts_load_and_fit_their_role(name: str) -> None:
-    role = next((role for role in PLACEHOLDERS if name.endswith(f"_{role}")), "solver")
-    asks, given = role != "challenger", {"question": "1+1", "answer": "2", "first": "3", "second": "4"}
-    values = {placeholder: given[placeholder] for placeholder in PLACEHOLDERS.get(role, ("question",))}
+    asks, given = not name.endswith("_challenger"), {"question": "1+1", "answer": "2", "first": "3", "second": "4"}
+    own = (placeholders for role, placeholders in PLACEHOLDERS.items() if name.endswith(f"_{role}"))
+    values = {placeholder: given[placeholder] for placeholder in next(own, ("question",))}
     text = load_prompt(name).plain(**values)
     assert text and not any("{" + placeholder + "}" in text for placeholder in given)
     assert all(value in text for value in values.values())
