@@ -111,7 +111,7 @@ def test_votes_on_a_domain_s_own_forms_are_mapped_back(run: ScriptedRun) -> None
     ("name", "entry", "complaint"),
     [
         ("reversall", None, "domain: 'reversall' is none; did you mean reversal?"),
-        ("chess", None, "domain: 'chess' is none; there are mathematics, arithmetic, rewriting, reversal"),
+        ("chess", None, "domain: 'chess' is none; there are mathematics, arithmetic, rewriting, summaries, reversal"),
         ("chess", "tests.domains.nowhere:DOMAIN", r"domain chess \(.* of brought\): can't be loaded \(ModuleNotFound"),
         ("chess", "tests.domains.reversal:WORDS", "is a tuple, and no rzero_mega.domains.domain.Domain"),
         ("chess", "tests.domains.reversal:DOMAIN", "calls itself 'reversal'; give the entry point that name"),
@@ -150,7 +150,7 @@ def test_what_a_domain_lacks_is_said_before_anything_starts(
 
 
 def test_it_is_found_by_name_and_belongs_to_the_run(installed: None, tmp_path: Path) -> None:
-    assert domain_names() == ["mathematics", "arithmetic", "rewriting", "reversal"]
+    assert domain_names() == ["mathematics", "arithmetic", "rewriting", "summaries", "reversal"]
     assert domain_named("reversal") is DOMAIN
     assert [problem.answers for problem in load_benchmark("reversal:2").problems] == [("spmal",), ("revir",)]
     config = load_config(["paper"], ["domain=reversal"])
