@@ -46,12 +46,16 @@ class Judged:
         return self.unread / self.verdicts if self.verdicts else 0.0
 
 
-def judge(ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Claim]) -> Judged | None:
+def judge(
+    ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Claim], after_steps: int | None = None
+) -> Judged | None:
     """`verifier.samples` verdicts on each claim, on rank 0; None on the others. For all ranks.
 
-    What the phase's journal holds is not asked again. `Stopped` is raised if somebody has asked for that.
+    What the phase's journal holds is not asked again, but for what it holds of the phase's own model after another
+    number of steps: `after_steps` is that of this one, None of a model of another phase. `Stopped` is raised if somebody
+    has asked for that.
     """
-    asks = _asks(ctx, phase, claims)
+    asks = _asks(ctx, phase, claims, NAME if after_steps is None else f"{NAME} after {after_steps}")
     if not asks:
         return Judged({}, 0, 0, NO_COST) if spmd.rank() == 0 else None
     began = time.monotonic()
@@ -72,13 +76,13 @@ def verdicts_of(ctx: InferenceContext) -> Verdicts:
     return found
 
 
-def _asks(ctx: RunContext, phase: ActivePhase, claims: Sequence[Claim]) -> list[Ask]:
+def _asks(ctx: RunContext, phase: ActivePhase, claims: Sequence[Claim], name: str) -> list[Ask]:
     verifier, asks = ctx.config.verifier, []
     for claim in claims:
         prompt, key = ctx.verifier_prompt(claim.question, claim.answer), phase.seed_key(NAME, claim.number)
         for sample in range(verifier.samples):
             request = Request(key, prompt, 1, verifier.sampling, sample, logprobs=False)
-            asks.append(Ask(NAME, claim.number, sample, request))
+            asks.append(Ask(name, claim.number, sample, request))
     return asks
 
 

@@ -103,6 +103,18 @@ def test_a_verifier_that_tells_right_from_wrong_takes_part_and_its_rates_are_in_
     assert shown.isdisjoint(aside), "what it is measured on was never trained on"
 
 
+@pytest.mark.parametrize(("change", "asked_again"), [({}, False), ({"steps": 3}, True), ({"use_step": 1}, True)])
+def test_verdicts_of_the_model_that_fewer_steps_made_are_not_taken_for_this_one_s(
+    change: dict[str, int], asked_again: bool, trained: Callable[..., Any]
+) -> None:
+    training, before, run = trained(knows)
+    asked = len(training.engine.prompts)
+    for name, value in change.items():
+        setattr(run.ctx.config.verifier.training, name, value)
+    assert training.then(run.base)["measured"] == before["measured"]
+    assert (len(training.engine.prompts) > asked) is asked_again
+
+
 def test_a_verifier_that_accepts_everything_is_a_coin_and_kept_out(trained: Callable[..., Any]) -> None:
     measured = trained(accepts)[1]["measured"]
     assert (measured["true_accept"], measured["false_accept"], measured["balanced_accuracy"]) == (1.0, 1.0, 0.5)
