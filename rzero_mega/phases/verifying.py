@@ -52,8 +52,8 @@ def judge(
     """`verifier.samples` verdicts on each claim, on rank 0; None on the others. For all ranks.
 
     What the phase's journal holds is not asked again, but for what it holds of the phase's own model after another
-    number of steps: `after_steps` is that of this one, None of a model of another phase. `Stopped` is raised if somebody
-    has asked for that.
+    number of steps: `after_steps` is this one's, None of a model of another phase. `Stopped` is raised if somebody has
+    asked for that.
     """
     asks = _asks(ctx, phase, claims, NAME if after_steps is None else f"{NAME} after {after_steps}")
     if not asks:

@@ -141,7 +141,7 @@ def _expose(kill: str | None, rank: int) -> None:
         commit = PhaseDirectory.commit_checkpoint
         _replace(PhaseDirectory, "commit_checkpoint", lambda self, step, *keep: _die_at(step, 4, commit, self, *keep))
     elif kill == "step" and rank == 1:
-        _count_updates(die_at=2)  # after going on from step 2
+        _die_at_update(2)  # after going on from step 2
     elif kill == "reload" and rank == 1:
         _replace(checkpoint, "_load_weights", _then_die(checkpoint._load_weights))
     elif kill == "model" and rank == 1:
@@ -171,8 +171,13 @@ def _die_in_a_file(_part: Any, tensors: Iterator[tuple[str, torch.Tensor]]) -> I
 
 def _die_writing(step: int) -> None:
     """Stop the writing thread at its fifth tensor until the main thread is in the next step, then die."""
-    write = async_save._write
-    in_next_step = _count_updates(announce=2 * step + 1)
+    write, accumulate = async_save._write, vars(learner_module)["accumulate_gradients"]
+    writing, in_next_step = threading.Event(), threading.Event()
+
+    def accumulating(*arguments: Any, **options: Any) -> Any:
+        if writing.is_set():
+            in_next_step.set()
+        return accumulate(*arguments, **options)
 
     class Copies:
         def __init__(self, copies: Any) -> None:
@@ -182,6 +187,7 @@ def _die_writing(step: int) -> None:
             self.given += 1
             if self.given == 5:
                 assert threading.current_thread() is not threading.main_thread()
+                writing.set()
                 assert in_next_step.wait(60)
                 _die()
             return self.copies.resolve_data(item)
@@ -191,22 +197,20 @@ def _die_writing(step: int) -> None:
         return write(writer, plan, watched)
 
     _replace(async_save, "_write", dying)
+    _replace(learner_module, "accumulate_gradients", accumulating)
 
 
-def _count_updates(announce: int | None = None, die_at: int | None = None) -> threading.Event:
-    """Die at this attempt's n-th optimizer update, or say that it has come."""
-    accumulate, seen, announced = vars(learner_module)["accumulate_gradients"], [0], threading.Event()
+def _die_at_update(number: int) -> None:
+    """Die at this attempt's update of that number."""
+    accumulate, seen = vars(learner_module)["accumulate_gradients"], [0]
 
     def counting(*arguments: Any, **options: Any) -> Any:
         seen[0] += 1
-        if seen[0] == announce:
-            announced.set()
-        if seen[0] == die_at:
+        if seen[0] == number:
             _die()
         return accumulate(*arguments, **options)
 
     _replace(learner_module, "accumulate_gradients", counting)
-    return announced
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:
