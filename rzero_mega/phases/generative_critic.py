@@ -79,11 +79,11 @@ def _measure(
     known = [TwoAnswers(pair.question, pair.better, pair.worse) for pair in material.measured]
     answered = [(question, answer) for question, answer, _ in material.answered]
     compared, fixed = comparisons(answered, opponents), comparisons(material.fixed, opponents)
-    told = Comparer(ctx, model, place).verdicts([*known, *compared])
-    drift = None
+    comparer, drift = Comparer(ctx, model, place), None
+    told = comparer.verdicts([*known, *compared])
     if inputs.first is not None and fixed:
-        shares = [Comparer(ctx, one, place).win_shares(material.fixed) for one in (model, ctx.model(inputs.first))]
-        drift = Drift.of_shares(*reversed(shares))
+        now = comparer.win_shares(material.fixed)  # before the place has the first Critic
+        drift = Drift.of_shares(Comparer(ctx, ctx.model(inputs.first), place).win_shares(material.fixed), now)
     place.close()
     wins = list(map(won, told))
     right, own = wins[: len(known)], wins[len(known) :]

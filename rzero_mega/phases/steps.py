@@ -80,7 +80,7 @@ def run_steps(
         began = time.perf_counter()
         with timeline.measure(f"step {step}", track=STEPS), profiled(step):
             row = steps.take(step, failures.at(step))
-        if step == (training.use_step or training.steps):
+        if step == training.used_step:
             model.write()
         costs = {**ctx.stopwatch.take(), **ctx.servers_figures(trained), "step_seconds": time.perf_counter() - began}
         row["tokens_per_second"] = row.pop("tokens") / max(1e-9, costs["step_seconds"])

@@ -102,9 +102,8 @@ def _measure(ctx: RunContext, phase: ActivePhase, material: Material, model: Pat
         for pair in material.measured
         for number, answer in enumerate((pair.right, pair.wrong))
     ]
-    training = ctx.config.verifier.training
-    steps = training.steps if training.use_step is None else training.use_step
-    judged = judge(ctx, phase, model, [*pairs, *(claim for claim, _ in material.audited)], steps)
+    claims = [*pairs, *(claim for claim, _ in material.audited)]
+    judged = judge(ctx, phase, model, claims, ctx.config.verifier.training.used_step)
     return spmd.on_rank_0(_said, ctx, material, pairs, judged)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rzero_mega.phases.context import ActivePhase
-from tests.phases.scripted import ScriptedRun
+from tests.phases.scripted import ScriptedRun, rows, summary
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -29,6 +29,17 @@ def in_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*arguments, **options)
 
     return call
+
+
+def left(phase: ActivePhase) -> tuple[dict[str, bytes], dict[str, Any], list[dict[str, Any]]]:
+    """Of a phase that trains: the model's bytes, what the manifest says, and the rows, both but for times."""
+    files = {file.name: file.read_bytes() for file in (phase.directory.path / "model").iterdir()}
+    logged = rows(phase, "metrics")
+    return files, _without_times(summary(phase)), [_without_times(row) for row in logged]
+
+
+def _without_times(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if not key.endswith(TIMES)}
 
 
 def assert_it_goes_on(

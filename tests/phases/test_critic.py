@@ -22,12 +22,11 @@ from rzero_mega.domains.rewriting.rows import best
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import critic, critic_material, judging, labels, solver, steps
-from rzero_mega.phases.context import ActivePhase
 from rzero_mega.phases.judging import judge_of
 from tests.learner.forked_ranks import LayoutCase
 from tests.phases.critic_ranks import run_cases
-from tests.phases.killed import TIMES, assert_it_goes_on
-from tests.phases.scored import SCORED
+from tests.phases.killed import assert_it_goes_on, left
+from tests.phases.scored import SCORED, train
 from tests.phases.scripted import ScriptedRun, rows, summary
 from tests.phases.training import RolloutsOnly
 
@@ -52,23 +51,6 @@ FIRST, SECOND = (Source(iteration, PhaseName.CRITIC, "model") for iteration in (
 @pytest.fixture
 def runs(training_runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun]:
     return lambda name, *overrides: training_runs(name, *SETTINGS, *overrides)
-
-
-def train(run: ScriptedRun) -> ActivePhase:
-    if run.directory.phase(1, PhaseName.LABELS).manifest() is None:
-        run.leave(PhaseName.LABELS, "scored", SCORED)
-    phase = run.begin(PhaseName.CRITIC)
-    critic.run(run.ctx, phase, CriticInputs(BASE, ANSWERS))
-    return phase
-
-
-def left(phase: ActivePhase) -> tuple[dict[str, bytes], dict[str, Any], list[dict[str, Any]]]:
-    """The model's bytes, what the manifest says, and the rows but for times."""
-    folder = phase.directory.path / "model"
-    files = {file.name: file.read_bytes() for file in folder.iterdir()}
-    said = {key: value for key, value in summary(phase).items() if not key.endswith(TIMES)}
-    logged = [{key: value for key, value in row.items() if not key.endswith(TIMES)} for row in rows(phase, "metrics")]
-    return files, said, logged
 
 
 MOMENTS: dict[str, tuple[Any, str, int]] = {

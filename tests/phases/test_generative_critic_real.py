@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from rzero_mega.coevolution.plan import BASE, CriticInputs, Source
-from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases import critic, generative_critic, steps, training, warm_up
-from rzero_mega.phases.context import ActivePhase
+from rzero_mega.phases import generative_critic, steps, training, warm_up
 from rzero_mega.phases.labelled import SftSteps
 from tests.learner.forked_ranks import LayoutCase
 from tests.phases.critic_ranks import run_cases
-from tests.phases.killed import TIMES, assert_it_goes_on
-from tests.phases.scored import SCORED
-from tests.phases.scripted import ScriptedRun, rows, summary
+from tests.phases.killed import assert_it_goes_on, left
+from tests.phases.scored import train
+from tests.phases.scripted import ScriptedRun
 
 STEPS = 2
 SETTINGS = (
@@ -41,22 +38,6 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
     "while it is measured": (generative_critic, "Comparer", 1),
     "as it is finished": (steps, "_finish", 1),
 }
-
-
-def train(run: ScriptedRun) -> ActivePhase:
-    if run.directory.phase(1, PhaseName.LABELS).manifest() is None:
-        run.leave(PhaseName.LABELS, "scored", SCORED)
-    phase = run.begin(PhaseName.CRITIC)
-    critic.run(run.ctx, phase, CriticInputs(BASE, Source(1, PhaseName.LABELS, "scored")))
-    return phase
-
-
-def left(phase: ActivePhase) -> tuple[dict[str, bytes], dict[str, Any], list[dict[str, Any]]]:
-    """The model's bytes, what the manifest says, and the rows but for times."""
-    files = {file.name: file.read_bytes() for file in (phase.directory.path / "model").iterdir()}
-    said = {key: value for key, value in summary(phase).items() if not key.endswith(TIMES)}
-    logged = [{key: value for key, value in row.items() if not key.endswith(TIMES)} for row in rows(phase, "metrics")]
-    return files, said, logged
 
 
 def test_it_goes_on_to_the_same_model_manifest_and_rows_whenever_it_was_killed(

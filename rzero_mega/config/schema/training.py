@@ -208,6 +208,11 @@ class TrainingConfig:
     average: AverageConfig = field(default_factory=AverageConfig)
     """What becomes of the weights at the end of the phase."""
 
+    @property
+    def used_step(self) -> int:
+        """The step after which the weights are those that the phase hands on."""
+        return self.steps if self.use_step is None else self.use_step
+
 
 @dataclass
 class WarmUpConfig:
