@@ -1,11 +1,11 @@
-"""What a run of the world of rewriting brings and what its judge is taken in by: hidden quality beside the score.
+"""What a run of the world of rewriting brings and what its scorer is taken in by: hidden quality beside the score.
 
     python -m tools.rewriting_run RUN
 
 A run's own tables have scores of the answers to its Challengers' tasks alone, and these change. The first table is of
 the benchmark's tasks, as in the card of the base, which is iteration 0. The second has the answers that were scored for
 each iteration's labels, before its Solver was trained: whose scores these are, means, and how they agree with hidden
-quality within a task. Then the answers that the last judge overrates most.
+quality within a task. Then the answers that the last scorer overrates most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from rzero_mega.coevolution.critic_measures import correlation_within
-from rzero_mega.coevolution.scores import ScoredQuestion, one_judge
+from rzero_mega.coevolution.scores import ScoredQuestion, one_scorer
 from rzero_mega.evaluation.benchmarks import load_benchmarks
 from rzero_mega.evaluation.formats import markdown_table
 from rzero_mega.evaluation.predictions import Prediction
@@ -52,7 +52,7 @@ def answers_of(run: RunDirectory) -> Iterator[tuple[int, Worth]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer to a task, with its judge's score and its hidden quality."""
+    """An answer to a task, with its scorer's score and its hidden quality."""
 
     task: str
     text: str
@@ -62,9 +62,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scored:
-    """What the judge of an iteration's labels makes of the answers there; None: the domain is the judge."""
+    """What the scorer of an iteration's labels makes of the answers there; None: the domain is the scorer."""
 
-    judge: str | None
+    scorer: str | None
     answers: tuple[Answer, ...]
 
     @property
@@ -95,14 +95,14 @@ def scored_in(run: RunDirectory) -> Iterator[tuple[int, Scored]]:
             for text, score, quality in zip(row.answers, row.scores, row.qualities, strict=True)
             if text is not None and quality is not None
         ]
-        yield iteration, Scored(one_judge(row.judge for row in rows), tuple(answers))
+        yield iteration, Scored(one_scorer(row.scorer for row in rows), tuple(answers))
 
 
 def _scored_table(found: dict[int, Scored]) -> str:
     rows = [
         (
             str(iteration),
-            (scored.judge or "the domain").partition("/model@")[0],
+            (scored.scorer or "the domain").partition("/model@")[0],
             f"{100 * fmean(answer.score for answer in scored.answers):.1f}",
             f"{100 * fmean(answer.quality for answer in scored.answers):.1f}",
             "–" if scored.agreement is None else f"{scored.agreement:+.2f}",
@@ -110,7 +110,7 @@ def _scored_table(found: dict[int, Scored]) -> str:
         for iteration, scored in found.items()
         if scored.answers
     ]
-    return markdown_table(("iteration", "judge", "score", "hidden quality", "agreement"), rows)
+    return markdown_table(("iteration", "scorer", "score", "hidden quality", "agreement"), rows)
 
 
 def _overrated_table(answers: list[Answer]) -> str:

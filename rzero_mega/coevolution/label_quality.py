@@ -55,16 +55,16 @@ NOT_KNOWN = LabelQuality()
 
 
 def label_quality(
-    judged: Iterable[tuple[LabelledQuestion, bool]], greedy: Sequence[tuple[bool, bool]] = ()
+    known: Iterable[tuple[LabelledQuestion, bool]], greedy: Sequence[tuple[bool, bool]] = ()
 ) -> LabelQuality:
     """The measures of these questions, each with whether its label is right.
 
     `greedy` has, for each kept question whose greedy answer is known: whether the label is right, whether that answer.
     """
-    judged = list(judged)
-    weighted = [(_signal(question), right) for question, right in judged if question.kept]
+    known = list(known)
+    weighted = [(_signal(question), right) for question, right in known if question.kept]
     whole = sum(weight for weight, _ in weighted)
-    wrong = [question.answered.vote.share for question, right in judged if not right]
+    wrong = [question.answered.vote.share for question, right in known if not right]
     return LabelQuality(
         signal_weighted_accuracy=sum(weight for weight, right in weighted if right) / whole if whole else None,
         p_hat_wrong=fmean(wrong) if wrong else None,

@@ -110,11 +110,11 @@ class Paraphrasers:
     """Who writes questions in other words, and whose answers say whether they mean the same."""
 
     writer: Source
-    judge: Source
+    checker: Source
 
     def __iter__(self) -> Iterator[Source]:
         """Both of them."""
-        yield from (self.writer, self.judge)
+        yield from (self.writer, self.checker)
 
     def __str__(self) -> str:
         """For instance "1/solver/model, base"."""
@@ -347,10 +347,12 @@ def _iteration(iteration: int, config: Config, decided: Decision | None) -> list
     others, paraphrasers = _others(before, config, by_guard), None
     if asks_paraphrases(config.labels):
         writer = challenger if config.labels.panel.paraphrase.writer == "challenger" else solver
-        paraphrasers = Paraphrasers(writer, judge=BASE)
+        paraphrasers = Paraphrasers(writer, checker=BASE)
     has_verifier = config.verifier.train
-    judge = _model(PhaseName.VERIFIER, iteration - 1) if has_verifier and iteration > 1 else None
-    labels = PhasePlan(iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers, judge, scorer))
+    verifier = _model(PhaseName.VERIFIER, iteration - 1) if has_verifier and iteration > 1 else None
+    labels = PhasePlan(
+        iteration, LabelsInputs(solver, questions.output, earlier, others, paraphrasers, verifier, scorer)
+    )
     third = [_verifier(iteration, config)] if has_verifier else []
     newest = _critic_of(iteration, config) if has_critic else None
     third += [_critic(iteration, solver, config)] if newest == _model(PhaseName.CRITIC, iteration) else []

@@ -3,7 +3,7 @@
 A file has the keys `system` and `user` for chat models, and `raw` for models that complete a text of their own form.
 `examples`, a list of `user` and `assistant`, are turns that go before the user's, for models that imitate better than
 they follow.
-`{question}` stands for the question, `{answer}` in the Verifier's for the answer that it judges, `{first}` and
+`{question}` stands for the question, `{answer}` in the Verifier's for the answer that it verifies, `{first}` and
 `{second}` in a Critic's for those that it compares.
 """
 

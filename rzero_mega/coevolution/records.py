@@ -126,8 +126,8 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class JudgedParaphrase(Answers):
-    """A part of the labels phase: a paraphrase, and the judge's answers to the question, then as many to it.
+class CheckedParaphrase(Answers):
+    """A part of the labels phase: a paraphrase, and the checker's answers to the question, then as many to it.
 
     There are no answers where nobody was asked. `passed` says whether the majorities of both are equal.
     """
@@ -136,7 +136,7 @@ class JudgedParaphrase(Answers):
     passed: bool = False
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> JudgedParaphrase:
+    def from_json(cls, row: Mapping[str, Any]) -> CheckedParaphrase:
         """Checked; see `Record`."""
         drawn, text = vars(Answers.from_json(row)), optional_field(row, "paraphrase", str)
         return cls(**drawn, paraphrase=text, passed=field(row, "passed", bool))
@@ -144,7 +144,7 @@ class JudgedParaphrase(Answers):
 
 @dataclass(frozen=True)
 class ParaphrasedQuestion:
-    """paraphrases.jsonl: a question in other words, what became of that, and the answers by which it was judged.
+    """paraphrases.jsonl: a question in other words, what became of that, and the answers by which it was checked.
 
     `paraphrase` is None where the response had none. Only with the verdict "passed" is it asked in the question's
     place.

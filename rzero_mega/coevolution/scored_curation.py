@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rzero_mega.coevolution.curation import ADVICE, complaint, contains_any, drop_templates, reasons_by_text
 from rzero_mega.coevolution.near_duplicates import Copies
-from rzero_mega.coevolution.scores import ScoredQuestion, one_judge, spread
+from rzero_mega.coevolution.scores import ScoredQuestion, one_scorer, spread
 from rzero_mega.config.schema import CurationConfig
 from rzero_mega.errors import UserError
 
@@ -45,9 +45,9 @@ def curate_scored(
 
     `held_out` tells questions that the evaluation asks, `overlong` those that are too long to be answered or trained
     on, `copies` near-duplicates by position. Of questions that are the same but for whitespace only the first is looked
-    at. UserError if fewer than `minimum_kept` are kept, or none. ValueError as `one_judge`.
+    at. UserError if fewer than `minimum_kept` are kept, or none. ValueError as `one_scorer`.
     """
-    one_judge(item.judge for item in scored)
+    one_scorer(item.scorer for item in scored)
     texts = [item.question.text for item in scored]
     by_text = reasons_by_text(texts, config, copies, overlong)
     found = [reason or _by_itself(item, config, held_out) for reason, item in zip(by_text, scored, strict=True)]

@@ -21,12 +21,12 @@ def shortfall(scores: Sequence[float]) -> float:
     return 1.0 - fmean(scores)
 
 
-def one_judge(judges: Iterable[str | None]) -> str | None:
+def one_scorer(scorers: Iterable[str | None]) -> str | None:
     """Whose scores are put together; ValueError if they are of more than one.
 
     Scores of two Critics have nothing in common, neither a zero nor a unit.
     """
-    found = sorted({judge or "the domain" for judge in judges})
+    found = sorted({scorer or "the domain" for scorer in scorers})
     if len(found) > 1:
         raise ValueError(f"scores of {' and '.join(found)} can't be put together")
     return None if found in ([], ["the domain"]) else found[0]
@@ -38,7 +38,7 @@ class ScoredQuestion:
 
     An answer is None where a sample gave none, and its score is 0. `qualities` are what the answers are really worth,
     for audits alone: 0 where there is no answer, None where the domain can't tell. `tokens` counts those of all
-    samples, `cut_off` the samples that did not end by themselves. `judge` is the Critic that the scores are of, None
+    samples, `cut_off` the samples that did not end by themselves. `scorer` is the Critic that the scores are of, None
     where they are the domain's own.
     """
 
@@ -49,7 +49,7 @@ class ScoredQuestion:
     tokens: int
     cut_off: int
     dropped: str | None = None
-    judge: str | None = None
+    scorer: str | None = None
 
     @property
     def kept(self) -> bool:
@@ -80,7 +80,7 @@ class ScoredQuestion:
             "tokens": self.tokens,
             "kept": self.kept,
             "dropped": self.dropped,
-            **({} if self.judge is None else {"judge": self.judge}),
+            **({} if self.scorer is None else {"scorer": self.scorer}),
         }
 
     @classmethod
@@ -94,8 +94,8 @@ class ScoredQuestion:
         if not answers or not len(answers) == len(scores) == len(qualities):
             raise ValueError(f"{len(answers)} answers, {len(scores)} scores and {len(qualities)} qualities")
         counts = field(row, "tokens", int), field(row, "cut_off", int)
-        dropped, judge = optional_field(row, "dropped", str), optional_field({"judge": None, **row}, "judge", str)
-        return cls(WrittenQuestion.from_json(row), answers, scores, qualities, *counts, dropped, judge)
+        dropped, scorer = optional_field(row, "dropped", str), optional_field({"scorer": None, **row}, "scorer", str)
+        return cls(WrittenQuestion.from_json(row), answers, scores, qualities, *counts, dropped, scorer)
 
 
 @dataclass(frozen=True)

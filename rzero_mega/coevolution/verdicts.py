@@ -100,9 +100,9 @@ def candidates(voted: Sequence[VotedQuestion], labels: LabelsConfig, verifier: V
     for place in first if labels.curation.drop_duplicates else range(len(voted)):
         vote, tally = voted[place].vote, voted[place].vote.tally
         weighed = WEIGH in verifier.use and len(tally) > 1
-        judged = range(len(tally)) if weighed else range(len(tally[:1]) if DROP in verifier.use else 0)
-        if any(not banded or low <= Fraction(tally[rank][1], vote.samples) <= high for rank in judged):
-            found += [(place, rank) for rank in judged]
+        asked = range(len(tally)) if weighed else range(len(tally[:1]) if DROP in verifier.use else 0)
+        if any(not banded or low <= Fraction(tally[rank][1], vote.samples) <= high for rank in asked):
+            found += [(place, rank) for rank in asked]
     return found
 
 

@@ -73,7 +73,7 @@ def panel_prompts(config: Config) -> list[Literal["paraphrase", "program"]]:
 
 
 def rounds_over_questions(config: LabelsConfig) -> int:
-    """How often all questions are gone through: for each source of votes, to write paraphrases, and to judge them."""
+    """How often all questions are gone through: for each source of votes, to write paraphrases, and to check them."""
     return len(vote_sources(config)) + (2 if asks_paraphrases(config) else 0)
 
 

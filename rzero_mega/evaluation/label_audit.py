@@ -166,7 +166,7 @@ def _counted(
     greedy: Sequence[tuple[bool, bool]] = (),
 ) -> LabelAudit:
     """Outcomes of those audited, of which `labelled` are all that there are."""
-    judged = [(question, outcome is Outcome.RIGHT) for question, outcome in outcomes if outcome in _KNOWN]
+    known = [(question, outcome is Outcome.RIGHT) for question, outcome in outcomes if outcome in _KNOWN]
     shares = sorted({question.answered.vote.share for question, _ in outcomes})
     kept = sum(question.kept for question in labelled)
     return LabelAudit(
@@ -177,7 +177,7 @@ def _counted(
             (share, _accuracy(outcome for question, outcome in outcomes if question.answered.vote.share == share))
             for share in shares
         ),
-        quality=label_quality(judged, greedy),
+        quality=label_quality(known, greedy),
     )
 
 

@@ -21,7 +21,7 @@ def scored_sequence(tokens: Sequence[int]) -> TrainingSequence:
     return TrainingSequence.written(tokens, tokens[-1:])
 
 
-class Scorer:
+class SequenceScorer:
     """A Critic that does not learn. Every rank of the layout makes the same calls with the same arguments.
 
     Its weights are in host memory, and on the device while it scores.

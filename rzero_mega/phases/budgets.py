@@ -60,11 +60,11 @@ def check_budgets(config: Config, encoder: PromptEncoder, max_positions: int) ->
     roles: tuple[PromptRole, ...] = ("solver", *panel_prompts(config))
     with_question = {name: len(encoder.encode_prompt(prompt_of(config, name), question="")) + 1 for name in roles}
     if config.verifier.train:
-        judges = encoder.encode_prompt(prompt_of(config, "verifier"), question="", answer="")
-        with_question["verifier"] = len(judges) + 2
+        read = encoder.encode_prompt(prompt_of(config, "verifier"), question="", answer="")
+        with_question["verifier"] = len(read) + 2
     if config.critic.generative:
-        judges = encoder.encode_prompt(prompt_of(config, "critic"), question="", first="", second="")
-        with_question["critic"] = len(judges) + 3
+        read = encoder.encode_prompt(prompt_of(config, "critic"), question="", first="", second="")
+        with_question["critic"] = len(read) + 3
     answers, context = with_question["solver"], engine_context(config, max_positions)
     for name, prompt in {"challenger": asks, **with_question}.items():
         if prompt >= context:

@@ -25,12 +25,12 @@ from rzero_mega.config.schema import Config, RepetitionConfig
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.domains.registry import checks_of
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.judging import judge_facts, judge_of
+from rzero_mega.phases.critic_scoring import scorer_facts, scorer_of
 from rzero_mega.phases.place import Place
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.question_stream import QuestionStream
 from rzero_mega.phases.responses import written_questions
-from rzero_mega.phases.scoring import Judge, scored_questions
+from rzero_mega.phases.scoring import Scorer, scored_questions
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.phases.voting import collect_answers, count_votes, solver_alone
@@ -53,8 +53,8 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: ChallengerInputs) -> None:
     memory, facts = _memory(ctx, inputs.earlier), dict[str, str]()
     earn: Earn = partial(_by_votes, ctx, memory)
     if isinstance(ctx.domain.answers, ScoredAnswers):
-        judge = judge_of(ctx, ctx.domain.answers, inputs.critic, place)
-        earn, facts = partial(_by_scores, ctx, ctx.domain.answers, judge, memory), judge_facts(judge)
+        scorer = scorer_of(ctx, ctx.domain.answers, inputs.critic, place)
+        earn, facts = partial(_by_scores, ctx, ctx.domain.answers, scorer, memory), scorer_facts(scorer)
 
     def roll_out(step: int, challenger: RolloutEngine) -> Rollouts:
         requests = [
@@ -123,10 +123,10 @@ def _by_votes(
 
 
 def _by_scores(
-    ctx: RunContext, domain: ScoredAnswers, judge: Judge, memory: QuestionMemory | None, asked: Callable[[], Asked]
+    ctx: RunContext, domain: ScoredAnswers, scorer: Scorer, memory: QuestionMemory | None, asked: Callable[[], Asked]
 ) -> tuple[list[float], dict[str, float]]:
     questions, answers = spmd.on_rank_0(asked)
-    scored = scored_questions(judge, domain, [question for question in questions if question is not None], answers)
+    scored = scored_questions(scorer, domain, [question for question in questions if question is not None], answers)
 
     def earn() -> tuple[list[float], dict[str, float]]:
         similarities, config = _similarities(questions, memory), ctx.config

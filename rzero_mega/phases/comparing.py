@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.phases.place import Place
 from rzero_mega.phases.responses import read_by_problem
 from rzero_mega.rollout.protocol import Request
+from rzero_mega.tracking.label_costs import NO_COST, LabelCost
 
 NAME = "critic/verdicts"
 """Stands in the journal where benchmarks have their names, of which none has a slash; names requests, too."""
@@ -35,7 +37,8 @@ def comparison_of(ctx: InferenceContext) -> Comparison:
 class Comparer:
     """A generative Critic that compares. Every rank makes the same calls.
 
-    Its verdicts are greedy, so that the same comparisons have the same ones whenever they are asked.
+    Its verdicts are greedy, so that the same comparisons have the same ones whenever they are asked. `cost` is that of
+    all verdicts so far, on rank 0.
     """
 
     def __init__(self, ctx: RunContext, model: Path, place: Place, journalled: ActivePhase | None = None) -> None:
@@ -45,21 +48,25 @@ class Comparer:
         the phase is resumed. Without one a call is made again as a whole, as a step of training is.
         """
         self._ctx, self._model, self._place, self._journalled = ctx, model, place, journalled
-        self._read = comparison_of(ctx).read
+        self._read, self.cost = comparison_of(ctx).read, NO_COST
 
     def verdicts(self, compared: Sequence[TwoAnswers]) -> list[Verdicts]:
         """Of each comparison; what no context holds can't be read. `Stopped` as `journalled_responses`."""
         if not compared:
             return []
-        engine, asks = self._place.engine(self._model), self._asks(compared)
+        began, asks = time.monotonic(), self._asks(compared)
+        engine = self._place.engine(self._model)
         engine.prepare()
+        loaded = time.monotonic()
         if self._journalled is None:
             responses = responses_to(self._ctx, engine, asks, None, None)
         else:
             responses = journalled_responses(self._ctx, self._journalled, engine, asks)
+        tokens = sum(response.tokens for response in responses)
+        self.cost += LabelCost(len(responses), tokens, time.monotonic() - loaded, loaded - began)
         return spmd.on_rank_0(self._both, len(compared), responses)
 
-    def win_shares(self, answered: Sequence[Answered]) -> list[float]:
+    def worth(self, answered: Sequence[Answered]) -> list[float]:
         """What each answer wins of its comparisons with others to its question, see `coevolution.comparisons`."""
         compared = comparisons(answered, self._ctx.config.critic.comparing.opponents)
         return win_shares(answered, compared, list(map(won, self.verdicts(compared))))

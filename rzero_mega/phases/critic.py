@@ -34,7 +34,7 @@ from rzero_mega.phases.critic_material import (
     material_of,
     summary_of,
 )
-from rzero_mega.phases.judging import AnswerScorer, AnswerTokens
+from rzero_mega.phases.critic_scoring import AnswerScorer, AnswerTokens
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.steps import OnFailure, Row, Steps, run_steps, train_step
 

@@ -82,8 +82,8 @@ def _measure(
     comparer, drift = Comparer(ctx, model, place), None
     told = comparer.verdicts([*known, *compared])
     if inputs.first is not None and fixed:
-        now = comparer.win_shares(material.fixed)  # before the place has the first Critic
-        drift = Drift.of_shares(Comparer(ctx, ctx.model(inputs.first), place).win_shares(material.fixed), now)
+        now = comparer.worth(material.fixed)  # before the place has the first Critic
+        drift = Drift.of_shares(Comparer(ctx, ctx.model(inputs.first), place).worth(material.fixed), now)
     place.close()
     wins = list(map(won, told))
     right, own = wins[: len(known)], wins[len(known) :]

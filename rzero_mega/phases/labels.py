@@ -38,7 +38,7 @@ from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.opinion import Opinion, opinion_on
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.paraphrasing import shares as paraphrase_shares
-from rzero_mega.phases.replay import judge_replayed, replay_summary, replayed_questions
+from rzero_mega.phases.replay import curated_replay, replay_summary, replayed_questions
 from rzero_mega.phases.responses import read_answers
 from rzero_mega.rollout.protocol import Request
 from rzero_mega.tracking.verifier import VERDICTS
@@ -115,7 +115,7 @@ def _curate(
         labelled = [replace(item, **vars(opinion)) for item, opinion in zip(labelled, weighing.opinions, strict=True)]
     if opinion is not None:
         labelled = opinion.told(labelled)
-    found = judge_replayed(ctx, replayed, again, overlong, partial(_audited, ctx.domain, ctx.grader))
+    found = curated_replay(ctx, replayed, again, overlong, partial(_audited, ctx.domain, ctx.grader))
     supported = [row for row, now in zip(replayed, found, strict=True) if now.labelled.kept]
     findings = {
         **_of_weighing(labelled),

@@ -14,11 +14,9 @@ from rzero_mega.config.schema import VerifierConfig
 from rzero_mega.config.schema.verifier import DROP, WEIGH
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.panel_rounds import PanelRounds
-from rzero_mega.phases.verifying import Claim, Judged, judge
+from rzero_mega.phases.verifying import Claim, VerdictShares, verdict_shares
+from rzero_mega.tracking.label_costs import VERDICTS
 from rzero_mega.tracking.verifier import measured_verifier
-
-COSTS = "verdicts"
-"""What the phase's costs call them."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +24,22 @@ class Opinion:
     """The share of verdicts that accept an answer, by the place of its question and the answer as the vote has it.
 
     `rates` are those by which the Verifier was found to tell right from wrong. A Verifier that the gate keeps out has
-    no opinion: `judged` is None.
+    no opinion: `verdicts` is None.
     """
 
     config: VerifierConfig
     rates: Rates
     shares: dict[tuple[int, str], float | None]
-    judged: Judged | None
+    verdicts: VerdictShares | None
 
     @property
     def costs(self) -> dict[str, dict[str, float]]:
         """Beside those of the votes."""
-        return {} if self.judged is None else {COSTS: self.judged.cost.as_json()}
+        return {} if self.verdicts is None else {VERDICTS: self.verdicts.cost.as_json()}
 
     def weighed(self, answered: Sequence[AnsweredQuestion]) -> list[AnsweredQuestion]:
         """The questions with the votes as verdicts weigh them, where that is asked."""
-        if self.judged is None or WEIGH not in self.config.use:
+        if self.verdicts is None or WEIGH not in self.config.use:
             return list(answered)
         return [self._weighed(place, question) for place, question in enumerate(answered)]
 
@@ -50,7 +48,7 @@ class Opinion:
 
         The questions are those that were weighed. A label without a verdict that can be read is not rejected.
         """
-        if self.judged is None or DROP not in self.config.use:
+        if self.verdicts is None or DROP not in self.config.use:
             return None
         shares = {place: self._of_label(place, question) for place, question in enumerate(answered)}
         return {place for place, share in shares.items() if share is not None and share < self.config.drop_below}
@@ -61,7 +59,7 @@ class Opinion:
 
     def summary(self, voted: Sequence[AnsweredQuestion], labelled: Sequence[LabelledQuestion]) -> dict[str, Any]:
         """What verdicts did to the votes; and what they said of labels whose truth is known, for the report alone."""
-        if self.judged is None:
+        if self.verdicts is None:
             return {"takes_part": False}
         known = [item for item in labelled if item.acceptance is not None]
         right, wrong = ([item for item in known if item.correct is truth] for truth in (True, False))
@@ -70,13 +68,13 @@ class Opinion:
         pairs = zip(voted[: len(labelled)], labelled, strict=True)
         return {
             "takes_part": True,
-            "judged": len(self.shares),
-            "labels_judged": len(known),
+            "answers_verified": len(self.shares),
+            "labels_verified": len(known),
             "labels_accepted": sum(is_accepted(item.acceptance) for item in known),
             "rejected": rejected,
             "rejected_share": rejected / (kept + rejected) if (kept := sum(i.kept for i in labelled)) else 0.0,
             "overruled": sum(before.vote.answer != after.answered.vote.answer for before, after in pairs),
-            "unread": self.judged.unread_share,
+            "unread": self.verdicts.unread_share,
             **({"audit": rates.as_json()} if right or wrong else {}),
         }
 
@@ -103,12 +101,12 @@ def opinion_on(
     if not measured.takes_part:
         return Opinion(config, measured.known, {}, None)
     claims = spmd.on_rank_0(_claims, ctx, panel, questions)
-    judged = judge(ctx, phase, ctx.model(verifier), claims)
-    if judged is None:
+    verdicts = verdict_shares(ctx, phase, ctx.model(verifier), claims)
+    if verdicts is None:
         return None
     samples = ctx.config.labels.votes.samples
-    shares = {(claim.number // samples, claim.answer): judged.shares[claim.number] for claim in claims}
-    return Opinion(config, measured.known, shares, judged)
+    shares = {(claim.number // samples, claim.answer): verdicts.shares[claim.number] for claim in claims}
+    return Opinion(config, measured.known, shares, verdicts)
 
 
 def _claims(ctx: RunContext, panel: PanelRounds, questions: int) -> list[Claim]:

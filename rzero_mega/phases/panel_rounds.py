@@ -12,7 +12,7 @@ from rzero_mega.config.steps import labels_parts, parts
 from rzero_mega.domains.reexpression.form import Reexpress, as_it_stands
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.drawing import QuestionsAsked
-from rzero_mega.phases.paraphrasing import JUDGING, WRITING, Paraphrasing
+from rzero_mega.phases.paraphrasing import CHECKING, WRITING, Paraphrasing
 from rzero_mega.phases.rounds import Round, costs, run_rounds
 from rzero_mega.phases.voting import ask_source, count_votes
 
@@ -62,11 +62,11 @@ class PanelRounds:
         if self.paraphrasing is not None:
             everything = range(len(self.paraphrasing.writing))
             found[WRITING] = costs(self.paraphrasing.written(everything))
-            found[JUDGING] = costs(self.paraphrasing.judged(everything))
+            found[CHECKING] = costs(self.paraphrasing.checked(everything))
         return answered, found
 
     def _round(self, source: VoteSource, numbers: range) -> Round:
-        after = (JUDGING,) if source.reexpressed and self.paraphrasing is not None else ()
+        after = (CHECKING,) if source.reexpressed and self.paraphrasing is not None else ()
         model = self._inputs.model(source.voter)
         return Round(source.name, numbers, "solver", model, partial(self._vote, source), after)
 

@@ -1,4 +1,4 @@
-"""Questions in other words for the votes on them: a model writes them, and the base model's answers judge them."""
+"""Questions in other words for the votes on them: a model writes them, and the base model's answers check them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 
 from rzero_mega import spmd
 from rzero_mega.coevolution.plan import Paraphrasers
-from rzero_mega.coevolution.records import Answers, JudgedParaphrase, ParaphrasedQuestion, WrittenQuestion
+from rzero_mega.coevolution.records import Answers, CheckedParaphrase, ParaphrasedQuestion, WrittenQuestion
 from rzero_mega.domains.reexpression.paraphrase import (
     Paraphrases,
     Verdict,
@@ -24,7 +24,7 @@ from rzero_mega.rollout.protocol import Request, Sample
 
 _log = logging.getLogger(__name__)
 
-WRITING, JUDGING = "paraphrases", "paraphrases_judged"
+WRITING, CHECKING = "paraphrases", "paraphrases_checked"
 """The two rounds, as the phase's costs call them."""
 
 
@@ -35,14 +35,14 @@ class Paraphrasing:
     ctx: RunContext
     phase: ActivePhase
     writing: range
-    judging: range
+    checking: range
 
     def rounds(self, who: Paraphrasers) -> list[Round]:
-        """First paraphrases are written, then judged."""
+        """First paraphrases are written, then checked."""
         by_challenger = self.ctx.config.labels.panel.paraphrase.writer == "challenger"
         return [
             Round(WRITING, self.writing, "challenger" if by_challenger else "solver", who.writer, self._write),
-            Round(JUDGING, self.judging, "solver", who.judge, self._judge, after=(WRITING,)),
+            Round(CHECKING, self.checking, "solver", who.checker, self._check, after=(WRITING,)),
         ]
 
     def forms(self, number: int, questions: Sequence[WrittenQuestion]) -> Paraphrases:
@@ -53,18 +53,18 @@ class Paraphrasing:
         """What was written in these parts of the round: one text for each question, or None. On rank 0 alone."""
         return self.phase.directory.read_parts(Answers, self.writing[numbers.start : numbers.stop])
 
-    def judged(self, numbers: range) -> list[JudgedParaphrase]:
-        """What the judge said in these parts of the round. On rank 0 alone."""
-        return self.phase.directory.read_parts(JudgedParaphrase, self.judging[numbers.start : numbers.stop])
+    def checked(self, numbers: range) -> list[CheckedParaphrase]:
+        """What the checker said in these parts of the round. On rank 0 alone."""
+        return self.phase.directory.read_parts(CheckedParaphrase, self.checking[numbers.start : numbers.stop])
 
     def outcome(self, questions: Sequence[WrittenQuestion], numbers: range | None = None) -> list[ParaphrasedQuestion]:
         """What became of the questions of these parts (all by default) in both rounds. On rank 0 alone."""
         numbers = range(len(self.writing)) if numbers is None else numbers
         found = []
-        for question, judged in zip(questions, self.judged(numbers), strict=True):
-            text, half = judged.paraphrase, len(judged.answers) // 2
-            verdict = first_verdict(question.text, text) or (Verdict.PASSED if judged.passed else Verdict.MEANING)
-            answers = judged.answers[:half], judged.answers[half:]
+        for question, checked in zip(questions, self.checked(numbers), strict=True):
+            text, half = checked.paraphrase, len(checked.answers) // 2
+            verdict = first_verdict(question.text, text) or (Verdict.PASSED if checked.passed else Verdict.MEANING)
+            answers = checked.answers[:half], checked.answers[half:]
             found.append(ParaphrasedQuestion(question.text, text, verdict.value, *answers))
         return found
 
@@ -89,9 +89,9 @@ class Paraphrasing:
             for text, sample in zip(texts, samples, strict=True)
         ]
 
-    def _judge(self, number: int, questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
-        """The judge answers the questions whose paraphrase nothing speaks against so far, and these paraphrases."""
-        config, key = self.ctx.config.labels, self.phase.seed_key(JUDGING, number)
+    def _check(self, number: int, questions: Sequence[WrittenQuestion]) -> QuestionsAsked:
+        """The checker answers the questions whose paraphrase nothing speaks against so far, and these paraphrases."""
+        config, key = self.ctx.config.labels, self.phase.seed_key(CHECKING, number)
         samples_each, sampling = config.panel.paraphrase.gate_samples, config.votes.sampling
         written = [row.answers[0] for row in spmd.on_rank_0(self.written, range(number, number + 1))]
         pairs = {
@@ -104,13 +104,13 @@ class Paraphrasing:
             for i, pair in pairs.items()
             for form, text in zip(("question", "paraphrase"), pair, strict=True)
         ]
-        return QuestionsAsked(requests, partial(self._judged, written, list(pairs)))
+        return QuestionsAsked(requests, partial(self._checked, written, list(pairs)))
 
-    def _judged(
+    def _checked(
         self, written: Sequence[str | None], places: Sequence[int], samples: Sequence[Sample]
-    ) -> list[JudgedParaphrase]:
+    ) -> list[CheckedParaphrase]:
         """A record for each of the paraphrases; `samples` are of those at `places`."""
-        found = [JudgedParaphrase((), 0, 0, paraphrase=text) for text in written]
+        found = [CheckedParaphrase((), 0, 0, paraphrase=text) for text in written]
         size = 2 * self.ctx.config.labels.panel.paraphrase.gate_samples
         answers = answers_of(self.ctx, samples)
         cut = [slice(size * at, size * (at + 1)) for at in range(len(places))]

@@ -39,7 +39,7 @@ def replayed_questions(
     return draw_replayed(pool, count, phase.seed_key("replay"))
 
 
-def judge_replayed(
+def curated_replay(
     ctx: RunContext,
     chosen: Sequence[TrainingQuestion],
     answered: Sequence[AnsweredQuestion],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,11 +18,12 @@ from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.evaluation.benchmarks import held_out_questions
 from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.judging import judge_facts, judge_of
+from rzero_mega.phases.critic_scoring import scorer_facts, scorer_of
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.rounds import costs
-from rzero_mega.phases.scoring import scored_questions
+from rzero_mega.phases.scoring import Scorer, scored_questions
 from rzero_mega.tracking.answer_scores import SCORES, AnswerScores
+from rzero_mega.tracking.label_costs import VERDICTS
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: ScoredAnswers) -> None:
@@ -32,9 +33,9 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: Score
     panel.draw()
     longest = longest_usable(ctx.config, "solver", ctx.base)
     (answers,) = spmd.on_rank_0(panel.answers)
-    judge = judge_of(ctx, domain, inputs.critic, journalled=phase)
-    scored = scored_questions(judge, domain, panel.asked, answers)
-    spmd.on_rank_0(_finish, ctx, phase, scored, answers, inputs.earlier, longest, judge_facts(judge))
+    scorer = scorer_of(ctx, domain, inputs.critic, journalled=phase)
+    scored = scored_questions(scorer, domain, panel.asked, answers)
+    spmd.on_rank_0(_finish, ctx, phase, scored, answers, inputs.earlier, longest, scorer)
 
 
 def _finish(
@@ -44,7 +45,7 @@ def _finish(
     answers: Sequence[Answers],
     earlier_data: Iterable[Source],
     longest: int,
-    facts: Mapping[str, str],
+    scorer: Scorer,
 ) -> None:
     """From the scored answers of all parts to what is kept, in which no prompt has more than `longest` tokens."""
     config, tokenizer = ctx.config.labels.curation, ctx.config.challenger.reward.repetition.tokenizer
@@ -56,8 +57,9 @@ def _finish(
         return len(ctx.solver_prompt(question)) > longest
 
     curated = curate_scored(scored, config, held_out_questions(ctx.benchmarks), copies, overlong)
-    found = costs(answers)
-    summary = {**_summary(curated), "label_tokens": found["tokens"], "costs": {"solver": found}, **facts}
+    found = {"solver": costs(answers), **({} if scorer.cost is None else {VERDICTS: scorer.cost.as_json()})}
+    tokens = sum(cost["tokens"] for cost in found.values())
+    summary = {**_summary(curated), "label_tokens": tokens, "costs": found, **scorer_facts(scorer)}
     dataset = [UnlabelledQuestion(item.question.text) for item in curated if item.kept]
     write_jsonl(phase.directory.path / "scored.jsonl", (item.as_json() for item in curated))
     write_jsonl(phase.directory.path / "dataset.jsonl", (item.as_json() for item in dataset))

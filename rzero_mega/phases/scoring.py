@@ -9,14 +9,20 @@ from rzero_mega import spmd
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.coevolution.scores import ScoredQuestion
 from rzero_mega.domains.domain import ScoredAnswers
+from rzero_mega.tracking.label_costs import LabelCost
 
 
-class Judge(Protocol):
+class Scorer(Protocol):
     """Whose scores answers are rewarded by. All that is rewarded goes through one. For all ranks."""
 
     @property
     def name(self) -> str | None:
-        """Which Critic it is; None of the domain itself. Scores of judges of different names are never put together."""
+        """Which Critic it is; None of the domain itself. Scores of different names are never put together."""
+        ...
+
+    @property
+    def cost(self) -> LabelCost | None:
+        """What models wrote for the scores so far, on rank 0; None where none writes any."""
         ...
 
     def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
@@ -24,10 +30,10 @@ class Judge(Protocol):
         ...
 
 
-class DomainJudge:
+class DomainScorer:
     """The domain's own score."""
 
-    name = None
+    name = cost = None
 
     def __init__(self, domain: ScoredAnswers) -> None:
         self._domain = domain
@@ -41,11 +47,11 @@ class DomainJudge:
 
 
 def scored_questions(
-    judge: Judge, domain: ScoredAnswers, questions: Sequence[WrittenQuestion], answers: Sequence[Answers]
+    scorer: Scorer, domain: ScoredAnswers, questions: Sequence[WrittenQuestion], answers: Sequence[Answers]
 ) -> list[ScoredQuestion]:
     """Each question with the answers to it, their scores, and for audits what they are really worth. For all ranks."""
     said = [(one.text, answer) for one, given in zip(questions, answers, strict=True) for answer in given.answers]
-    scores = iter(judge.scores(said))
+    scores = iter(scorer.scores(said))
     qualities = iter(spmd.on_rank_0(lambda: [quality_of(domain, *one) for one in said]))
     return [
         ScoredQuestion(
@@ -55,7 +61,7 @@ def scored_questions(
             tuple(next(qualities) for _ in given.answers),
             given.tokens,
             given.cut_off,
-            judge=judge.name,
+            scorer=scorer.name,
         )
         for question, given in zip(questions, answers, strict=True)
     ]

@@ -18,12 +18,12 @@ from rzero_mega.coevolution.streams import derive_seed
 from rzero_mega.domains.domain import ScoredAnswers
 from rzero_mega.errors import UserError
 from rzero_mega.phases.context import ActivePhase, RunContext
-from rzero_mega.phases.judging import judge_facts, judge_of
+from rzero_mega.phases.critic_scoring import scorer_facts, scorer_of
 from rzero_mega.phases.over_provision import OverProvision
 from rzero_mega.phases.prefetcher import Rollouts
 from rzero_mega.phases.resampling import Group, resample
 from rzero_mega.phases.responses import answers_of
-from rzero_mega.phases.scoring import Judge
+from rzero_mega.phases.scoring import Scorer
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.training import train_policy
 from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
@@ -48,10 +48,10 @@ def run(ctx: RunContext, phase: ActivePhase, inputs: SolverInputs) -> None:
     start = Start(inputs.solver, inputs.base)
     if isinstance(ctx.domain.answers, ScoredAnswers):
         questions = [row.question for row in ctx.records(inputs.dataset, UnlabelledQuestion)]
-        judge = judge_of(ctx, ctx.domain.answers, inputs.critic)
-        marking = Marking(partial(_rewards_of_scores, ctx, judge, questions), "score")
+        scorer = scorer_of(ctx, ctx.domain.answers, inputs.critic)
+        marking = Marking(partial(_rewards_of_scores, ctx, scorer, questions), "score")
         prompts = [ctx.solver_prompt(question) for question in questions]
-        train_on(ctx, phase, start, prompts, marking, judge_facts(judge))
+        train_on(ctx, phase, start, prompts, marking, scorer_facts(scorer))
         return
     dataset, facts = ctx.records(inputs.dataset, TrainingQuestion), None
     if ctx.config.solver.accumulate:
@@ -173,9 +173,9 @@ def _rewards(
 
 
 def _rewards_of_scores(
-    ctx: RunContext, judge: Judge, questions: Sequence[str], asked: Sequence[int], samples: Sequence[Sample]
+    ctx: RunContext, scorer: Scorer, questions: Sequence[str], asked: Sequence[int], samples: Sequence[Sample]
 ) -> list[SolverReward]:
     """For all ranks: a Critic scores on all of them."""
     answers = spmd.on_rank_0(answers_of, ctx, samples)
-    scores = judge.scores([(questions[item], answer) for item, answer in zip(asked, answers, strict=True)])
+    scores = scorer.scores([(questions[item], answer) for item, answer in zip(asked, answers, strict=True)])
     return spmd.on_rank_0(lambda: solver_rewards(scores, ctx.texts(samples), ctx.config.solver.reward))

@@ -20,7 +20,7 @@ from rzero_mega.phases.budgets import longest_usable
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.start import Start
 from rzero_mega.phases.verdict_training import BothPrompts, VerdictTask, train_on_verdicts
-from rzero_mega.phases.verifying import Claim, Judged, judge, verdicts_of
+from rzero_mega.phases.verifying import Claim, VerdictShares, verdict_shares, verdicts_of
 from rzero_mega.phases.warm_up import WarmUp, warmed_up, written_verdicts
 from rzero_mega.tracking.measured import MEASURED
 
@@ -103,13 +103,15 @@ def _measure(ctx: RunContext, phase: ActivePhase, material: Material, model: Pat
         for number, answer in enumerate((pair.right, pair.wrong))
     ]
     claims = [*pairs, *(claim for claim, _ in material.audited)]
-    judged = judge(ctx, phase, model, claims, ctx.config.verifier.training.used_step)
-    return spmd.on_rank_0(_said, ctx, material, pairs, judged)
+    verdicts = verdict_shares(ctx, phase, model, claims, ctx.config.verifier.training.used_step)
+    return spmd.on_rank_0(_said, ctx, material, pairs, verdicts)
 
 
-def _said(ctx: RunContext, material: Material, pairs: Sequence[Claim], judged: Judged | None) -> dict[str, Any]:
-    assert judged is not None  # on rank 0
-    shares, minimum = judged.shares, ctx.config.verifier.gate.minimum
+def _said(
+    ctx: RunContext, material: Material, pairs: Sequence[Claim], verdicts: VerdictShares | None
+) -> dict[str, Any]:
+    assert verdicts is not None  # on rank 0
+    shares, minimum = verdicts.shares, ctx.config.verifier.gate.minimum
     right, wrong = ([shares[claim.number] for claim in pairs[number::2]] for number in (0, 1))
     rates, intervals = Rates.of(right, wrong), {}
     if pairs:
@@ -127,11 +129,11 @@ def _said(ctx: RunContext, material: Material, pairs: Sequence[Claim], judged: J
         audit = Rates.of(*truly)
     balanced = rates.balanced_accuracy
     takes_part = balanced is not None and balanced >= minimum
-    measured = Measured(rates, takes_part, judged.unread_share, intervals, audit)
+    measured = Measured(rates, takes_part, verdicts.unread_share, intervals, audit)
     _log.info(
         "verifier: balanced accuracy %s on %d known pairs; it %s in the next labels",
         "unknown" if balanced is None else f"{balanced:.3f}",
         rates.right,
         "has a say" if takes_part else f"has no say (verifier.gate.minimum {minimum:g})",
     )
-    return {MEASURED: measured.as_json(), "verdict_costs": judged.cost.as_json()}
+    return {MEASURED: measured.as_json(), "verdict_costs": verdicts.cost.as_json()}

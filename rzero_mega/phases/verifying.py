@@ -24,7 +24,7 @@ NAME = "labels/verdicts"
 
 @dataclass(frozen=True)
 class Claim:
-    """An answer to a question; `number` tells it from all others in its phase, whichever of them are judged."""
+    """An answer to a question; `number` tells it from all others in its phase, whichever of them are verified."""
 
     number: int
     question: str
@@ -32,7 +32,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Judged:
+class VerdictShares:
     """Of each claim by its number the share of verdicts that accept it, None where none can be read; what that took."""
 
     shares: dict[int, float | None]
@@ -46,9 +46,9 @@ class Judged:
         return self.unread / self.verdicts if self.verdicts else 0.0
 
 
-def judge(
+def verdict_shares(
     ctx: RunContext, phase: ActivePhase, model: Path, claims: Sequence[Claim], after_steps: int | None = None
-) -> Judged | None:
+) -> VerdictShares | None:
     """`verifier.samples` verdicts on each claim, on rank 0; None on the others. For all ranks.
 
     What the phase's journal holds is not asked again, but for what it holds of the phase's own model after another
@@ -57,7 +57,7 @@ def judge(
     """
     asks = _asks(ctx, phase, claims, NAME if after_steps is None else f"{NAME} after {after_steps}")
     if not asks:
-        return Judged({}, 0, 0, NO_COST) if spmd.rank() == 0 else None
+        return VerdictShares({}, 0, 0, NO_COST) if spmd.rank() == 0 else None
     began = time.monotonic()
     engine = ctx.engine("solver", model)
     engine.prepare()
@@ -65,7 +65,7 @@ def judge(
     own = responses_kept_by(ctx, phase, engine, asks)
     tokens = sum(response.tokens for response in own)
     cost = LabelCost(len(own), tokens, time.monotonic() - loaded, loaded - began)  # the seconds of this attempt
-    return _judged(verdicts_of(ctx), own, cost) if spmd.rank() == 0 else None
+    return _shares(verdicts_of(ctx), own, cost) if spmd.rank() == 0 else None
 
 
 def verdicts_of(ctx: InferenceContext) -> Verdicts:
@@ -86,8 +86,8 @@ def _asks(ctx: RunContext, phase: ActivePhase, claims: Sequence[Claim], name: st
     return asks
 
 
-def _judged(verdicts: Verdicts, responses: Sequence[Response], cost: LabelCost) -> Judged:
+def _shares(verdicts: Verdicts, responses: Sequence[Response], cost: LabelCost) -> VerdictShares:
     found = read_by_problem(verdicts.read, responses)
     unread = sum(verdict is None for of_claim in found.values() for verdict in of_claim)
     shares = {number: share_accepting(of_claim) for number, of_claim in found.items()}
-    return Judged(shares, len(responses), unread, cost)
+    return VerdictShares(shares, len(responses), unread, cost)

@@ -24,7 +24,7 @@ from rzero_mega.coevolution.critic_pairs import RankedPair, balanced_batch, divi
 from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_over_corrupted
 from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import recombined_over_one_shot
 from rzero_mega.coevolution.critic_pairs.solver_over_base import KIND, solver_over_base
-from rzero_mega.coevolution.scores import one_judge
+from rzero_mega.coevolution.scores import one_scorer
 from rzero_mega.config.schema import CriticGateConfig
 
 
@@ -140,9 +140,9 @@ def test_drift_is_how_orders_and_means_have_come_apart() -> None:
 
 
 def test_scores_of_two_critics_are_not_put_together() -> None:
-    assert one_judge([None, None]) is None and one_judge([]) is None
-    assert one_judge(["1/critic/model@ab"] * 2) == "1/critic/model@ab"
+    assert one_scorer([None, None]) is None and one_scorer([]) is None
+    assert one_scorer(["1/critic/model@ab"] * 2) == "1/critic/model@ab"
     with pytest.raises(ValueError, match="1/critic/model@ab and 2/critic/model@cd can't be put together"):
-        one_judge(["2/critic/model@cd", "1/critic/model@ab"])
+        one_scorer(["2/critic/model@cd", "1/critic/model@ab"])
     with pytest.raises(ValueError, match="the domain can't"):
-        one_judge(["1/critic/model@ab", None])
+        one_scorer(["1/critic/model@ab", None])

@@ -13,7 +13,7 @@ from rzero_mega.atomic import write_jsonl
 from rzero_mega.coevolution.records import (
     AnsweredQuestion,
     Answers,
-    JudgedParaphrase,
+    CheckedParaphrase,
     LabelledQuestion,
     ParaphrasedQuestion,
     TrainingQuestion,
@@ -44,14 +44,14 @@ labelled = st.builds(
 several = st.lists(maybe_text, max_size=3).map(tuple)
 seconds = st.floats(0, 9)
 said = st.builds(Answers, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds)
-judged = st.builds(
-    JudgedParaphrase, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds, maybe_text, st.booleans()
+checked = st.builds(
+    CheckedParaphrase, several, st.integers(0, 99), st.integers(0, 3), seconds, seconds, maybe_text, st.booleans()
 )
 paraphrased = st.builds(ParaphrasedQuestion, st.text(max_size=9), maybe_text, st.text(max_size=5), several, several)
 training = st.builds(TrainingQuestion, st.text(max_size=9), st.text(max_size=5), share)
 
 
-@given(written | answered() | labelled | training | said | judged | paraphrased)
+@given(written | answered() | labelled | training | said | checked | paraphrased)
 def test_a_record_is_what_its_row_says(record: Record) -> None:
     assert type(record).from_json(record.as_json()) == record
 

@@ -133,7 +133,7 @@ def test_the_sources_of_a_weighed_vote_follow_its_answers() -> None:
     assert found.by_source == (SourceVotes("solver", 1, 3, (1, 2)), SourceVotes("base", 2, 2, (2, 0)))
 
 
-def test_only_answers_whose_verdicts_may_change_something_are_judged() -> None:
+def test_only_answers_whose_verdicts_may_change_something_are_asked_for() -> None:
     drop, weigh, both = (
         candidates(VOTED, found.labels, found.verifier)
         for found in (config(), config("verifier.use=[weigh]"), config("verifier.use=[weigh, drop]"))

@@ -1,4 +1,4 @@
-"""A paraphrase is asked if it is another text with the same numbers, to which the judge gives the same answer."""
+"""A paraphrase is asked if it is another text with the same numbers, to which the checker gives the same answer."""
 
 from __future__ import annotations
 

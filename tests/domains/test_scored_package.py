@@ -28,7 +28,7 @@ from rzero_mega.domains.mathematics.checks import CHECKS
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger, evaluate, labels, questions, solver
-from rzero_mega.phases.scoring import DomainJudge
+from rzero_mega.phases.scoring import DomainScorer
 from rzero_mega.run.stop import Stopped
 from rzero_mega.tracking.progress import iterations_table
 from rzero_mega.tracking.report import render
@@ -248,8 +248,8 @@ def test_there_are_no_labels_to_audit(run: ScriptedRun) -> None:
 
 def test_a_score_outside_0_and_1_is_the_domain_s_fault() -> None:
     wrong = ScoredAnswers(shortening.read_answer, score=lambda question, answer: 1.5)
-    assert DomainJudge(ANSWERS).scores([("abcd", "a"), ("abcd", None)]) == [0.75, 0.0]
+    assert DomainScorer(ANSWERS).scores([("abcd", "a"), ("abcd", None)]) == [0.75, 0.0]
     with pytest.raises(ValueError, match=r"is 1\.5, and not between 0 and 1"):
-        DomainJudge(wrong).scores([("abcd", "a")])
+        DomainScorer(wrong).scores([("abcd", "a")])
     with pytest.raises(TypeError, match="answers of domain shortening are scored"):
         _ = DOMAIN.checkable

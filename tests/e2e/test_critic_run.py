@@ -59,7 +59,7 @@ def folder(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -
 def test_each_critic_scores_its_own_solver_and_the_next_challenger_and_labels(folder: Path) -> None:
     assert manifest(folder, "whole", "1/critic")["summary"]["measured"]["takes_part"]
     scored_by = {
-        phase: manifest(folder, "whole", phase)["summary"].get("judge", "").partition("@")[0]
+        phase: manifest(folder, "whole", phase)["summary"].get("scorer", "").partition("@")[0]
         for phase in ("1/challenger", "1/labels", "1/solver", "2/challenger", "2/labels", "2/solver")
     }
     first, second = "1/critic/model", "2/critic/model"

@@ -50,9 +50,12 @@ def test_a_verifier_that_takes_part_is_asked_about_the_answers_to_the_next_quest
     first, second = (manifest(folder, "whole", f"{number}/labels") for number in (1, 2))
     assert "verdicts" not in first["summary"] and "1/verifier/model" in second["inputs"]
     verdicts = second["summary"]["verdicts"]
-    assert verdicts["takes_part"] and second["summary"]["costs"]["verdicts"]["samples"] == 3 * verdicts["judged"] > 0
+    assert (
+        verdicts["takes_part"]
+        and second["summary"]["costs"]["verdicts"]["samples"] == 3 * verdicts["answers_verified"] > 0
+    )
     lines = (iterations(folder, "whole") / "2/labels/labelled.jsonl").read_text().splitlines()
-    assert sum("acceptance" in json.loads(line) for line in lines) == verdicts["labels_judged"]
+    assert sum("acceptance" in json.loads(line) for line in lines) == verdicts["labels_verified"]
 
 
 def test_status_and_report_tell_of_it(folder: Path) -> None:

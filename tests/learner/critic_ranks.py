@@ -20,7 +20,7 @@ from rzero_mega import spmd  # noqa: E402
 from rzero_mega.config.schema import LearnerConfig, OptimizerConfig, PairwiseConfig, WeightsConfig  # noqa: E402
 from rzero_mega.learner.learner import Learner  # noqa: E402
 from rzero_mega.learner.megatron.process_groups import start_process_groups  # noqa: E402
-from rzero_mega.learner.scorer import Scorer, scored_sequence  # noqa: E402
+from rzero_mega.learner.scorer import SequenceScorer, scored_sequence  # noqa: E402
 from rzero_mega.weights.model_parts import write_model  # noqa: E402
 from rzero_mega.weights.sources import tensors_of  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
@@ -82,7 +82,7 @@ def _run(case: CriticCase, folder: Path) -> None:
     parted = learner.parted_weights(WeightsConfig())
     stream = tensors_of(parted.source)
     write_model(folder / "model", parted.parts, stream, stream, Path(case.model))
-    scores = Scorer(folder / "model", case.layout, LEARNER).score(answers(STEPS))
+    scores = SequenceScorer(folder / "model", case.layout, LEARNER).score(answers(STEPS))
     if spmd.rank() == 0:
         (folder / "found.json").write_text(json.dumps({"metrics": metrics, "scores": scores}))
 

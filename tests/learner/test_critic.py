@@ -15,7 +15,7 @@ from rzero_mega.config.layout import ParallelLayout
 from rzero_mega.config.schema import PairwiseConfig
 from rzero_mega.learner.learner import Learner
 from rzero_mega.learner.losses.pairwise import pairs_loss, pairwise_loss
-from rzero_mega.learner.scorer import Scorer, scored_sequence
+from rzero_mega.learner.scorer import SequenceScorer, scored_sequence
 from tests.learner.critic_ranks import LEARNER, OPTIMIZER, STEPS, VOCABULARY, CriticCase, answers, run_cases
 
 TOLERANCE = 1e-5
@@ -67,7 +67,7 @@ def test_scores_loss_and_gradient_are_those_of_transformers(
 ) -> None:
     hf, folder = classifier
     expected = by_transformers(hf, answers(1))
-    assert Scorer(folder, alone, LEARNER).score(answers(1)) == pytest.approx(expected.tolist(), abs=TOLERANCE)
+    assert SequenceScorer(folder, alone, LEARNER).score(answers(1)) == pytest.approx(expected.tolist(), abs=TOLERANCE)
     loss = pairwise_loss(expected[::2], expected[1::2]).mean()
     loss.backward()
     norm = math.sqrt(sum(p.grad.square().sum().item() for p in hf.parameters() if p.grad is not None))

@@ -18,7 +18,7 @@ from rzero_mega.coevolution.plan import BASE, CriticInputs, EarlierDataSets, Lab
 from rzero_mega.domains.domain import ScoredAnswers  # noqa: E402
 from rzero_mega.phase_name import PhaseName  # noqa: E402
 from rzero_mega.phases import critic, labels, solver  # noqa: E402
-from rzero_mega.phases.judging import judge_of  # noqa: E402
+from rzero_mega.phases.critic_scoring import scorer_of  # noqa: E402
 from rzero_mega.run import PhaseDirectory  # noqa: E402
 from tests.learner.forked_ranks import LayoutCase, main, run_program  # noqa: E402
 from tests.phases.on_ranks import begin, leave, phase_on_ranks  # noqa: E402
@@ -90,8 +90,10 @@ def _run(case: LayoutCase, folder: Path) -> None:
         critic.run(ctx, phase, CriticInputs(BASE, ANSWERS, rival=BASE))
         domain = ctx.domain.answers
         assert isinstance(domain, ScoredAnswers)
-        judge = judge_of(ctx, domain, TRAINED)
-        found = spmd.all_gather(judge.scores([(row.question.text, answer) for row in SCORED for answer in row.answers]))
+        scorer = scorer_of(ctx, domain, TRAINED)
+        found = spmd.all_gather(
+            scorer.scores([(row.question.text, answer) for row in SCORED for answer in row.answers])
+        )
         if spmd.rank() == 0:
             (folder / case.name / "scores.json").write_text(json.dumps(found))
         leave(ctx, 2, PhaseName.QUESTIONS, "questions", [row.question for row in SCORED])

@@ -21,8 +21,8 @@ from rzero_mega.domains.rewriting.parts import HALVES
 from rzero_mega.domains.rewriting.rows import best
 from rzero_mega.errors import UserError
 from rzero_mega.phase_name import PhaseName
-from rzero_mega.phases import critic, critic_material, judging, labels, solver, steps
-from rzero_mega.phases.judging import judge_of
+from rzero_mega.phases import critic, critic_material, critic_scoring, labels, solver, steps
+from rzero_mega.phases.critic_scoring import scorer_of
 from tests.learner.forked_ranks import LayoutCase
 from tests.phases.critic_ranks import run_cases
 from tests.phases.killed import assert_it_goes_on, left
@@ -124,7 +124,7 @@ def test_where_all_kinds_are_closed_the_next_one_is_trained_on_all_of_them(
     assert summary(phase)["closed_before"] == [] and len(summary(phase)["pairs"]) > 3
 
 
-class Judged:
+class Scored:
     """A run with a Critic that was measured so, and a task to answer."""
 
     def __init__(self, run: ScriptedRun) -> None:
@@ -135,48 +135,48 @@ class Judged:
     def scores(self) -> Sequence[float]:
         domain = self.run.ctx.domain.answers
         assert isinstance(domain, ScoredAnswers)
-        return judge_of(self.run.ctx, domain, FIRST).scores(self.given)
+        return scorer_of(self.run.ctx, domain, FIRST).scores(self.given)
 
 
 def test_the_solver_and_the_labels_go_by_its_scores_which_say_whose_they_are(
     runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = Judged(runs("judged"))
-    run, scores = judged.run, judged.scores()
+    scored = Scored(runs("scored"))
+    run, scores = scored.run, scored.scores()
     assert 0.0 < scores[0] != scores[1] < 1.0 and scores[2] == 0.0, "without an answer there is nothing to score"
 
-    run.leave(PhaseName.LABELS, "dataset", [UnlabelledQuestion(judged.task)], iteration=3)
+    run.leave(PhaseName.LABELS, "dataset", [UnlabelledQuestion(scored.task)], iteration=3)
     engine = run.script("solver", lambda _prompt, index: SCORED[0].answers[index] or "!")
     training = RolloutsOnly(engine, 1)
     monkeypatch.setattr(solver, "train_policy", training)
     dataset = Source(3, PhaseName.LABELS, "dataset")
     solver.run(run.ctx, run.begin(PhaseName.SOLVER), SolverInputs(BASE, dataset, critic=FIRST))
     assert training.drawn[0].rewards == pytest.approx(scores, abs=1e-5)
-    assert training.facts is not None and training.facts["judge"].startswith("1/critic/model@")
+    assert training.facts is not None and training.facts["scorer"].startswith("1/critic/model@")
 
-    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(judged.task, None)], iteration=2)
+    run.leave(PhaseName.QUESTIONS, "questions", [WrittenQuestion(scored.task, None)], iteration=2)
     phase = run.begin(PhaseName.LABELS, iteration=2)
     questions = Source(2, PhaseName.QUESTIONS, "questions")
     labels.run(run.ctx, phase, LabelsInputs(BASE, questions, EarlierDataSets(0), critic=FIRST))
     (row,) = rows(phase, "scored")
-    assert row["scores"] == pytest.approx(scores, abs=1e-5) and row["judge"] == training.facts["judge"]
+    assert row["scores"] == pytest.approx(scores, abs=1e-5) and row["scorer"] == training.facts["scorer"]
 
 
 def test_scores_are_mixed_with_the_domain_s_and_length_is_taken_out_of_them(runs: Callable[..., ScriptedRun]) -> None:
-    judged = Judged(runs("judged"))
-    whole, config = judged.scores(), judged.run.ctx.config.critic
+    scored = Scored(runs("scored"))
+    whole, config = scored.scores(), scored.run.ctx.config.critic
     config.weight = 0.25
     expected = [0.25 * his + 0.75 * its for his, its in zip(whole, SCORED[0].scores, strict=True)]
-    assert judged.scores() == pytest.approx(expected, abs=1e-5)
+    assert scored.scores() == pytest.approx(expected, abs=1e-5)
     config.weight, config.remove_length = 1.0, True
-    length = summary(judged.phase)["measured"]["length"]
+    length = summary(scored.phase)["measured"]["length"]
     corrected = [
         sigmoid(logit(value) - length["slope"] * (len(answer) - length["mean"]))
-        for value, answer in zip(whole[:2], (answer for _, answer in judged.given[:2] if answer), strict=True)
+        for value, answer in zip(whole[:2], (answer for _, answer in scored.given[:2] if answer), strict=True)
     ]
-    assert length["slope"] != 0.0 and judged.scores() == pytest.approx([*corrected, 0.0], abs=1e-4)
+    assert length["slope"] != 0.0 and scored.scores() == pytest.approx([*corrected, 0.0], abs=1e-4)
     config.weight = 0.0
-    assert judged.scores() == list(SCORED[0].scores)
+    assert scored.scores() == list(SCORED[0].scores)
 
 
 def logit(share: float) -> float:
@@ -186,10 +186,10 @@ def logit(share: float) -> float:
 
 
 def test_a_critic_that_the_gate_keeps_out_leaves_scoring_to_the_domain(runs: Callable[..., ScriptedRun]) -> None:
-    judged = Judged(runs("shut", "critic.steps=0", "critic.gate.minimum=0.6"))
-    measured = summary(judged.phase)["measured"]
+    scored = Scored(runs("shut", "critic.steps=0", "critic.gate.minimum=0.6"))
+    measured = summary(scored.phase)["measured"]
     assert {found["share"] for found in measured["kinds"].values()} == {0.5}, "a zero head is a coin"
-    assert not measured["takes_part"] and judged.scores() == list(SCORED[0].scores)
+    assert not measured["takes_part"] and scored.scores() == list(SCORED[0].scores)
 
 
 def test_a_damaged_measure_is_named_with_its_manifest(runs: Callable[..., ScriptedRun]) -> None:
@@ -202,7 +202,7 @@ def test_a_damaged_measure_is_named_with_its_manifest(runs: Callable[..., Script
     domain = run.ctx.domain.answers
     assert isinstance(domain, ScoredAnswers)
     with pytest.raises(UserError, match=r"critic/manifest\.json: measured is missing or malformed"):
-        judge_of(run.ctx, domain, FIRST)
+        scorer_of(run.ctx, domain, FIRST)
 
 
 @pytest.mark.gloo
@@ -216,7 +216,7 @@ def test_on_two_ranks_it_learns_is_measured_and_scores_labels_and_solver_as_on_o
 
     for ours, theirs in zip(two.answered, one.answered, strict=True):
         assert ours["answers"] == theirs["answers"] and ours["scores"] == pytest.approx(theirs["scores"], abs=1e-4)
-    assert len({score for row in one.answered for score in row["scores"]}) > 10 and "judge" in one.answered[0]
+    assert len({score for row in one.answered for score in row["scores"]}) > 10 and "scorer" in one.answered[0]
     for ours, theirs in zip(two.steps, one.steps, strict=True):
         assert {key: ours[key] for key in LEARNT} == pytest.approx({key: theirs[key] for key in LEARNT}, abs=1e-4)
         assert theirs["grad_norm"] > 0
@@ -228,6 +228,6 @@ def test_servers_have_made_way_before_a_critic_is_built(
     """On GPUs that they share it would find no room."""
     ctx, done = runs("room").ctx, list[str]()
     monkeypatch.setattr(ctx, "rest_servers", lambda: done.append("rest"))
-    monkeypatch.setattr(judging, "Scorer", lambda *_: done.append("built"))
-    judging.AnswerScorer(ctx, ctx.model(BASE))
+    monkeypatch.setattr(critic_scoring, "SequenceScorer", lambda *_: done.append("built"))
+    critic_scoring.AnswerScorer(ctx, ctx.model(BASE))
     assert done == ["rest", "built"]

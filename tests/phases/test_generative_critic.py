@@ -1,4 +1,4 @@
-"""A Critic that writes verdicts: what it is rewarded for and measured to do, whom it judges, and in whose place."""
+"""A Critic that writes verdicts: what it is rewarded for and measured to do, what it scores, and in whose place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rzero_mega.phase_name import PhaseName
 from rzero_mega.phases import challenger, critic, labels, verdict_training
 from rzero_mega.phases.comparing import NAME
 from rzero_mega.phases.context import ActivePhase
-from rzero_mega.phases.judging import judge_of
+from rzero_mega.phases.critic_scoring import scorer_of
 from rzero_mega.phases.place import Place
 from rzero_mega.run.stop import Stopped
 from tests.phases.scored import SCORED
@@ -134,7 +134,7 @@ def test_who_goes_by_the_order_is_a_coin_that_the_gate_keeps_out(trained: Callab
 
 
 @pytest.fixture
-def judged(runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun]:
+def scored(runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun]:
     """A run with a Critic that was measured to be good enough."""
 
     def make(*overrides: str) -> ScriptedRun:
@@ -153,11 +153,11 @@ def judged(runs: Callable[..., ScriptedRun]) -> Callable[..., ScriptedRun]:
 def scores_in(run: ScriptedRun, given: list[tuple[str, str | None]]) -> list[float]:
     domain = run.ctx.domain.answers
     assert isinstance(domain, ScoredAnswers)
-    return judge_of(run.ctx, domain, FIRST).scores(given)
+    return scorer_of(run.ctx, domain, FIRST).scores(given)
 
 
-def test_an_answer_is_worth_the_share_of_its_comparisons_that_it_wins(judged: Callable[..., ScriptedRun]) -> None:
-    run = judged()
+def test_an_answer_is_worth_the_share_of_its_comparisons_that_it_wins(scored: Callable[..., ScriptedRun]) -> None:
+    run = scored()
     engine = run.script("challenger", knows)
     assert scores_in(run, GIVEN) == [1.0, 0.0, 0.0] and len(engine.prompts) == 2
     assert {request.sampling.temperature for request in engine.requests} == {0.0}
@@ -172,10 +172,10 @@ def test_an_answer_is_worth_the_share_of_its_comparisons_that_it_wins(judged: Ca
     assert scores_in(run, GIVEN) == pytest.approx([0.125 + 0.75 * own[0], 0.125 + 0.75 * own[1], 0.0])
 
 
-def test_more_opponents_tell_more_answers_apart(judged: Callable[..., ScriptedRun]) -> None:
+def test_more_opponents_tell_more_answers_apart(scored: Callable[..., ScriptedRun]) -> None:
     words = TASK.split()
     given: list[tuple[str, str | None]] = [(TASK, " ".join(words[:count])) for count in range(1, len(words) + 1)]
-    run = judged("critic.comparing.opponents=8")
+    run = scored("critic.comparing.opponents=8")
     engine = run.script("challenger", knows)
     ranked = sorted(worth(TASK, answer) for _, answer in given if answer)
     expected = [ranked.index(worth(TASK, answer)) / (len(given) - 1) for _, answer in given if answer]
@@ -184,9 +184,9 @@ def test_more_opponents_tell_more_answers_apart(judged: Callable[..., ScriptedRu
 
 
 def test_a_later_one_is_held_against_the_first_on_the_same_answers(
-    judged: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+    scored: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = judged("critic.fixed_answers=6")
+    run = scored("critic.fixed_answers=6")
     run.leave(PhaseName.LABELS, "scored", SCORED)
     run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)
     training = RolloutsOnly(run.script("solver", knows), steps=0)
@@ -215,20 +215,23 @@ def labelling(run: ScriptedRun) -> ScriptedEngine:
     return run.script("challenger", knows)
 
 
-def test_labels_go_by_its_scores_and_say_whose_they_are(judged: Callable[..., ScriptedRun]) -> None:
-    run = judged()
-    labelling(run)
+def test_labels_go_by_its_scores_and_say_whose_they_are(scored: Callable[..., ScriptedRun]) -> None:
+    run = scored()
+    engine = labelling(run)
     phase = label(run)
     assert [row["scores"] for row in rows(phase, "scored")] == [[1.0, 0.0, 0.0]] * 3
-    assert {row["judge"] for row in rows(phase, "scored")} == {summary(phase)["judge"]}
-    assert summary(phase)["judge"].startswith("1/critic/model@")
+    costs = summary(phase)["costs"]
+    assert set(costs) == {"solver", "verdicts"} and costs["verdicts"]["samples"] == len(engine.prompts) > 0
+    assert summary(phase)["label_tokens"] == costs["solver"]["tokens"] + costs["verdicts"]["tokens"]
+    assert {row["scorer"] for row in rows(phase, "scored")} == {summary(phase)["scorer"]}
+    assert summary(phase)["scorer"].startswith("1/critic/model@")
 
 
-def test_verdicts_that_labels_have_are_not_asked_again(judged: Callable[..., ScriptedRun]) -> None:
-    undisturbed = judged()
+def test_verdicts_that_labels_have_are_not_asked_again(scored: Callable[..., ScriptedRun]) -> None:
+    undisturbed = scored()
     whole = labelling(undisturbed)
     expected = label(undisturbed)
-    run = judged()
+    run = scored()
     engine = labelling(run)
     generate = engine.generate
 
@@ -248,9 +251,9 @@ def test_verdicts_that_labels_have_are_not_asked_again(judged: Callable[..., Scr
 
 
 def test_in_the_challenger_s_phase_it_speaks_where_the_solver_does(
-    judged: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
+    scored: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = judged()
+    run = scored()
     answers = SCORED[0].answers
 
     def both(prompt: str, index: int) -> str:
@@ -265,7 +268,7 @@ def test_in_the_challenger_s_phase_it_speaks_where_the_solver_does(
     challenger.run(run.ctx, run.begin(PhaseName.CHALLENGER, 2), ChallengerInputs(BASE, BASE, critic=FIRST))
     assert training.drawn[0].metrics["score_mean"] == pytest.approx(1 / 3)
     assert [prompt[0] for prompt in solver.prompts] == ["R"] * 4 + ["W"] * 2 + ["R"] * 4 + ["W"] * 2
-    assert training.facts is not None and training.facts["judge"].startswith("1/critic/model@")
+    assert training.facts is not None and training.facts["scorer"].startswith("1/critic/model@")
     assert solver.closed and not any(prompt.startswith("W:") for prompt in written.prompts)
 
 

@@ -54,7 +54,7 @@ def test_on_two_ranks_it_learns_is_measured_and_scores_labels_and_solver_as_on_o
     assert two.critic["measured"] == one.critic["measured"] and one.critic["measured"]["order"]["unread"] < 0.5
     assert two.critic["pairs"] == one.critic["pairs"] and two.scores == one.scores and len(set(one.scores)) > 1
     told = [[(row["answers"], row["scores"]) for row in outcome.answered] for outcome in (one, two)]
-    assert told[0] == told[1] and "judge" in one.answered[0]
+    assert told[0] == told[1] and "scorer" in one.answered[0]
     for ours, theirs in zip(two.steps, one.steps, strict=True):
         keys = ("reward_mean", "score", "response_length", "loss", "grad_norm")
         assert {key: ours[key] for key in keys} == pytest.approx({key: theirs[key] for key in keys}, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Paraphrases are written, judged and asked, part by part; a question whose paraphrase fails is asked as it stands."""
+"""Paraphrases are written, checked and asked, part by part; a question whose paraphrase fails is asked as it stands."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def test_what_passes_is_asked_and_what_fails_is_asked_as_it_stands(run: Scripted
     engine, phase = run.script("solver", respond), run.begin(PhaseName.LABELS)
     labels.run(run.ctx, phase, INPUTS)
     assert asked(engine, "/paraphrases/") == [f"P:{text}" for text in WRITTEN]
-    assert asked(engine, "/paraphrases_judged/") == [f"Q:{text}\nA:" for text in ("9-4", "9 less 4", "6+6", "6 less 6")]
+    assert asked(engine, "/paraphrases_checked/") == [
+        f"Q:{text}\nA:" for text in ("9-4", "9 less 4", "6+6", "6 less 6")
+    ]
     votes = ["9 less 4", "1+2", "7*8", "6+6"]
     assert asked(engine, "/solver_reexpressed/") == [f"Q:{text}\nA:" for text in votes]
     assert len({request.key for request in engine.requests}) == len(engine.requests)
@@ -101,7 +103,7 @@ def test_what_passes_is_asked_and_what_fails_is_asked_as_it_stands(run: Scripted
         "solver": 8,
         "solver_reexpressed": 8,
         "paraphrases": 4,
-        "paraphrases_judged": 12,
+        "paraphrases_checked": 12,
     }
     assert found["costs"]["paraphrases"]["tokens"] == sum(map(len, WRITTEN.values()))
     assert found["label_tokens"] == sum(cost["tokens"] for cost in found["costs"].values())
@@ -127,7 +129,7 @@ def test_a_phase_that_is_stopped_after_every_part_ends_as_one_that_is_not(run: S
     assert steps_shown(stopped)[-1] == 8
 
 
-def test_a_paraphrase_that_is_written_anew_after_it_was_judged_is_not_asked(
+def test_a_paraphrase_that_is_written_anew_after_it_was_checked_is_not_asked(
     run: ScriptedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Servers don't draw the same again where somebody has removed a part."""
@@ -145,7 +147,7 @@ def test_a_paraphrase_that_is_written_anew_after_it_was_judged_is_not_asked(
     assert asked(engine, "/solver_reexpressed/")[0] == "Q:9 less 4\nA:"
 
 
-def test_the_challenger_writes_on_its_own_servers_and_the_base_judges_on_the_solver_s(run: ScriptedRun) -> None:
+def test_the_challenger_writes_on_its_own_servers_and_the_base_checks_on_the_solver_s(run: ScriptedRun) -> None:
     run.ctx.config.labels.panel.paraphrase.writer = "challenger"
     solver, challenger = run.script("solver", respond), run.script("challenger", respond)
     labels.run(run.ctx, run.begin(PhaseName.LABELS), INPUTS)
@@ -196,7 +198,7 @@ def test_impossible_values_are_one_line_that_names_the_key(overrides: list[str],
         load_config(["paper", "nano"], overrides)
 
 
-def test_the_models_that_write_and_judge_are_inputs_of_the_phase() -> None:
+def test_the_models_that_write_and_check_are_inputs_of_the_phase() -> None:
     panel = "labels.panel={solver_reexpressed: 3, reexpression: paraphrase, paraphrase: {writer: challenger}}"
     plans = [plan for plan in iteration_plan(load_config(["paper", "nano"], ["iterations=2", panel]))]
     (_, second) = [plan for plan in plans if plan.name is PhaseName.LABELS]

@@ -72,6 +72,6 @@ def test_a_round_is_asked_beside_those_before_it_unless_it_takes_their_parts() -
     def of(name: str, *after: str) -> Round:
         return Round(name, range(0), "solver", BASE, nothing, after)
 
-    rounds = [of("votes"), of("written"), of("judged", "written"), of("programs"), of("on paraphrases", "judged")]
+    rounds = [of("votes"), of("written"), of("checked", "written"), of("programs"), of("on paraphrases", "checked")]
     names = [[one.name for one in together] for together in side_by_side(rounds)]
-    assert names == [["votes", "written"], ["judged", "programs"], ["on paraphrases"]]
+    assert names == [["votes", "written"], ["checked", "programs"], ["on paraphrases"]]

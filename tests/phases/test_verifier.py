@@ -55,10 +55,10 @@ def accepts(prompt: str, index: int) -> str:
 
 @pytest.fixture
 def trained(scripted: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    def train(judge: Callable[[str, int], str], *overrides: str) -> tuple[RolloutsOnly, dict[str, Any], ScriptedRun]:
+    def train(verify: Callable[[str, int], str], *overrides: str) -> tuple[RolloutsOnly, dict[str, Any], ScriptedRun]:
         run = scripted(*SIZES, *overrides)
         run.leave(PhaseName.LABELS, "labelled", VOTED)
-        training = RolloutsOnly(run.script("solver", judge), steps=2)
+        training = RolloutsOnly(run.script("solver", verify), steps=2)
         monkeypatch.setattr(verdict_training, "train_policy", training)
         phase = run.begin(PhaseName.VERIFIER)
         verifier.run(run.ctx, phase, INPUTS)
@@ -194,7 +194,7 @@ def test_a_label_that_the_verifier_rejects_is_dropped_and_the_tokens_count(judge
     }
     assert verdicts_asked(engine) == ["V:11+11=22\nA:"] * 3 + ["V:22+22=45\nA:"] * 3, "labels in the band alone"
     told = found["verdicts"]
-    assert (told["judged"], told["rejected"], told["rejected_share"], told["overruled"]) == (2, 1, 0.5, 0)
+    assert (told["answers_verified"], told["rejected"], told["rejected_share"], told["overruled"]) == (2, 1, 0.5, 0)
     assert told["audit"]["true_accept"] == 1.0 and told["audit"]["false_accept"] == 0.0
     assert found["costs"]["verdicts"]["samples"] == 6
     assert found["costs"]["verdicts"]["tokens"] == 3 * len(r"\boxed{yes}") + 3 * len(r"\boxed{no}")

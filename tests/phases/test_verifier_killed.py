@@ -38,7 +38,7 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
     "before the warm-up is written down": (warm_up, "_keep", 1),
     "in the first step": (training, "train_step", 1),
     "after two steps": (training, "train_step", 3),
-    "while it is measured": (verifier, "judge", 1),
+    "while it is measured": (verifier, "verdict_shares", 1),
     "as it is finished": (steps, "_finish", 1),
 }
 

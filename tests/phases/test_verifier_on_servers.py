@@ -73,7 +73,7 @@ def test_the_solver_s_servers_draw_for_it_get_its_weights_and_give_its_verdicts(
     assert all(0 < row["probe_difference"] < 1e-5 for row in steps)
     assert all(row["update_seconds"] > 0 for row in steps[:-1])
     assert summary(phase)["measured"]["right"] > 0 and summary(phase)["measured"]["unread"] < 0.5
-    assert said["verdicts"]["takes_part"] and said["verdicts"]["labels_judged"] > 0
+    assert said["verdicts"]["takes_part"] and said["verdicts"]["labels_verified"] > 0
     assert [path.name for path in logs.glob("*.address.json")] == ["solver-0-a1.address.json"]
     run.ctx.server_pool = None
     embedded, _ = labelled(run, iteration=3)

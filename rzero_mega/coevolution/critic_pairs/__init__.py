@@ -1,4 +1,4 @@
-"""Pairs of answers whose order is known before anybody judges them: what a Critic learns from and is measured on.
+"""Pairs of answers whose order is known before anybody compares them: what a Critic learns from and is measured on.
 
 A file for each way to know it. A kind of pairs has a name, by which its reliability is told.
 """

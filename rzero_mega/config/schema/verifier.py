@@ -31,7 +31,7 @@ class VerifierGateConfig:
     """Share of all questions, by a hash of their text, that no Verifier is trained on: it is measured on them."""
 
     pairs: int = number(200, 1)
-    """Most known pairs that are judged for it. 200 tell a balanced accuracy to about 5 points."""
+    """Most known pairs that are verified for it. 200 tell a balanced accuracy to about 5 points."""
 
 
 @dataclass

@@ -53,7 +53,7 @@ def numbers(text: str) -> frozenset[str]:
 def same_majority(classes: Sequence[int | None]) -> bool:
     """Whether the majorities of the first and the second half are one class of equal answers.
 
-    None is a sample without an answer. There is no majority where no class has more votes than every other: a judge
+    None is a sample without an answer. There is no majority where no class has more votes than every other: a model
     that answers another thing each time says nothing.
     """
     half = len(classes) // 2

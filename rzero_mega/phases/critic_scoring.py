@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rzero_mega import spmd
@@ -10,77 +10,82 @@ from rzero_mega.activity import Activity
 from rzero_mega.coevolution.critic_measures import LengthBias, sigmoid
 from rzero_mega.coevolution.plan import Source
 from rzero_mega.domains.domain import ScoredAnswers
-from rzero_mega.learner.scorer import Scorer
+from rzero_mega.learner.scorer import SequenceScorer
 from rzero_mega.phases.budgets import longest_trained
 from rzero_mega.phases.comparing import Comparer
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.place import Place
-from rzero_mega.phases.scoring import DomainJudge, Judge
+from rzero_mega.phases.scoring import DomainScorer, Scorer
 from rzero_mega.tracking.critic import measured_critic
+from rzero_mega.tracking.label_costs import LabelCost
 from rzero_mega.weights.shape import read_shape
 
-Says = Callable[[Sequence[tuple[str, str]]], list[float]]
-"""Of each (question, answer) what a Critic says of it, from 0 to 1. For all ranks."""
 
-
-def judge_of(
+def scorer_of(
     ctx: RunContext,
     domain: ScoredAnswers,
     critic: Source | None,
     place: Place | None = None,
     journalled: ActivePhase | None = None,
-) -> Judge:
+) -> Scorer:
     """The Critic's, if there is one and its gate is open; else the domain's. For all ranks.
 
     A generative one writes its verdicts in the place, without one in the Challenger's, and into the journal of the
     phase if it is asked once in it, see `Comparer`.
     """
-    own = DomainJudge(domain)
+    own = DomainScorer(domain)
     if critic is None or not ctx.config.critic.weight:
         return own
     measured = spmd.on_rank_0(measured_critic, ctx.run, critic.iteration)
     if not measured.takes_part:
         return own
     name, model = f"{critic}@{ctx.hashes([critic])[str(critic)][:12]}", ctx.model(critic)
-    says: Says
+    says: Comparer | Sigmoids
     if ctx.config.critic.generative:
-        says = Comparer(ctx, model, place or Place(ctx, "challenger"), journalled).win_shares
+        says = Comparer(ctx, model, place or Place(ctx, "challenger"), journalled)
     else:
-        says = Sigmoids(AnswerScorer(ctx, model), measured.length if ctx.config.critic.remove_length else None).of
-    return CriticJudge(says, own, name, ctx.config.critic.weight)
+        says = Sigmoids(AnswerScorer(ctx, model), measured.length if ctx.config.critic.remove_length else None)
+    return CriticScorer(says, own, name, ctx.config.critic.weight)
 
 
-def judge_facts(judge: Judge) -> dict[str, str]:
+def scorer_facts(scorer: Scorer) -> dict[str, str]:
     """For a phase's summary: which Critic scored in it; nothing where the domain did."""
-    return {} if judge.name is None else {"judge": judge.name}
+    return {} if scorer.name is None else {"scorer": scorer.name}
 
 
-class CriticJudge:
+class CriticScorer:
     """What a Critic says of answers, or a mean of that and the domain's own score."""
 
-    def __init__(self, says: Says, domain: DomainJudge, name: str, weight: float) -> None:
+    def __init__(self, says: Comparer | Sigmoids, domain: DomainScorer, name: str, weight: float) -> None:
         """`weight` is the Critic's share."""
         self._says, self._domain, self._weight = says, domain, weight
         self.name: str | None = name
 
+    @property
+    def cost(self) -> LabelCost | None:
+        """See `Scorer`."""
+        return self._says.cost
+
     def scores(self, given: Sequence[tuple[str, str | None]]) -> list[float]:
-        """See `Judge`."""
-        found = iter(self._says([(question, answer) for question, answer in given if answer is not None]))
-        judged = [0.0 if answer is None else next(found) for _, answer in given]
+        """See `Scorer`."""
+        found = iter(self._says.worth([(question, answer) for question, answer in given if answer is not None]))
+        said = [0.0 if answer is None else next(found) for _, answer in given]
         if self._weight == 1.0:
-            return judged
+            return said
         own = self._domain.scores(given)
-        return [self._weight * his + (1.0 - self._weight) * its for his, its in zip(judged, own, strict=True)]
+        return [self._weight * his + (1.0 - self._weight) * its for his, its in zip(said, own, strict=True)]
 
 
 class Sigmoids:
     """σ of a scalar Critic's scores, 0 of what it can't score."""
 
+    cost = None
+
     def __init__(self, scorer: AnswerScorer, bias: LengthBias | None) -> None:
         """The `bias` is removed from scores, None leaves them as they are."""
         self._scorer, self._bias = scorer, bias
 
-    def of(self, answered: Sequence[tuple[str, str]]) -> list[float]:
+    def worth(self, answered: Sequence[tuple[str, str]]) -> list[float]:
         """Of each (question, answer). For all ranks."""
         scores = self._scorer.scores(answered)
         return [self._of(answer, score) for (_, answer), score in zip(answered, scores, strict=True)]
@@ -99,7 +104,7 @@ class AnswerScorer:
         self._ctx = ctx
         ctx.rest_servers()
         with ctx.stopwatch.timeline.measure(Activity.START_LEARNER):
-            self._scorer = Scorer(folder, ctx.layout, ctx.config.learner)
+            self._scorer = SequenceScorer(folder, ctx.layout, ctx.config.learner)
         self._tokens = AnswerTokens(ctx)
 
     def scores(self, answered: Sequence[tuple[str, str]]) -> list[float | None]:
