@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rzero_mega.coevolution.records import WrittenQuestion
 from rzero_mega.domains.benchmark import BuiltIn
+from rzero_mega.domains.better_of_two import COMPARISON
 from rzero_mega.domains.domain import Domain, ScoredAnswers
 from rzero_mega.domains.problem import Problem
 from rzero_mega.domains.rewriting.corruptions import CORRUPTIONS
 from rzero_mega.domains.rewriting.parts import HALVES
 from rzero_mega.domains.rewriting.rows import brevity, is_task, measured_tasks, quality, read_row
-from rzero_mega.domains.rewriting.verdicts import COMPARISON
 
 _PROMPTS = Path(__file__).parent / "prompts"
 _PER_LEVEL = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rzero_mega.coevolution.records import WrittenQuestion
+from rzero_mega.domains.better_of_two import COMPARISON
 from rzero_mega.domains.domain import Domain, ScoredAnswers
 from rzero_mega.domains.summaries.corruptions import CORRUPTIONS
 from rzero_mega.domains.summaries.texts import is_passage, read_summary, rule
@@ -22,8 +23,8 @@ def read_question(text: str, finished: bool, require_boxed: bool) -> WrittenQues
 
 SUMMARIES = Domain(
     name="summaries",
-    prompts={role: _PROMPTS / f"summaries_{role}.yaml" for role in ("challenger", "solver")},
+    prompts={role: _PROMPTS / f"summaries_{role}.yaml" for role in ("challenger", "solver", "critic")},
     read_question=read_question,
-    answers=ScoredAnswers(read_summary, score=rule, corruptions=CORRUPTIONS),
+    answers=ScoredAnswers(read_summary, score=rule, corruptions=CORRUPTIONS, comparison=COMPARISON),
     checks={},
 )
