@@ -42,7 +42,8 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Responses:
-    """What models write: log-normal lengths in tokens, a share that runs to the limit; prompts; what is well-formed."""
+    """What models write: log-normal lengths in tokens, a share that runs to the limit; prompts; what is well-formed,
+    and what of it a Verifier is asked about."""
 
     challenger_median: float
     challenger_sigma: float
@@ -53,6 +54,7 @@ class Responses:
     solver_cut_off: float
     solver_prompt: float
     well_formed_share: float
+    verified_share: float
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,13 @@ def verdicts_measured(config: Config, responses: Responses) -> Call:
     return (_of_solver(2 * verifier.gate.pairs, verifier.samples, verifier.sampling, responses),)
 
 
+def verdicts_on_votes(config: Config, responses: Responses) -> Call:
+    """A Verifier's on answers that the votes of an iteration gave (phases/opinion.py)."""
+    verifier = config.verifier
+    answers = round(responses.verified_share * responses.well_formed_share * config.questions.count)
+    return (_of_solver(answers, verifier.samples, verifier.sampling, responses),)
+
+
 def rival_answers(config: Config, responses: Responses) -> Call:
     """The base's answers that a Critic's Solver is to surpass (phases/critic_answers.py)."""
     count = round(responses.well_formed_share * config.questions.count)

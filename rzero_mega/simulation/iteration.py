@@ -3,7 +3,8 @@
 Steps of a training phase are alike: one is simulated, and counts as often as there are steps. Of very many draws in one
 call a part is simulated (`drawing.PER_SLOT`). Where questions stream into votes (`rollout.sglang.roles: together`) one
 role is simulated after the other, since nothing says how two servers on a GPU slow each other. With a Critic it is an
-iteration in which there is an earlier one and one is trained: from the second on, up to `critic.frozen_after`.
+iteration in which there is an earlier one and one is trained: from the second on, up to `critic.frozen_after`; with a
+Verifier one in which it has a say.
 """
 
 from __future__ import annotations
@@ -155,7 +156,17 @@ def _labels(site: Site, started: set[str]) -> list[Activity]:
     curated = sum(kind.prompts for kind in call) * site.assumptions.costs.curate_question_s
     drawing = _drawn(site, VOTES, call, as_it_comes=True)
     scored = [*_critics_start(site, started), *_rewarded(site, drawing[0].draws, config.labels.votes.sampling)]
-    return [*_engine(site, "solver", started), *drawing, *scored, Activity(HOST, curated)]
+    begin = _engine(site, "solver", started)
+    return [*begin, *drawing, *scored, *_opinion(site, started), Activity(HOST, curated)]
+
+
+def _opinion(site: Site, started: set[str]) -> list[Activity]:
+    """A Verifier that has a say gives its verdicts on the Solver's servers, see phases/opinion.py."""
+    config = site.config
+    if not (config.verifier.train and config.verifier.use):
+        return []
+    call = asked.verdicts_on_votes(config, site.assumptions.responses)
+    return [*_engine(site, "solver", started), *_drawn(site, VOTES, call, as_it_comes=True)]
 
 
 def _solver(site: Site, started: set[str]) -> list[Activity]:

@@ -104,6 +104,20 @@ def test_a_critic_is_trained_and_scores_every_answer_on_the_learner_s_gpus() -> 
             assert more["start"] == pytest.approx(learner_start(site)) and phase.busy > before[name].busy
 
 
+def test_a_verifier_that_has_a_say_gives_verdicts_on_a_share_of_the_votes() -> None:
+    trained = ("verifier.train=true", "verifier.samples=4")
+    site = small(*trained)
+    says, silent = (
+        {phase.phase: phase for phase in iteration_time(one).phases}
+        for one in (site, small(*trained, "verifier.use=[]"))
+    )
+    responses = site.assumptions.responses
+    verdicts = 4 * round(responses.verified_share * responses.well_formed_share * 250)
+    assert says[PhaseName.LABELS].draws - silent[PhaseName.LABELS].draws == verdicts > 0
+    assert says[PhaseName.LABELS].by_activity["sending weights"] > 0, "to the servers that the Solver had"
+    assert all(says[phase] == silent[phase] for phase in says if phase is not PhaseName.LABELS)
+
+
 def test_pairs_of_answers_out_of_parts_take_answers_to_these() -> None:
     few, more = (iteration_time(small(*CRITIC, f"critic.recombined_answers={count}")).phases[3] for count in (0, 2))
     assert few.phase is PhaseName.CRITIC and more.draws - few.draws == 2 * 2 * few.draws
