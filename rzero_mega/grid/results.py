@@ -55,6 +55,8 @@ RESULTS: Mapping[str, Result] = {
     "balanced accuracy": Result(PhaseName.VERIFIER, "measured/balanced_accuracy"),
     "true-accept": Result(PhaseName.VERIFIER, "measured/true_accept"),
     "false-accept": Result(PhaseName.VERIFIER, "measured/false_accept"),
+    "votes: true-accept": Result(PhaseName.VERIFIER, "measured/audit/true_accept"),
+    "votes: false-accept": Result(PhaseName.VERIFIER, "measured/audit/false_accept"),
     "answers' score": Result(PhaseName.LABELS, "scores/score"),
     "critic and quality": Result(PhaseName.CRITIC, "measured/quality", share=False),
     "critic and the first": Result(PhaseName.CRITIC, "measured/drift/correlation", share=False),
