@@ -139,9 +139,10 @@ class Drift:
 class MeasuredCritic:
     """What a Critic does on pairs that it was not shown, by kind, and what the gate makes of that.
 
-    It `takes_part`, and scores, if one kind reaches the minimum. `untrained` are the kinds of pairs that it had but was
-    not trained on. `quality` is the rank correlation, within questions, of its scores with what answers are really
-    worth where that is known, for the report alone. `order` is of a generative Critic.
+    It `takes_part`, and scores, if one kind reaches the `minimum`; a kind below `close_below` is closed. `untrained`
+    are the kinds of pairs that it had but was not trained on. `quality` is the rank correlation, within questions, of
+    its scores with what answers are really worth where that is known, for the report alone. `order` is of a generative
+    Critic.
     """
 
     kinds: Mapping[str, Reliability]
@@ -151,15 +152,16 @@ class MeasuredCritic:
     quality: float | None = None
     untrained: tuple[str, ...] = ()
     order: OrderEffects | None = None
+    close_below: float = 0.0
 
     @property
     def closed(self) -> tuple[str, ...]:
-        """The kinds that the next one isn't trained on: those below the minimum that this one was trained on.
+        """The kinds that the next one isn't trained on: those below `close_below` that this one was trained on.
 
         How a Critic orders a kind that it was not trained on doesn't tell whether that order can be learned. So a kind
         is closed for one iteration, and then tried again.
         """
-        below = (kind for kind, found in self.kinds.items() if found.share < self.minimum)
+        below = (kind for kind, found in self.kinds.items() if found.share < self.close_below)
         return tuple(kind for kind in below if kind not in self.untrained)
 
     @property
@@ -172,6 +174,7 @@ class MeasuredCritic:
         return {
             "kinds": {kind: found.as_json() for kind, found in self.kinds.items()},
             "minimum": self.minimum,
+            "close_below": self.close_below,
             "closed": list(self.closed),
             "takes_part": self.takes_part,
             "length": self.length.as_json(),
@@ -186,11 +189,13 @@ class MeasuredCritic:
         """Checked; see `Record`."""
         kinds = {str(kind): Reliability.from_json(found) for kind, found in field(row, "kinds", dict).items()}
         drift = None if row["drift"] is None else Drift.from_json(field(row, "drift", dict))
-        minimum = bounded(float(row["minimum"]), "minimum", 0, 1)
+        minimum, close_below = (bounded(float(row[name]), name, 0, 1) for name in ("minimum", "close_below"))
         length = LengthBias.from_json(field(row, "length", dict))
         untrained = tuple(typed(kind, str, "untrained") for kind in field({"untrained": [], **row}, "untrained", list))
         order = OrderEffects.from_json(field(row, "order", dict)) if "order" in row else None
-        return cls(kinds, minimum, length, drift, optional_bounded(row, "quality", -1, 1), untrained, order)
+        return cls(
+            kinds, minimum, length, drift, optional_bounded(row, "quality", -1, 1), untrained, order, close_below
+        )
 
 
 def reliabilities(

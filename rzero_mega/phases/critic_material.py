@@ -142,7 +142,7 @@ def summary_of(
     )
     kinds, gate = reliabilities(material.measured, scores.better, scores.worse), ctx.config.critic.gate
     length = length_bias(answered, scores.answered)
-    measured = MeasuredCritic(kinds, gate.minimum, length, drift, quality, untrained, order)
+    measured = MeasuredCritic(kinds, gate.minimum, length, drift, quality, untrained, order, gate.close_below)
     if spmd.rank() == 0:
         told = ", ".join(f"{kind} {found.share:.3f}" for kind, found in kinds.items()) or "none to measure by"
         part = "scores answers" if measured.takes_part else f"does not score (critic.gate.minimum {gate.minimum:g})"

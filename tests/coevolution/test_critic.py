@@ -25,6 +25,7 @@ from rzero_mega.coevolution.critic_pairs.intact_over_corrupted import intact_ove
 from rzero_mega.coevolution.critic_pairs.recombined_over_one_shot import recombined_over_one_shot
 from rzero_mega.coevolution.critic_pairs.solver_over_base import KIND, solver_over_base
 from rzero_mega.coevolution.scores import one_scorer
+from rzero_mega.config import load_config
 from rzero_mega.config.schema import CriticGateConfig
 
 
@@ -87,12 +88,19 @@ def test_a_step_has_as_many_pairs_of_longer_and_of_shorter_answers_and_in_these_
 
 def measured(**shares: float) -> MeasuredCritic:
     kinds = {kind: Reliability(100, 100 * share) for kind, share in shares.items()}
-    return MeasuredCritic(kinds, 0.6, LengthBias(0.2, 0.1, 9.0), Drift(0.9, -0.1), quality=0.4)
+    return MeasuredCritic(kinds, 0.6, LengthBias(0.2, 0.1, 9.0), Drift(0.9, -0.1), quality=0.4, close_below=0.6)
 
 
 def test_the_gate_closes_kinds_and_without_any_kind_the_critic_takes_no_part() -> None:
     assert measured(good=0.6, bad=0.59).closed == ("bad",) and measured(good=0.6, bad=0.59).takes_part
     assert not measured(bad=0.5).takes_part and not measured().takes_part
+
+
+def test_nothing_is_closed_by_default_and_whether_it_scores_is_another_question() -> None:
+    assert load_config(["paper", "rewriting"]).critic.gate.close_below == 0.0
+    found = replace(measured(good=0.6, bad=0.0), close_below=0.0)
+    assert found.closed == () and found.takes_part
+    assert not replace(found, minimum=0.7).takes_part
 
 
 def test_a_kind_that_a_critic_was_not_trained_on_is_tried_again() -> None:
@@ -107,7 +115,12 @@ def test_what_was_measured_is_read_as_it_was_written_and_nothing_impossible_is()
     assert MeasuredCritic.from_json(found.as_json()) == found
     alone = MeasuredCritic({}, 0.6, length_bias([], []))
     assert MeasuredCritic.from_json(alone.as_json()) == alone
-    for key, value in (("minimum", 2.0), ("quality", 1.5), ("kinds", {"x": {"pairs": 2, "right": 3}})):
+    for key, value in (
+        ("minimum", 2.0),
+        ("close_below", -0.1),
+        ("quality", 1.5),
+        ("kinds", {"x": {"pairs": 2, "right": 3}}),
+    ):
         with pytest.raises(ValueError, match="not between"):
             MeasuredCritic.from_json({**found.as_json(), key: value})
 

@@ -162,7 +162,7 @@ def test_nothing_is_read_before_it_is_written(ablation: str) -> None:
 
 
 def test_a_critic_is_trained_after_the_labels_and_scores_its_solver_and_the_next_labels() -> None:
-    plan = [str(phase) for phase in iteration_plan(config("critic.train=true", "iterations=2"))]
+    plan = [str(phase) for phase in iteration_plan(config("critic={train: true, rival_answers: 1}", "iterations=2"))]
     assert plan == [
         "1/challenger: base, base -> model",
         "1/questions: 1/challenger/model -> questions",
@@ -175,12 +175,12 @@ def test_a_critic_is_trained_after_the_labels_and_scores_its_solver_and_the_next
         "2/critic: 1/critic/model, 2/labels/scored, base, 1/critic/model, 1/labels/scored -> model",
         "2/solver: 1/solver/model, 2/labels/dataset, 2/critic/model -> model",
     ]
-    without = iteration_plan(config("critic={train: true, rival_answers: 0, fixed_answers: 0}", "iterations=2"))
+    without = iteration_plan(config("critic={train: true, fixed_answers: 0}", "iterations=2"))
     assert "2/critic: 1/critic/model, 2/labels/scored -> model" in map(str, without)
 
 
 def test_the_solver_that_gave_a_critic_s_answers_is_asked_for_parts_of_questions() -> None:
-    plan = iteration_plan(config("critic={train: true, recombined_answers: 2, rival_answers: 0, fixed_answers: 0}"))
+    plan = iteration_plan(config("critic={train: true, recombined_answers: 2, fixed_answers: 0}"))
     assert [str(phase) for phase in plan if phase.name is PhaseName.CRITIC][:2] == [
         "1/critic: base, 1/labels/scored, base -> model",
         "2/critic: 1/critic/model, 2/labels/scored, 1/solver/model -> model",

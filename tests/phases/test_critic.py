@@ -75,10 +75,11 @@ def test_it_learns_from_pairs_of_known_order_and_goes_on_to_the_same_bytes_whene
 def test_the_next_one_goes_on_without_closed_kinds_surpasses_the_base_and_is_held_against_the_first(
     runs: Callable[..., ScriptedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runs("two", "critic.steps=1")
+    run = runs("two", "critic={steps: 1, rival_answers: 1}")
     train(run)
     kinds = {"dropped_word": Reliability(2, 0.0), "repeated_word": Reliability(2, 2.0)}
-    monkeypatch.setattr(critic_material, "measured_critic", lambda *_: MeasuredCritic(kinds, 0.6, NO_BIAS))
+    before = MeasuredCritic(kinds, 0.6, NO_BIAS, close_below=0.6)
+    monkeypatch.setattr(critic_material, "measured_critic", lambda *_: before)
     run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)
     base = run.script("solver", lambda _prompt, _index: "rival words")
     phase = run.begin(PhaseName.CRITIC, iteration=2)
@@ -115,7 +116,7 @@ def asked(prompt: str) -> str:
 def test_where_all_kinds_are_closed_the_next_one_is_trained_on_all_of_them(
     runs: Callable[..., ScriptedRun],
 ) -> None:
-    run = runs("trapped", "critic.steps=0", "critic.gate.minimum=0.6")
+    run = runs("trapped", "critic.steps=0", "critic.gate={minimum: 0.6, close_below: 0.6}")
     first = summary(train(run))["measured"]
     assert not first["takes_part"], "a zero head is a coin"
     run.leave(PhaseName.LABELS, "scored", SCORED[6:], iteration=2)

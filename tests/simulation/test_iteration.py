@@ -73,7 +73,7 @@ def test_what_is_switched_off_is_not_there() -> None:
 
 CRITIC = (
     "domain=rewriting",
-    "critic={train: true, steps: 4, fixed_answers: 64}",
+    "critic={train: true, steps: 4, fixed_answers: 64, rival_answers: 1}",
     # Checkpoints that don't go by how long a step takes.
     "learner.checkpoint={every: 1, asynchronous: false}",
 )

@@ -17,7 +17,7 @@ from rzero_mega.tracking.wandb_rows import summary_values
 from tests.tracking.synthetic import synthetic_config
 
 KINDS = {"solver_over_base": Reliability(40, 31.0), "broken_order": Reliability(40, 18.0)}
-MEASURED = MeasuredCritic(KINDS, 0.6, LengthBias(-0.25, -0.1, 30.0), Drift(0.75, 0.125), 0.5)
+MEASURED = MeasuredCritic(KINDS, 0.6, LengthBias(-0.25, -0.1, 30.0), Drift(0.75, 0.125), 0.5, close_below=0.6)
 
 
 def test_status_report_and_wandb_tell_what_it_was_measured_to_do(tmp_path: Path) -> None:

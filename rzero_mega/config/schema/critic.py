@@ -20,15 +20,19 @@ OF_SCALAR = Kind(Change.PHASE, (PhaseName.CRITIC,), switch=SCALAR_FORM)
 
 @dataclass
 class CriticGateConfig:
-    """Which kinds of pairs are trained on, and whether a Critic scores: by its order of pairs that it was not shown.
+    """Whether a Critic scores, and which kinds of pairs the next one is trained on: by its order of pairs that it was
+    not shown.
 
     Both are decided when it has been trained, and stand in the manifest of its phase.
     """
 
     minimum: float = number(0.6, 0.0, 1.0)
-    """Least share of a kind's pairs that it orders as they are known to be. A kind on which it was trained and that is
-    below isn't trained on in the next iteration, and is again in the one after. Without any kind that reaches it the
-    domain's own score stands in for the Critic's, and the next one is trained on all of them. 0.5 is a coin."""
+    """Least share of some kind's pairs that it orders as they are known to be. Without a kind that reaches it the
+    domain's own score stands in for the Critic's, and the next one is trained on all kinds. 0.5 is a coin."""
+
+    close_below: float = number(0.0, 0.0, 1.0)
+    """Share below which a kind on which it was trained isn't trained on in the next iteration; it is again in the one
+    after. 0: none. In the world of rewriting what a Critic is not shown for an iteration is what it is exploited by."""
 
     share: float = number(0.25, 0.0, 0.9)
     """Share of all questions, by a hash of their text, that no Critic is trained on: it is measured on them."""
@@ -94,9 +98,10 @@ class CriticConfig:
     )
     """How a generative Critic is trained, and compares."""
 
-    rival_answers: int = number(1, 0)
+    rival_answers: int = number(0, 0)
     """The base model's answers to each question, from iteration 2 on: the Solver's answers are to be better than these
-    (the kind solver_over_base). 0: none, and no pairs of that kind."""
+    (the kind solver_over_base). 0: none, and no pairs of that kind, which is the wrong way round as soon as the Solver
+    is worse than the base."""
 
     recombined_answers: int = number(0, 0)
     """Answers to each question that are put together from as many of the Solver's to each of its parts, which it is
