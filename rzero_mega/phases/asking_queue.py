@@ -18,6 +18,7 @@ from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.phases.drawing import fits
 from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample
 from rzero_mega.run.journal import Journal
+from rzero_mega.tracking.label_costs import LabelCost
 from rzero_mega.tracking.progress import PhaseProgress
 
 _log = logging.getLogger(__name__)
@@ -126,6 +127,15 @@ def journalled_responses(
     if spmd.on_rank_0(len, own) < len(asks):
         ctx.stop_if_asked()
     return own
+
+
+def cost_of(responses: Sequence[Response], began: float, loaded: float) -> LabelCost:
+    """Of responses that have just come, whose model was sent for at `began` and there at `loaded` (`time.monotonic`).
+
+    The seconds are those of this attempt, whatever a journal held.
+    """
+    tokens = sum(response.tokens for response in responses)
+    return LabelCost(len(responses), tokens, time.monotonic() - loaded, loaded - began)
 
 
 class _Intake:

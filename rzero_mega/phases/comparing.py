@@ -12,12 +12,12 @@ from rzero_mega.config.schema import SamplingConfig
 from rzero_mega.domains.domain import Comparison, ScoredAnswers
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.phases.asking_queue import Ask, journalled_responses, responses_to
+from rzero_mega.phases.asking_queue import Ask, cost_of, journalled_responses, responses_to
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.phases.place import Place
 from rzero_mega.phases.responses import read_by_problem
 from rzero_mega.rollout.protocol import Request
-from rzero_mega.tracking.label_costs import NO_COST, LabelCost
+from rzero_mega.tracking.label_costs import NO_COST
 
 NAME = "critic/verdicts"
 """Stands in the journal where benchmarks have their names, of which none has a slash; names requests, too."""
@@ -54,7 +54,7 @@ class Comparer:
         """Of each comparison; what no context holds can't be read. `Stopped` as `journalled_responses`."""
         if not compared:
             return []
-        began, asks = time.monotonic(), self._asks(compared)
+        asks, began = self._asks(compared), time.monotonic()
         engine = self._place.engine(self._model)
         engine.prepare()
         loaded = time.monotonic()
@@ -62,8 +62,7 @@ class Comparer:
             responses = responses_to(self._ctx, engine, asks, None, None)
         else:
             responses = journalled_responses(self._ctx, self._journalled, engine, asks)
-        tokens = sum(response.tokens for response in responses)
-        self.cost += LabelCost(len(responses), tokens, time.monotonic() - loaded, loaded - began)
+        self.cost += cost_of(responses, began, loaded)
         return spmd.on_rank_0(self._both, len(compared), responses)
 
     def worth(self, answered: Sequence[Answered]) -> list[float]:

@@ -15,7 +15,7 @@ from rzero_mega.config.schema.verifier import DROP, WEIGH
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.verifying import Claim, VerdictShares, verdict_shares
-from rzero_mega.tracking.label_costs import VERDICTS
+from rzero_mega.tracking.label_costs import VERDICT_SOURCE
 from rzero_mega.tracking.verifier import measured_verifier
 
 
@@ -35,7 +35,7 @@ class Opinion:
     @property
     def costs(self) -> dict[str, dict[str, float]]:
         """Beside those of the votes."""
-        return {} if self.verdicts is None else {VERDICTS: self.verdicts.cost.as_json()}
+        return {} if self.verdicts is None else {VERDICT_SOURCE: self.verdicts.cost.as_json()}
 
     def weighed(self, answered: Sequence[AnsweredQuestion]) -> list[AnsweredQuestion]:
         """The questions with the votes as verdicts weigh them, where that is asked."""

@@ -23,7 +23,7 @@ from rzero_mega.phases.panel_rounds import PanelRounds
 from rzero_mega.phases.rounds import costs
 from rzero_mega.phases.scoring import Scorer, scored_questions
 from rzero_mega.tracking.answer_scores import SCORES, AnswerScores
-from rzero_mega.tracking.label_costs import VERDICTS
+from rzero_mega.tracking.label_costs import VERDICT_SOURCE
 
 
 def run(ctx: RunContext, phase: ActivePhase, inputs: LabelsInputs, domain: ScoredAnswers) -> None:
@@ -57,7 +57,7 @@ def _finish(
         return len(ctx.solver_prompt(question)) > longest
 
     curated = curate_scored(scored, config, held_out_questions(ctx.benchmarks), copies, overlong)
-    found = {"solver": costs(answers), **({} if scorer.cost is None else {VERDICTS: scorer.cost.as_json()})}
+    found = {"solver": costs(answers), **({} if scorer.cost is None else {VERDICT_SOURCE: scorer.cost.as_json()})}
     tokens = sum(cost["tokens"] for cost in found.values())
     summary = {**_summary(curated), "label_tokens": tokens, "costs": found, **scorer_facts(scorer)}
     dataset = [UnlabelledQuestion(item.question.text) for item in curated if item.kept]

@@ -12,7 +12,7 @@ from rzero_mega.coevolution.verdicts import share_accepting
 from rzero_mega.domains.domain import Verdicts
 from rzero_mega.errors import UserError
 from rzero_mega.evaluation.predictions import Response
-from rzero_mega.phases.asking_queue import Ask, responses_kept_by
+from rzero_mega.phases.asking_queue import Ask, cost_of, responses_kept_by
 from rzero_mega.phases.context import ActivePhase, InferenceContext, RunContext
 from rzero_mega.phases.responses import read_by_problem
 from rzero_mega.rollout.protocol import Request
@@ -63,8 +63,7 @@ def verdict_shares(
     engine.prepare()
     loaded = time.monotonic()
     own = responses_kept_by(ctx, phase, engine, asks)
-    tokens = sum(response.tokens for response in own)
-    cost = LabelCost(len(own), tokens, time.monotonic() - loaded, loaded - began)  # the seconds of this attempt
+    cost = cost_of(own, began, loaded)
     return _shares(verdicts_of(ctx), own, cost) if spmd.rank() == 0 else None
 
 

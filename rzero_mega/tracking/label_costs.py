@@ -10,8 +10,8 @@ from rzero_mega.run import Manifest
 from rzero_mega.tracking.charts import compact
 from rzero_mega.tracking.summaries import duration, percent, scalar
 
-VERDICTS = "verdicts"
-"""What a Verifier or a Critic wrote, as the phase's costs call it; the others are named by their source of votes."""
+VERDICT_SOURCE = "verdicts"
+"""What a Verifier or a Critic wrote, beside the sources of votes in a phase's costs."""
 
 _MOST = 1e15
 """Past it a manifest is damaged: sums have to stay numbers."""
