@@ -205,6 +205,7 @@ def _check_between(config: Config) -> None:
     _check_panel("labels.panel", config.labels)
     _check_guard(config)
     _check_replay(config)
+    _check_abort_decided(config)
     _check_verifier(config, budget)
     _check_critic(config, budget)
     learner = config.learner
@@ -336,6 +337,24 @@ def _check_replay(config: Config) -> None:
         raise UserError(
             "labels.replay.questions: votes say whether an earlier label still stands, and true labels (labels.label) "
             "always do; set it to 0, or labels.label to votes"
+        )
+
+
+def _check_abort_decided(config: Config) -> None:
+    labels = config.labels
+    if not labels.abort_decided:
+        return
+    readers = {
+        "labels.panel": labels.panel.votes > 0,
+        "labels.guard.panel": labels.guard.panel.votes > 0,
+        "labels.replay.questions": labels.replay.questions > 0,
+        "verifier.train": config.verifier.train,
+    }
+    named = [key for key, reads in readers.items() if reads]
+    if named:
+        raise UserError(
+            f"labels.abort_decided: with {', '.join(named)} more is read from the votes on a question than whether the "
+            "band has it; set it to false"
         )
 
 

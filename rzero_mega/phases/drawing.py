@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from rzero_mega import spmd
 from rzero_mega.coevolution.records import Answers
 from rzero_mega.rollout.protocol import (
+    AbortingEngine,
     Arrived,
+    Decided,
     FinishReason,
     Request,
     RolloutEngine,
@@ -49,8 +51,13 @@ def draw_where_possible(engine: RolloutEngine, requests: Sequence[Request]) -> l
     return found
 
 
-def draw_units_where_possible(engine: RolloutEngine, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
-    """As `engine.generate_units`, with such samples of the prompts that leave no room in the context."""
+def draw_units_where_possible(
+    engine: RolloutEngine, units: Sequence[Sequence[Request]], arrived: Arrived, decided: Decided | None = None
+) -> None:
+    """As `engine.generate_units`, with such samples of the prompts that leave no room in the context.
+
+    What is `decided` is aborted where the engine can do that (`generate_needed`), and drawn to its end elsewhere.
+    """
     context = engine.context
     possible = [[request for request in unit if fits(request.prompt_tokens, context)] for unit in units]
     asked = [number for number, unit in enumerate(possible) if unit]
@@ -62,7 +69,9 @@ def draw_units_where_possible(engine: RolloutEngine, units: Sequence[Sequence[Re
         number = asked[place]
         return arrived(number, with_nothing(units[number], samples, context))
 
-    if asked:
+    if asked and decided is not None and isinstance(engine, AbortingEngine):
+        engine.generate_needed([possible[number] for number in asked], take, decided)
+    elif asked:
         engine.generate_units([possible[number] for number in asked], take)
 
 

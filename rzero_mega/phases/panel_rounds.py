@@ -12,6 +12,7 @@ from rzero_mega.config.steps import labels_parts, parts
 from rzero_mega.domains.reexpression.form import Reexpress, as_it_stands
 from rzero_mega.phases.context import ActivePhase, RunContext
 from rzero_mega.phases.drawing import QuestionsAsked
+from rzero_mega.phases.open_votes import decided_votes
 from rzero_mega.phases.paraphrasing import CHECKING, WRITING, Paraphrasing
 from rzero_mega.phases.rounds import Round, costs, run_rounds
 from rzero_mega.phases.voting import ask_source, count_votes
@@ -44,7 +45,7 @@ class PanelRounds:
         rounds = [self._round(source, numbers) for source, numbers in zip(self._sources, self._votes, strict=True)]
         if self.paraphrasing is not None and self._inputs.paraphrasers is not None:
             rounds = [*self.paraphrasing.rounds(self._inputs.paraphrasers), *rounds]
-        run_rounds(self._ctx, self._phase, self.asked, rounds, self._cut)
+        run_rounds(self._ctx, self._phase, self.asked, rounds, self._cut, decided_votes(self._ctx, self._phase))
 
     def answers(self) -> list[list[Answers]]:
         """What every source has answered to each question that was asked. On rank 0 alone."""

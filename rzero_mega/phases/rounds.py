@@ -13,7 +13,7 @@ from rzero_mega.coevolution.plan import Source
 from rzero_mega.coevolution.records import Answers, WrittenQuestion
 from rzero_mega.phases.context import ActivePhase, Role, RunContext
 from rzero_mega.phases.drawing import QuestionsAsked, draw_units_where_possible
-from rzero_mega.rollout.protocol import RolloutEngine, Sample
+from rzero_mega.rollout.protocol import Decided, RolloutEngine, Sample
 from rzero_mega.tracking.label_costs import LabelCost
 
 Ask: TypeAlias = Callable[[int, Sequence[WrittenQuestion]], QuestionsAsked]
@@ -53,8 +53,11 @@ def run_rounds(
     questions: Sequence[WrittenQuestion],
     rounds: Sequence[Round],
     cut: Sequence[range],
+    decided: Decided | None = None,
 ) -> None:
     """Draw the parts that are not there yet; `cut` has the positions of each part's questions.
+
+    What is `decided` is not drawn to its end where the engine can leave it.
 
     A model is loaded if it has something to say, once for rounds in a row. What it is asked in these is one queue, as
     far as no round waits for another one: nobody waits for a part to be whole.
@@ -67,7 +70,7 @@ def run_rounds(
         began = time.monotonic()
         engine = ctx.engine(role, ctx.model(model))
         engine.prepare()
-        keeper = _Keeper(ctx, phase, done, time.monotonic() - began)
+        keeper = _Keeper(ctx, phase, done, time.monotonic() - began, decided)
         for together in side_by_side(list(of_model)):
             wanted = [(one, number) for one in together for number, part in enumerate(one.parts) if part not in done]
             asked = [one.ask(number, questions[cut[number].start : cut[number].stop]) for one, number in wanted]
@@ -90,9 +93,12 @@ def side_by_side(rounds: Sequence[Round]) -> list[list[Round]]:
 class _Keeper:
     """Keeps parts as they come, each with the time since the one before; the first one asked has that of loading."""
 
-    def __init__(self, ctx: RunContext, phase: ActivePhase, done: set[int], loading: float) -> None:
+    def __init__(
+        self, ctx: RunContext, phase: ActivePhase, done: set[int], loading: float, decided: Decided | None
+    ) -> None:
         """`done` are the parts that are there; `loading` are the seconds that the model took."""
         self._ctx, self._phase, self._done, self._loading = ctx, phase, done, loading
+        self._decided = decided
 
     def draw(self, engine: RolloutEngine, parts: Sequence[int], asked: Sequence[QuestionsAsked]) -> None:
         """Have these parts drawn, until somebody has asked to stop."""
@@ -110,7 +116,7 @@ class _Keeper:
             self._phase.bar.advance(len(self._done))
             return not self._ctx.stop.requested
 
-        draw_units_where_possible(engine, [part.requests for part in asked], arrived)
+        draw_units_where_possible(engine, [part.requests for part in asked], arrived, self._decided)
 
 
 def costs(records: Sequence[Answers]) -> dict[str, float]:

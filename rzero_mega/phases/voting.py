@@ -15,7 +15,7 @@ from rzero_mega.domains.reexpression.form import Form, Reexpress, as_it_stands
 from rzero_mega.phases.context import InferenceContext
 from rzero_mega.phases.drawing import QuestionsAsked, draw_where_possible
 from rzero_mega.phases.responses import answers_of, printed_answers
-from rzero_mega.rollout.protocol import Request, RolloutEngine, Sample
+from rzero_mega.rollout.protocol import FinishReason, Request, RolloutEngine, Sample
 
 MOST_FORMS = 3
 """Other forms of a question that the votes of a source are spread over."""
@@ -110,7 +110,7 @@ def _read(
     for start in range(0, len(samples), source.samples):
         here = slice(start, start + source.samples)
         tokens = sum(len(sample.tokens) for sample in samples[here])
-        cut_off = sum(not sample.finished for sample in samples[here])
+        cut_off = sum(sample.finish is FinishReason.LENGTH for sample in samples[here])
         found.append(Answers(tuple(answers[here]), tokens, cut_off))
     return found
 

@@ -131,6 +131,10 @@ Whole: TypeAlias = Callable[[int], bool]
 """Told of each unit that is whole, by its number, on rank 0 alone; whether to go on."""
 
 
+Decided: TypeAlias = Callable[[Sample], bool]
+"""Told of samples as they come, on rank 0 alone; whether nothing more is needed of this one's request."""
+
+
 Follow: TypeAlias = Callable[[int, Sample], Request | None]
 """What another engine is asked about a sample, by the sample's position, on rank 0 alone; None: nothing."""
 
@@ -191,6 +195,18 @@ class StoppableEngine(RolloutEngine, Protocol):
 
         A sample that is stopped then ends with FinishReason.ABORT, and may have no token; one that was not begun is
         missing. Draws are begun in the order in which they are given.
+        """
+        ...
+
+
+@runtime_checkable
+class AbortingEngine(RolloutEngine, Protocol):
+    """An engine that draws no more of a request than is needed."""
+
+    def generate_needed(self, units: Sequence[Sequence[Request]], arrived: Arrived, decided: Decided) -> None:
+        """As `generate_units`; what is left of a request is aborted once `decided`, and `decided` not asked again.
+
+        A sample that is aborted ends with FinishReason.ABORT, and may have no token.
         """
         ...
 

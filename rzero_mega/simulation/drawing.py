@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import exp, log
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeAlias
 
 from rzero_mega.config.schema import SamplingConfig, SglangConfig
-from rzero_mega.rollout.protocol import Draw, Request, Sample, draws_of
+from rzero_mega.rollout.protocol import Decided, Draw, Request, Sample, draws_of
 from rzero_mega.rollout.sglang.pool.dispatch import AtEnough, Dispatch, Taken, all_wanted
+from rzero_mega.rollout.sglang.pool.needed_draws import NeededDraws
 from rzero_mega.rollout.sglang.pool.role_servers import RoleServers
 from rzero_mega.rollout.sglang.pool.wire import Version, generate_body
 from rzero_mega.simulation.clock import VirtualClockLoop
@@ -28,6 +29,9 @@ ENOUGH = 0.95
 PER_SLOT = 24
 """Draws per slot of which more are not simulated: what comes on top takes as long as the middle of these."""
 MIDDLE = (0.3, 0.9)
+
+Deciding: TypeAlias = Callable[[], Decided]
+"""Makes what says of samples, as they come, whether more of their request is needed; for one simulation."""
 
 
 @dataclass(frozen=True)
@@ -114,22 +118,30 @@ class Drawn:
 
 
 @cache
-def draw(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None = None, groups: int | None = None) -> Drawn:
+def draw(
+    fleet: Fleet,
+    asked: tuple[Asked, ...],
+    calls_of: int | None = None,
+    groups: int | None = None,
+    deciding: Deciding | None = None,
+) -> Drawn:
     """The time of one call of the engine for all of these.
 
     `calls_of` None is the engine's own queue; a number is the way before it: calls of so many draws, each answered when
     all of it is over, and as many calls under way as keep the slots filled once. With `groups` it is over when so many
-    prompts have all of their samples.
+    prompts have all of their samples; what is decided is aborted.
     """
     whole, most = sum(kind.draws for kind in asked), PER_SLOT * fleet.speed.slots * fleet.servers
     if whole > most:
         part = tuple(kind.some(most / whole) for kind in asked)
         some = None if groups is None else round(groups * most / whole)
-        return _simulated(fleet, part, calls_of, some).of(whole, fleet.servers)
-    return _simulated(fleet, asked, calls_of, groups)
+        return _simulated(fleet, part, calls_of, some, deciding).of(whole, fleet.servers)
+    return _simulated(fleet, asked, calls_of, groups, deciding)
 
 
-def _simulated(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None, groups: int | None) -> Drawn:
+def _simulated(
+    fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None, groups: int | None, deciding: Deciding | None
+) -> Drawn:
     requests, kinds = list[Request](), list[tuple[Asked, random.Random]]()
     for number, kind in enumerate(asked):
         sampling = SamplingConfig(max_new_tokens=kind.limit)
@@ -147,11 +159,17 @@ def _simulated(fleet: Fleet, asked: tuple[Asked, ...], calls_of: int | None, gro
         return kind.prompt_tokens, kind.lengths.sample(numbers, limit)
 
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
-        return runner.run(_draw(fleet, draws, context, length, calls_of, groups))
+        return runner.run(_draw(fleet, draws, context, length, calls_of, groups, deciding))
 
 
 async def _draw(
-    fleet: Fleet, draws: Sequence[Draw], context: int, length: Length, calls_of: int | None, groups: int | None
+    fleet: Fleet,
+    draws: Sequence[Draw],
+    context: int,
+    length: Length,
+    calls_of: int | None,
+    groups: int | None,
+    deciding: Deciding | None,
 ) -> Drawn:
     servers = list[VirtualServer]()
 
@@ -163,16 +181,34 @@ async def _draw(
     nobody_sends: Any = None
     role = RoleServers("role", start, config, nobody_sends, saves_memory=False)
     role.serve_first_weights()
+    over = list[float]()
     if calls_of is None:
         at_enough = AtEnough.DROP if groups is None else AtEnough.STOP
         taken = all_wanted if groups is None else _until(draws, groups)
-        dispatch = Dispatch(role, draws, Version(0, VERSION), [], context, taken, at_enough=at_enough)
+        unneeded = None if deciding is None else NeededDraws(draws, deciding()).unneeded_after
+        if unneeded is not None:
+            taken = _noting(over)
+        dispatch = Dispatch(
+            role, draws, Version(0, VERSION), [], context, taken, at_enough=at_enough, unneeded=unneeded
+        )
         await dispatch.draw()
         samples, left = dispatch.outcome()
         assert (len(samples) == len(draws) or groups is not None) and not left
     else:
         await _whole_calls(servers, draws, context, calls_of)
-    return _drawn(servers, len(draws) if groups is None else None, fleet)
+    over = over or sorted(time for server in servers for time in server.usage.over_at)
+    assert groups is not None or len(over) == len(draws), "every draw is over once"
+    return _drawn(servers, over, fleet)
+
+
+def _noting(over: list[float]) -> Taken:
+    """Notes when draws are over, those too that no server draws to its end."""
+
+    def taken(_position: int, _sample: Sample) -> bool:
+        over.append(asyncio.get_running_loop().time())
+        return True
+
+    return taken
 
 
 def _until(draws: Sequence[Draw], groups: int) -> Taken:
@@ -204,10 +240,8 @@ async def _whole_calls(servers: Sequence[VirtualServer], draws: Sequence[Draw], 
         server.close()
 
 
-def _drawn(servers: Sequence[VirtualServer], draws: int | None, fleet: Fleet) -> Drawn:
-    """`draws` are all that were asked for; None if not all of them are drawn."""
-    over = sorted(time for server in servers for time in server.usage.over_at)
-    assert draws in (None, len(over)), "every draw is over once"
+def _drawn(servers: Sequence[VirtualServer], over: Sequence[float], fleet: Fleet) -> Drawn:
+    """`over` are the times at which draws were over, in order."""
     draws = len(over)
     enough = over[max(0, int(ENOUGH * draws) - 1)] if over else 0.0
     taken = sum(server.usage.taken_until(enough) for server in servers)

@@ -63,12 +63,24 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Request:
+    """A draw: the call that asks for it calls it so."""
+
+    name: str
     prompt: tuple[int, ...]
     prompt_tokens: int
     length: int
     limit: int
     over: Callable[[str], None]
+
+
+@dataclass(frozen=True, order=True)
+class _Running:
+    """A request in a slot, which is over at that step; `number` tells those apart that are over at the same one."""
+
+    over_at: float
+    number: int
+    request: _Request = field(compare=False)
 
 
 class VirtualServer:
@@ -80,12 +92,11 @@ class VirtualServer:
         """`version` is that of the weights by which it says that it draws."""
         self.name, self.speed, self.length, self.version = name, speed, length, version
         self.usage = Usage()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Request] = deque()
         self._came = asyncio.Event()
         self._decoder: asyncio.Task[None] | None = None
         self._factor = 1.0
-        # By the step at which each draw is over: its tokens then, with its prompt's, and whom to tell why.
-        self._running: list[tuple[float, int, int, Callable[[str], None]]] = []
+        self._running: list[_Running] = []
         # Of the steps under way: since when, and seconds of one.
         self._since, self._pace = 0.0, math.inf
         self._number, self._step, self._cached = count(), 0.0, 0.0
@@ -131,29 +142,44 @@ class VirtualServer:
         self._factor = self.speed.decode.decoding.logprobs_factor if any(body["return_logprob"]) else 1.0
         for index, (prompt, parameters) in enumerate(zip(body["input_ids"], body["sampling_params"], strict=True)):
             key = tuple(prompt)
-            limit = parameters["max_new_tokens"]
-            self._waiting.append(_Waiting(key, *self.length(key, limit), limit, partial(_tell, over, index)))
+            limit, name = parameters["max_new_tokens"], body["rid"][index] if "rid" in body else ""
+            self._waiting.append(_Request(name, key, *self.length(key, limit), limit, partial(_tell, over, index)))
         self._came.set()
         for _ in body["input_ids"]:
             yield self._last_event(*await over.get())
 
     def abort_all(self) -> None:
         """Whatever waits or runs is over, unfinished."""
+        self._abort(lambda _request: True)
+
+    def abort(self, name: str) -> None:
+        """As `abort_all`, of the request of that name."""
+        self._abort(lambda request: request.name == name)
+
+    def _abort(self, chosen: Callable[[_Request], bool]) -> None:
         if self._decoder is None:
             return
         self._decoder.cancel()
         loop = asyncio.get_running_loop()
-        if self._running:
-            self.usage.spans.append((self._since, loop.time(), len(self._running)))
-        done = self._step + max(0.0, loop.time() - self._since) / self._pace
-        for over_at, _, _, tell in self._running:
-            self.usage.tokens -= int(max(0.0, over_at - done))
-            tell("abort")
-        for draw in self._waiting:
-            draw.over("abort")
-        self._running.clear()
-        self._waiting.clear()
-        self._cached = 0.0
+        running, waiting = self._running, self._waiting
+        if running:
+            self.usage.spans.append((self._since, loop.time(), len(running)))
+        done = max(0.0, loop.time() - self._since) / self._pace
+        self._step += done
+        self._cached += done * len(running)
+        self._running, self._waiting = [], deque(request for request in waiting if not chosen(request))
+        for one in running:
+            if not chosen(one.request):
+                self._running.append(one)
+                continue
+            left = max(0.0, one.over_at - self._step)
+            self.usage.tokens -= int(left)
+            self._cached -= one.request.prompt_tokens + one.request.length - left
+            one.request.over("abort")
+        heapq.heapify(self._running)
+        for request in waiting:
+            if chosen(request):
+                request.over("abort")
         self._decoder = loop.create_task(self._decode())
 
     async def _decode(self) -> None:
@@ -169,7 +195,7 @@ class VirtualServer:
             if prefilled:
                 await asyncio.sleep(self.speed.decode.prefill_seconds(prefilled))
             before = loop.time()
-            steps = self._running[0][0] - self._step
+            steps = self._running[0].over_at - self._step
             # A step grows with the cache, by as much with every step.
             pace = self._factor * self.speed.decode.seconds(running, self._cached + running * steps / 2)
             self._pace = pace
@@ -192,8 +218,7 @@ class VirtualServer:
             if draw.prompt not in self._known:
                 self._known.add(draw.prompt)
                 new += draw.prompt_tokens
-            whole = draw.prompt_tokens + draw.length
-            heapq.heappush(self._running, (self._step + draw.length, next(self._number), whole, draw.over))
+            heapq.heappush(self._running, _Running(self._step + draw.length, next(self._number), draw))
             self._cached += draw.prompt_tokens
             self.usage.tokens += draw.length
         self._came.clear()
@@ -221,10 +246,10 @@ class VirtualServer:
 
     def _finish(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._running and self._running[0][0] <= self._step + 1e-6:
-            _, _, whole, tell = heapq.heappop(self._running)
-            self._cached -= whole
-            tell("stop")
+        while self._running and self._running[0].over_at <= self._step + 1e-6:
+            request = heapq.heappop(self._running).request
+            self._cached -= request.prompt_tokens + request.length
+            request.over("stop" if request.length < request.limit else "length")
             self.usage.over_at.append(now)
 
 
@@ -263,6 +288,9 @@ class _Streams(AnswerStreams):
 
     async def abort_all(self) -> None:
         self._server.abort_all()
+
+    async def abort(self, name: str) -> None:
+        self._server.abort(name)
 
     async def close(self) -> None:
         self._server.close()

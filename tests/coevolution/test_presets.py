@@ -41,6 +41,7 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("labels.votes.sampling.top_p", 1.0, 1.0),
     ("labels.votes.sampling.top_k", 40, 40),
     ("labels.votes.sampling.max_new_tokens", 4096, 4096),
+    ("labels.abort_decided", False, False),
     ("labels.label", "votes", "votes"),
     ("labels.selection", "band", "band"),
     ("labels.weighting", "none", "none"),

@@ -340,6 +340,16 @@ def test_fine_tuning_draws_nothing_that_could_be_drawn_again() -> None:
     assert error_of(*sft) == "solver.over_provision: labelled.method sft draws no rollouts; set it to 0"
 
 
+@pytest.mark.parametrize(
+    "reader",
+    ["labels.panel.base=2", "labels.guard.panel.base=2", "labels.replay.questions=8", "verifier.train=true"],
+)
+def test_votes_are_aborted_only_where_nothing_but_the_band_is_read_from_them(reader: str) -> None:
+    message = error_of("labels.abort_decided=true", reader)
+    assert message.startswith(f"labels.abort_decided: with {reader.split('.base')[0].split('=')[0]} more is read")
+    load_config(["paper"], ["labels.abort_decided=true"])
+
+
 def test_answers_go_on_under_newer_weights_only_where_some_are_stopped_and_corrected() -> None:
     partial, over = "solver.partial_rollouts=1", "solver.over_provision=0.25"
     assert error_of(partial).startswith("solver.partial_rollouts: ")

@@ -11,6 +11,7 @@ from rzero_mega.planning.assumptions import shipped
 from rzero_mega.planning.hardware import GPUS
 from rzero_mega.planning.models import MODELS
 from rzero_mega.planning.servers import DecodeStep
+from rzero_mega.rollout.protocol import Sample
 from rzero_mega.rollout.sglang.pool.draw_queue import DrawQueue
 from rzero_mega.simulation.drawing import Asked, Drawn, Fleet, Lengths, draw
 from rzero_mega.simulation.servers import ServerSpeed
@@ -49,6 +50,27 @@ def test_one_server_and_one_draw_take_what_the_steps_take() -> None:
     assert found.tokens == 500 and found.seconds == pytest.approx(seconds, rel=1e-3)
     # Busy but for the call's way.
     assert found.busy_s == pytest.approx(seconds - SPEED.call_s, rel=1e-3)
+
+
+def test_what_is_decided_is_aborted_wherever_it_is_and_costs_no_more() -> None:
+    told = list[str]()
+
+    def decided(sample: Sample) -> bool:
+        told.append(sample.key)
+        return True
+
+    fleet, call = Fleet(2, SPEED), (asked(64),)
+    whole, first = draw(fleet, call), draw(fleet, call, deciding=lambda: decided)
+    assert sorted(told) == sorted(f"0/{prompt}" for prompt in range(64)) and first.draws == whole.draws
+    # The shortest of ten, and what others had by then.
+    assert first.tokens < 0.7 * whole.tokens and first.seconds < 0.7 * whole.seconds
+
+
+def test_where_nothing_is_decided_all_is_drawn_as_ever() -> None:
+    fleet, call = Fleet(2, SPEED), (asked(64),)
+    whole, all_needed = draw(fleet, call), draw(fleet, call, deciding=lambda: lambda _sample: False)
+    assert all_needed.tokens == whole.tokens and all_needed.busy_s == whole.busy_s
+    assert all_needed.seconds == pytest.approx(whole.seconds, rel=1e-9)
 
 
 def test_slots_are_full_and_a_call_answered_as_a_whole_keeps_them_waiting() -> None:

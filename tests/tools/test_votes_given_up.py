@@ -1,65 +1,41 @@
-"""When a vote is decided, and what that is worth at most."""
+"""What aborting decided votes is worth, by how easy questions are."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from random import Random
-from statistics import fmean
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from rzero_mega.coevolution.decided_votes import OutOfBand
 from rzero_mega.config import load_config
-from rzero_mega.simulation.drawing import Lengths
-from tools.votes_given_up import Band, CutShort, decided_after
+from rzero_mega.planning.assumptions import shipped
+from rzero_mega.planning.hardware import GPUS
+from rzero_mega.planning.models import MODELS
+from rzero_mega.planning.servers import DecodeStep
+from rzero_mega.simulation.drawing import Asked, Fleet, Lengths, draw
+from rzero_mega.simulation.servers import ServerSpeed
+from tools.votes_given_up import SHARES, deciding
 
-BAND = Band(samples=10, least=3, most=7)
-WHOLE = Lengths(600, 0.6, 0.03)
-ANSWERS = st.lists(st.one_of(st.none(), st.integers(0, 3)), min_size=10, max_size=10)
-
-
-def count(answers: Sequence[int | None]) -> int:
-    """Of the most frequent answer."""
-    return max(Counter(answer for answer in answers if answer is not None).values(), default=0)
-
-
-def kept(answers: Sequence[int | None]) -> bool:
-    return BAND.least <= count(answers) <= BAND.most
-
-
-def test_the_papers_band_keeps_three_to_seven_of_ten() -> None:
-    assert Band.of(load_config(["paper"])) == BAND
-
-
-@pytest.mark.parametrize(
-    ("answers", "above", "everything"),
-    [
-        ([0] * 10, 8, 8),
-        ([0, 1] * 5, 10, 9),
-        ([None] * 10, 10, 8),
-        ([None] * 7 + [0] * 3, 10, 10),
-        ([0, 0, 0, 0, 0, 1, 2, 3, 1, 2], 10, 8),
-    ],
+RULE = OutOfBand.of(load_config(["paper"]).labels)
+FLEET = Fleet(
+    2, ServerSpeed(32, 300_000, DecodeStep(MODELS["Qwen3-8B"], GPUS["H100"], 1, 2, shipped().decoding), call_s=0.02)
 )
-def test_a_vote_is_decided_when_nothing_to_come_changes_it(
-    answers: list[int | None], above: int, everything: int
-) -> None:
-    assert (decided_after(answers, BAND, False), decided_after(answers, BAND, True)) == (above, everything)
+VOTES = (Asked(128, 10, 150, 4096, Lengths(600, 0.6, 0.03)),)
 
 
-@given(ANSWERS, ANSWERS)
-def test_whatever_comes_after_a_vote_is_decided_the_question_is_kept_or_dropped_alike(
-    answers: list[int | None], others: list[int | None]
-) -> None:
-    for everything in (False, True):
-        came = decided_after(answers, BAND, everything)
-        assert kept([*answers[:came], *others[came:]]) == kept(answers)
-    assert decided_after(answers, BAND, True) <= decided_after(answers, BAND, False)
+def tokens(shares: Callable[[Random], float]) -> int:
+    return draw(FLEET, VOTES, deciding=partial(deciding, RULE, shares)).tokens
 
 
-def test_easy_questions_save_what_the_last_of_ten_answers_run_on() -> None:
-    cut = CutShort(600, 0.6, 0.03, BAND, "half 0.95, half evenly", everything=False)
-    whole, short = (fmean(lengths.sample(Random(seed), 4096) for seed in range(4000)) for lengths in (WHOLE, cut))
-    assert 0.02 < 1 - short / whole < 0.2
+def test_easy_questions_cost_fewer_tokens_and_undecided_ones_as_many() -> None:
+    whole = draw(FLEET, VOTES).tokens
+    assert 0.7 * whole < tokens(lambda _: 1.0) < 0.9 * whole
+    assert 0.97 * whole < tokens(lambda _: 0.5) <= whole
+
+
+@pytest.mark.parametrize("words", SHARES)
+def test_however_hard_questions_are_aborting_takes_no_longer(words: str) -> None:
+    less = draw(FLEET, VOTES, deciding=partial(deciding, RULE, SHARES[words]))
+    assert less.draws == 1280 and less.seconds <= 1.02 * draw(FLEET, VOTES).seconds

@@ -402,6 +402,11 @@ class LabelsConfig:
     audit: LabelAuditConfig = field(default_factory=LabelAuditConfig, metadata=stating(FREE))
     """How many labels are true, by a stronger model's word; for the report alone."""
 
+    abort_decided: bool = False
+    """Abort the votes on a question that is out of the band whatever they say: one answer has too many already, or too
+    many samples have none. What is kept is the same; p̂ and the lengths of answers to such a question are of the votes
+    that there are. For SGLang's servers; the embedded engine draws all."""
+
     questions_per_part: int = number(1000, 1, fixed=Fixed.PARTS)
     """Questions per part. A kill costs at most the part under way. The random streams are named by part, so that
     another size draws other votes."""

@@ -76,9 +76,10 @@ class ScriptedServer(StandInServer):
         answers: Callable[[Mapping[str, Any]], AsyncIterator[dict[str, Any]]],
         responds: Callable[[], bool],
         abort_all: Callable[[], None],
+        abort: Callable[[str], None] = lambda _request: None,
     ) -> None:
         super().__init__(name, [])
-        self.answers, self.responds, self.abort_all = answers, responds, abort_all
+        self.answers, self.responds, self.abort_all, self.abort = answers, responds, abort_all, abort
 
     def client(self, name: str, timeout_s: float) -> SglangClient:
         return _ScriptedClient(name, self)
@@ -113,6 +114,9 @@ class _ScriptedStreams(AnswerStreams):
 
     async def abort_all(self) -> None:
         self._server.abort_all()
+
+    async def abort(self, name: str) -> None:
+        self._server.abort(name)
 
     async def close(self) -> None:
         pass

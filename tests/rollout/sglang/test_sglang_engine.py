@@ -186,6 +186,35 @@ class TestTwoReplicas:
         assert len(there) == len(set(there)) >= 50
         wait_for_all(engine, server_pool)
 
+    def test_what_is_decided_is_aborted_on_its_server_and_everything_else_drawn_to_its_end(
+        self, server_pool: ServerPool, folder: Path
+    ) -> None:
+        engine = server_pool.engine("solver", folder)
+        whole: dict[int, list[Sample]] = {}
+
+        def arrived(number: int, samples: list[Sample]) -> bool:
+            whole[number] = samples
+            return True
+
+        # Lengths are by chance: one token of the vocabulary ends an answer.
+        units = [[Request(f"u{i}", prompt(4, i), 3, SamplingConfig(max_new_tokens=LONG))] for i in range(16)]
+        decided_by = {f"u{i}" for i in range(0, 16, 2)}
+        told: list[str] = []
+
+        def decided(sample: Sample) -> bool:
+            told.append(sample.key)
+            return sample.key in decided_by
+
+        engine.generate_needed(units, arrived, decided)
+        assert sorted(whole) == list(range(16))
+        for number, samples in whole.items():
+            assert [sample.index for sample in samples] == [0, 1, 2]
+            aborted = [sample for sample in samples if sample.finish is FinishReason.ABORT]
+            assert len(aborted) <= (2 if f"u{number}" in decided_by else 0)
+            assert all(len(sample.tokens) < LONG for sample in aborted)
+        assert any(sample.finish is FinishReason.ABORT for samples in whole.values() for sample in samples)
+        assert max(told.count(f"u{i}") for i in range(0, 16, 2)) == 1
+
     def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
         self,
         server_pool: ServerPool,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.protocol import Draw, Sample
@@ -24,6 +25,7 @@ from rzero_mega.rollout.sglang.pool.watch import PROBES, ServerWatch
 from rzero_mega.rollout.sglang.pool.wire import (
     MalformedAnswer,
     Version,
+    aborted_unbegun,
     generate_body,
     longest_response,
     read_sample,
@@ -45,6 +47,10 @@ Taken: TypeAlias = Callable[[int, Sample], bool]
 def all_wanted(_position: int, _sample: Sample) -> bool:
     """`Taken` by somebody who only wants to have them all in the end."""
     return True
+
+
+Unneeded: TypeAlias = Callable[[int, Sample], Sequence[Draw]]
+"""Is told of a sample as `Taken` is; which draws are not needed any more. Of these it is told nothing."""
 
 
 class Enough(Exception):
@@ -76,6 +82,14 @@ class _Call:
     left: dict[int, Draw]
 
 
+@dataclass(frozen=True)
+class _Named:
+    """A draw that is under way, and what the server calls it."""
+
+    desk: _Desk
+    name: str
+
+
 class Dispatch:
     """The draws of one call of the engine on their way to servers and back.
 
@@ -93,11 +107,13 @@ class Dispatch:
         taken: Taken = all_wanted,
         more_follow: bool = False,
         at_enough: AtEnough = AtEnough.DROP,
+        unneeded: Unneeded | None = None,
     ) -> None:
         """`stop` are the tokens that end a sample; `context` bounds a prompt and its response together.
 
         Once `taken` says no, nothing more is drawn. With `more_follow` it is over no sooner than `no_more` is called.
         Draws that may be stopped are begun as given, and not the longest first: those stopped last time come first.
+        What is `unneeded` is aborted, and its sample is what there is of it.
         """
         self._servers, self._version, self._stop, self._context = servers, version, stop, context
         self._at_enough, self._stopped = at_enough, False
@@ -105,11 +121,14 @@ class Dispatch:
         self._queue = DrawQueue(draws, lambda draw: 0 if as_given else longest_response(draw, context))
         self._supply = Supply(servers.config.max_running_requests)
         self._taken, self._more_follow = taken, more_follow
+        self._unneeded, self._given_up = unneeded, set[int]()
+        # Where draws may be given up: those under way, by position.
+        self._named: dict[int, _Named] = {}
         self._desks: dict[int, _Desk] = {}
         self._failures: Counter[int] = Counter()
         self._samples: dict[int, Sample] = {}
         self._news: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
-        # Those that report their own end, and how many have not.
+        # What is under way, and how much of it has still to report its end.
         self._tasks: set[asyncio.Task[None]] = set()
         self._unended = 0
 
@@ -191,7 +210,12 @@ class Dispatch:
 
     def _call(self, desk: _Desk, draws: Sequence[Draw]) -> None:
         desk.work.asked(len(draws), self._clock())
-        body = self._version.request(generate_body(draws, self._stop, self._context))
+        names = None
+        if self._unneeded is not None:
+            # All of one length, since a name is the beginning of no other one.
+            names = [uuid4().hex for _ in draws]
+            self._named |= {draw.position: _Named(desk, name) for draw, name in zip(draws, names, strict=True)}
+        body = self._version.request(generate_body(draws, self._stop, self._context, names))
         self._start(self._listen(_Call(desk, dict(enumerate(draws))), body))
 
     async def _listen(self, call: _Call, body: dict[str, Any]) -> None:
@@ -211,7 +235,8 @@ class Dispatch:
             if whole is None:
                 return
             number, draw = whole
-            sample = read_sample(draw, event, self._version, self._stopped)
+            stopped = self._stopped or draw.position in self._given_up
+            sample = read_sample(draw, event, self._version, stopped)
         except UserError as error:
             raise UserError(f"{call.desk.replica.client.name}: {error}") from None
         del call.left[number]
@@ -221,16 +246,42 @@ class Dispatch:
             self._again([draw], ServerError(f"{call.desk.replica.client.name}: aborted a request: {reason}"))
             return
         call.desk.work.answered(len(sample.tokens), self._clock())
-        self._samples[draw.position] = sample
-        if not self._stopped and not self._taken(draw.position, sample):
+        self._arrived(draw.position, sample)
+
+    def _arrived(self, position: int, sample: Sample) -> None:
+        self._samples[position] = sample
+        self._named.pop(position, None)
+        if self._stopped:
+            return
+        if not self._taken(position, sample):
             self._enough()
+        elif self._unneeded is not None and position not in self._given_up:
+            self._give_up(self._unneeded(position, sample))
+
+    def _give_up(self, draws: Sequence[Draw]) -> None:
+        """Those that wait are over, and those under way are aborted; one that gets to its server later is drawn."""
+        self._given_up.update(draw.position for draw in draws)
+        waiting = [draw for draw in draws if draw.position not in self._named]
+        self._queue.drop(waiting)
+        for named in [self._named[draw.position] for draw in draws if draw.position in self._named]:
+            self._do(self._abort_one(named))
+        self._leave(waiting)
+
+    def _leave(self, draws: Sequence[Draw]) -> None:
+        """Nobody draws these, which are given up."""
+        for draw in draws:
+            self._arrived(draw.position, aborted_unbegun(draw, self._version))
+
+    async def _abort_one(self, named: _Named) -> None:
+        with suppress(ServerError):  # found dead as at any other time, or the sample becomes whole
+            await named.desk.streams.abort(named.name)
 
     def _enough(self) -> None:
         if self._at_enough is AtEnough.DROP:
             raise Enough
         self._stopped = True
         for desk in self._desks.values():
-            self._tasks.add(asyncio.get_running_loop().create_task(self._stop_all(desk)))
+            self._do(self._stop_all(desk))
 
     async def _stop_all(self, desk: _Desk) -> None:
         """Have a server stop all that it works on; its calls then end, or it is found dead as at any other time."""
@@ -271,6 +322,10 @@ class Dispatch:
             self._servers.replace(desk.replica)
 
     def _again(self, draws: Sequence[Draw], error: ServerError) -> None:
+        self._leave([draw for draw in draws if draw.position in self._given_up])
+        draws = [draw for draw in draws if draw.position not in self._given_up]
+        for draw in draws:
+            self._named.pop(draw.position, None)
         self._failures.update(draw.position for draw in draws)
         attempts = max((self._failures[draw.position] for draw in draws), default=0)
         if self._stopped:  # nobody waits for them any more
@@ -280,8 +335,11 @@ class Dispatch:
         self._queue.put_back(draws)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
         self._unended += 1
+        self._do(work)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -34,6 +34,7 @@ class DrawQueue:
         self._fresh = deque(sorted(self._groups(draws), key=lambda group: -longest(group[0])))
         self._begun: dict[int, deque[Draw]] = {}
         self._length = len(draws)
+        self._dropped: set[int] = set()
 
     def __len__(self) -> int:
         """Draws that wait."""
@@ -45,9 +46,15 @@ class DrawQueue:
         while len(taken) < count and self._length:
             group = self._begun.get(server) or self._begin(server) or max(self._begun.values(), key=len)
             part = [group.popleft() for _ in range(min(count - len(taken), len(group)))]
+            part = [draw for draw in part if draw.position not in self._dropped]
             self._length -= len(part)
             taken += part
         return taken
+
+    def drop(self, draws: Sequence[Draw]) -> None:
+        """Draws that wait, and that nobody needs any more."""
+        self._dropped.update(draw.position for draw in draws)
+        self._length -= len(draws)
 
     def add(self, draws: Sequence[Draw]) -> None:
         """More draws, behind those that wait and may become as long."""
@@ -67,7 +74,8 @@ class DrawQueue:
     def all(self) -> list[Draw]:
         """What waits, as it was given."""
         groups = [*self._fresh, *self._begun.values()]
-        return sorted((draw for group in groups for draw in group), key=lambda draw: draw.position)
+        waiting = (draw for group in groups for draw in group if draw.position not in self._dropped)
+        return sorted(waiting, key=lambda draw: draw.position)
 
     def _groups(self, draws: Sequence[Draw]) -> list[deque[Draw]]:
         """Draws in a row of one prompt that may become as long."""

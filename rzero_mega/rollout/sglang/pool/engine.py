@@ -12,9 +12,21 @@ from rzero_mega import spmd
 from rzero_mega.activity import Activity
 from rzero_mega.errors import UserError
 from rzero_mega.rollout.limits import check_prompts
-from rzero_mega.rollout.protocol import Arrived, Draw, Follow, Request, RolloutEngine, Sample, Scored, Whole, draws_of
-from rzero_mega.rollout.sglang.pool.dispatch import AtEnough, Dispatch, Enough, Taken, all_wanted
+from rzero_mega.rollout.protocol import (
+    Arrived,
+    Decided,
+    Draw,
+    Follow,
+    Request,
+    RolloutEngine,
+    Sample,
+    Scored,
+    Whole,
+    draws_of,
+)
+from rzero_mega.rollout.sglang.pool.dispatch import AtEnough, Dispatch, Enough, Taken, Unneeded, all_wanted
 from rzero_mega.rollout.sglang.pool.followed import FollowedDraws
+from rzero_mega.rollout.sglang.pool.needed_draws import NeededDraws
 from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.turns import EVERYTHING, WEIGHTS
 from rzero_mega.rollout.sglang.pool.watch import watched_generate
@@ -115,15 +127,23 @@ class SglangEngine:
 
     def generate_units(self, units: Sequence[Sequence[Request]], arrived: Arrived) -> None:
         """All units in one queue; the first rank hands over what comes, and the others learn no more than the end."""
+        self._draw_units(units, arrived)
+
+    def generate_needed(self, units: Sequence[Sequence[Request]], arrived: Arrived, decided: Decided) -> None:
+        """As `generate_units`; a sample that is aborted is whatever its server had drawn of it by then."""
+        self._draw_units(units, arrived, decided)
+
+    def _draw_units(self, units: Sequence[Sequence[Request]], arrived: Arrived, decided: Decided | None = None) -> None:
         requests = [request for unit in units for request in unit]
         check_prompts(requests, self._context)
         left = draws_of(requests)
         taken = UnitsUnderWay(_by_unit(units, left), arrived).take
+        unneeded = None if decided is None else NeededDraws(left, decided).unneeded_after
 
         def draw() -> bool:
             nonlocal left
             try:
-                left = self._dispatch(left, taken).run()[1]
+                left = self._dispatch(left, taken, unneeded=unneeded).run()[1]
             except Enough:
                 left = []
             return bool(left)
@@ -211,9 +231,10 @@ class SglangEngine:
         taken: Taken = all_wanted,
         more_follow: bool = False,
         at_enough: AtEnough = AtEnough.DROP,
+        unneeded: Unneeded | None = None,
     ) -> Dispatch:
         stop, context = self._stop_tokens, self._context
-        return Dispatch(self._servers, draws, self.version, stop, context, taken, more_follow, at_enough)
+        return Dispatch(self._servers, draws, self.version, stop, context, taken, more_follow, at_enough, unneeded)
 
     def _score(self, sequences: Sequence[Scored]) -> list[tuple[float, ...]]:
         answers = watched_generate(self._servers.serving()[0], self.version.request(score_body(sequences)))

@@ -41,12 +41,15 @@ class MalformedAnswer(UserError):
     """An answer that lacks what a sample needs."""
 
 
-def generate_body(draws: Sequence[Draw], stop: Sequence[int], context: int) -> Body:
+def generate_body(draws: Sequence[Draw], stop: Sequence[int], context: int, names: Sequence[str] | None = None) -> Body:
     """One call, answered sample by sample, each whole as soon as it is drawn.
 
-    Every sample is a request of its own: an abort or a retry then concerns it alone.
+    Every sample is a request of its own: an abort or a retry then concerns it alone. `names` are what they are aborted
+    by; a server aborts whatever has a name that begins with the one it is told.
     """
+    named = {} if names is None else {"rid": list(names)}
     return {
+        **named,
         "input_ids": [list(draw.request.prompt_tokens) for draw in draws],
         "sampling_params": [_sampling(draw, stop, context) for draw in draws],
         "return_logprob": [draw.request.logprobs for draw in draws],
@@ -121,6 +124,12 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version, stopped
         finish=reason,
         weight_version=version.number,
     )
+
+
+def aborted_unbegun(draw: Draw, version: Version) -> Sample:
+    """The sample of a draw that no server draws."""
+    request, nothing = draw.request, (token_array(), logprob_array())
+    return Sample(request.key, draw.index, request.prompt_tokens, *nothing, FinishReason.ABORT, version.number)
 
 
 def _versions(meta: Mapping[str, Any]) -> list[str]:

@@ -46,8 +46,15 @@ class AnswerStreams:
 
     async def abort_all(self) -> None:
         """Have the server abort everything: each answer ends with what it has so far and the finish reason "abort"."""
+        await self._abort({"abort_all": True})
+
+    async def abort(self, name: str) -> None:
+        """As `abort_all`, of the one sample whose request has that name, if the server has it."""
+        await self._abort({"rid": name})
+
+    async def _abort(self, what: Mapping[str, Any]) -> None:
         try:
-            response = await self._http.post("/abort_request", content=orjson.dumps({"abort_all": True}), headers=JSON)
+            response = await self._http.post("/abort_request", content=orjson.dumps(what), headers=JSON)
         except httpx.HTTPError as error:
             raise self._failure(str(error) or type(error).__name__) from error
         if not response.is_success:
