@@ -58,6 +58,7 @@ def _of_votes(config: Config) -> Iterator[tuple[str, bool, str]]:
     yield "labels.gauges.questions", labels.gauges.questions > 0, "0"
     yield "labels.guard.panel", labels.guard.panel.votes > 0, "no votes"
     yield "labels.replay.questions", labels.replay.questions > 0, "0"
+    yield "labels.abort_decided", labels.abort_decided, "false"
     yield "labels.audit.endpoint.url", labels.audit.endpoint.url is not None, "null"
     yield "labels.curation.band_of", curation.band_of != "all", "all"
     yield "labels.curation.minimum_support", curation.minimum_support > 0, "0"

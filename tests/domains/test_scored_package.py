@@ -201,6 +201,7 @@ def test_a_phase_that_is_stopped_after_every_part_leaves_the_same_files(run: Scr
         (["labels={panel: {base: 2}, selection: teaching_value}"], "labels.panel: "),
         (["labels.label=truth"], "labels.label: .*; set it to votes"),
         (["labels.replay.questions=5"], "labels.replay.questions: "),
+        (["labels.abort_decided=true"], "labels.abort_decided: .*; set it to false"),
         (["labels.votes.unanswered=answer"], "labels.votes.unanswered: .*; set it to denominator"),
         (["labels.curation.drop_answers=[none]"], "labels.curation.drop_answers: "),
         (["labels.audit.endpoint={url: 'http://127.0.0.1:1/v1', model: m}"], "labels.audit.endpoint.url: "),
