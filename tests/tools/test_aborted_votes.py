@@ -16,7 +16,7 @@ from rzero_mega.planning.models import MODELS
 from rzero_mega.planning.servers import DecodeStep
 from rzero_mega.simulation.drawing import Asked, Fleet, Lengths, draw
 from rzero_mega.simulation.servers import ServerSpeed
-from tools.votes_given_up import SHARES, deciding
+from tools.aborted_votes import SHARES, deciding
 
 RULE = OutOfBand.of(load_config(["paper"]).labels)
 FLEET = Fleet(

@@ -1,4 +1,4 @@
-"""What it brings to abort votes of which the band has been decided: `python -m tools.votes_given_up [RECIPE...]`.
+"""What it brings to abort votes of which the band has been decided: `python -m tools.aborted_votes [RECIPE...]`.
 
 The engine's own queue and dispatch in virtual time, with `labels.abort_decided` and without. How likely the most
 frequent answer is and how many others there are is made up, and gauges ask for no votes to be drawn to their end.
