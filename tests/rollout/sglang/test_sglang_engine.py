@@ -214,6 +214,7 @@ class TestTwoReplicas:
             assert all(len(sample.tokens) < LONG for sample in aborted)
         assert any(sample.finish is FinishReason.ABORT for samples in whole.values() for sample in samples)
         assert max(told.count(f"u{i}") for i in range(0, 16, 2)) == 1
+        wait_for_all(engine, server_pool)
 
     def test_a_server_killed_while_it_draws_loses_no_sample_and_is_replaced_with_the_present_weights(
         self,
@@ -399,8 +400,9 @@ class TestTwoRoles:
 
 
 def wait_for_all(engine: SglangEngine, server_pool: ServerPool) -> None:
-    """Until both servers have the present weights."""
+    """Until both servers have the present weights; one that has just ended is found out first."""
     deadline = time.monotonic() + 300
+    engine.prepare()
     while len(server_pool.roles["solver"].serving()) < 2:
         assert time.monotonic() < deadline
         time.sleep(1)
@@ -423,3 +425,4 @@ def test_a_server_that_loaded_other_weights_than_the_folder_holds_is_named_at_it
     source = Tampering(tmp_path / "model", read_shape(tmp_path / "model"), 1 << 30)
     with pytest.raises(UserError, match=r"solver replica 0 .* differ from what was sent: .*model\."):
         server_pool._bring_up("solver", source, 48, "solver-1-0")
+        server_pool.await_first("solver")
