@@ -6,7 +6,6 @@ frequent answer is and how many others there are is made up, and gauges ask for 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -15,7 +14,7 @@ from typing import Annotated
 import typer
 
 from recipes import load_recipe
-from rzero_mega.coevolution.decided_votes import OutOfBand
+from rzero_mega.coevolution.decided_votes import OpenVotes, OutOfBand
 from rzero_mega.planning.assumptions import shipped
 from rzero_mega.planning.hardware import gpu_named
 from rzero_mega.rollout.protocol import Decided, Sample
@@ -38,12 +37,11 @@ OTHERS = 4
 
 def deciding(rule: OutOfBand, shares: Callable[[Random], float]) -> Decided:
     """What decides votes on questions that are as hard as `shares` says."""
-    counts = defaultdict[str, Counter[str | None]](Counter)
+    votes = OpenVotes(rule)
 
     def decided(sample: Sample) -> bool:
         said = _said(sample, shares(Random(sample.key))) if sample.finished else None
-        counts[sample.key][said] += 1
-        return rule.decided(counts[sample.key])
+        return votes.decided(sample.key, said)
 
     return decided
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,3 +35,17 @@ class OutOfBand:
         votes = [count for answer, count in counts.items() if answer is not None or self.silence_votes]
         answers = self.samples - (0 if self.silence_votes else counts.get(None, 0))
         return max(votes, default=0) > self.high * self.samples or answers < self.low * self.samples
+
+
+class OpenVotes:
+    """Votes on questions as they come, until their question is out of the band."""
+
+    def __init__(self, rule: OutOfBand) -> None:
+        """Nobody has said anything yet."""
+        self._rule = rule
+        self._counts = defaultdict[str, Counter[str | None]](Counter)
+
+    def decided(self, question: str, answer: str | None) -> bool:
+        """Count an answer to the question of that name; whether the question is out of the band by now."""
+        self._counts[question][answer] += 1
+        return self._rule.decided(self._counts[question])

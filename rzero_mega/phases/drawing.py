@@ -15,8 +15,7 @@ from rzero_mega.rollout.protocol import (
     Request,
     RolloutEngine,
     Sample,
-    logprob_array,
-    token_array,
+    sample_of_nothing,
 )
 
 
@@ -84,10 +83,5 @@ def with_nothing(requests: Sequence[Request], drawn: Sequence[Sample], context: 
             samples += [next(left) for _ in range(request.n)]
         else:
             indices = range(request.first_index, request.first_index + request.n)
-            samples += [_nothing(request, index) for index in indices]
+            samples += [sample_of_nothing(request, index, FinishReason.LENGTH, weight_version=0) for index in indices]
     return samples
-
-
-def _nothing(request: Request, index: int) -> Sample:
-    nothing = token_array(), logprob_array()
-    return Sample(request.key, index, request.prompt_tokens, *nothing, FinishReason.LENGTH, weight_version=0)

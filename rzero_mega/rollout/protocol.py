@@ -115,6 +115,12 @@ def logprob_array(logprobs: Iterable[float] = ()) -> array[float]:
     return array("d", logprobs)
 
 
+def sample_of_nothing(request: Request, index: int, finish: FinishReason, weight_version: int) -> Sample:
+    """A sample without a token: the request was never begun, for the reason that `finish` has."""
+    drawn = token_array(), logprob_array()
+    return Sample(request.key, index, request.prompt_tokens, *drawn, finish, weight_version)
+
+
 @dataclass(frozen=True)
 class Scored:
     """A prompt and a response whose log-probabilities are asked for."""

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from rzero_mega.errors import UserError
-from rzero_mega.rollout.protocol import Draw, Sample
+from rzero_mega.rollout.protocol import Draw, FinishReason, Sample, sample_of_nothing
 from rzero_mega.rollout.sglang.pool.draw_queue import DrawQueue, Supply
 from rzero_mega.rollout.sglang.pool.role_servers import Replica, ReplicaState, RoleServers
 from rzero_mega.rollout.sglang.pool.server_work import PER_SERVER_S, PERIOD_S, ServerWork
@@ -25,7 +25,6 @@ from rzero_mega.rollout.sglang.pool.watch import PROBES, ServerWatch
 from rzero_mega.rollout.sglang.pool.wire import (
     MalformedAnswer,
     Version,
-    aborted_unbegun,
     generate_body,
     longest_response,
     read_sample,
@@ -270,7 +269,8 @@ class Dispatch:
     def _leave(self, draws: Sequence[Draw]) -> None:
         """Nobody draws these, which are given up."""
         for draw in draws:
-            self._arrived(draw.position, aborted_unbegun(draw, self._version))
+            nothing = sample_of_nothing(draw.request, draw.index, FinishReason.ABORT, self._version.number)
+            self._arrived(draw.position, nothing)
 
     async def _abort_one(self, named: _Named) -> None:
         with suppress(ServerError):  # found dead as at any other time, or the sample becomes whole

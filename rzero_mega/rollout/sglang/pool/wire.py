@@ -126,12 +126,6 @@ def read_sample(draw: Draw, answer: Mapping[str, Any], version: Version, stopped
     )
 
 
-def aborted_unbegun(draw: Draw, version: Version) -> Sample:
-    """The sample of a draw that no server draws."""
-    request, nothing = draw.request, (token_array(), logprob_array())
-    return Sample(request.key, draw.index, request.prompt_tokens, *nothing, FinishReason.ABORT, version.number)
-
-
 def _versions(meta: Mapping[str, Any]) -> list[str]:
     # Of a sample that was aborted before it was begun the server says no spans.
     return [str(span["version"]) for span in meta.get("weight_versions") or ()] or [str(meta["weight_version"])]
